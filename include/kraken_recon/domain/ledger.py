@@ -1,0 +1,82 @@
+"""Kraken's books as values: holdings, ledger entries, and the chain that proves them complete.
+
+Invariants:
+1. An entry changes exactly one holding, by ``amount - fee``.
+2. Within one holding every entry's ``balance`` is the previous balance plus its change
+   (Kraken support 360001169383; exact on every real recording).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+SPOT: Final = "spot"
+
+
+class HoldingKey(NamedTuple):
+    """One asset in one wallet of an account, both by our normalised names."""
+
+    asset: str
+    wallet: str
+
+    def __str__(self) -> str:
+        return self.asset if self.wallet == SPOT else f"{self.asset}.{self.wallet}"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of Kraken's ledger; amounts in units of the asset, time in UTC."""
+
+    ledger_id: str
+    refid: str
+    entry_time: datetime
+    entry_type: str
+    subtype: str
+    asset: str
+    wallet: str
+    amount: Decimal
+    fee: Decimal
+    balance: Decimal
+
+    @property
+    def key(self) -> HoldingKey:
+        """The holding that this entry changes."""
+        return HoldingKey(self.asset, self.wallet)
+
+    @property
+    def change(self) -> Decimal:
+        """What the entry moves the holding by."""
+        return self.amount - self.fee
+
+    @property
+    def balance_before(self) -> Decimal:
+        """The running balance just before this entry."""
+        return self.balance - self.change
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPage:
+    """One answer of ``Ledgers``: entries in no promised order, and Kraken's own count if it gave one."""
+
+    entries: tuple[LedgerEntry, ...]
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What ``BalanceEx`` says of one holding, in units of the asset."""
+
+    balance: Decimal
+    hold_trade: Decimal
+    credit: Decimal
+    credit_used: Decimal
+
+    @property
+    def available(self) -> Decimal:
+        """Kraken's rule: balance + credit - credit_used - hold_trade; signed, never clamped."""
+        return self.balance + self.credit - self.credit_used - self.hold_trade

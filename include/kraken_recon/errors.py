@@ -1,0 +1,93 @@
+"""The errors of the project, sorted by what to do about them.
+
+KrakenReconError
+├── ConfigurationError             a person must act        -> fail now
+├── ExchangeError                  .account .endpoint .codes
+│   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
+│   ├── RateLimitedError           over the call budget     -> retry later
+│   ├── NonceRejectedError         EAPI:Invalid nonce       -> retry, bounded
+│   ├── AuthenticationError        key, signature, rights   -> fail now
+│   ├── RequestRefusedError        our request is wrong     -> fail now
+│   └── PayloadInvalidError        the reply makes no sense -> fail now
+└── StoreError
+    ├── LockUnavailableError       another session holds it -> retry
+    └── SchemaMismatchError        run `migrate` first      -> fail now
+
+A finding (drift, a leak, an unverified order) is a row, never an exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class KrakenReconError(Exception):
+    """Any failure of this project to do its work."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(KrakenReconError):
+    """Something a person set is missing or wrong; the message says what to change."""
+
+
+class ExchangeError(KrakenReconError):
+    """Kraken could not be asked, refused, or answered something unusable.
+
+    Attributes:
+        account: name of the account whose key was used, empty for a public call.
+        endpoint: Kraken's endpoint name, such as ``BalanceEx``.
+        codes: Kraken's own error strings, as received.
+    """
+
+    def __init__(
+        self, message: str, *, account: str = "", endpoint: str = "", codes: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.account = account
+        self.endpoint = endpoint
+        self.codes = codes
+
+
+class ExchangeUnavailableError(ExchangeError):
+    """The network, a gateway or Kraken itself failed; for a write the outcome is unknown."""
+
+    retryable = True
+
+
+class RateLimitedError(ExchangeError):
+    """The key's call budget is used up."""
+
+    retryable = True
+
+
+class NonceRejectedError(ExchangeError):
+    """Kraken saw a nonce that was not greater than the last one; nothing happened."""
+
+    retryable = True
+
+
+class AuthenticationError(ExchangeError):
+    """The key, its signature or its permissions were refused; asking again risks a lockout."""
+
+
+class RequestRefusedError(ExchangeError):
+    """Kraken understood the request and refused it."""
+
+
+class PayloadInvalidError(ExchangeError):
+    """The reply cannot be trusted: not JSON, cut off, of another shape, or implausible."""
+
+
+class StoreError(KrakenReconError):
+    """The trading database could not do what was asked."""
+
+
+class LockUnavailableError(StoreError):
+    """Another session held a needed row longer than the lock timeout, or a deadlock was broken."""
+
+    retryable = True
+
+
+class SchemaMismatchError(StoreError):
+    """The database has another schema than this code; run ``python -m kraken_recon migrate``."""
