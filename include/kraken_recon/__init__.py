@@ -1,0 +1,3 @@
+"""Reconcile a trading desk's positions with Kraken: the core, importable without Airflow."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The edge: Kraken over HTTP and Postgres."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Kraken's REST API behind the exchange port."""
+
+from __future__ import annotations

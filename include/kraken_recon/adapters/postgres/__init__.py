@@ -1,0 +1,3 @@
+"""The trading database behind the unit-of-work port."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Alembic migrations of the trading schema."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""One file per schema change."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The Airflow shell: wiring, no rules."""
+
+from __future__ import annotations

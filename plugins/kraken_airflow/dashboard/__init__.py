@@ -1,0 +1,3 @@
+"""The pages shown inside the Airflow UI."""
+
+from __future__ import annotations

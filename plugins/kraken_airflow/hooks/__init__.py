@@ -1,0 +1,3 @@
+"""Connections to units of work and exchange clients."""
+
+from __future__ import annotations

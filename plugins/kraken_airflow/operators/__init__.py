@@ -1,0 +1,3 @@
+"""One operator per use case."""
+
+from __future__ import annotations
