@@ -1,0 +1,243 @@
+"""Shared fixtures: a real database, a real simulator, and an Airflow that touches nothing of the user's.
+
+Importing this file imports neither Airflow nor SQLAlchemy: the unit tests must stay fast.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import requests
+
+from local_stack.postgres import EmbeddedPostgres
+from local_stack.processes import dying_with_parent, poll_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SIMULATOR_START_TIMEOUT_SECONDS = 30
+
+
+def isolate_airflow() -> None:
+    """Point Airflow at a home of its own, and drop every inherited setting and credential.
+
+    This runs before any test module is imported, because Airflow reads its environment once, when it
+    is first imported; an inherited database address would let a test write into somebody's database.
+    """
+    inherited = [name for name in os.environ if name.startswith(("AIRFLOW_", "KRAKEN_RECON_"))]
+    for name in set(inherited) - {"KRAKEN_RECON_TEST_POSTGRES_URL"}:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="kraken-recon-airflow-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ |= {
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+isolate_airflow()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Return the root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def project_environment() -> dict[str, str]:
+    """Return the environment for a subprocess that imports the project."""
+    source_roots = os.pathsep.join(str(REPOSITORY / name) for name in ("include", "plugins"))
+    return {**os.environ, "PYTHONPATH": source_roots, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture(scope="session")
+def kraken_data_dir() -> Path:
+    """Return the directory of recorded Kraken replies, or skip."""
+    directory = Path(os.environ.get("KRAKEN_DATA_DIR") or REPOSITORY.parent / "shared" / "kraken_data")
+    if not directory.is_dir():
+        pytest.skip(f"no recordings: {directory} does not exist (set KRAKEN_DATA_DIR)")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Yield the administrator's URL of a running server: ours, or the one a variable names."""
+    if given := os.environ.get("KRAKEN_RECON_TEST_POSTGRES_URL"):
+        yield given
+        return
+    # Not pytest's tmp_path: that is closed to the unprivileged user who runs the server for root.
+    with tempfile.TemporaryDirectory(prefix="kraken-recon-tests-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o711)
+        with EmbeddedPostgres(Path(place) / "postgres", settings={"max_connections": "300"}) as server:
+            yield server.url("postgres")
+
+
+def with_database(url: str, database: str) -> str:
+    """Return the same URL for another database."""
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
+
+
+@pytest.fixture(scope="session")
+def postgres_admin(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """Yield an autocommitting session of the administrator."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def template_database(
+    postgres_url: str, postgres_admin: psycopg.Connection, project_environment: dict[str, str]
+) -> Iterator[str]:
+    """Yield the name of a database with the newest schema and no rows, to copy from."""
+    if not (REPOSITORY / "include/kraken_recon/__main__.py").exists():
+        pytest.skip("python -m kraken_recon does not exist yet")
+    name = f"recon_template_{secrets.token_hex(4)}"
+    postgres_admin.execute(f'create database "{name}"')
+    migrated = subprocess.run(
+        [sys.executable, "-m", "kraken_recon", "migrate"],
+        env={**project_environment, "KRAKEN_RECON_DSN": with_database(postgres_url, name)},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert migrated.returncode == 0, f"migrate failed:\n{migrated.stdout}\n{migrated.stderr}"
+    yield name
+    postgres_admin.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def database_url(
+    postgres_url: str, postgres_admin: psycopg.Connection, template_database: str
+) -> Iterator[str]:
+    """Yield the URL of a fresh, migrated, empty database that no other test sees."""
+    name = f"recon_test_{secrets.token_hex(6)}"
+    postgres_admin.execute(f'create database "{name}" template "{template_database}" strategy file_copy')
+    yield with_database(postgres_url, name)
+    postgres_admin.execute(f'drop database "{name}" with (force)')
+
+
+class ControlClient:
+    """Speak JSON to the simulator's control interface; a refusal is an error that shows the reply."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._session = requests.Session()
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self._call("GET", path, params=query)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._call("POST", path, json=body)
+
+    def patch(self, path: str, body: Any = None) -> Any:
+        return self._call("PATCH", path, json=body)
+
+    def delete(self, path: str, body: Any = None) -> Any:
+        return self._call("DELETE", path, json=body)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        reply = self._session.request(method, f"{self._base_url}/_sim/{path}", timeout=30, **options)
+        assert reply.ok, f"{method} /_sim/{path} answered {reply.status_code}: {reply.text[:2000]}"
+        return reply.json() if reply.content else None
+
+
+@dataclass
+class Simulator:
+    """A running simulator.
+
+    Attributes:
+        base_url: where its Kraken answers, such as ``http://127.0.0.1:40123``.
+        control: its control interface; paths are relative to ``/_sim/``, such as ``accounts``.
+    """
+
+    base_url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    control: ControlClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.control = ControlClient(self.base_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.control.close()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_simulator(log: Path, environment: dict[str, str], *arguments: str) -> Simulator:
+    """Start a simulator on a free port, as a child that dies with this process."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kraken_sim", "--host", "127.0.0.1", "--port", "0", *arguments],
+            env=environment,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=dying_with_parent(),  # noqa: PLW1509 - started from the main thread
+        )
+
+    def address() -> str:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith("listening on "):
+                return line.split()[2].rstrip("/")
+        return ""
+
+    poll_until(
+        lambda: bool(address()) or process.poll() is not None, timeout_seconds=SIMULATOR_START_TIMEOUT_SECONDS
+    )
+    if not address():
+        process.kill()
+        process.wait()
+        pytest.fail(f"the simulator did not start:\n{log.read_text(errors='replace')}")
+    return Simulator(address(), process, log)
+
+
+@pytest.fixture(scope="session")
+def shared_simulator(
+    tmp_path_factory: pytest.TempPathFactory, project_environment: dict[str, str]
+) -> Iterator[Simulator]:
+    """Yield the one simulator process of this test run; tests take `simulator` instead."""
+    if not (REPOSITORY / "include/kraken_sim/__main__.py").exists():
+        pytest.skip("python -m kraken_sim does not exist yet")
+    log = tmp_path_factory.mktemp("simulator") / "simulator.log"
+    with start_simulator(log, project_environment) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(shared_simulator: Simulator) -> Simulator:
+    """Return a simulator as good as new."""
+    shared_simulator.control.post("reset")
+    return shared_simulator
