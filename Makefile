@@ -1,0 +1,59 @@
+# Everything a developer or a trader types. `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report requirements
+
+BIN := .venv/bin
+STACK := $(BIN)/python -m local_stack
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --custom-compile-command "make requirements" pyproject.toml
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install everything into .venv; returns at once when nothing changed
+	@scripts/setup
+
+demo: setup ## start the whole stack here, reconcile the demo accounts, print the report
+	@$(STACK) demo
+
+down: ## stop the stack; its data stays in .recon
+	@if [ -x $(BIN)/python ]; then $(STACK) down; fi
+
+status: setup ## what runs, and where
+	@$(STACK) status
+
+logs: setup ## follow the stack's logs
+	@$(STACK) logs
+
+psql: setup ## a psql session on the demo's trading database
+	@$(STACK) psql
+
+migrate: setup ## bring the demo's trading database up to date
+	@$(STACK) run python -m kraken_recon migrate
+
+report: setup ## what a trader wants to know after a run
+	@$(STACK) run python -m kraken_recon report
+
+test: setup ## every test
+	@$(BIN)/python -m pytest
+
+lint: setup types contracts ## ruff, mypy and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup ## mypy
+	@$(BIN)/mypy
+
+contracts: setup ## who may import whom
+	@$(BIN)/lint-imports
+
+format: setup ## let ruff reformat and fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## compare with other ways to do the job
+	@$(BIN)/python -m benchmarks
+
+requirements: setup ## recompile the pinned requirements from pyproject.toml
+	@$(COMPILE) --extra dev -o requirements-dev.txt
+	@$(COMPILE) -c requirements-dev.txt -o requirements.txt
