@@ -1,0 +1,229 @@
+"""One account at Kraken, through one API key: the adapter behind the ``Exchange`` port.
+
+Invariants:
+1. An answer is Kraken's, complete and without errors, or an exception says why not.
+2. Reads are repeated after failures that may pass, each time with a new nonce, within a bounded time.
+3. Every private request, repeated ones included, takes a call slot first and is counted in ``calls``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Self
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+
+from kraken_recon.adapters.kraken import wire
+from kraken_recon.adapters.kraken.limits import call_cost
+from kraken_recon.adapters.kraken.transport import KrakenTransport
+from kraken_recon.errors import (
+    ConfigurationError,
+    ExchangeError,
+    NonceRejectedError,
+    PayloadInvalidError,
+    RateLimitedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
+    from types import TracebackType
+
+    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+    from kraken_recon.adapters.kraken.transport import Parameter
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerPage
+    from kraken_recon.service.ports import CallSlots
+
+logger = logging.getLogger(__name__)
+
+READ_PERMISSIONS: Final = frozenset(
+    {"query-funds", "query-ledger", "query-open-trades", "query-closed-trades"}
+)
+# A key that may only manage withdrawal addresses can't move money by itself, but it prepares the way, and
+# nothing here ever needs it.
+FORBIDDEN_PERMISSIONS: Final = frozenset(
+    {"withdraw-funds", "add-withdraw-address", "update-withdraw-address"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a read is repeated."""
+
+    attempts_max: int = 5
+    # Kraken locks a key out after many rejected nonces in a row.
+    nonce_attempts_max: int = 3
+    deadline_seconds: float = 120.0
+    wait_first_seconds: float = 0.5
+    wait_max_seconds: float = 15.0
+    # "for a few seconds (or possibly longer if calls continue)", says Kraken of a key over its limit.
+    wait_rate_limited_seconds: float = 5.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KrakenClient:
+    """Satisfies ``kraken_recon.service.ports.Exchange``. Not thread-safe: one object per thread."""
+
+    def __init__(  # noqa: PLR0913 - all but one by name, and most with a default
+        self,
+        credentials: KrakenCredentials,
+        *,
+        account: str,
+        slots: CallSlots,
+        timeout_seconds: tuple[float, float] = (5.0, 20.0),
+        retries: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._transport = KrakenTransport(credentials, account=account, timeout_seconds=timeout_seconds)
+        self._account = account
+        self._slots = slots
+        self._retries = retries or RetryPolicy()
+        self._sleep = sleep
+        self._now = now
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the HTTP connections."""
+        self._transport.close()
+
+    @property
+    def calls(self) -> int:
+        """Private requests sent so far, retries included."""
+        return self._calls
+
+    def check_key(self) -> None:
+        """Refuse a key that may withdraw, lacks a read permission, has expired, or sees only a date window.
+
+        Raises:
+            ConfigurationError: with what to change at Kraken.
+            ExchangeError: the key could not be asked about.
+        """
+        info = wire.parse_key_info(self._read_result("GetApiKeyInfo", {}), account=self._account)
+        problems = []
+        if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
+            problems.append(f"take away {', '.join(excess)}")
+        if missing := sorted(READ_PERMISSIONS - info.permissions):
+            problems.append(f"add {', '.join(missing)}")
+        # Outside its window Kraken hides rows without an error: an incomplete ledger would look complete.
+        if info.query_from is not None or info.query_to is not None:
+            problems.append("remove its query start and end dates")
+        if info.valid_until is not None and info.valid_until <= self._now():
+            problems.append(f"replace it, it expired at {info.valid_until.isoformat()}")
+        if problems:
+            raise ConfigurationError(
+                f"account {self._account}: change its API key {info.name!r} at Kraken: {'; '.join(problems)}"
+            )
+
+    def balances(self) -> Mapping[HoldingKey, Balance]:
+        """Read ``BalanceEx``; an account that never held anything is answered without a result."""
+        reply = self._read("BalanceEx", {})
+        return wire.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+
+    def ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Read one page of ``Ledgers``, newest first.
+
+        ``after`` is exclusive, but Kraken's times are finer than a microsecond: the entry that ``after`` was
+        taken from may come again.
+        """
+        # Kraken's default aclass is "currency": no page of it holds the rows of tokenized assets (AAPLx),
+        # although BalanceEx shows their balances.
+        parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
+        return wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
+
+    def prices(self, quote: str) -> Mapping[str, Decimal]:
+        """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""
+        pairs = wire.parse_pairs(self._read_public("AssetPairs"), account=self._account)
+        last_prices = wire.parse_last_prices(self._read_public("Ticker"), account=self._account)
+        return wire.prices_in(quote, pairs, last_prices)
+
+    def _read_result(self, endpoint: str, parameters: Mapping[str, Parameter]) -> object:
+        return self._result_of(self._read(endpoint, parameters), endpoint)
+
+    def _read_public(self, endpoint: str) -> object:
+        def attempt() -> wire.Reply:
+            body = self._transport.send_public(endpoint, {})
+            return wire.decode_reply(body, account=self._account, endpoint=endpoint)
+
+        return self._result_of(self._repeated(attempt), endpoint)
+
+    def _read(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
+        return self._repeated(lambda: self._send(endpoint, parameters))
+
+    def _send(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
+        """Send one private request, once; its errors are raised while the slot is still held."""
+        with self._slots.take(call_cost(endpoint)) as nonce:
+            self._calls += 1
+            body = self._transport.send_private(endpoint, parameters, nonce=nonce)
+            return wire.decode_reply(body, account=self._account, endpoint=endpoint)
+
+    def _result_of(self, reply: wire.Reply, endpoint: str) -> object:
+        if not reply.has_result:
+            raise PayloadInvalidError(
+                f"{endpoint}: expected a result, was missing", account=self._account, endpoint=endpoint
+            )
+        return reply.result
+
+    def _repeated(self, attempt: Callable[[], wire.Reply]) -> wire.Reply:
+        policy = self._retries
+        backoff = wait_exponential_jitter(
+            initial=policy.wait_first_seconds, max=policy.wait_max_seconds, jitter=policy.wait_first_seconds
+        )
+
+        def wait_seconds(state: RetryCallState) -> float:
+            is_rate_limited = isinstance(_error_of(state), RateLimitedError)
+            return backoff(state) + (policy.wait_rate_limited_seconds if is_rate_limited else 0)
+
+        def is_exhausted(state: RetryCallState) -> bool:
+            is_nonce = isinstance(_error_of(state), NonceRejectedError)
+            attempts_max = policy.nonce_attempts_max if is_nonce else policy.attempts_max
+            elapsed_seconds = (state.seconds_since_start or 0) + state.upcoming_sleep
+            return state.attempt_number >= attempts_max or elapsed_seconds > policy.deadline_seconds
+
+        def report(state: RetryCallState) -> None:
+            logger.warning(
+                "account %s: attempt %d failed, repeating in %.1f s: %s",
+                self._account,
+                state.attempt_number,
+                state.upcoming_sleep,
+                _error_of(state),
+            )
+
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, ExchangeError) and error.retryable),
+            wait=wait_seconds,
+            stop=is_exhausted,
+            sleep=self._sleep,
+            before_sleep=report,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _unix_seconds(moment: datetime | None) -> str | None:
+    """Write a moment as exact unix seconds, never through a float."""
+    if moment is None:
+        return None
+    microseconds = (moment - wire.EPOCH) // timedelta(microseconds=1)
+    return f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06d}"

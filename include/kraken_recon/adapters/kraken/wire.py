@@ -1,0 +1,307 @@
+"""Kraken's JSON into domain values, strictly.
+
+Invariants:
+1. An amount is a JSON string of plain decimal digits. A JSON number in its place is refused: somewhere on
+   its way it may have been a binary float.
+2. Anything that is not what Kraken documents raises ``PayloadInvalidError`` with the endpoint and the field,
+   and at most a few characters of the value. Fields that are not known here are ignored.
+3. A repeated JSON key is refused: one of the two values would be lost without a trace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from kraken_recon.adapters.kraken.failures import error_from_codes
+from kraken_recon.domain.assets import parse_kraken_code
+from kraken_recon.domain.ledger import Balance, LedgerEntry, LedgerPage
+from kraken_recon.domain.money import ZERO, parse_amount
+from kraken_recon.errors import PayloadInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kraken_recon.domain.ledger import HoldingKey
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_MICROSECONDS_PER_SECOND: Final = 1_000_000
+_UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
+_SHOWN_CHARACTERS_MAX: Final = 40
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer without errors; Kraken may leave ``result`` out altogether."""
+
+    result: object
+    has_result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What ``GetApiKeyInfo`` says of a key; None where no limit is set."""
+
+    name: str
+    permissions: frozenset[str]
+    query_from: datetime | None
+    query_to: datetime | None
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A market, by normalised asset names."""
+
+    base: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Checked access to the parts of one answer."""
+
+    account: str
+    endpoint: str
+
+    def refuse(self, field: str, expected: str, value: object = _ABSENT) -> NoReturn:
+        """Raise with the field's name and a short sight of its value."""
+        if value is _ABSENT:
+            was = "missing"
+        elif isinstance(value, (dict, list)):
+            was = f"{type(value).__name__} of {len(value)}"
+        else:
+            was = repr(value)[:_SHOWN_CHARACTERS_MAX]
+        raise PayloadInvalidError(
+            f"{self.endpoint}: expected {field} to be {expected}, was {was}",
+            account=self.account,
+            endpoint=self.endpoint,
+        )
+
+    def mapping(self, value: object, field: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.refuse(field, "an object", value)
+        return value
+
+    def text(self, value: object, field: str) -> str:
+        if not isinstance(value, str) or _CONTROL_CHARACTER.search(value):
+            self.refuse(field, "plain text", value)
+        return value
+
+    def name(self, value: object, field: str) -> str:
+        if not self.text(value, field):
+            self.refuse(field, "a name", value)
+        return str(value)
+
+    def amount(self, value: object, field: str) -> Decimal:
+        if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
+            self.refuse(field, "a decimal string", value)
+        try:
+            return parse_amount(value)
+        except ValueError:
+            self.refuse(field, "an amount of at most 20+18 digits", value)
+
+    def time(self, value: object, field: str) -> datetime:
+        """Read unix seconds; what is finer than a microsecond is cut off, as ``datetime`` ends there."""
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+            self.refuse(field, "unix seconds", value)
+        if not 0 < value < _UNIX_SECONDS_MAX:
+            self.refuse(field, "unix seconds", value)
+        return EPOCH + timedelta(microseconds=int(value * _MICROSECONDS_PER_SECOND))
+
+    def optional_time(self, value: object, field: str) -> datetime | None:
+        """Read a limit of a key: unix seconds as text or number; empty, 0 and null mean none."""
+        if value in (None, "", 0, "0"):
+            return None
+        if isinstance(value, str) and _AMOUNT.fullmatch(value):
+            return self.time(Decimal(value), field)
+        return self.time(value, field)
+
+
+def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
+    """Open Kraken's envelope.
+
+    Raises:
+        PayloadInvalidError: the body is not Kraken's envelope in JSON.
+        ExchangeError: the subclass that the ``error`` list stands for.
+    """
+    read = _Reader(account, endpoint)
+    try:
+        envelope = json.loads(
+            body,
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique_keys,
+        )
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
+    fields = read.mapping(envelope, "the reply")
+    codes = fields.get("error", _ABSENT)
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        read.refuse("error", "a list of strings", codes)
+    for code in codes:
+        if not code.startswith(("E", "W")):
+            read.refuse("error", "a list of E... and W... strings", code)
+    failure = error_from_codes(codes, account=account, endpoint=endpoint)
+    if failure is not None:
+        raise failure
+    return Reply(result=fields.get("result"), has_result="result" in fields)
+
+
+def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Balance]:
+    """Read the result of ``BalanceEx``.
+
+    Two codes of one holding (``XXBT`` beside ``BTC``) are not added up: during a rename Kraken might show one
+    amount under both names. They are refused, unless all but one are zero.
+    """
+    read = _Reader(account, "BalanceEx")
+    balances: dict[HoldingKey, Balance] = {}
+    for code, value in read.mapping(result, "result").items():
+        key = parse_kraken_code(read.name(code, "an asset code"))
+        balance = _parse_balance(read, value, code)
+        seen = balances.get(key)
+        if seen is None or _is_zero(seen):
+            balances[key] = balance
+        elif not _is_zero(balance):
+            read.refuse(f"result.{code}", f"the only balance of {key}")
+    return balances
+
+
+def parse_ledger_page(result: object, *, account: str = "") -> LedgerPage:
+    """Read the result of ``Ledgers``."""
+    read = _Reader(account, "Ledgers")
+    page = read.mapping(result, "result")
+    return LedgerPage(
+        entries=parse_ledger_entries(
+            page.get("ledger", _ABSENT), account=account, endpoint="Ledgers", field="result.ledger"
+        ),
+        count=_parse_count(read, page.get("count")),
+    )
+
+
+def parse_ledger_entries(
+    result: object, *, account: str = "", endpoint: str = "QueryLedgers", field: str = "result"
+) -> tuple[LedgerEntry, ...]:
+    """Read a map of ledger ids to entries, in the order of the reply."""
+    read = _Reader(account, endpoint)
+    return tuple(
+        _parse_entry(read, ledger_id, row, f"{field}.{ledger_id}")
+        for ledger_id, row in read.mapping(result, field).items()
+    )
+
+
+def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
+    """Read the result of ``GetApiKeyInfo``, whose times are strings."""
+    read = _Reader(account, "GetApiKeyInfo")
+    info = read.mapping(result, "result")
+    permissions = info.get("permissions", _ABSENT)
+    if not isinstance(permissions, list):
+        read.refuse("result.permissions", "a list of names", permissions)
+    return KeyInfo(
+        name=read.text(info.get("apiKeyName", ""), "result.apiKeyName"),
+        permissions=frozenset(read.name(name, "result.permissions") for name in permissions),
+        query_from=read.optional_time(info.get("queryFrom"), "result.queryFrom"),
+        query_to=read.optional_time(info.get("queryTo"), "result.queryTo"),
+        valid_until=read.optional_time(info.get("validUntil"), "result.validUntil"),
+    )
+
+
+def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
+    """Read the result of ``AssetPairs``: markets by Kraken's pair id, dark pools (``.d``) left out."""
+    read = _Reader(account, "AssetPairs")
+    pairs = {}
+    for pair_id, value in read.mapping(result, "result").items():
+        fields = read.mapping(value, f"result.{pair_id}")
+        names = [
+            parse_kraken_code(read.name(fields.get(side, _ABSENT), f"result.{pair_id}.{side}")).asset
+            for side in ("base", "quote")
+        ]
+        if not pair_id.endswith(".d"):
+            pairs[pair_id] = Pair(*names)
+    return pairs
+
+
+def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
+    """Read the result of ``Ticker``: the price of the last trade by pair id."""
+    read = _Reader(account, "Ticker")
+    prices = {}
+    for pair_id, value in read.mapping(result, "result").items():
+        last = read.mapping(value, f"result.{pair_id}").get("c", _ABSENT)
+        if not isinstance(last, list) or not last:
+            read.refuse(f"result.{pair_id}.c", "a list of price and volume", last)
+        prices[pair_id] = read.amount(last[0], f"result.{pair_id}.c")
+    return prices
+
+
+def prices_in(
+    quote: str, pairs: Mapping[str, Pair], last_prices: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    """Combine markets and last trades into prices by asset; an asset that never traded has none."""
+    return {
+        pair.base: last_prices[pair_id]
+        for pair_id, pair in pairs.items()
+        if pair.quote == quote and last_prices.get(pair_id, ZERO) > ZERO
+    }
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"expected a finite number, was {name}")
+
+
+def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(members)
+    if len(fields) != len(members):
+        raise ValueError("expected each key once")
+    return fields
+
+
+def _parse_balance(read: _Reader, value: object, code: str) -> Balance:
+    fields = read.mapping(value, f"result.{code}")
+    return Balance(
+        balance=read.amount(fields.get("balance", _ABSENT), f"result.{code}.balance"),
+        hold_trade=read.amount(fields.get("hold_trade", _ABSENT), f"result.{code}.hold_trade"),
+        # Kraken sends these two only to accounts with a credit line.
+        credit=read.amount(fields.get("credit", "0"), f"result.{code}.credit"),
+        credit_used=read.amount(fields.get("credit_used", "0"), f"result.{code}.credit_used"),
+    )
+
+
+def _is_zero(balance: Balance) -> bool:
+    return not any((balance.balance, balance.hold_trade, balance.credit, balance.credit_used))
+
+
+def _parse_entry(read: _Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
+    row = read.mapping(value, field)
+    code = read.name(row.get("asset", _ABSENT), f"{field}.asset")
+    key = parse_kraken_code(code)
+    return LedgerEntry(
+        ledger_id=read.name(ledger_id, "a ledger id"),
+        refid=read.text(row.get("refid", _ABSENT), f"{field}.refid"),
+        entry_time=read.time(row.get("time", _ABSENT), f"{field}.time"),
+        entry_type=read.name(row.get("type", _ABSENT), f"{field}.type"),
+        # Replies of before 2019 have no subtype.
+        subtype=read.text(row.get("subtype", ""), f"{field}.subtype"),
+        asset=key.asset,
+        wallet=key.wallet,
+        amount=read.amount(row.get("amount", _ABSENT), f"{field}.amount"),
+        fee=read.amount(row.get("fee", _ABSENT), f"{field}.fee"),
+        balance=read.amount(row.get("balance", _ABSENT), f"{field}.balance"),
+    )
+
+
+def _parse_count(read: _Reader, value: object) -> int | None:
+    """Read Kraken's count, which an old sample quotes; nothing is decided by it."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        read.refuse("result.count", "a whole number", value)
+    return value
