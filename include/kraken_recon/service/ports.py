@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from decimal import Decimal
+    from uuid import UUID
 
-    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerPage
+    from kraken_recon.domain.intervals import Interval
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
+    from kraken_recon.domain.policy import Mode, Tolerance
+    from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
 
 
 class CallSlots(Protocol):
@@ -52,4 +57,196 @@ class Exchange(Protocol):
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that trades against ``quote``, by normalised asset name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One Kraken API key, held in one Airflow connection."""
+
+    account_id: int
+    name: str
+    kraken_conn_id: str
+    quote_currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What a sync must know of an account before it asks Kraken.
+
+    ``newest_entry_at`` is the time of the newest entry up to the watermark; nothing at or before
+    ``ledger_floor`` is ever read again, because the opening already holds it.
+    """
+
+    account: Account
+    is_open: bool
+    newest_entry_at: datetime | None
+    ledger_floor: datetime | None
+    observations: Mapping[HoldingKey, Observation] = field(default_factory=dict)
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one account's positions compare with a balance reply, before anything is explained."""
+
+    checked: int
+    all_positions: int
+    differing: Mapping[HoldingKey, Decimal]
+    settled: Mapping[HoldingKey, Decimal]
+    available_differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One row of ``reconciliation_runs``."""
+
+    run_id: UUID
+    account_id: int
+    interval: Interval
+    mode: Mode
+    status: str
+    trigger: str
+    reported_as_of: datetime | None = None
+    reported_head: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    entries_ingested: int = 0
+    api_calls: int = 0
+    seconds: float = 0.0
+    lock_hold_ms: float = 0.0
+    note: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How an account's books begin here: a quantity per holding, from when on, and where it comes from."""
+
+    source: str
+    quantities: Mapping[HoldingKey, Decimal]
+    effective_at: datetime
+    ledger_floor: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing a person must look at; ``message`` is for people, without secrets."""
+
+    kind: str
+    account_id: int
+    asset: str | None
+    wallet: str | None
+    message: str
+
+
+class SyncStore(Protocol):
+    """The rows of ``position_sync``, inside one transaction. Keys are (account id, holding)."""
+
+    def find_accounts(self, names: Collection[str] | None) -> list[Account]:
+        """List active accounts; all of them, or those named (``ConfigurationError`` for an unknown name)."""
+        ...
+
+    def load_states(self, accounts: Sequence[Account]) -> list[AccountState]:
+        """Read what a sync must know of each account."""
+        ...
+
+    def finished_runs(
+        self, accounts: Sequence[Account], interval: Interval, mode: Mode
+    ) -> Mapping[int, UUID]:
+        """Name the runs of this interval that already succeeded, by account id."""
+        ...
+
+    def compare(self, replies: Mapping[int, Mapping[HoldingKey, Balance]]) -> Mapping[int, Comparison]:
+        """Compare the positions of many accounts with their balance replies, by account id."""
+        ...
+
+    def update_available(self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]) -> None:
+        """Bring ``available_quantity`` up to date where it differs and the reading is newer."""
+        ...
+
+    def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
+        """Read the recorded entries later than ``after``."""
+        ...
+
+    def balances_at(self, account_id: int, at: datetime | None) -> Mapping[HoldingKey, Decimal]:
+        """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
+        ...
+
+    def open_account(self, account_id: int, opening: Opening, run_id: UUID) -> bool:
+        """Write the opening events; False when another session opened the account meanwhile."""
+        ...
+
+    def ingest(
+        self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
+    ) -> set[tuple[int, str]]:
+        """Insert entries that are not recorded yet; return those really inserted."""
+        ...
+
+    def known_ids(self, entries: Mapping[int, Sequence[LedgerEntry]]) -> set[tuple[int, str]]:
+        """Return which of these entries are recorded already."""
+        ...
+
+    def arrived_meanwhile(
+        self, seen: Mapping[int, tuple[datetime | None, Collection[str]]]
+    ) -> Mapping[tuple[int, HoldingKey], Decimal]:
+        """Sum the entries that others recorded after this reading, per holding."""
+        ...
+
+    def lock_positions(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+        """Create the missing positions, then lock exactly these ``FOR NO KEY UPDATE`` in key order."""
+        ...
+
+    def recorded(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], Recorded]:
+        """Read positions with the totals of their events, entries and adjustments."""
+        ...
+
+    def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
+        """Append the events and move the positions to where the steps end (``StoreError`` on a short count)."""
+        ...
+
+    def remember_residuals(
+        self,
+        observed: Mapping[int, Mapping[HoldingKey, Observation]],
+        settled: Collection[tuple[int, HoldingKey]],
+        cleared: Mapping[int, Sequence[HoldingKey]],
+        as_of: Mapping[int, datetime],
+    ) -> None:
+        """Keep the residuals that coherent readings saw, and forget those that went away."""
+        ...
+
+    def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Finding]]) -> None:
+        """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
+        ...
+
+    def raise_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Open alerts, or count them again where the same one is open."""
+        ...
+
+    def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:
+        """Resolve the open alerts of a kind for these accounts."""
+        ...
+
+
+class Reports(Protocol):
+    """Read-only views for people. Rows are plain mappings with amounts as ``Decimal``."""
+
+    def latest_runs(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
+        """Read the newest run of each account."""
+        ...
+
+    def findings_of(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read the discrepancies of runs."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One database session and transaction; rolled back unless committed, always closed."""
+
+    @property
+    def sync(self) -> SyncStore:
+        """The rows of ``position_sync``."""
+        ...
+
+    def commit(self) -> None:
+        """Make the work permanent; the unit stays usable for a next transaction."""
         ...

@@ -1,0 +1,149 @@
+-- Read-only views for people: the report, the statement of an account, the dashboard.
+
+-- name: latest_runs
+-- Read the newest run of each active account, and the account's opening; accounts never run come with nulls.
+select
+  a.account_id,
+  a.name,
+  a.quote_currency,
+  a.opening_source,
+  r.run_id,
+  r.status,
+  r.mode,
+  r.trigger,
+  r.interval_start,
+  r.interval_end,
+  r.recorded_as_of,
+  r.reported_as_of,
+  r.checked,
+  r.matched,
+  r.within_tolerance,
+  r.explained,
+  r.updated,
+  r.added,
+  r.removed,
+  r.held,
+  r.awaiting,
+  r.entries_ingested,
+  r.api_calls,
+  r.seconds,
+  r.lock_hold_ms,
+  r.note,
+  r.error,
+  proven.reported_as_of as proven_at
+from trading.accounts a
+left join lateral (
+  select *
+  from trading.reconciliation_runs r
+  where r.account_id = a.account_id
+  order by r.recorded_as_of desc
+  limit 1
+) r on true
+left join lateral (
+  select p.reported_as_of
+  from trading.reconciliation_runs p
+  where p.account_id = a.account_id
+    and p.status = 'succeeded'
+  order by p.recorded_as_of desc
+  limit 1
+) proven on true
+where a.is_active
+  and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
+order by a.name;
+
+-- name: runs
+-- Read runs by id, with their account's name.
+select r.*, a.name
+from trading.reconciliation_runs r
+join trading.accounts a using (account_id)
+where r.run_id = any(cast(:run_ids as uuid[]))
+order by a.name;
+
+-- name: findings_of
+-- Read the discrepancies of runs.
+select
+  d.run_id,
+  a.name,
+  d.asset,
+  d.wallet,
+  d.db_quantity,
+  d.exchange_quantity,
+  d.drift,
+  d.explained,
+  d.unexplained,
+  d.database_drift,
+  d.residual,
+  d.action,
+  d.ledger_ids,
+  coalesce(entries.types, '{}') as entry_types
+from trading.discrepancies d
+join trading.accounts a using (account_id)
+left join lateral (
+  select array_agg(distinct e.type order by e.type) as types
+  from trading.ledger_entries e
+  where e.account_id = d.account_id
+    and e.ledger_id = any(d.ledger_ids)
+) entries on true
+where d.run_id = any(cast(:run_ids as uuid[]))
+order by a.name, d.asset, d.wallet;
+
+-- name: open_alerts
+-- Read the alerts that nobody resolved yet, newest first.
+select
+  l.alert_id, l.kind, a.name, l.asset, l.wallet, l.status, l.message, l.occurrences, l.opened_at, l.last_seen_at
+from trading.alerts l
+join trading.accounts a using (account_id)
+where l.status <> 'resolved'
+  and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
+order by l.last_seen_at desc, l.alert_id desc
+limit :most;
+
+-- name: account_id
+-- Find an account by name, active or not.
+select account_id
+from trading.accounts
+where name = :name;
+
+-- name: statement_openings
+-- Sum what an asset opened with, per wallet.
+select wallet, sum(quantity_after - quantity_before) as quantity
+from trading.position_events
+where account_id = :account_id
+  and asset = :asset
+  and cause = 'opening'
+  and effective_at <= :at
+group by wallet;
+
+-- name: statement_entries
+-- Read an asset's ledger entries up to a moment, oldest first.
+select ledger_id, refid, entry_time, type, subtype, wallet, amount, fee, balance
+from trading.ledger_entries
+where account_id = :account_id
+  and asset = :asset
+  and entry_time <= :at
+order by entry_time, ingest_seq;
+
+-- name: statement_adjustments
+-- Read what was written without a ledger entry, up to a moment.
+select wallet, effective_at, reason, quantity_before, quantity_after, run_id
+from trading.position_events
+where account_id = :account_id
+  and asset = :asset
+  and cause = 'adjustment'
+  and effective_at <= :at
+order by event_id;
+
+-- name: statement_residuals
+-- Sum the residuals of an asset that are seen now and not written anywhere.
+select coalesce(sum(residual), 0) as residual
+from trading.residuals
+where account_id = :account_id
+  and asset = :asset
+  and first_seen_at <= :at;
+
+-- name: account_assets
+-- Name the assets that an account has or had.
+select distinct asset
+from trading.positions
+where account_id = :account_id
+order by asset;

@@ -1,0 +1,513 @@
+-- The rows of position_sync. Keys always travel as parallel arrays, so that one statement serves one account
+-- or a thousand. Locks are taken in primary-key order by every writer: ledger_entries, then positions, then
+-- accounts, then residuals, then alerts.
+
+-- name: find_accounts
+-- List active accounts by name.
+select account_id, name, kraken_conn_id, quote_currency
+from trading.accounts
+where is_active
+  and (cast(:names as text[]) is null or name = any(cast(:names as text[])))
+order by name;
+
+-- name: load_states
+-- Read what a sync must know of each account before it asks Kraken.
+select
+  a.account_id,
+  a.opened_at is not null as is_open,
+  a.ledger_floor,
+  (
+    select max(e.entry_time)
+    from trading.ledger_entries e
+    where e.account_id = a.account_id
+      and a.ledger_watermark > 0
+  ) as newest_entry_at
+from trading.accounts a
+where a.account_id = any(cast(:account_ids as bigint[]));
+
+-- name: load_residuals
+-- Read the residuals that earlier coherent readings saw.
+select account_id, asset, wallet, residual, first_seen_at, confirmations
+from trading.residuals
+where account_id = any(cast(:account_ids as bigint[]));
+
+-- name: load_tolerances
+-- Read the tolerances that the desk set for single assets.
+select account_id, asset, quantity, value
+from trading.tolerances
+where account_id = any(cast(:account_ids as bigint[]));
+
+-- name: finished_runs
+-- Find the runs of an interval that succeeded.
+select account_id, run_id
+from trading.reconciliation_runs
+where account_id = any(cast(:account_ids as bigint[]))
+  and interval_start = :interval_start
+  and interval_end = :interval_end
+  and mode = :mode
+  and status = 'succeeded';
+
+-- name: compare
+-- Compare balance replies with positions; a settled residual counts as agreement and is named apart.
+with reported as (
+  select *
+  from unnest(
+    cast(:account_ids as bigint[]),
+    cast(:assets as text[]),
+    cast(:wallets as text[]),
+    cast(:balances as numeric[]),
+    cast(:available as numeric[])
+  ) as r(account_id, asset, wallet, balance, available)
+),
+recorded as (
+  select p.account_id, p.asset, p.wallet, p.quantity, p.available_quantity
+  from trading.positions p
+  where p.account_id = any(cast(:replied as bigint[]))
+),
+settled as (
+  select s.account_id, s.asset, s.wallet, s.residual
+  from trading.residuals s
+  where s.account_id = any(cast(:replied as bigint[]))
+    and s.is_settled
+),
+joined as (
+  select
+    account_id,
+    asset,
+    wallet,
+    coalesce(p.quantity, 0) as quantity,
+    coalesce(r.balance, 0) - coalesce(p.quantity, 0) as drift,
+    coalesce(r.available, 0) <> coalesce(p.available_quantity, 0) as available_differs
+  from reported r
+  full join recorded p using (account_id, asset, wallet)
+)
+select
+  j.account_id,
+  count(*) as checked,
+  count(*) filter (where j.quantity <> 0) as all_positions,
+  array_agg(j.asset) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_assets,
+  array_agg(j.wallet) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_wallets,
+  array_agg(j.drift) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_drifts,
+  array_agg(j.asset) filter (where j.drift <> 0 and j.drift = s.residual) as settled_assets,
+  array_agg(j.wallet) filter (where j.drift <> 0 and j.drift = s.residual) as settled_wallets,
+  array_agg(j.drift) filter (where j.drift <> 0 and j.drift = s.residual) as settled_drifts,
+  bool_or(j.available_differs) as available_differs
+from joined j
+left join settled s using (account_id, asset, wallet)
+group by j.account_id;
+
+-- name: update_available
+-- Bring available quantities up to date where they differ and this reading is newer.
+with reported as (
+  select *
+  from unnest(
+    cast(:account_ids as bigint[]),
+    cast(:assets as text[]),
+    cast(:wallets as text[]),
+    cast(:available as numeric[]),
+    cast(:as_of as timestamptz[])
+  ) as r(account_id, asset, wallet, available, as_of)
+),
+changed as (
+  select p.account_id, p.asset, p.wallet, coalesce(r.available, 0) as available, t.as_of
+  from trading.positions p
+  join (
+    select account_id, max(as_of) as as_of
+    from unnest(cast(:replied as bigint[]), cast(:replied_as_of as timestamptz[])) as u(account_id, as_of)
+    group by account_id
+  ) t on t.account_id = p.account_id
+  left join reported r on (r.account_id, r.asset, r.wallet) = (p.account_id, p.asset, p.wallet)
+  where p.available_quantity <> coalesce(r.available, 0)
+    and (p.available_as_of is null or p.available_as_of < t.as_of)
+  order by p.account_id, p.asset, p.wallet
+  for no key update of p
+)
+update trading.positions p
+set available_quantity = c.available,
+    available_as_of = c.as_of
+from changed c
+where (p.account_id, p.asset, p.wallet) = (c.account_id, c.asset, c.wallet);
+
+-- name: entries_after
+-- Read the recorded entries of an account later than a moment.
+select ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance
+from trading.ledger_entries
+where account_id = :account_id
+  and (cast(:after as timestamptz) is null or entry_time > cast(:after as timestamptz))
+order by entry_time, ingest_seq;
+
+-- name: balances_at
+-- Sum openings and recorded entries up to a moment, per holding; without a moment the openings alone.
+select asset, wallet, sum(change) as balance
+from (
+  select asset, wallet, quantity_after - quantity_before as change
+  from trading.position_events
+  where account_id = :account_id
+    and cause = 'opening'
+  union all
+  select asset, wallet, amount - fee
+  from trading.ledger_entries
+  where account_id = :account_id
+    and entry_time <= cast(:at as timestamptz)
+) as changes
+group by asset, wallet;
+
+-- name: open_account
+-- Claim the opening of an account; no row when it is open already.
+update trading.accounts
+set opened_at = now(),
+    opening_source = :source,
+    ledger_floor = :ledger_floor
+where account_id = :account_id
+  and opened_at is null
+returning account_id;
+
+-- name: insert_openings
+-- Write the opening events, and the positions that do not exist yet.
+with opened as (
+  select *
+  from unnest(
+    cast(:assets as text[]), cast(:wallets as text[]), cast(:quantities as numeric[])
+  ) as o(asset, wallet, quantity)
+),
+created as (
+  insert into trading.positions (account_id, asset, wallet, quantity)
+  select :account_id, asset, wallet, quantity
+  from opened
+  order by asset, wallet
+  on conflict do nothing
+)
+insert into trading.position_events (
+  account_id, asset, wallet, quantity_before, quantity_after, cause, run_id, effective_at
+)
+select :account_id, asset, wallet, 0, quantity, 'opening', :run_id, :effective_at
+from opened
+order by asset, wallet;
+
+-- name: ingest
+-- Insert the entries that are not recorded yet and return them; whoever comes first wins, the other does nothing.
+insert into trading.ledger_entries (
+  account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance, run_id
+)
+select *
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:ledger_ids as text[]),
+  cast(:refids as text[]),
+  cast(:entry_times as timestamptz[]),
+  cast(:types as text[]),
+  cast(:subtypes as text[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:amounts as numeric[]),
+  cast(:fees as numeric[]),
+  cast(:balances as numeric[]),
+  cast(:run_ids as uuid[])
+) as e(account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance, run_id)
+order by e.account_id, e.ledger_id
+on conflict (account_id, ledger_id) do nothing
+returning account_id, ledger_id;
+
+-- name: known_ids
+-- Tell which entries are recorded.
+select e.account_id, e.ledger_id
+from trading.ledger_entries e
+join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as k(account_id, ledger_id)
+  using (account_id, ledger_id);
+
+-- name: arrived_meanwhile
+-- Sum the entries later than each reading's start that the reading did not see.
+select e.account_id, e.asset, e.wallet, sum(e.amount - e.fee) as change
+from trading.ledger_entries e
+join unnest(cast(:replied as bigint[]), cast(:after as timestamptz[])) as r(account_id, after)
+  on r.account_id = e.account_id
+ and (r.after is null or e.entry_time > r.after)
+where not exists (
+  select
+  from unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as seen(account_id, ledger_id)
+  where seen.account_id = e.account_id
+    and seen.ledger_id = e.ledger_id
+)
+group by e.account_id, e.asset, e.wallet;
+
+-- name: create_positions
+-- Create the positions that do not exist yet, at zero.
+insert into trading.positions (account_id, asset, wallet)
+select k.account_id, k.asset, k.wallet
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet)
+where not exists (
+  select
+  from trading.positions p
+  where (p.account_id, p.asset, p.wallet) = (k.account_id, k.asset, k.wallet)
+)
+order by k.account_id, k.asset, k.wallet
+on conflict do nothing;
+
+-- name: lock_positions
+-- Lock exactly these positions, in key order; NO KEY, because child rows may go on referring to them.
+select p.account_id
+from trading.positions p
+join unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet) using (account_id, asset, wallet)
+order by p.account_id, p.asset, p.wallet
+for no key update of p;
+
+-- name: recorded
+-- Read positions with the totals of their events, entries and outstanding adjustments.
+with keys as materialized (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+    as k(account_id, asset, wallet)
+),
+events as (
+  select
+    account_id,
+    asset,
+    wallet,
+    sum(v.quantity_after - v.quantity_before) as event_total,
+    sum(v.quantity_after - v.quantity_before) filter (where v.cause = 'opening') as opening_total,
+    sum(v.quantity_after - v.quantity_before)
+      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjustment_total
+  from keys
+  join trading.position_events v using (account_id, asset, wallet)
+  group by account_id, asset, wallet
+),
+entries as (
+  select account_id, asset, wallet, sum(e.amount - e.fee) as entry_total
+  from keys
+  join trading.ledger_entries e using (account_id, asset, wallet)
+  group by account_id, asset, wallet
+)
+select
+  account_id,
+  asset,
+  wallet,
+  coalesce(p.quantity, 0) as quantity,
+  coalesce(events.event_total, 0) as event_total,
+  coalesce(events.opening_total, 0) + coalesce(entries.entry_total, 0) as ledger_total,
+  coalesce(events.adjustment_total, 0) as adjustment_total
+from keys
+left join trading.positions p using (account_id, asset, wallet)
+left join events using (account_id, asset, wallet)
+left join entries using (account_id, asset, wallet);
+
+-- name: insert_events
+-- Append the events, in the order given.
+insert into trading.position_events (
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at
+)
+select account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:before as numeric[]),
+  cast(:after as numeric[]),
+  cast(:causes as text[]),
+  cast(:reasons as text[]),
+  cast(:ledger_ids as text[]),
+  cast(:run_ids as uuid[]),
+  cast(:effective_at as timestamptz[])
+) with ordinality as e(
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, place
+)
+order by e.place;
+
+-- name: move_positions
+-- Move locked positions to where their events end.
+update trading.positions p
+set quantity = n.quantity,
+    updated_at = now()
+from unnest(
+  cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]), cast(:quantities as numeric[])
+) as n(account_id, asset, wallet, quantity)
+where (p.account_id, p.asset, p.wallet) = (n.account_id, n.asset, n.wallet);
+
+-- name: advance_watermarks
+-- Move each account's watermark to the newest entry ingested for it, in account order.
+with newest as (
+  select account_id, max(ingest_seq) as ingest_seq
+  from trading.ledger_entries
+  join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as i(account_id, ledger_id)
+    using (account_id, ledger_id)
+  group by account_id
+),
+locked as (
+  select a.account_id, newest.ingest_seq
+  from trading.accounts a
+  join newest using (account_id)
+  where a.ledger_watermark < newest.ingest_seq
+  order by a.account_id
+  for no key update of a
+)
+update trading.accounts a
+set ledger_watermark = greatest(a.ledger_watermark, locked.ingest_seq)
+from locked
+where a.account_id = locked.account_id;
+
+-- name: remember_residuals
+-- Keep the residuals that a coherent reading saw.
+insert into trading.residuals (
+  account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled
+)
+select *
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:residuals as numeric[]),
+  cast(:first_seen_at as timestamptz[]),
+  cast(:last_seen_at as timestamptz[]),
+  cast(:confirmations as int[]),
+  cast(:settled as boolean[])
+) as r(account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled)
+order by r.account_id, r.asset, r.wallet
+on conflict (account_id, asset, wallet) do update
+set residual = excluded.residual,
+    first_seen_at = excluded.first_seen_at,
+    last_seen_at = excluded.last_seen_at,
+    confirmations = excluded.confirmations,
+    is_settled = excluded.is_settled;
+
+-- name: forget_residuals
+-- Forget residuals that went away.
+delete from trading.residuals r
+using unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet)
+where (r.account_id, r.asset, r.wallet) = (k.account_id, k.asset, k.wallet);
+
+-- name: record_runs
+-- Write runs, replacing an earlier try at the same interval that did not succeed; return the ids written.
+insert into trading.reconciliation_runs (
+  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
+  reported_head, checked, matched, within_tolerance, explained, updated, added, removed, held, awaiting, failed,
+  entries_ingested, api_calls, seconds, lock_hold_ms, note, error
+)
+select
+  r.run_id, r.account_id, :interval_start, :interval_end, :mode, r.status, r.trigger, clock_timestamp(),
+  r.reported_as_of, r.reported_head, r.checked, r.matched, r.within_tolerance, r.explained, r.updated, r.added,
+  r.removed, r.held, r.awaiting, r.failed, r.entries_ingested, r.api_calls, r.seconds, r.lock_hold_ms, r.note,
+  r.error
+from unnest(
+  cast(:run_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:statuses as text[]),
+  cast(:triggers as text[]),
+  cast(:reported_as_of as timestamptz[]),
+  cast(:reported_heads as text[]),
+  cast(:checked as int[]),
+  cast(:matched as int[]),
+  cast(:within_tolerance as int[]),
+  cast(:explained as int[]),
+  cast(:updated as int[]),
+  cast(:added as int[]),
+  cast(:removed as int[]),
+  cast(:held as int[]),
+  cast(:awaiting as int[]),
+  cast(:failed as int[]),
+  cast(:entries_ingested as int[]),
+  cast(:api_calls as int[]),
+  cast(:seconds as numeric[]),
+  cast(:lock_hold_ms as numeric[]),
+  cast(:notes as text[]),
+  cast(:errors as text[])
+) as r(
+  run_id, account_id, status, trigger, reported_as_of, reported_head, checked, matched, within_tolerance,
+  explained, updated, added, removed, held, awaiting, failed, entries_ingested, api_calls, seconds,
+  lock_hold_ms, note, error
+)
+order by r.run_id
+on conflict (run_id) do update
+set status = excluded.status,
+    trigger = excluded.trigger,
+    recorded_as_of = excluded.recorded_as_of,
+    reported_as_of = excluded.reported_as_of,
+    reported_head = excluded.reported_head,
+    checked = excluded.checked,
+    matched = excluded.matched,
+    within_tolerance = excluded.within_tolerance,
+    explained = excluded.explained,
+    updated = excluded.updated,
+    added = excluded.added,
+    removed = excluded.removed,
+    held = excluded.held,
+    awaiting = excluded.awaiting,
+    failed = excluded.failed,
+    entries_ingested = reconciliation_runs.entries_ingested + excluded.entries_ingested,
+    api_calls = reconciliation_runs.api_calls + excluded.api_calls,
+    seconds = excluded.seconds,
+    lock_hold_ms = excluded.lock_hold_ms,
+    note = excluded.note,
+    error = excluded.error
+where reconciliation_runs.status <> 'succeeded'
+returning run_id;
+
+-- name: insert_discrepancies
+-- Write what differed; a later try at the same run adds to what an earlier one found.
+insert into trading.discrepancies (
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
+  ledger_ids
+)
+select
+  d.run_id, d.account_id, d.asset, d.wallet, d.db_quantity, d.exchange_quantity, d.explained, d.database_drift,
+  d.residual, d.action, coalesce(string_to_array(nullif(d.ledger_ids, ''), ' '), '{}')
+from unnest(
+  cast(:run_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:db_quantities as numeric[]),
+  cast(:exchange_quantities as numeric[]),
+  cast(:explained as numeric[]),
+  cast(:database_drifts as numeric[]),
+  cast(:residuals as numeric[]),
+  cast(:actions as text[]),
+  cast(:ledger_ids as text[])
+) as d(
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
+  ledger_ids
+)
+on conflict (run_id, asset, wallet) do update
+set exchange_quantity = excluded.exchange_quantity,
+    explained = discrepancies.explained + excluded.explained,
+    database_drift = discrepancies.database_drift + excluded.database_drift,
+    residual = excluded.exchange_quantity - discrepancies.db_quantity
+      - discrepancies.explained - excluded.explained
+      - discrepancies.database_drift - excluded.database_drift,
+    action = excluded.action,
+    ledger_ids = discrepancies.ledger_ids || excluded.ledger_ids;
+
+-- name: raise_alerts
+-- Open alerts, or count the same open alert again.
+insert into trading.alerts (kind, account_id, asset, wallet, message)
+select *
+from unnest(
+  cast(:kinds as text[]),
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:messages as text[])
+) as a(kind, account_id, asset, wallet, message)
+order by a.kind, a.account_id, a.asset, a.wallet
+on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
+set occurrences = alerts.occurrences + 1,
+    message = excluded.message,
+    last_seen_at = now();
+
+-- name: resolve_alerts
+-- Resolve open alerts of a kind.
+with resolved as (
+  select alert_id
+  from trading.alerts
+  where account_id = any(cast(:account_ids as bigint[]))
+    and kind = :kind
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
+set status = 'resolved',
+    resolved_at = now()
+from resolved
+where a.alert_id = resolved.alert_id;

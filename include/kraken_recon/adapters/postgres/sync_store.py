@@ -1,0 +1,362 @@
+"""The rows of ``position_sync`` in Postgres; every statement is a named query of ``sql/sync.sql``."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from kraken_recon.domain.policy import Tolerance
+from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
+from kraken_recon.errors import ConfigurationError, StoreError
+from kraken_recon.service.ports import Account, AccountState, Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection, Row
+
+    from kraken_recon.domain.intervals import Interval
+    from kraken_recon.domain.ledger import Balance
+    from kraken_recon.domain.policy import Mode
+    from kraken_recon.domain.reconciliation import Finding, Step
+    from kraken_recon.service.ports import Alert, Opening, RunRecord
+
+QUERIES: Final = {name: sa.text(query) for name, query in load("sync").items()}
+COUNTS: Final = (
+    "checked",
+    "matched",
+    "within_tolerance",
+    "explained",
+    "updated",
+    "added",
+    "removed",
+    "held",
+    "awaiting",
+    "failed",
+)
+
+
+def _holdings(
+    assets: Sequence[str] | None, wallets: Sequence[str] | None, amounts: Sequence[Decimal] | None
+) -> dict[HoldingKey, Decimal]:
+    return {
+        HoldingKey(asset, wallet): amount
+        for asset, wallet, amount in zip(assets or (), wallets or (), amounts or (), strict=True)
+    }
+
+
+def _key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
+    listed = list(keys)
+    return {
+        "account_ids": [account for account, _ in listed],
+        "assets": [key.asset for _, key in listed],
+        "wallets": [key.wallet for _, key in listed],
+    }
+
+
+class PostgresSyncStore:
+    """Satisfies ``service.ports.SyncStore`` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
+        result = self._connection.execute(QUERIES[query], values)
+        return result.all() if result.returns_rows else ()
+
+    def find_accounts(self, names: Collection[str] | None) -> list[Account]:
+        """List active accounts; all of them, or those named."""
+        rows = self._run("find_accounts", names=sorted(names) if names is not None else None)
+        found = [Account(*row) for row in rows]
+        unknown = sorted(set(names or ()) - {account.name for account in found})
+        if unknown:
+            raise ConfigurationError(
+                f"no active account is named {', '.join(unknown)}; see `python -m kraken_recon report`"
+            )
+        return found
+
+    def load_states(self, accounts: Sequence[Account]) -> list[AccountState]:
+        """Read what a sync must know of each account, in the order given."""
+        ids = [account.account_id for account in accounts]
+        rows = {row.account_id: row for row in self._run("load_states", account_ids=ids)}
+        observations: dict[int, dict[HoldingKey, Observation]] = {}
+        for row in self._run("load_residuals", account_ids=ids):
+            observations.setdefault(row.account_id, {})[HoldingKey(row.asset, row.wallet)] = Observation(
+                row.residual, row.first_seen_at, row.confirmations
+            )
+        tolerances: dict[int, dict[str, Tolerance]] = {}
+        for row in self._run("load_tolerances", account_ids=ids):
+            tolerances.setdefault(row.account_id, {})[row.asset] = Tolerance(row.quantity, row.value)
+        return [
+            AccountState(
+                account,
+                rows[account.account_id].is_open,
+                rows[account.account_id].newest_entry_at,
+                rows[account.account_id].ledger_floor,
+                observations.get(account.account_id, {}),
+                tolerances.get(account.account_id, {}),
+            )
+            for account in accounts
+        ]
+
+    def finished_runs(
+        self, accounts: Sequence[Account], interval: Interval, mode: Mode
+    ) -> Mapping[int, UUID]:
+        """Name the runs of this interval that already succeeded, by account id."""
+        rows = self._run(
+            "finished_runs",
+            account_ids=[account.account_id for account in accounts],
+            interval_start=interval.start,
+            interval_end=interval.end,
+            mode=str(mode),
+        )
+        return {row.account_id: row.run_id for row in rows}
+
+    def compare(self, replies: Mapping[int, Mapping[HoldingKey, Balance]]) -> Mapping[int, Comparison]:
+        """Compare the positions of many accounts with their balance replies, by account id."""
+        reported = [
+            (account, key, balance) for account, reply in replies.items() for key, balance in reply.items()
+        ]
+        rows = self._run(
+            "compare",
+            replied=list(replies),
+            **_key_arrays((account, key) for account, key, _ in reported),
+            balances=[balance.balance for _, _, balance in reported],
+            available=[balance.available for _, _, balance in reported],
+        )
+        nothing = Comparison(0, 0, {}, {}, available_differs=False)
+        found = {
+            row.account_id: Comparison(
+                row.checked,
+                row.all_positions,
+                _holdings(row.differing_assets, row.differing_wallets, row.differing_drifts),
+                _holdings(row.settled_assets, row.settled_wallets, row.settled_drifts),
+                row.available_differs,
+            )
+            for row in rows
+        }
+        return {account: found.get(account, nothing) for account in replies}
+
+    def update_available(
+        self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]
+    ) -> None:
+        """Bring ``available_quantity`` up to date where it differs and the reading is newer."""
+        reported = [
+            (account, key, balance.available, as_of)
+            for account, (reply, as_of) in replies.items()
+            for key, balance in reply.items()
+        ]
+        self._run(
+            "update_available",
+            **_key_arrays((account, key) for account, key, _, _ in reported),
+            available=[available for _, _, available, _ in reported],
+            as_of=[as_of for _, _, _, as_of in reported],
+            replied=list(replies),
+            replied_as_of=[as_of for _, as_of in replies.values()],
+        )
+
+    def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
+        """Read the recorded entries later than ``after``."""
+        return [LedgerEntry(*row) for row in self._run("entries_after", account_id=account_id, after=after)]
+
+    def balances_at(self, account_id: int, at: datetime | None) -> Mapping[HoldingKey, Decimal]:
+        """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
+        rows = self._run("balances_at", account_id=account_id, at=at)
+        return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
+
+    def open_account(self, account_id: int, opening: Opening, run_id: UUID) -> bool:
+        """Write the opening events; False when another session opened the account meanwhile."""
+        if not self._run(
+            "open_account", account_id=account_id, source=opening.source, ledger_floor=opening.ledger_floor
+        ):
+            return False
+        keys = sorted(opening.quantities)
+        self._run(
+            "insert_openings",
+            account_id=account_id,
+            assets=[key.asset for key in keys],
+            wallets=[key.wallet for key in keys],
+            quantities=[opening.quantities[key] for key in keys],
+            run_id=run_id,
+            effective_at=opening.effective_at,
+        )
+        return True
+
+    def ingest(
+        self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
+    ) -> set[tuple[int, str]]:
+        """Insert entries that are not recorded yet; return those really inserted."""
+        rows = [(account, entry) for account, listed in entries.items() for entry in listed]
+        if not rows:
+            return set()
+        inserted = self._run(
+            "ingest",
+            **_key_arrays((account, entry.key) for account, entry in rows),
+            ledger_ids=[entry.ledger_id for _, entry in rows],
+            refids=[entry.refid for _, entry in rows],
+            entry_times=[entry.entry_time for _, entry in rows],
+            types=[entry.entry_type for _, entry in rows],
+            subtypes=[entry.subtype for _, entry in rows],
+            amounts=[entry.amount for _, entry in rows],
+            fees=[entry.fee for _, entry in rows],
+            balances=[entry.balance for _, entry in rows],
+            run_ids=[run_ids[account] for account, _ in rows],
+        )
+        new = {(row.account_id, row.ledger_id) for row in inserted}
+        if new:
+            self._run(
+                "advance_watermarks",
+                account_ids=[account for account, _ in new],
+                ledger_ids=[ledger_id for _, ledger_id in new],
+            )
+        return new
+
+    def known_ids(self, entries: Mapping[int, Sequence[LedgerEntry]]) -> set[tuple[int, str]]:
+        """Return which of these entries are recorded already."""
+        rows = [(account, entry.ledger_id) for account, listed in entries.items() for entry in listed]
+        found = self._run(
+            "known_ids",
+            account_ids=[account for account, _ in rows],
+            ledger_ids=[ledger_id for _, ledger_id in rows],
+        )
+        return {(row.account_id, row.ledger_id) for row in found}
+
+    def arrived_meanwhile(
+        self, seen: Mapping[int, tuple[datetime | None, Collection[str]]]
+    ) -> Mapping[tuple[int, HoldingKey], Decimal]:
+        """Sum the entries that others recorded after this reading, per holding."""
+        ids = [(account, ledger_id) for account, (_, listed) in seen.items() for ledger_id in listed]
+        rows = self._run(
+            "arrived_meanwhile",
+            replied=list(seen),
+            after=[after for after, _ in seen.values()],
+            account_ids=[account for account, _ in ids],
+            ledger_ids=[ledger_id for _, ledger_id in ids],
+        )
+        return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.change for row in rows}
+
+    def lock_positions(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+        """Create the missing positions, then lock exactly these in key order."""
+        arrays = _key_arrays(keys)
+        self._run("create_positions", **arrays)
+        locked = self._run("lock_positions", **arrays)
+        if len(locked) != len(arrays["assets"]):
+            raise StoreError(f"expected to lock {len(arrays['assets'])} positions, locked {len(locked)}")
+
+    def recorded(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], Recorded]:
+        """Read positions with the totals of their events, entries and adjustments."""
+        rows = self._run("recorded", **_key_arrays(keys), residual_reasons=[str(r) for r in RESIDUAL_REASONS])
+        return {
+            (row.account_id, HoldingKey(row.asset, row.wallet)): Recorded(
+                row.quantity, row.event_total, row.ledger_total, row.adjustment_total
+            )
+            for row in rows
+        }
+
+    def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
+        """Append the events and move the positions to where the steps end."""
+        rows = [(account, step) for account, listed in steps.items() for step in listed]
+        if not rows:
+            return
+        self._run(
+            "insert_events",
+            **_key_arrays((account, step.key) for account, step in rows),
+            before=[step.before for _, step in rows],
+            after=[step.after for _, step in rows],
+            causes=[str(step.cause) for _, step in rows],
+            reasons=[str(step.reason) if step.reason else None for _, step in rows],
+            ledger_ids=[step.ledger_id for _, step in rows],
+            run_ids=[run_ids[account] for account, _ in rows],
+            effective_at=[step.effective_at for _, step in rows],
+        )
+        ends = {(account, step.key): step.after for account, step in rows}
+        result = self._connection.execute(
+            QUERIES["move_positions"], {**_key_arrays(ends), "quantities": list(ends.values())}
+        )
+        if result.rowcount != len(ends):
+            raise StoreError(f"expected to move {len(ends)} positions, moved {result.rowcount}")
+
+    def remember_residuals(
+        self,
+        observed: Mapping[int, Mapping[HoldingKey, Observation]],
+        settled: Collection[tuple[int, HoldingKey]],
+        cleared: Mapping[int, Sequence[HoldingKey]],
+        as_of: Mapping[int, datetime],
+    ) -> None:
+        """Keep the residuals that coherent readings saw, and forget those that went away."""
+        seen = [(account, key, o) for account, by_key in observed.items() for key, o in by_key.items()]
+        if seen:
+            self._run(
+                "remember_residuals",
+                **_key_arrays((account, key) for account, key, _ in seen),
+                residuals=[o.residual for _, _, o in seen],
+                first_seen_at=[o.first_seen_at for _, _, o in seen],
+                last_seen_at=[as_of[account] for account, _, _ in seen],
+                confirmations=[o.confirmations for _, _, o in seen],
+                settled=[(account, key) in settled for account, key, _ in seen],
+            )
+        gone = [(account, key) for account, keys in cleared.items() for key in keys]
+        if gone:
+            self._run("forget_residuals", **_key_arrays(gone))
+
+    def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Finding]]) -> None:
+        """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
+        written = {row.run_id for row in self._run("record_runs", **_run_arrays(runs))} if runs else set()
+        rows = [(run, f) for run in runs if run.run_id in written for f in findings.get(run.run_id, ())]
+        if not rows:
+            return
+        self._run(
+            "insert_discrepancies",
+            **_key_arrays((run.account_id, finding.key) for run, finding in rows),
+            run_ids=[run.run_id for run, _ in rows],
+            db_quantities=[finding.recorded for _, finding in rows],
+            exchange_quantities=[finding.reported for _, finding in rows],
+            explained=[finding.explained for _, finding in rows],
+            database_drifts=[finding.database_drift for _, finding in rows],
+            residuals=[finding.residual for _, finding in rows],
+            actions=[str(finding.action) for _, finding in rows],
+            ledger_ids=[" ".join(finding.ledger_ids) for _, finding in rows],
+        )
+
+    def raise_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Open alerts, or count them again where the same one is open."""
+        if alerts:
+            self._run(
+                "raise_alerts",
+                kinds=[alert.kind for alert in alerts],
+                account_ids=[alert.account_id for alert in alerts],
+                assets=[alert.asset for alert in alerts],
+                wallets=[alert.wallet for alert in alerts],
+                messages=[alert.message for alert in alerts],
+            )
+
+    def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:
+        """Resolve the open alerts of a kind for these accounts."""
+        self._run("resolve_alerts", account_ids=sorted(account_ids), kind=kind)
+
+
+def _run_arrays(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    return {
+        "interval_start": runs[0].interval.start,
+        "interval_end": runs[0].interval.end,
+        "mode": str(runs[0].mode),
+        "run_ids": [run.run_id for run in runs],
+        "account_ids": [run.account_id for run in runs],
+        "statuses": [run.status for run in runs],
+        "triggers": [run.trigger for run in runs],
+        "reported_as_of": [run.reported_as_of for run in runs],
+        "reported_heads": [run.reported_head for run in runs],
+        **{name: [run.counts.get(name, 0) for run in runs] for name in COUNTS},
+        "entries_ingested": [run.entries_ingested for run in runs],
+        "api_calls": [run.api_calls for run in runs],
+        "seconds": [Decimal(f"{run.seconds:.3f}") for run in runs],
+        "lock_hold_ms": [Decimal(f"{run.lock_hold_ms:.3f}") for run in runs],
+        "notes": [run.note for run in runs],
+        "errors": [run.error for run in runs],
+    }

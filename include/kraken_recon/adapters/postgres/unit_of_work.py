@@ -1,0 +1,183 @@
+"""The one way to a session of the trading database.
+
+Invariants:
+1. A unit of work is one connection and one transaction: rolled back unless committed, always closed.
+2. Every session says who it is (``application_name``) and cannot outstay its limits on the server's side:
+   statement, lock and idle-in-transaction timeouts are set before its first statement.
+3. Driver errors leave as errors of this project.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import psycopg.errors
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from kraken_recon.adapters.postgres.report_store import ReportStore
+from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
+from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any, Self
+
+    from sqlalchemy.engine import Connection, Engine
+
+APPLICATION_NAME_BYTES_MAX: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session may wait and hold, in seconds; enforced by the server."""
+
+    statement_timeout_seconds: int = 60
+    lock_timeout_seconds: int = 10
+    idle_in_transaction_timeout_seconds: int = 60
+
+    def options(self) -> str:
+        """Write the limits as libpq options."""
+        return (
+            f"-c statement_timeout={self.statement_timeout_seconds * 1000} "
+            f"-c lock_timeout={self.lock_timeout_seconds * 1000} "
+            f"-c idle_in_transaction_session_timeout={self.idle_in_transaction_timeout_seconds * 1000}"
+        )
+
+
+def driver_dsn(dsn: str) -> str:
+    """Name the driver in a ``postgresql://`` address.
+
+    Raises:
+        ConfigurationError: it is no PostgreSQL address.
+    """
+    try:
+        url = sa.make_url(dsn)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(
+            "expected a database address such as postgresql://user@host:5432/trading"
+        ) from error
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        raise ConfigurationError(f"expected a PostgreSQL database, was {url.get_backend_name()}")
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def create_engine(
+    dsn: str, *, application_name: str = "kraken_recon", limits: SessionLimits | None = None
+) -> Engine:
+    """Make an engine that keeps no idle sessions: each unit of work opens and closes its own.
+
+    Raises:
+        ConfigurationError: ``dsn`` is no PostgreSQL address.
+    """
+    return sa.create_engine(
+        driver_dsn(dsn),
+        poolclass=NullPool,
+        connect_args={
+            "application_name": application_name.encode("ascii", "replace")[:APPLICATION_NAME_BYTES_MAX].decode(),
+            "options": (limits or SessionLimits()).options(),
+            "connect_timeout": 10,
+        },
+    )
+
+
+def _translated(error: sa.exc.DBAPIError) -> StoreError:
+    cause = error.orig
+    # The first line names what happened; later lines may quote values.
+    text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    if isinstance(
+        cause,
+        (
+            psycopg.errors.LockNotAvailable,
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+        ),
+    ):
+        return LockUnavailableError(text)
+    if isinstance(
+        cause,
+        (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.UndefinedColumn,
+            psycopg.errors.InvalidSchemaName,
+        ),
+    ):
+        return SchemaMismatchError(f"{text}; run `python -m kraken_recon migrate`")
+    return StoreError(text)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into this project's."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _translated(error) from error
+
+
+class PostgresUnitOfWork:
+    """One session and transaction of the trading database, as a context manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        with translated_errors():
+            self._connection = self._engine.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sa.exc.DBAPIError):
+            raise _translated(error) from error
+
+    @property
+    def connection(self) -> Connection:
+        """The open connection."""
+        if self._connection is None:
+            raise StoreError("expected an open unit of work; use it in a `with` block")
+        return self._connection
+
+    @property
+    def sync(self) -> PostgresSyncStore:
+        """The rows of ``position_sync``."""
+        return PostgresSyncStore(self.connection)
+
+    @property
+    def reports(self) -> ReportStore:
+        """Read-only views for people."""
+        return ReportStore(self.connection)
+
+    def commit(self) -> None:
+        """Make the work permanent; the unit stays usable for a next transaction."""
+        with translated_errors():
+            self.connection.commit()
+
+    def lock_rows(
+        self, table: sa.Table, keys: Sequence[Mapping[str, object]], *, key_share: bool = True
+    ) -> list[Mapping[str, Any]]:
+        """Lock rows by primary key, in primary-key order, and return them as they are now.
+
+        Args:
+            table: the table.
+            keys: one mapping per row, naming every primary-key column.
+            key_share: True takes ``FOR NO KEY UPDATE``, which lets child rows go on referring to the row;
+                False takes ``FOR UPDATE``.
+
+        Raises:
+            LockUnavailableError: another session held a row longer than the lock timeout.
+        """
+        columns = list(table.primary_key.columns)
+        wanted = sa.or_(*(sa.and_(*(column == key[column.name] for column in columns)) for key in keys))
+        query = sa.select(table).where(wanted if keys else sa.false()).order_by(*columns)
+        with translated_errors():
+            rows = self.connection.execute(query.with_for_update(key_share=key_share)).mappings().all()
+        return [dict(row) for row in rows]

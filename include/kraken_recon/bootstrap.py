@@ -1,0 +1,72 @@
+"""Wire the use cases to Kraken and Postgres; the one place where ports meet adapters."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.adapters.kraken.client import KrakenClient
+from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.service.sync import SyncPorts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Engine
+
+    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+    from kraken_recon.service.ports import Account
+
+KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
+
+
+def utc_now() -> datetime:
+    """Read the clock of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A trading database and a way to an account's credentials.
+
+    ``dsn`` is a ``postgresql://`` address; ``application_name`` says in the database who is at work.
+    """
+
+    dsn: str = field(repr=False)
+    credentials_of: Callable[[Account], KrakenCredentials]
+    application_name: str = "kraken_recon"
+    clock: Callable[[], datetime] = utc_now
+
+    def engine(self) -> Engine:
+        """Make the engine; it holds no connection between units of work."""
+        return create_engine(self.dsn, application_name=self.application_name)
+
+    def sync_ports(self) -> SyncPorts:
+        """Wire ``position_sync``."""
+        engine = self.engine()
+        return SyncPorts(lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock)
+
+    @contextmanager
+    def open_exchange(self, account: Account) -> Iterator[KrakenClient]:
+        """Open one account at Kraken, its key checked within the last day.
+
+        Raises:
+            ConfigurationError: the connection is missing or wrong, or the key is too powerful or too blind.
+        """
+        credentials = self.credentials_of(account)
+        with (
+            PostgresCallSlots(
+                self.dsn,
+                api_key=credentials.api_key,
+                tier=credentials.tier,
+                application_name=f"{self.application_name[:50]}:api_slots",
+            ) as slots,
+            KrakenClient(credentials, account=account.name, slots=slots) as client,
+        ):
+            if slots.needs_check(KEY_CHECK_AGE_MAX):
+                client.check_key()
+                slots.mark_checked()
+            yield client

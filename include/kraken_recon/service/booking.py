@@ -1,0 +1,462 @@
+"""Write what the readings of a batch of accounts mean, in one transaction.
+
+Invariants:
+1. Everything that a run writes for an account is in one transaction; a run that dies leaves nothing.
+2. Only entries that were really inserted move positions, so it does not matter who else brings them.
+3. Only positions that change are locked, in key order, and what is written was read under that lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid5
+
+from kraken_recon.domain.money import ZERO
+from kraken_recon.domain.policy import Mode
+from kraken_recon.domain.reconciliation import (
+    Action,
+    Assessment,
+    Evidence,
+    Finding,
+    Recorded,
+    assess,
+    missing_holdings,
+)
+from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
+from kraken_recon.service.ports import Alert, RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
+    from kraken_recon.service.ports import Account, AccountState, Comparison, SyncStore, UnitOfWork
+    from kraken_recon.service.reading import Reading
+    from kraken_recon.service.sync import SyncRequest
+
+log = logging.getLogger(__name__)
+
+RUN_NAMESPACE: Final = UUID("7d0c5b0e-6a4f-4b57-9f0d-6f6b72656b6e")
+STORE_TRIES_MAX: Final = 3
+
+
+@dataclass(slots=True)
+class AccountWork:
+    """One account on its way through a run; each step fills in what it found."""
+
+    state: AccountState
+    run_id: UUID
+    started: float = field(default_factory=time.monotonic)
+    balances: Mapping[HoldingKey, Balance] | None = None
+    as_of: datetime | None = None
+    comparison: Comparison | None = None
+    reading: Reading | None = None
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
+    calls: int = 0
+    error: str | None = None
+    moving: str | None = None
+
+    @property
+    def account_id(self) -> int:
+        """The account's id."""
+        return self.state.account.account_id
+
+    @property
+    def needs_reading(self) -> bool:
+        """Say whether the balances alone do not settle the account."""
+        if self.error or self.comparison is None:
+            return False
+        return not self.state.is_open or bool(self.comparison.differing)
+
+
+class _AccountRefusedError(Exception):
+    """One account's reading turned out to be unusable while it was being booked."""
+
+    def __init__(self, work: AccountWork, error: KrakenReconError) -> None:
+        super().__init__(str(error))
+        self.work = work
+        self.error = error
+
+
+def run_id_of(account: Account, request: SyncRequest) -> UUID:
+    """Name the run of one account for one interval and mode; the same whenever it is asked."""
+    interval = request.interval
+    return uuid5(
+        RUN_NAMESPACE,
+        f"{account.account_id}|{interval.start.isoformat()}|{interval.end.isoformat()}|{request.mode}",
+    )
+
+
+def book(
+    works: Sequence[AccountWork],
+    request: SyncRequest,
+    open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
+) -> None:
+    """Book a batch; an account that cannot be booked is recorded as failed and the others are booked.
+
+    Raises:
+        StoreError: not even the failures can be recorded.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            with open_unit_of_work() as unit:
+                _Booking(unit.sync, works, request).run()
+                unit.commit()
+        except _AccountRefusedError as refused:
+            refused.work.error = f"{type(refused.error).__name__}: {refused.error}"
+        except StoreError as error:
+            if error.retryable and tries < STORE_TRIES_MAX:
+                continue
+            if len(works) > 1:
+                for work in works:
+                    book([work], request, open_unit_of_work)
+                return
+            if works[0].error:
+                raise
+            works[0].error = f"{type(error).__name__}: {error}"
+        else:
+            return
+
+
+class _Booking:
+    """One transaction over a batch of accounts."""
+
+    def __init__(self, store: SyncStore, works: Sequence[AccountWork], request: SyncRequest) -> None:
+        self._store = store
+        self._request = request
+        self._works = works
+        self._read = [w for w in works if w.reading is not None and not w.error and not w.moving]
+        self._matched = [
+            w for w in works if w.reading is None and w.comparison and not w.error and not w.moving
+        ]
+        self._run_ids = {work.account_id: work.run_id for work in works}
+        self._lock_hold_ms = 0.0
+
+    def run(self) -> None:
+        """Apply the readings, then record every account's run."""
+        assessments: dict[int, Assessment] = {}
+        ingested: dict[int, int] = {}
+        locked_at = time.monotonic()
+        if self._read:
+            entries = self._new_entries()
+            ingested = {account: len(rows) for account, rows in entries.items()}
+            locked_at = time.monotonic()
+            assessments = self._assess(entries)
+            if self._request.mode is Mode.REPAIR:
+                self._write(assessments)
+        if self._request.mode is Mode.REPAIR:
+            self._update_available()
+            self._forget_residuals_of_matched()
+        self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
+        self._record(assessments, ingested)
+
+    def _new_entries(self) -> dict[int, dict[HoldingKey, list[LedgerEntry]]]:
+        """Insert what is not recorded yet; keep what was really inserted, in chain order per holding."""
+        read = {work.account_id: work.reading.entries for work in self._read if work.reading}
+        if self._request.mode is Mode.REPAIR:
+            for work in self._read:
+                self._open(work)
+            inserted = self._store.ingest(read, self._run_ids)
+        else:
+            inserted = {
+                (account, entry.ledger_id) for account, entries in read.items() for entry in entries
+            } - self._store.known_ids(read)
+        new: dict[int, dict[HoldingKey, list[LedgerEntry]]] = {}
+        for work in self._read:
+            chained = work.reading.chained if work.reading else {}
+            new[work.account_id] = {
+                key: fresh
+                for key, entries in chained.items()
+                if (fresh := [e for e in entries if (work.account_id, e.ledger_id) in inserted])
+            }
+        return new
+
+    def _open(self, work: AccountWork) -> None:
+        opening = work.reading.opening if work.reading else None
+        if opening is None:
+            return
+        if not self._store.open_account(work.account_id, opening, work.run_id):
+            raise _AccountRefusedError(
+                work, StoreError("another run opened the account meanwhile; the next run goes on from there")
+            )
+
+    def _assess(self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]) -> dict[int, Assessment]:
+        keys = self._keys_to_judge(new)
+        if self._request.mode is Mode.REPAIR:
+            self._store.lock_positions(keys)
+        recorded = self._store.recorded(keys)
+        meanwhile = self._store.arrived_meanwhile(
+            {
+                w.account_id: (w.reading.after, [e.ledger_id for e in w.reading.entries])
+                for w in self._read
+                if w.reading
+            }
+        )
+        by_account: dict[int, dict[HoldingKey, Recorded]] = {work.account_id: {} for work in self._read}
+        for account, key in keys:
+            by_account[account][key] = recorded.get((account, key), Recorded())
+        return {
+            work.account_id: self._assess_account(
+                work, by_account[work.account_id], new[work.account_id], meanwhile
+            )
+            for work in self._read
+        }
+
+    def _keys_to_judge(
+        self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]
+    ) -> list[tuple[int, HoldingKey]]:
+        stale = {
+            work.account_id: work.reading.balances
+            for work in self._read
+            if work.reading and (work.reading.balances != work.balances or work.reading.opening)
+        }
+        renewed = self._store.compare(stale) if stale else {}
+        keys: set[tuple[int, HoldingKey]] = set()
+        for work in self._read:
+            work.comparison = renewed.get(work.account_id, work.comparison)
+            if work.comparison is None or work.reading is None:
+                continue
+            named = {*work.comparison.differing, *work.comparison.settled, *new[work.account_id]}
+            if work.reading.opening:
+                named |= set(work.reading.opening.quantities)
+            keys |= {(work.account_id, key) for key in named}
+        return sorted(keys)
+
+    def _assess_account(
+        self,
+        work: AccountWork,
+        recorded: Mapping[HoldingKey, Recorded],
+        new: Mapping[HoldingKey, Sequence[LedgerEntry]],
+        meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
+    ) -> Assessment:
+        reading, comparison = work.reading, work.comparison
+        if reading is None or comparison is None:
+            raise ValueError(f"expected a reading of account {work.state.account.name}, was none")
+        if self._request.mode is Mode.REPAIR:
+            # The totals were read after the new entries were inserted; judge from before them.
+            recorded = {
+                key: replace(
+                    row, ledger_total=row.ledger_total - sum((e.change for e in new.get(key, ())), ZERO)
+                )
+                for key, row in recorded.items()
+            }
+        elif reading.opening:
+            recorded = _as_if_opened(recorded, reading.opening.quantities)
+        evidence = Evidence(
+            recorded=recorded,
+            ingested=new,
+            balances=_rolled_forward(reading.balances, work.account_id, meanwhile),
+            coherent=reading.coherent,
+            as_of=reading.as_of,
+            observations=work.state.observations,
+            all_positions=comparison.all_positions,
+            prices=work.prices,
+        )
+        missing = missing_holdings(evidence)
+        if missing:
+            raise _AccountRefusedError(
+                work,
+                PayloadInvalidError(
+                    f"Kraken's balance reply leaves out {', '.join(missing)}, of which its ledger still holds "
+                    "some; nothing was changed",
+                    account=work.state.account.name,
+                    endpoint="BalanceEx",
+                ),
+            )
+        policy = replace(
+            self._request.policy, overrides={**self._request.policy.overrides, **work.state.tolerances}
+        )
+        return assess(evidence, policy)
+
+    def _write(self, assessments: Mapping[int, Assessment]) -> None:
+        self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        self._store.remember_residuals(
+            {account: a.observed for account, a in assessments.items()},
+            [
+                (account, finding.key)
+                for account, a in assessments.items()
+                for finding in a.findings
+                if finding.action is Action.WITHIN_TOLERANCE
+            ],
+            {account: a.cleared for account, a in assessments.items()},
+            {w.account_id: w.reading.as_of for w in self._read if w.reading},
+        )
+
+    def _update_available(self) -> None:
+        """Bring what is available up to date wherever it may differ."""
+        replies = {w.account_id: (w.reading.balances, w.reading.as_of) for w in self._read if w.reading}
+        replies |= {
+            w.account_id: (w.balances, w.as_of)
+            for w in self._matched
+            if w.comparison and w.comparison.available_differs and w.balances is not None and w.as_of
+        }
+        if replies:
+            self._store.update_available(replies)
+
+    def _forget_residuals_of_matched(self) -> None:
+        gone = {
+            work.account_id: [
+                key
+                for key in work.state.observations
+                if work.comparison and key not in work.comparison.settled
+            ]
+            for work in self._matched
+            if work.state.observations
+        }
+        if any(gone.values()):
+            self._store.remember_residuals({}, [], gone, {})
+
+    def _record(self, assessments: Mapping[int, Assessment], ingested: Mapping[int, int]) -> None:
+        runs, findings, alerts = [], {}, []
+        for work in self._works:
+            found = _findings(work, assessments.get(work.account_id))
+            findings[work.run_id] = found
+            runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
+            alerts += _alerts(work, found)
+        self._store.record_runs(runs, findings)
+        if self._request.mode is Mode.REPAIR:
+            self._store.raise_alerts(alerts)
+            self._store.resolve_alerts([w.account_id for w in (*self._read, *self._matched)], "sync_failure")
+
+    def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
+        status = "failed" if work.error else "moving" if work.moving or _moves(work) else "succeeded"
+        reading = work.reading
+        return RunRecord(
+            run_id=work.run_id,
+            account_id=work.account_id,
+            interval=self._request.interval,
+            mode=self._request.mode,
+            status=status,
+            trigger=self._request.trigger,
+            reported_as_of=reading.as_of if reading else work.as_of,
+            reported_head=reading.head.ledger_id if reading and reading.head else None,
+            counts=_counts(work, found) if not work.error else {"failed": 1},
+            entries_ingested=ingested if not work.error else 0,
+            api_calls=work.calls,
+            seconds=time.monotonic() - work.started,
+            lock_hold_ms=self._lock_hold_ms if reading else 0.0,
+            note=_note(work),
+            error=work.error,
+        )
+
+
+def _as_if_opened(
+    recorded: Mapping[HoldingKey, Recorded], quantities: Mapping[HoldingKey, Decimal]
+) -> dict[HoldingKey, Recorded]:
+    """Say what a dry run would find right after the opening that it does not write."""
+    return {
+        key: replace(
+            row,
+            quantity=row.quantity or quantities.get(key, ZERO),
+            event_total=quantities.get(key, ZERO),
+            ledger_total=quantities.get(key, ZERO),
+        )
+        for key, row in recorded.items()
+    }
+
+
+def _rolled_forward(
+    balances: Mapping[HoldingKey, Balance],
+    account_id: int,
+    meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
+) -> Mapping[HoldingKey, Balance]:
+    """Add entries that others recorded after this reading, so that an older balance undoes nothing."""
+    moved = {key: change for (account, key), change in meanwhile.items() if account == account_id and change}
+    if not moved:
+        return balances
+    return {
+        key: replace(balance, balance=balance.balance + moved.get(key, ZERO))
+        for key, balance in balances.items()
+    }
+
+
+def _moves(work: AccountWork) -> bool:
+    return work.reading is not None and not work.reading.coherent
+
+
+def _note(work: AccountWork) -> str | None:
+    if work.moving:
+        return work.moving
+    reading = work.reading
+    if reading is None:
+        return None
+    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading.opening else None
+    return "; ".join(text for text in (opened, reading.note) if text) or None
+
+
+_OPENING_WORDS: Final = {
+    "ledger": "its whole ledger",
+    "derived": "balances derived from the oldest entries on file; what came before is not on file",
+    "balance": "the exchange's balance, because the ledger shows no entry of it",
+}
+
+
+def _findings(work: AccountWork, assessment: Assessment | None) -> tuple[Finding, ...]:
+    if work.error or work.moving or work.comparison is None:
+        return ()
+    if assessment is None:
+        return tuple(
+            Finding(
+                key,
+                (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
+                - residual,
+                reported,
+                ZERO,
+                ZERO,
+                residual,
+                Action.WITHIN_TOLERANCE,
+            )
+            for key, residual in sorted(work.comparison.settled.items())
+        )
+    opening = bool(work.reading and work.reading.opening)
+    return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
+
+
+def _counts(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
+    actions = Counter(finding.action for finding in found)
+    checked = work.comparison.checked if work.comparison else 0
+    return {
+        "checked": checked,
+        "matched": max(0, checked - len(found)),
+        "within_tolerance": actions[Action.WITHIN_TOLERANCE],
+        "explained": sum(1 for finding in found if finding.explained),
+        "updated": actions[Action.UPDATE],
+        "added": actions[Action.ADD],
+        "removed": actions[Action.REMOVE],
+        "held": actions[Action.HELD],
+        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING],
+    }
+
+
+def _alerts(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
+    name = work.state.account.name
+    if work.error:
+        return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
+    alerts = []
+    for finding in found:
+        if finding.database_drift:
+            kind, text = "database_drift", "was changed in the database without a reason on record"
+        elif finding.action is Action.HELD:
+            kind, text = "held_repair", "differs by more than one run may repair"
+        elif finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
+            kind, text = "unexplained_discrepancy", "differed without a ledger entry, and was repaired"
+        else:
+            continue
+        alerts.append(
+            Alert(
+                kind,
+                work.account_id,
+                finding.key.asset,
+                finding.key.wallet,
+                f"{name}: {finding.key} {text}: recorded {finding.recorded}, Kraken {finding.reported}",
+            )
+        )
+    return alerts

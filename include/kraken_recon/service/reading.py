@@ -1,0 +1,265 @@
+"""Read one account's books at Kraken so that they can be trusted.
+
+Kraken's balance and ledger are two books read at two moments, and pages shift while they are read.
+Invariants:
+1. A reading is coherent only if the balances before and after the ledger agree.
+2. Completeness is proved by the chain of running balances, never by Kraken's count.
+3. A reading that cannot be proved raises; it never comes back smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.domain.chain import Gap, by_holding, prove_chain
+from kraken_recon.domain.money import ZERO
+from kraken_recon.errors import PayloadInvalidError
+from kraken_recon.service.ports import Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
+    from kraken_recon.service.ports import AccountState, Exchange
+
+PAGE_LENGTH: Final = 50
+PAGES_MAX: Final = 200
+OPENING_ENTRIES_MAX: Final = 1_000
+COHERENCE_TRIES_MAX: Final = 3
+PROOF_TRIES_MAX: Final = 3
+OVERLAP: Final = timedelta(minutes=15)
+LAG_MAX: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBooks:
+    """What the database already has of the stretch that is read: entries, and the balances before it."""
+
+    entries: Sequence[LedgerEntry]
+    balances_before: Mapping[HoldingKey, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An account's books as of ``as_of``: balances, and every ledger entry later than ``after``."""
+
+    balances: Mapping[HoldingKey, Balance]
+    entries: tuple[LedgerEntry, ...]
+    after: datetime | None
+    as_of: datetime
+    coherent: bool
+    opening: Opening | None = None
+    note: str | None = None
+
+    @property
+    def head(self) -> LedgerEntry | None:
+        """The newest entry, as far as times tell."""
+        return max(self.entries, key=lambda entry: (entry.entry_time, entry.ledger_id), default=None)
+
+    @property
+    def chained(self) -> dict[HoldingKey, tuple[LedgerEntry, ...]]:
+        """The entries per holding, in the order that the balances prove."""
+        return {
+            key: prove_chain(key, entries, known_balance=None).entries
+            for key, entries in by_holding(self.entries).items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    entries: dict[str, LedgerEntry]
+    reached_end: bool
+    counted: int | None
+
+
+class StillMovingError(Exception):
+    """The newest entries do not connect yet; Kraken's books are still being written."""
+
+
+def _read_pages(exchange: Exchange, after: datetime | None, *, entries_max: int) -> _Pages:
+    """Read pages from the head back to ``after``, with the end fixed by the first page's newest entry.
+
+    Rows that arrive meanwhile only push older rows to later offsets, so they are seen twice, never missed;
+    one row of overlap lets a shifted page show itself. Where Kraken counts more than ``entries_max``, the
+    first page alone is read.
+    """
+    entries: dict[str, LedgerEntry] = {}
+    until: str | None = None
+    counted: int | None = None
+    for _ in range(PAGES_MAX):
+        page = exchange.ledger_page(after=after, until=until, offset=max(0, len(entries) - 1))
+        rows = [entry for entry in page.entries if after is None or entry.entry_time > after]
+        fresh = [entry for entry in rows if entry.ledger_id not in entries]
+        for entry in rows:
+            if entries.setdefault(entry.ledger_id, entry) != entry:
+                raise PayloadInvalidError(
+                    f"Kraken sent two different entries with the id {entry.ledger_id}", endpoint="Ledgers"
+                )
+        if until is None and page.entries:
+            until = max(page.entries, key=lambda e: (e.entry_time, e.ledger_id)).ledger_id
+        counted = page.count if counted is None else counted
+        if not fresh or (len(page.entries) < PAGE_LENGTH and _counts_agree(counted, entries)):
+            return _Pages(entries, reached_end=True, counted=counted)
+        if counted is not None and counted > entries_max:
+            break
+    return _Pages(entries, reached_end=False, counted=counted)
+
+
+def _counts_agree(counted: int | None, entries: Mapping[str, LedgerEntry]) -> bool:
+    return counted is None or len(entries) >= counted
+
+
+def _contradictions(read: Mapping[str, LedgerEntry], known: Sequence[LedgerEntry]) -> None:
+    """Refuse a reading that tells another story than the entries recorded earlier.
+
+    Raises:
+        PayloadInvalidError: an entry has changed, or one recorded before the newest read is gone.
+    """
+    newest = max((entry.entry_time for entry in read.values()), default=None)
+    for entry in known:
+        now = read.get(entry.ledger_id)
+        if now is not None and now != entry:
+            raise PayloadInvalidError(
+                f"entry {entry.ledger_id} is recorded as {entry.amount} {entry.key} with balance "
+                f"{entry.balance}, but Kraken now says {now.amount} {now.key} with balance {now.balance}",
+                endpoint="Ledgers",
+            )
+        if now is None and newest is not None and entry.entry_time < newest:
+            raise PayloadInvalidError(
+                f"entry {entry.ledger_id} is recorded, but Kraken's ledger no longer shows it",
+                endpoint="Ledgers",
+            )
+
+
+def _gaps(pages: _Pages, known: KnownBooks | None) -> list[Gap]:
+    gaps: list[Gap] = []
+    for key, entries in by_holding(pages.entries.values()).items():
+        before = known.balances_before.get(key, ZERO) if known is not None else None
+        gaps += prove_chain(key, entries, known_balance=before).gaps
+    return gaps
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReader:
+    """Reads the ledger from the watermark on, and deeper where the stretch does not connect.
+
+    ``known_books`` loads what the database has later than a time; ``pause`` waits between tries, in seconds.
+    """
+
+    exchange: Exchange
+    state: AccountState
+    known_books: Callable[[datetime | None], KnownBooks]
+    pause: Callable[[float], None]
+
+    def read(self) -> tuple[_Pages, datetime | None]:
+        """Read a proved stretch.
+
+        Raises:
+            PayloadInvalidError: the stretch does not connect, even read again and deeper.
+            StillMovingError: only the newest entries do not connect yet.
+        """
+        overlap = OVERLAP
+        problem: PayloadInvalidError | None = None
+        gaps: list[Gap] = []
+        for attempt in range(PROOF_TRIES_MAX):
+            if attempt:
+                self.pause(attempt)
+            after = self._start(overlap, attempt)
+            pages = _read_pages(self.exchange, after, entries_max=self._entries_max())
+            known = self.known_books(after) if self.state.is_open else None
+            try:
+                _contradictions(pages.entries, known.entries if known else ())
+            except PayloadInvalidError as error:
+                problem, gaps = error, []
+                continue
+            gaps, problem = _gaps(pages, known), None
+            if not gaps and self._is_complete(pages, attempt):
+                return pages, after
+            overlap *= 96
+        raise self._failure(gaps, problem, pages)
+
+    def _start(self, overlap: timedelta, attempt: int) -> datetime | None:
+        if self.state.newest_entry_at is None or attempt == PROOF_TRIES_MAX - 1:
+            return self.state.ledger_floor
+        start = self.state.newest_entry_at - overlap
+        return max(start, self.state.ledger_floor) if self.state.ledger_floor else start
+
+    def _is_complete(self, pages: _Pages, attempt: int) -> bool:
+        """Say whether the stretch may be trusted once it connects.
+
+        The count is a witness, not the truth: where it disagrees, the stretch is read again, and a first
+        reading (whose older edge nothing else proves) as often as allowed.
+        """
+        if not pages.reached_end:
+            return not self.state.is_open
+        witnessed_from = 1 if self.state.is_open else PROOF_TRIES_MAX - 1
+        return _counts_agree(pages.counted, pages.entries) or attempt >= witnessed_from
+
+    def _entries_max(self) -> int:
+        return PAGES_MAX * PAGE_LENGTH if self.state.is_open else OPENING_ENTRIES_MAX
+
+    def _failure(self, gaps: list[Gap], problem: Exception | None, pages: _Pages) -> Exception:
+        if problem is not None:
+            return problem
+        newest = max((entry.entry_time for entry in pages.entries.values()), default=None)
+        if gaps and newest is not None and all(newest - gap.noticed_at <= LAG_MAX for gap in gaps):
+            return StillMovingError("; ".join(map(str, gaps)))
+        detail = (
+            "; ".join(map(str, gaps[:5])) or f"more than {PAGES_MAX} pages, or fewer entries than counted"
+        )
+        return PayloadInvalidError(f"the ledger is incomplete: {detail}", endpoint="Ledgers")
+
+
+def _derive_opening(pages: _Pages, balances: Mapping[HoldingKey, Balance], as_of: datetime) -> Opening:
+    """Say what each holding was before the oldest entry on file.
+
+    An account whose whole ledger was read and starts from nothing opens from the ledger alone. Otherwise
+    the oldest running balance tells what came before; a holding without entries opens at its balance.
+    """
+    chains = {
+        key: prove_chain(key, entries, known_balance=None)
+        for key, entries in by_holding(pages.entries.values()).items()
+    }
+    quantities = {key: chain.opening for key, chain in chains.items() if chain.opening}
+    derived = bool(quantities) or not pages.reached_end
+    for key, balance in balances.items():
+        if key not in chains and balance.balance:
+            quantities[key] = balance.balance
+    oldest = min((entry.entry_time for entry in pages.entries.values()), default=None)
+    source = "derived" if derived else ("balance" if quantities else "ledger")
+    floor = None if pages.reached_end else oldest
+    return Opening(source, quantities, (oldest - timedelta(microseconds=1)) if oldest else as_of, floor)
+
+
+def read_books(
+    reader: LedgerReader, first_balances: Mapping[HoldingKey, Balance], clock: Callable[[], datetime]
+) -> Reading:
+    """Read balance, ledger, balance until the outer two agree, a bounded number of times.
+
+    Raises:
+        PayloadInvalidError: the ledger cannot be proved complete, or the reply is implausible.
+        StillMovingError: the newest entries do not connect yet.
+    """
+    before = first_balances
+    for _ in range(COHERENCE_TRIES_MAX):
+        as_of = clock()
+        pages, after = reader.read()
+        balances = reader.exchange.balances()
+        coherent = {k: b.balance for k, b in balances.items()} == {k: b.balance for k, b in before.items()}
+        if coherent:
+            break
+        before = balances
+    reading = Reading(balances, tuple(pages.entries.values()), after, as_of, coherent)
+    if not _counts_agree(pages.counted, pages.entries):
+        reading = replace(
+            reading, note=f"Kraken counted {pages.counted} entries and showed {len(pages.entries)}"
+        )
+    if not reader.state.is_open:
+        if not coherent:
+            raise StillMovingError("the account did not stand still long enough to be opened")
+        reading = replace(reading, opening=_derive_opening(pages, balances, as_of))
+    return reading
