@@ -1,0 +1,209 @@
+"""The HTTP face: ``/0/`` as Kraken answers, ``/_sim/`` for whoever runs the simulation.
+
+Invariant: no handler awaits between reading state and changing it, so the event loop is the only lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from decimal import Decimal
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI, Request, Response
+
+from kraken_sim import control, corruption, private_endpoints, public_endpoints
+from kraken_sim.errors import ApiError, ControlError
+from kraken_sim.exchange import Call, Exchange
+from kraken_sim.faults import AFTER, BEFORE, CONTENT, WRITES
+from kraken_sim.settling import settle
+from kraken_sim.wire import encode, failure, parameters, success
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from kraken_sim.account import Account
+    from kraken_sim.faults import Fault
+
+JSON_TYPE: Final = "application/json; charset=utf-8"
+#: How long a "timeout" holds the line when no length is given.
+TIMEOUT_SECONDS: Final = 30
+RECEIVE: Final = "kraken_sim.receive"
+
+
+class KeepTransport:
+    """Remember the server's connection, so that a fault can cut it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[RECEIVE] = receive
+        await self.app(scope, receive, send)
+
+
+def create_app(exchange: Exchange) -> FastAPI:
+    """Build the program around one exchange."""
+    app = FastAPI(title="Kraken simulator", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.exchange = exchange
+    app.add_middleware(KeepTransport)
+    app.include_router(control.router)
+
+    @app.exception_handler(ControlError)
+    async def refuse(_: Request, error: ControlError) -> Response:
+        return Response(encode({"detail": str(error)}), HTTPStatus.BAD_REQUEST, media_type="application/json")
+
+    @app.api_route("/0/public/{endpoint}", methods=["GET", "POST"])
+    async def public(endpoint: str, request: Request) -> Response:
+        return await PublicCall(exchange, endpoint, request).answer()
+
+    @app.api_route("/0/private/{endpoint}", methods=["GET", "POST"])
+    async def private(endpoint: str, request: Request) -> Response:
+        return await PrivateCall(exchange, endpoint, request).answer()
+
+    @app.api_route("/0/{rest:path}", methods=["GET", "POST"])
+    async def unknown(rest: str) -> Response:
+        del rest
+        return Response(failure("EGeneral:Unknown method"), media_type=JSON_TYPE)
+
+    return app
+
+
+class PublicCall:
+    """One HTTP request, from its faults to its answer."""
+
+    def __init__(self, exchange: Exchange, endpoint: str, request: Request) -> None:
+        self.exchange, self.endpoint, self.request = exchange, endpoint, request
+        self.account: Account | None = None
+
+    @property
+    def name(self) -> str:
+        """Who calls, as far as the key tells."""
+        return self.account.name if self.account else ""
+
+    @property
+    def now(self) -> Decimal:
+        """Read the caller's clock."""
+        return (self.account or self.exchange).clock.now()
+
+    def take(self, *names: str, **wanted: object) -> Fault | None:
+        """Draw a fault for this call."""
+        return self.exchange.faults.take(names, self.name, self.endpoint, self.now, **wanted)
+
+    async def answer(self) -> Response:
+        """Answer, with whatever goes wrong on the way."""
+        if slow := self.take("slow"):
+            await asyncio.sleep(float(slow.options.get("seconds", 1)))
+        if fault := self._before():
+            return await self._instead(fault)
+        text = await self._envelope()
+        if fault := self.take("accept_then_fail"):
+            return await self._instead(fault)
+        if fault := self.take(*AFTER):
+            text = corruption.spoil_body(fault, text)
+        return Response(text, media_type="text/html" if text.startswith("<") else JSON_TYPE)
+
+    def _before(self) -> Fault | None:
+        return self.take(*BEFORE)
+
+    async def _envelope(self) -> str:
+        handler = public_endpoints.ENDPOINTS.get(self.endpoint)
+        if handler is None:
+            return failure("EGeneral:Unknown method")
+        try:
+            result = handler(self.exchange, self.request.query_params)
+        except ApiError as error:
+            return failure(*error.codes)
+        if fault := self.take(*CONTENT):
+            result = corruption.spoil_content(fault, result)
+        return success(result)
+
+    async def _instead(self, fault: Fault) -> Response:
+        """Send what the fault looks like from outside."""
+        shape = str(fault.options.get("appearance", fault.name))
+        if shape in {"timeout", "reset"}:
+            if shape == "timeout":
+                await asyncio.sleep(float(fault.options.get("seconds", TIMEOUT_SECONDS)))
+            return self._cut()
+        if shape == "redirect_302":
+            return Response(status_code=HTTPStatus.FOUND, headers={"Location": "/0/public/Time"})
+        if shape == "http_error" or shape.isdigit():
+            status = int(shape) if shape.isdigit() else int(fault.options.get("status", 502))
+            return Response(corruption.gateway_page(status), status, media_type="text/html")
+        code = {
+            "throttled": f"EService: Throttled: {int(self.now) + int(fault.options.get('seconds', 5))}",
+            "rate_limited": "EAPI:Rate limit exceeded",
+            "invalid_nonce": "EAPI:Invalid nonce",
+        }.get(shape) or str(fault.options.get("text", "EService:Unavailable"))
+        return Response(failure(code), media_type=JSON_TYPE)
+
+    def _cut(self) -> Response:
+        """Reset the connection: the answer that follows goes nowhere."""
+        transport = self.request.scope[RECEIVE].__self__.transport
+        line = transport.get_extra_info("socket")
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+        return Response()
+
+
+class PrivateCall(PublicCall):
+    """One signed request."""
+
+    async def answer(self) -> Response:
+        """Find the account by its key alone, so that faults can aim at it, then answer."""
+        self.account = self.exchange.by_key.get(self.request.headers.get("API-Key", ""))
+        if self.account is None:
+            return await super().answer()
+        self.account.in_flight += 1
+        try:
+            return await super().answer()
+        finally:
+            self.account.in_flight -= 1
+
+    def _before(self) -> Fault | None:
+        crowded = self.account is not None and self.account.in_flight > 1
+        fault = self.take(*BEFORE, executed=False, only_concurrent=crowded)
+        return fault
+
+    async def _envelope(self) -> str:
+        body = await self.request.body()
+        try:
+            result = self._result(body)
+        except ApiError as error:
+            return failure(*error.codes)
+        except ControlError as error:
+            return failure(f"EGeneral:Internal error:{error}")
+        if self.endpoint in WRITES and self.account is not None:
+            await settle(self.account)
+            if fault := self.take("api_error", executed=True):
+                return failure(str(fault.options.get("text", "EService:Unavailable")))
+        if fault := self.take(*CONTENT):
+            result = corruption.spoil_content(fault, result)
+        return success(result)
+
+    def _result(self, body: bytes) -> dict[str, Any]:
+        """Let the caller in and do what is asked, without giving way to any other request."""
+        if self.request.method != "POST":
+            raise ApiError("EGeneral:Invalid arguments")
+        if self.account is None:
+            raise ApiError("EAPI:Invalid key")
+        handler = private_endpoints.ENDPOINTS.get(self.endpoint)
+        if handler is None:
+            raise ApiError("EGeneral:Unknown method")
+        given = parameters(body, self.request.headers.get("content-type", ""))
+        account = self.account
+        account.calls[self.endpoint] += 1
+        now = account.clock.now()
+        account.key.authenticate(
+            path=self.request.url.path,
+            body=body,
+            nonce=given.get("nonce"),
+            signature=self.request.headers.get("API-Sign", ""),
+            address=self.request.client.host if self.request.client else "",
+            now=now,
+        )
+        account.key.permit(self.endpoint)
+        account.budget.charge_call(self.endpoint, now)
+        return handler(Call(self.exchange, account, self.endpoint, given))

@@ -1,0 +1,153 @@
+"""Named faults: what may go wrong, where, how often; every one that fires is written down.
+
+Invariant: a fault is drawn once per opportunity, from its own seeded stream.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+from kraken_sim.errors import ControlError
+
+#: Before the request is looked at: nothing has happened yet.
+BEFORE: Final = (
+    "http_error",
+    "reset",
+    "redirect_302",
+    "throttled",
+    "rate_limited",
+    "invalid_nonce",
+    "api_error",
+)
+#: After the answer was made: what is sent differs from what is true.
+AFTER: Final = ("html_200", "truncated_json", "empty_body", "no_result", "warning")
+#: To the answer's content.
+CONTENT: Final = ("empty_balances", "partial_balances", "nan_amount", "extra_fields", "missing_fields")
+#: To one page of a history.
+PAGING: Final = (
+    "insert_between_pages",
+    "count_drift",
+    "empty_page_early",
+    "duplicate_row",
+    "missing_page",
+    "missing_row",
+)
+NAMES: Final = frozenset({*BEFORE, *AFTER, *CONTENT, *PAGING, "slow", "lag", "accept_then_fail"})
+
+WRITES: Final = frozenset({"AddOrder", "CancelOrder"})
+_BALANCES: Final = frozenset({"Balance", "BalanceEx"})
+_PAGED: Final = frozenset({"Ledgers", "TradesHistory", "ClosedOrders"})
+#: Where a fault applies when no endpoint was named; absent means every private endpoint.
+DEFAULT_ENDPOINTS: Final[dict[str, frozenset[str]]] = {
+    "accept_then_fail": frozenset({"AddOrder"}),
+    "empty_balances": _BALANCES,
+    "partial_balances": _BALANCES,
+    "nan_amount": _BALANCES,
+    **dict.fromkeys(PAGING, _PAGED),
+}
+
+
+@dataclass(slots=True)
+class Fault:
+    """One switch, with its options as given."""
+
+    fault_id: int
+    name: str
+    probability: Decimal
+    remaining: int | None
+    endpoint: str | None
+    account: str | None
+    options: dict[str, Any]
+    dice: random.Random = field(repr=False)
+    fired: int = 0
+
+    def matches(self, account: str, endpoint: str) -> bool:
+        """Tell whether the fault is meant for this call."""
+        if self.remaining == 0 or (self.account is not None and self.account != account):
+            return False
+        if self.endpoint is not None:
+            return self.endpoint == endpoint
+        default = DEFAULT_ENDPOINTS.get(self.name)
+        return default is None or endpoint in default
+
+    def wire(self) -> dict[str, Any]:
+        """Describe the switch for the control API."""
+        return {
+            "id": self.fault_id,
+            "name": self.name,
+            "probability": str(self.probability),
+            "remaining": self.remaining,
+            "endpoint": self.endpoint,
+            "account": self.account,
+            "options": self.options,
+            "fired": self.fired,
+        }
+
+
+class Faults:
+    """Every switch that is set, and the record of what fired."""
+
+    def __init__(self, seed: str) -> None:
+        self.active: list[Fault] = []
+        self.fired: list[dict[str, Any]] = []
+        self._seed = seed
+        self._made = 0
+
+    def add(  # noqa: PLR0913 - the parts of one switch
+        self,
+        *,
+        name: str,
+        probability: Decimal,
+        count: int | None,
+        endpoint: str | None,
+        account: str | None,
+        options: dict[str, Any],
+    ) -> Fault:
+        """Set a switch.
+
+        Raises:
+            ControlError: for a name that no fault has.
+        """
+        if name not in NAMES:
+            raise ControlError(f"expected a fault out of {sorted(NAMES)}, was {name!r}")
+        self._made += 1
+        dice = random.Random(f"{self._seed}:fault:{self._made}")  # noqa: S311 - must be reproducible
+        fault = Fault(self._made, name, probability, count, endpoint, account, options, dice)
+        self.active.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Take every switch back; what fired stays on record."""
+        self.active.clear()
+
+    def take(
+        self, names: tuple[str, ...], account: str, endpoint: str, now: Decimal, **wanted: object
+    ) -> Fault | None:
+        """Draw the first fault with one of these names that strikes this call.
+
+        Args:
+            names: faults that make sense here.
+            account: who calls.
+            endpoint: what is called.
+            now: when, for the record.
+            wanted: options that a fault must have with this value, if it has them at all.
+        """
+        for fault in self.active:
+            if fault.name not in names or not fault.matches(account, endpoint):
+                continue
+            if any(
+                option in fault.options and fault.options[option] != value for option, value in wanted.items()
+            ):
+                continue
+            if fault.probability < 1 and Decimal(str(fault.dice.random())) >= fault.probability:
+                continue
+            if fault.remaining is not None:
+                fault.remaining -= 1
+            fault.fired += 1
+            record = {"time": str(now), "fault": fault.fault_id, "name": fault.name}
+            self.fired.append(record | {"account": account, "endpoint": endpoint, "options": fault.options})
+            return fault
+        return None

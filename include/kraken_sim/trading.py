@@ -1,0 +1,272 @@
+"""Orders and fills: validation with Kraken's texts, matching against one price, two ledger legs per fill.
+
+Invariants:
+1. A refused order leaves no trace but the engine counter.
+2. Each leg is the trade's volume or cost rounded half-up to its own asset's decimals.
+3. The base leg is written before the quote leg, both 5 to 165 ms after the trade.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal
+
+from kraken_sim.account import HUNDRED, NO_POSITION, Account, Order, Trade, reserve
+from kraken_sim.amounts import ZERO, decimals_of, fixed, half_up
+from kraken_sim.errors import ApiError, ControlError
+from kraken_sim.ledger import Posting
+
+if TYPE_CHECKING:
+    from kraken_sim.reference import Pair, Reference
+
+FeeMode = Literal["quote", "base", "both", "kfee"]
+
+#: No recording shows this refusal; kept in one place so that it is easy to correct.
+DUPLICATE_CLIENT_ID: Final = "EGeneral:Invalid arguments:cl_ord_id"
+KFEE_PER_USD: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """An order as asked for, already read."""
+
+    pair: Pair
+    side: Literal["buy", "sell"]
+    order_type: str
+    volume: Decimal
+    price: Decimal
+    flags: tuple[str, ...] = ()
+    userref: int | None = None
+    client_id: str | None = None
+    time_in_force: str = "GTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One fill to be booked."""
+
+    volume: Decimal
+    price: Decimal
+    is_maker: bool = False
+    fee_mode: FeeMode = "quote"
+    base_fee: Decimal | None = None
+    fee_percent: Decimal | None = None
+
+
+def validate(account: Account, reference: Reference, request: OrderRequest) -> None:
+    """Refuse what Kraken would refuse.
+
+    Raises:
+        ApiError: with the text of the first rule that is broken.
+    """
+    pair = request.pair
+    _validate_market_state(request)
+    if request.volume <= ZERO or decimals_of(request.volume) > pair.lot_decimals:
+        raise ApiError("EGeneral:Invalid arguments:volume")
+    if request.order_type == "limit":
+        _validate_price(request)
+    if request.volume < pair.minimum_volume:
+        raise ApiError("EOrder:Order minimum not met")
+    price = request.price if request.order_type == "limit" else reference.prices.get(pair.pair_id)
+    if price is None:
+        raise ApiError("EService:Unavailable")
+    if request.volume * price < pair.minimum_cost:
+        raise ApiError("EOrder:Cost minimum not met")
+    open_orders = [order for order in account.orders.values() if order.is_open and order.pair == pair]
+    if len(open_orders) >= account.budget.tier.open_orders_per_pair:
+        raise ApiError("EOrder:Orders limit exceeded")
+    if request.client_id and any(
+        order.is_open and order.client_id == request.client_id for order in account.orders.values()
+    ):
+        raise ApiError(DUPLICATE_CLIENT_ID)
+    asset, amount = reserve(pair, request.side, request.volume, price)
+    if account.available(asset) < half_up(amount, reference.decimals(asset)):
+        raise ApiError("EOrder:Insufficient funds")
+
+
+def _validate_market_state(request: OrderRequest) -> None:
+    match request.pair.status:
+        case "cancel_only":
+            raise ApiError("EService:Market in cancel_only mode")
+        case "post_only" if "post" not in request.flags:
+            raise ApiError("EService:Market in post_only mode")
+        case "limit_only" if request.order_type != "limit":
+            raise ApiError("EService:Market in limit_only mode")
+        case "reduce_only":
+            raise ApiError("EOrder:Reduce only:No position exists")
+
+
+def _validate_price(request: OrderRequest) -> None:
+    pair = request.pair
+    if request.price <= ZERO:
+        raise ApiError("EGeneral:Invalid arguments:price")
+    if decimals_of(request.price) > pair.price_decimals:
+        raise ApiError(
+            f"EOrder:Invalid price:{pair.pair_id} price can only be specified up to {pair.price_decimals} decimals."
+        )
+    if request.price % pair.tick_size:
+        raise ApiError("EOrder:Tick size check failed")
+
+
+def draft(account: Account, request: OrderRequest, at: Decimal | None = None) -> Order:
+    """Make the order that a request describes, without an id and on no book."""
+    preferred = tuple(flag for flag in request.flags if flag in {"fciq", "fcib"}) or ("fciq",)
+    return Order(
+        order_id="",
+        opened=account.next_moment(at),
+        pair=request.pair,
+        side=request.side,
+        order_type=request.order_type,
+        price=request.price if request.order_type == "limit" else ZERO,
+        volume=request.volume,
+        flags=",".join([*(flag for flag in request.flags if flag not in preferred), *preferred]),
+        userref=request.userref,
+        client_id=request.client_id,
+        totals=account.order_totals,
+    )
+
+
+def place(
+    account: Account, reference: Reference, request: OrderRequest, source: Literal["api", "website"] = "api"
+) -> Order:
+    """Accept a validated order, and fill it at once as far as it crosses the market."""
+    market = reference.prices.get(request.pair.pair_id, request.price)
+    order = draft(account, request)
+    moment = order.opened
+    order.order_id, order.source = account.identifiers.order(), source
+    account.orders[order.order_id] = order
+    if request.order_type == "market" or crosses(order, market):
+        if "post" in request.flags:
+            close(account, order, moment, reason="Post only order")
+        else:
+            execute(account, order, Execution(order.volume, market, fee_mode=_fee_mode(order)))
+    elif request.time_in_force in {"IOC", "FOK"}:
+        close(account, order, moment, reason="Immediate or cancel")
+    account.clock.reach(account.ledger.last_time)
+    return order
+
+
+def crosses(order: Order, market: Decimal) -> bool:
+    """Tell whether a limit order meets the market price."""
+    return order.price >= market if order.side == "buy" else order.price <= market
+
+
+def match_resting(account: Account, pair: Pair, market: Decimal) -> None:
+    """Fill resting orders that the market has reached, at their own price."""
+    for order in list(account.orders.values()):
+        if order.is_open and order.pair == pair and crosses(order, market):
+            fill = Execution(order.remaining, order.price, is_maker=True, fee_mode=_fee_mode(order))
+            execute(account, order, fill)
+            account.clock.reach(account.ledger.last_time)
+
+
+def close(account: Account, order: Order, moment: Decimal, reason: str) -> None:
+    """Cancel what is left of an order."""
+    order.closed, order.canceled, order.reason = max(moment, order.opened), True, reason
+    account.clock.reach(order.closed)
+
+
+def execute(account: Account, order: Order, fill: Execution, at: Decimal | None = None) -> Trade:
+    """Book one fill: a trade, and its ledger legs.
+
+    Raises:
+        ControlError: when the order cannot fill by that much.
+    """
+    pair = order.pair
+    if pair is None or not order.is_open or not ZERO < fill.volume <= order.remaining:
+        raise ControlError(f"expected an open order with {fill.volume} left, was {order.order_id}")
+    moment = account.next_moment(at)
+    cost = half_up(fill.volume * fill.price, pair.cost_decimals)
+    percent = fill.fee_percent
+    if percent is None:
+        percent = pair.maker_percent if fill.is_maker else pair.taker_percent
+    fee = half_up(cost * percent / HUNDRED, pair.cost_decimals)
+    trade = Trade(
+        account.identifiers.trade(), order.order_id, pair.pair_id, moment, fill.volume, cost, fee, body={}
+    )
+    trade.ledger_ids = _book_legs(account, order, pair, trade, fill)
+    trade.body = {
+        "ordertxid": order.order_id,
+        "postxid": NO_POSITION,
+        "pair": pair.pair_id,
+        "time": moment,
+        "type": order.side,
+        "ordertype": order.order_type,
+        "price": fixed(fill.price, pair.price_decimals),
+        "cost": fixed(cost, pair.cost_decimals),
+        "fee": fixed(fee, pair.cost_decimals),
+        "vol": fixed(fill.volume, pair.lot_decimals),
+        "margin": fixed(ZERO, pair.cost_decimals),
+        "leverage": "0",
+        "misc": "",
+        "trade_id": len(account.trades) + 1,
+        "maker": fill.is_maker,
+    }
+    account.trades.append(trade)
+    order.trades.append(trade)
+    if not order.remaining:
+        order.closed = moment
+    return trade
+
+
+def _book_legs(account: Account, order: Order, pair: Pair, trade: Trade, fill: Execution) -> list[str]:
+    base_fee, quote_fee, credits_used = _split_fee(account, pair, trade, fill)
+    sign = 1 if order.side == "buy" else -1
+    first = Decimal(account.identifiers.milliseconds(5, 158))
+    second = first + Decimal(account.identifiers.milliseconds(1.2, 6.7))
+    if order.side == "sell":
+        _release_from_earn(account, pair.base, trade.volume + base_fee, trade.time)
+    else:
+        _release_from_earn(account, pair.quote, trade.cost + quote_fee, trade.time)
+    postings = [
+        Posting(pair.base, sign * trade.volume, base_fee, first),
+        Posting(pair.quote, -sign * trade.cost, quote_fee, second),
+    ]
+    if credits_used:
+        postings.append(Posting("KFEE", ZERO, credits_used, second))
+    return account.ledger.post(
+        moment=trade.time, refid=trade.trade_id, entry_type="trade", subtype="tradespot", postings=postings
+    )
+
+
+def _split_fee(
+    account: Account, pair: Pair, trade: Trade, fill: Execution
+) -> tuple[Decimal, Decimal, Decimal]:
+    """Decide what is charged in base, in quote and in fee credits."""
+    price = trade.cost / trade.volume if fill.base_fee is not None else fill.price
+    match fill.fee_mode:
+        case "quote":
+            return ZERO, trade.fee, ZERO
+        case "base":
+            return trade.fee / price, ZERO, ZERO
+        case "both":
+            base_fee = fill.base_fee if fill.base_fee is not None else trade.fee / price / 2
+            return base_fee, trade.fee - base_fee * price, ZERO
+        case "kfee":
+            return ZERO, ZERO, trade.fee * account.reference.usd_price(pair.quote) * KFEE_PER_USD
+
+
+def _release_from_earn(account: Account, asset: str, needed: Decimal, moment: Decimal) -> None:
+    """Bring back auto-earning funds when the plain balance does not cover a fill."""
+    missing = needed - account.ledger.balance(asset)
+    wallet = next((code for code in _earning(account, asset) if account.ledger.balance(code) > ZERO), None)
+    if missing <= ZERO or wallet is None:
+        return
+    moved = min(missing, account.ledger.balance(wallet))
+    account.ledger.post(
+        moment=moment,
+        refid=account.identifiers.reference("E"),
+        entry_type="earn",
+        subtype="deallocation",
+        postings=[Posting(wallet, -moved), Posting(asset, moved)],
+    )
+
+
+def _earning(account: Account, asset: str) -> list[str]:
+    codes = account.ledger.balances(account.clock.now())
+    return [code for code in codes if code.endswith(".F") and account.reference.family(code) == asset]
+
+
+def _fee_mode(order: Order) -> FeeMode:
+    return "base" if "fcib" in order.flags.split(",") else "quote"
