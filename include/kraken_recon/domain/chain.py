@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from kraken_recon.domain.money import format_amount
@@ -80,7 +80,7 @@ def _walk(entries: Sequence[LedgerEntry], start: Decimal) -> list[LedgerEntry] |
             if arrived_by is not None:
                 path.append(arrived_by)
     path.reverse()
-    connected = all(a.balance == b.balance_before for a, b in zip(path, path[1:], strict=False))
+    connected = all(a.balance == b.balance_before for a, b in pairwise(path))
     return path if len(path) == len(entries) and connected and path[0].balance_before == start else None
 
 

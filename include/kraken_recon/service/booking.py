@@ -265,8 +265,8 @@ class _Booking:
             raise _AccountRefusedError(
                 work,
                 PayloadInvalidError(
-                    f"Kraken's balance reply leaves out {', '.join(missing)}, of which its ledger still holds "
-                    "some; nothing was changed",
+                    f"Kraken's balance reply leaves out {', '.join(missing)}, of which its ledger still "
+                    "holds some; nothing was changed",
                     account=work.state.account.name,
                     endpoint="BalanceEx",
                 ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -201,7 +201,7 @@ class SyncStore(Protocol):
         ...
 
     def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
-        """Append the events and move the positions to where the steps end (``StoreError`` on a short count)."""
+        """Append the events and move the positions to where the steps end."""
         ...
 
     def remember_residuals(
@@ -224,18 +224,6 @@ class SyncStore(Protocol):
 
     def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:
         """Resolve the open alerts of a kind for these accounts."""
-        ...
-
-
-class Reports(Protocol):
-    """Read-only views for people. Rows are plain mappings with amounts as ``Decimal``."""
-
-    def latest_runs(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
-        """Read the newest run of each account."""
-        ...
-
-    def findings_of(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
-        """Read the discrepancies of runs."""
         ...
 
 

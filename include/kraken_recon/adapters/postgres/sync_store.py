@@ -73,7 +73,7 @@ class PostgresSyncStore:
     def find_accounts(self, names: Collection[str] | None) -> list[Account]:
         """List active accounts; all of them, or those named."""
         rows = self._run("find_accounts", names=sorted(names) if names is not None else None)
-        found = [Account(*row) for row in rows]
+        found = [Account(**row._asdict()) for row in rows]
         unknown = sorted(set(names or ()) - {account.name for account in found})
         if unknown:
             raise ConfigurationError(
@@ -143,9 +143,7 @@ class PostgresSyncStore:
         }
         return {account: found.get(account, nothing) for account in replies}
 
-    def update_available(
-        self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]
-    ) -> None:
+    def update_available(self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]) -> None:
         """Bring ``available_quantity`` up to date where it differs and the reading is newer."""
         reported = [
             (account, key, balance.available, as_of)
@@ -163,7 +161,8 @@ class PostgresSyncStore:
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
         """Read the recorded entries later than ``after``."""
-        return [LedgerEntry(*row) for row in self._run("entries_after", account_id=account_id, after=after)]
+        rows = self._run("entries_after", account_id=account_id, after=after)
+        return [LedgerEntry(**row._asdict()) for row in rows]
 
     def balances_at(self, account_id: int, at: datetime | None) -> Mapping[HoldingKey, Decimal]:
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""

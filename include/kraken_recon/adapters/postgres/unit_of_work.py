@@ -77,7 +77,9 @@ def create_engine(
         driver_dsn(dsn),
         poolclass=NullPool,
         connect_args={
-            "application_name": application_name.encode("ascii", "replace")[:APPLICATION_NAME_BYTES_MAX].decode(),
+            "application_name": application_name.encode("ascii", "replace")[
+                :APPLICATION_NAME_BYTES_MAX
+            ].decode(),
             "options": (limits or SessionLimits()).options(),
             "connect_timeout": 10,
         },

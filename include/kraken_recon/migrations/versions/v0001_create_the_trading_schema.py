@@ -330,7 +330,8 @@ def upgrade() -> None:
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("ledger_ids", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.CheckConstraint(
-            "action in ('applied', 'update', 'add', 'remove', 'within_tolerance', 'awaiting_confirmation', 'moving', 'held')",
+            "action in ('applied', 'update', 'add', 'remove', 'within_tolerance', 'awaiting_confirmation',"
+            " 'moving', 'held')",
             name=op.f("ck_discrepancies_action_is_known"),
         ),
         sa.CheckConstraint(

@@ -130,7 +130,7 @@ where (p.account_id, p.asset, p.wallet) = (c.account_id, c.asset, c.wallet);
 
 -- name: entries_after
 -- Read the recorded entries of an account later than a moment.
-select ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance
+select ledger_id, refid, entry_time, type as entry_type, subtype, asset, wallet, amount, fee, balance
 from trading.ledger_entries
 where account_id = :account_id
   and (cast(:after as timestamptz) is null or entry_time > cast(:after as timestamptz))

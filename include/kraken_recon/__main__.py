@@ -1,0 +1,164 @@
+"""The operator's command line: ``python -m kraken_recon COMMAND``.
+
+Results go to standard output, logs to standard error. The exit status is 0 when the command did its work,
+whatever it found; 1 when it could not; 2 when it was called wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from kraken_recon.adapters.kraken.credentials import (
+    ALLOWED_HOSTS_VARIABLE,
+    credentials_from_environment,
+    parse_allowed_hosts,
+)
+from kraken_recon.adapters.postgres.schema import migrate
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
+from kraken_recon.bootstrap import Wiring, utc_now
+from kraken_recon.domain.intervals import interval_ending_now
+from kraken_recon.domain.money import ZERO, parse_amount
+from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from kraken_recon.errors import ConfigurationError, KrakenReconError
+from kraken_recon.service.rendering import render_report, render_statement
+from kraken_recon.service.reporting import report, report_of_runs, statement
+from kraken_recon.service.sync import SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+
+DSN_VARIABLE = "KRAKEN_RECON_DSN"
+
+
+def _wiring() -> Wiring:
+    dsn = os.environ.get(DSN_VARIABLE, "")
+    if not dsn:
+        raise ConfigurationError(
+            f"set {DSN_VARIABLE} to the trading database, such as postgresql://user@host:5432/trading"
+        )
+    allowed_hosts = parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE))
+    return Wiring(
+        dsn,
+        lambda account: credentials_from_environment(
+            account.kraken_conn_id, os.environ, allowed_hosts=allowed_hosts
+        ),
+        application_name=f"kraken_recon:cli:{os.getpid()}",
+    )
+
+
+def _migrate(_: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    with translated_errors():
+        revision = migrate(_wiring().engine())
+    return {"revision": revision}, [f"the trading schema is at revision {revision}"]
+
+
+def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    wiring = _wiring()
+    policy = Policy()
+    if arguments.tolerance is not None:
+        policy = replace(policy, tolerance=Tolerance(arguments.tolerance))
+    request = SyncRequest(
+        interval=interval_ending_now(utc_now()),
+        mode=Mode.DRY_RUN if arguments.dry_run else Mode.REPAIR,
+        policy=policy,
+        trigger="command line",
+    )
+    ports = wiring.sync_ports()
+    with ports.open_unit_of_work() as unit:
+        accounts = unit.sync.find_accounts(arguments.account)
+    run_ids = sync_accounts(accounts, request, ports)
+    with PostgresUnitOfWork(wiring.engine()) as unit:
+        view = report_of_runs(unit.reports, run_ids)
+    failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
+    if failed:
+        view["failed"] = failed
+    return view, render_report(view)
+
+
+def _explain(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    with PostgresUnitOfWork(_wiring().engine()) as unit:
+        view = statement(unit.reports, arguments.account, arguments.asset, arguments.at or utc_now())
+    return view, render_statement(view)
+
+
+def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    with PostgresUnitOfWork(_wiring().engine()) as unit:
+        view = report(unit.reports, arguments.account)
+    return view, render_report(view)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a time such as 2026-01-31T12:00:00Z, was {text}"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _quantity(text: str) -> Decimal:
+    try:
+        quantity = parse_amount(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if quantity < ZERO:
+        raise argparse.ArgumentTypeError(f"expected a quantity of zero or more, was {text}")
+    return quantity
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], tuple[dict[str, Any], list[str]]], summary: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("--json", action="store_true", help="print one JSON document")
+        added.set_defaults(run=run)
+        return added
+
+    command("migrate", _migrate, "Bring the trading schema up to date.")
+    sync = command("sync", _sync, "Reconcile accounts with Kraken now.")
+    sync.add_argument(
+        "--account", action="append", required=True, metavar="NAME", help="account; may be given again"
+    )
+    sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
+    sync.add_argument(
+        "--tolerance", type=_quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
+    )
+    explain = command("explain", _explain, "Write one asset of an account as a bank statement.")
+    explain.add_argument("--account", required=True, metavar="NAME")
+    explain.add_argument("--asset", required=True, metavar="CODE", help="such as BTC or USD")
+    explain.add_argument("--at", type=_moment, metavar="TIME", help="as of this time; default: now")
+    reported = command("report", _report, "Show each account's newest run, what differed, and open alerts.")
+    reported.add_argument("--account", action="append", metavar="NAME", help="account; may be given again")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        view, lines = parsed.run(parsed)
+    except KrakenReconError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(view, indent=2) if parsed.json else "\n".join(lines))
+    return 1 if view.get("failed") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

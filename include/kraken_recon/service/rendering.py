@@ -1,0 +1,105 @@
+"""Turn a report or a statement into lines that a trader reads in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MARKS: Final = {"succeeded": "ok", "moving": "moving", "failed": "FAILED", "never run": "-"}
+FINDINGS_SHOWN_MAX: Final = 20
+
+
+def _table(rows: Sequence[Sequence[str]], right: frozenset[int]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def _holding(finding: Mapping[str, Any]) -> str:
+    asset: str = finding["asset"]
+    return asset if finding["wallet"] == "spot" else f"{asset}.{finding['wallet']}"
+
+
+def render_report(report: Mapping[str, Any]) -> list[str]:
+    """Write one line per account, then what differed and why, then the open alerts."""
+    header = ("ACCOUNT", "STATE", "AGREE", "EXPLAINED", "REPAIRED", "WAITING", "HELD", "CALLS", "SECONDS")
+    rows = [header]
+    for a in report["accounts"]:
+        repaired = a["updated"] + a["added"] + a["removed"]
+        rows.append(
+            (
+                a["account"],
+                MARKS[a["status"]],
+                f"{a['matched']}/{a['checked']}",
+                str(a["explained"]),
+                str(repaired),
+                str(a["awaiting"]),
+                str(a["held"]),
+                str(a["api_calls"]),
+                a["seconds"] or "-",
+            )
+        )
+    lines = list(_table(rows, right=frozenset(range(2, len(header)))))
+    for a in report["accounts"]:
+        lines += _account_details(a)
+    if report["alerts"]:
+        lines += ["", "OPEN ALERTS"]
+        lines += [
+            f"  {alert['kind'].replace('_', ' ')} (seen {alert['occurrences']} times): {alert['message']}"
+            for alert in report["alerts"]
+        ]
+    return lines
+
+
+def _account_details(account: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if account["error"]:
+        lines.append(f"  failed: {account['error']}")
+    if account["note"]:
+        lines.append(f"  {account['note']}")
+    findings = account["findings"]
+    for finding in findings[:FINDINGS_SHOWN_MAX]:
+        lines.append(
+            f"  {_holding(finding)}: recorded {finding['db_quantity']}, Kraken {finding['exchange_quantity']}"
+            f" (drift {finding['drift']})"
+        )
+        lines.append(f"      {finding['explanation']}")
+    if len(findings) > FINDINGS_SHOWN_MAX:
+        lines.append(f"  and {len(findings) - FINDINGS_SHOWN_MAX} more; see --json")
+    return ["", account["account"], *lines] if lines else []
+
+
+def render_statement(statement: Mapping[str, Any]) -> list[str]:
+    """Write a statement: opening, every entry with the running quantity, closing, residual."""
+    rows = [("TIME", "TYPE", "WALLET", "AMOUNT", "FEE", "RUNNING", "LEDGER ID")]
+    rows += [
+        (
+            e["time"],
+            f"{e['type']}/{e['subtype']}" if e["subtype"] else e["type"],
+            e["wallet"],
+            e["amount"],
+            e["fee"],
+            e["running"],
+            e["ledger_id"],
+        )
+        for e in statement["entries"]
+    ]
+    lines = [
+        f"{statement['account']}  {statement['asset']}  as of {statement['at']}",
+        "",
+        f"opening {statement['opening']}",
+        *_table(rows, right=frozenset({3, 4, 5})),
+        f"closing {statement['closing']}",
+    ]
+    lines += [
+        f"adjusted {a['amount']} at {a['time']}: {a['reason'].replace('_', ' ')} ({a['wallet']})"
+        for a in statement["adjustments"]
+    ]
+    lines.append(f"residual {statement['residual']}")
+    return lines

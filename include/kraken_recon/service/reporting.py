@@ -1,0 +1,232 @@
+"""What people read: the report of the latest runs, and an asset's position as a bank statement.
+
+Amounts leave as text, exact and without an exponent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from kraken_recon.domain.money import ZERO, format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+AMOUNTS: Final = (
+    "db_quantity",
+    "exchange_quantity",
+    "drift",
+    "explained",
+    "unexplained",
+    "database_drift",
+    "residual",
+)
+COUNTS: Final = (
+    "checked",
+    "matched",
+    "explained",
+    "within_tolerance",
+    "updated",
+    "added",
+    "removed",
+    "held",
+    "awaiting",
+    "entries_ingested",
+    "api_calls",
+)
+ACTION_WORDS: Final = {
+    "applied": "the missing entries were applied",
+    "update": "the position was set to the right quantity",
+    "add": "the missing position was added",
+    "remove": "the position was set to zero",
+    "within_tolerance": "within tolerance, left alone",
+    "awaiting_confirmation": "not written until a later reading confirms it",
+    "moving": "the account was moving; left to the next run",
+    "held": "more than one run may repair; a person decides",
+}
+
+
+class Reports(Protocol):
+    """Read-only views of the trading database; rows are mappings with amounts as ``Decimal``."""
+
+    def latest_runs(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
+        """Read the newest run of each active account, or of those named."""
+        ...
+
+    def runs(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read runs by id."""
+        ...
+
+    def findings_of(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read the discrepancies of runs."""
+        ...
+
+    def open_alerts(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
+        """Read the alerts that nobody resolved yet."""
+        ...
+
+    def account_id(self, name: str) -> int:
+        """Find an account by name."""
+        ...
+
+    def statement_openings(self, account_id: int, asset: str, at: datetime) -> Mapping[str, Decimal]:
+        """Sum what an asset opened with, per wallet."""
+        ...
+
+    def statement_entries(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+        """Read an asset's ledger entries, oldest first."""
+        ...
+
+    def statement_adjustments(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+        """Read what was written without a ledger entry."""
+        ...
+
+    def statement_residual(self, account_id: int, asset: str, at: datetime) -> Decimal:
+        """Sum the residuals that are seen now and not written anywhere."""
+        ...
+
+
+def explanation(finding: Mapping[str, Any]) -> str:
+    """Say in a few words why a position differed and what was done."""
+    parts = []
+    if finding["ledger_ids"]:
+        kinds = ", ".join(finding["entry_types"]) or "ledger"
+        parts.append(
+            f"{format_amount(finding['explained'])} from {len(finding['ledger_ids'])} missed {kinds} "
+            f"{'entry' if len(finding['ledger_ids']) == 1 else 'entries'}"
+        )
+    if finding["database_drift"]:
+        parts.append(f"{format_amount(finding['database_drift'])} changed in the database without a reason")
+    if finding["residual"]:
+        parts.append(f"{format_amount(finding['residual'])} that no ledger entry explains")
+    return f"{'; '.join(parts) or 'agrees'}: {ACTION_WORDS[finding['action']]}"
+
+
+def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "asset": finding["asset"],
+        "wallet": finding["wallet"],
+        **{name: format_amount(finding[name]) for name in AMOUNTS},
+        "action": finding["action"],
+        "ledger_ids": list(finding["ledger_ids"]),
+        "explanation": explanation(finding),
+    }
+
+
+def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "account": run["name"],
+        "run_id": str(run["run_id"]) if run["run_id"] else None,
+        "status": run["status"] or "never run",
+        "mode": run["mode"],
+        "interval": [_iso(run["interval_start"]), _iso(run["interval_end"])],
+        "recorded_as_of": _iso(run["recorded_as_of"]),
+        "reported_as_of": _iso(run["reported_as_of"]),
+        "proven_at": _iso(run.get("proven_at")),
+        **{name: run[name] or 0 for name in COUNTS},
+        "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
+        "note": run["note"],
+        "error": run["error"],
+        "findings": [_finding_view(f) for f in findings],
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def report(reports: Reports, names: Collection[str] | None) -> dict[str, Any]:
+    """Collect the newest run of each account with what differed, and the open alerts."""
+    return _assembled(reports, reports.latest_runs(names), reports.open_alerts(names))
+
+
+def report_of_runs(reports: Reports, run_ids: Collection[UUID]) -> dict[str, Any]:
+    """Collect these runs with what differed."""
+    runs = reports.runs(run_ids)
+    return _assembled(reports, runs, reports.open_alerts([run["name"] for run in runs]))
+
+
+def _assembled(
+    reports: Reports, runs: Sequence[Mapping[str, Any]], alerts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    findings = reports.findings_of([run["run_id"] for run in runs if run["run_id"]])
+    views = [_run_view(run, [f for f in findings if f["run_id"] == run["run_id"]]) for run in runs]
+    return {
+        "accounts": views,
+        "totals": {
+            "accounts": len(views),
+            **Counter(view["status"].replace(" ", "_") for view in views),
+            **{name: sum(view[name] for view in views) for name in COUNTS},
+        },
+        "alerts": [
+            {
+                "alert_id": alert["alert_id"],
+                "kind": alert["kind"],
+                "account": alert["name"],
+                "asset": alert["asset"],
+                "wallet": alert["wallet"],
+                "status": alert["status"],
+                "message": alert["message"],
+                "occurrences": alert["occurrences"],
+                "opened_at": _iso(alert["opened_at"]),
+                "last_seen_at": _iso(alert["last_seen_at"]),
+            }
+            for alert in alerts
+        ],
+    }
+
+
+def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[str, Any]:
+    """Write one asset of one account as a bank statement, over all its wallets, up to ``at``.
+
+    ``closing`` is the opening plus every entry. ``residual`` is what else there is: repairs that no entry
+    accounts for, and what Kraken's balance shows beyond its own ledger.
+
+    Raises:
+        ConfigurationError: there is no such account.
+    """
+    account_id = reports.account_id(account)
+    opening = sum(reports.statement_openings(account_id, asset, at).values(), ZERO)
+    running = opening
+    entries = []
+    for entry in reports.statement_entries(account_id, asset, at):
+        running += entry["amount"] - entry["fee"]
+        entries.append(
+            {
+                "ledger_id": entry["ledger_id"],
+                "refid": entry["refid"],
+                "time": _iso(entry["entry_time"]),
+                "type": entry["type"],
+                "subtype": entry["subtype"],
+                "wallet": entry["wallet"],
+                "amount": format_amount(entry["amount"]),
+                "fee": format_amount(entry["fee"]),
+                "balance": format_amount(entry["balance"]),
+                "running": format_amount(running),
+            }
+        )
+    adjustments = reports.statement_adjustments(account_id, asset, at)
+    adjusted = sum((a["quantity_after"] - a["quantity_before"] for a in adjustments), ZERO)
+    return {
+        "account": account,
+        "asset": asset,
+        "at": _iso(at),
+        "opening": format_amount(opening),
+        "entries": entries,
+        "adjustments": [
+            {
+                "time": _iso(a["effective_at"]),
+                "wallet": a["wallet"],
+                "reason": a["reason"],
+                "amount": format_amount(a["quantity_after"] - a["quantity_before"]),
+                "run_id": str(a["run_id"]) if a["run_id"] else None,
+            }
+            for a in adjustments
+        ],
+        "closing": format_amount(running),
+        "residual": format_amount(adjusted + reports.statement_residual(account_id, asset, at)),
+    }
