@@ -18,7 +18,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +28,12 @@ import psutil
 
 from local_stack.binaries import ServerUser, choose_server_user, find_programs, has_name, programs_for
 from local_stack.errors import LocalStackError
+from local_stack.ports import HOST, free_port
 from local_stack.processes import dying_with_parent, is_alive, poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 LOCK_TIMEOUT_SECONDS = 90
 START_TIMEOUT_SECONDS = 60
@@ -254,7 +253,7 @@ class EmbeddedPostgres:
 
     def _launch(self, programs: Path) -> None:
         port_file = self.home / "port"
-        port = self._wanted_port or _free_port(prefer=_read_port(port_file))
+        port = self._wanted_port or free_port(prefer=_read_port(port_file))
         options = {"port": str(port), "listen_addresses": HOST, **self._settings}
         options |= {"unix_socket_directories": self._prepared_socket_directory(port)}
         options |= {"unix_socket_permissions": "0700", "log_timezone": "UTC", "timezone": "UTC"}
@@ -367,15 +366,3 @@ def _read_port(path: Path) -> int:
         return int(path.read_text())
     except (FileNotFoundError, ValueError):
         return 0
-
-
-def _free_port(*, prefer: int) -> int:
-    for port in (prefer, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            bound: int = probe.getsockname()[1]
-            return bound
-    raise LocalStackError("No free TCP port on 127.0.0.1.")

@@ -1,0 +1,141 @@
+"""The demo: a desk's accounts on an exchange, books that go wrong, and their reconciliation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from local_stack.airflow import login_of
+from local_stack.databases import outcome_since, plant_drift
+from local_stack.errors import LocalStackError
+from local_stack.settings import REPOSITORY
+from local_stack.stack import Stack
+
+if TYPE_CHECKING:
+    from local_stack.airflow import AirflowApi
+    from local_stack.databases import Database
+    from local_stack.exchange import Exchange, Recording
+    from local_stack.settings import Settings
+
+DAG_ID = "position_sync"
+POOL = "kraken_api"
+POOL_SLOTS = 8
+RUN_TIMEOUT_SECONDS = 180
+RECORDED_ACCOUNTS = {"shideneyu": "USD", "zcrypto": "USD"}  # name of the recording, currency of its costs
+
+
+class Demo:
+    """One showing of the demo.
+
+    The first showing opens the accounts; each showing, the first included, lets the exchange move on,
+    damages the books, and reconciles.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = Stack(settings, self._say)
+        self._started = time.monotonic()
+        self._recordings: list[Recording] = []
+
+    def show(self) -> None:
+        """Start what does not run, tell the story, and leave the stack running."""
+        with self._stack.exclusive():
+            self._chapter("Starting the stack")
+            metadata, trading = self._stack.start_databases()
+            exchange = self._stack.start_exchange()
+            identity = self._stack.exchange_identity()
+            is_first_showing = trading.marking() != identity
+            if is_first_showing:
+                # This exchange began anew, without the history that the old books know.
+                trading.recreate()
+            self._stack.migrate_trading(trading)
+            if is_first_showing:
+                self._recordings = self._load_recordings(exchange)
+                recorded = [recording.account for recording in self._recordings]
+                self._stack.introduce(exchange.accounts() + recorded, trading)
+            variables = self._stack.publish_variables(trading)
+            api = self._stack.start_airflow(metadata, variables)
+            self._say(f"Airflow is healthy: {login_of(self._settings).url}")
+            api.ensure_pool(POOL, slots=POOL_SLOTS, description="calls to Kraken at the same time")
+            api.wait_until_parsed(DAG_ID)
+            api.fail_unfinished_runs(DAG_ID)
+            for dag_id in api.dag_ids():
+                api.unpause(dag_id)
+            if is_first_showing:
+                self._chapter("Run 1 opens the accounts: the books are empty, Kraken is the truth")
+                self._reconcile(api, trading)
+                trading.mark(identity)
+            self._go_wrong(exchange, trading)
+            self._chapter("The next run reconciles")
+            self._reconcile(api, trading)
+            self._report()
+            self._farewell()
+
+    def _load_recordings(self, exchange: Exchange) -> list[Recording]:
+        directory = self._settings.recordings
+        if not directory.is_dir():
+            self._say(f"no recordings of real accounts in {directory}: going on without")
+            return []
+        loaded = []
+        for name, quote_currency in RECORDED_ACCOUNTS.items():
+            recording = exchange.load_recording(directory, name, quote_currency)
+            exchange.move_recording(recording, share=Decimal("0.5"))
+            self._say(f"{recording.account.name}: a real account's recorded ledger, half of it played")
+            loaded.append(recording)
+        return loaded
+
+    def _go_wrong(self, exchange: Exchange, trading: Database) -> None:
+        self._chapter("Meanwhile on Kraken")
+        for name, entries in exchange.play_next().items():
+            if entries:
+                self._say(f"{name}: {entries} new ledger entries")
+        for recording in self._recordings:
+            exchange.move_recording(recording, share=Decimal(1))
+            self._say(f"{recording.account.name}: the other half of its history")
+        self._chapter("Meanwhile in the books")
+        for sentence in plant_drift(trading):
+            self._say(sentence)
+
+    def _reconcile(self, api: AirflowApi, trading: Database) -> None:
+        asked, asked_at = time.monotonic(), datetime.now(UTC)
+        run_id = api.trigger(DAG_ID, {})
+        state = api.wait_for_run(
+            DAG_ID,
+            run_id,
+            timeout_seconds=RUN_TIMEOUT_SECONDS,
+            on_change=lambda now: self._say(f"the run is {now}"),
+        )
+        outcome = outcome_since(trading, asked_at)
+        counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.items()))
+        self._say(f"{state} after {time.monotonic() - asked:.1f} s; accounts: {counts or 'none'}")
+        if not outcome:
+            tasks = ", ".join(api.failed_tasks(DAG_ID, run_id)) or "none of its tasks"
+            logs = self._settings.state_dir / "airflow" / "logs"
+            raise LocalStackError(f"{run_id} reconciled no account (failed: {tasks}); see the UI, or {logs}.")
+
+    def _report(self) -> None:
+        self._chapter("The trader's report")
+        environment = self._settings.program_environment() | self._stack.variables()
+        done = subprocess.run(
+            [sys.executable, "-m", "kraken_recon", "report"], env=environment, cwd=REPOSITORY, check=False
+        )
+        if done.returncode != 0:
+            raise LocalStackError(f"The report ended with status {done.returncode}.")
+
+    def _farewell(self) -> None:
+        login = login_of(self._settings)
+        self._chapter(f"Done in {time.monotonic() - self._started:.0f} seconds; it goes on every 15 minutes")
+        print(f"  Airflow    {login.url}   user {login.user}, password {login.password}")
+        print("  Again      make demo      the exchange moves on, the books go wrong once more")
+        print("  Look       make report, make psql, make logs")
+        print("  Stop       make down", flush=True)
+
+    def _chapter(self, title: str) -> None:
+        print(f"\n{title}", flush=True)
+
+    def _say(self, sentence: str) -> None:
+        print(f"  {time.monotonic() - self._started:5.1f} s  {sentence}", flush=True)
