@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from kraken_recon.adapters.kraken import wire
 from kraken_recon.adapters.kraken.limits import call_cost
@@ -183,9 +183,8 @@ class KrakenClient:
 
     def _repeated(self, attempt: Callable[[], wire.Reply]) -> wire.Reply:
         policy = self._retries
-        backoff = wait_exponential_jitter(
-            initial=policy.wait_first_seconds, max=policy.wait_max_seconds, jitter=policy.wait_first_seconds
-        )
+        first_seconds = policy.wait_first_seconds
+        backoff = wait_exponential(first_seconds, max=policy.wait_max_seconds) + wait_random(0, first_seconds)
 
         def wait_seconds(state: RetryCallState) -> float:
             is_rate_limited = isinstance(_error_of(state), RateLimitedError)
