@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, fixed, truncated
 from kraken_sim.errors import ControlError
-from kraken_sim.ledger import Ledger
 
 if TYPE_CHECKING:
     from kraken_sim.auth import ApiKey
     from kraken_sim.clock import Clock
     from kraken_sim.identifiers import Identifiers
+    from kraken_sim.ledger import Ledger
     from kraken_sim.limits import Budget
     from kraken_sim.reference import Pair, Reference
 
@@ -78,6 +78,11 @@ class Order:
         """Whether the order may still fill."""
         return self.closed is None and self.recorded is None
 
+    @property
+    def known_from(self) -> Decimal:
+        """When the order can be shown: a recording only holds its final state."""
+        return self.opened if self.recorded is None or self.closed is None else self.closed
+
     def status(self, moment: Decimal) -> str:
         """Tell the state at a moment."""
         if self.recorded is not None:
@@ -90,7 +95,8 @@ class Order:
         """Write the order as Kraken's one-line description does."""
         if self.pair is None:
             return ""
-        what = f"{self.side} {fixed(self.volume, self.pair.lot_decimals)} {self.pair.altname} @ {self.order_type}"
+        volume = fixed(self.volume, self.pair.lot_decimals)
+        what = f"{self.side} {volume} {self.pair.altname} @ {self.order_type}"
         if self.order_type == "market":
             return what
         return f"{what} {fixed(self.price, self.pair.price_decimals)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,8 @@ from kraken_sim.settling import settle
 from kraken_sim.wire import encode, failure, parameters, success
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from kraken_sim.account import Account
@@ -40,6 +41,7 @@ class KeepTransport:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
         scope[RECEIVE] = receive
         await self.app(scope, receive, send)
 
@@ -77,6 +79,7 @@ class PublicCall:
     def __init__(self, exchange: Exchange, endpoint: str, request: Request) -> None:
         self.exchange, self.endpoint, self.request = exchange, endpoint, request
         self.account: Account | None = None
+        self.accepted = False
 
     @property
     def name(self) -> str:
@@ -99,7 +102,8 @@ class PublicCall:
         if fault := self._before():
             return await self._instead(fault)
         text = await self._envelope()
-        if fault := self.take("accept_then_fail"):
+        if self.accepted and (fault := self.take("accept_then_fail")):
+            self.exchange.faults.fired[-1]["answer"] = text
             return await self._instead(fault)
         if fault := self.take(*AFTER):
             text = corruption.spoil_body(fault, text)
@@ -164,8 +168,7 @@ class PrivateCall(PublicCall):
 
     def _before(self) -> Fault | None:
         crowded = self.account is not None and self.account.in_flight > 1
-        fault = self.take(*BEFORE, executed=False, only_concurrent=crowded)
-        return fault
+        return self.take(*BEFORE, executed=False, only_concurrent=crowded)
 
     async def _envelope(self) -> str:
         body = await self.request.body()
@@ -175,6 +178,7 @@ class PrivateCall(PublicCall):
             return failure(*error.codes)
         except ControlError as error:
             return failure(f"EGeneral:Internal error:{error}")
+        self.accepted = True
         if self.endpoint in WRITES and self.account is not None:
             await settle(self.account)
             if fault := self.take("api_error", executed=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, fixed, half_up, number
@@ -18,6 +17,7 @@ from kraken_sim.errors import ControlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
 
     from kraken_sim.identifiers import Identifiers
     from kraken_sim.reference import Reference

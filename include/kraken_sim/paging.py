@@ -1,6 +1,7 @@
 """Pages of a history: newest first, fifty at a time, cut by time or id.
 
-Invariant: ``start`` is exclusive and ``end`` inclusive; an id cuts at its own row, so rows of one moment stay apart.
+Invariant: ``start`` is exclusive and ``end`` inclusive; an id cuts at its own row, which keeps rows
+of one moment apart.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _orders(call: Call, seen: Decimal) -> list[Order]:
     return [
         order
         for order in call.account.orders.values()
-        if order.opened <= seen
+        if order.known_from <= seen
         and key.sees(order.opened)
         and (not reference or str(order.userref) == reference)
         and (not client_id or order.client_id == client_id)

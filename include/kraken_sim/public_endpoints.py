@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_sim.amounts import fixed
@@ -11,6 +10,7 @@ from kraken_sim.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from kraken_sim.exchange import Exchange
 

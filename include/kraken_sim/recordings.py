@@ -149,7 +149,8 @@ def _load_export(account: Account, path: Path) -> None:
 def _from_export(account: Account, row: Row) -> Row:
     seconds = datetime.strptime(row["time"], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     suffix = WALLET_SUFFIXES.get(row["wallet"])
-    asset = f"{row['asset']}.{suffix}" if suffix else API_CODES.get(row["asset"], row["asset"])
+    name = str(row["asset"])
+    asset = f"{name}.{suffix}" if suffix else API_CODES.get(name, name)
     decimals = account.reference.decimals(asset)
     scaled = {name: _at_scale(row[name], decimals) for name in ("amount", "fee", "balance")}
     return {

@@ -166,7 +166,7 @@ def _pair(pair_id: str, wire: dict[str, Any]) -> Pair:
 
 
 def _snapshot(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read ``Assets.json`` and ``AssetPairs.json``, each a whole reply or its ``result``; either may be absent."""
+    """Read ``Assets.json`` and ``AssetPairs.json``: whole replies or their ``result``, if there."""
     found: list[dict[str, Any]] = []
     for name, own in (("Assets.json", _own_assets), ("AssetPairs.json", _own_pairs)):
         path = directory / name
@@ -223,5 +223,14 @@ def _own_pairs() -> dict[str, Any]:
             "tick_size": format(Decimal(1).scaleb(-price_decimals), "f"),
             "status": "online",
         }
-        for pair_id, altname, base, quote, price_decimals, cost_decimals, minimum, minimum_cost in reference_data.PAIRS
+        for (
+            pair_id,
+            altname,
+            base,
+            quote,
+            price_decimals,
+            cost_decimals,
+            minimum,
+            minimum_cost,
+        ) in reference_data.PAIRS
     }

@@ -64,8 +64,8 @@ def _past_trade(  # noqa: PLR0913 - the parts of one trade
     pair_name: str,
     side: str,
     volume: Decimal,
-    at: Decimal | None,
     *,
+    at: Decimal | None = None,
     fee_mode: trading.FeeMode = "quote",
 ) -> None:
     pair = account.reference.pair(pair_name)
@@ -93,18 +93,13 @@ def _market_making(exchange: Exchange, account: Account) -> None:
         scale = Decimal(account.identifiers.random.randint(50, 150)) / 100
         side = account.identifiers.random.choice(("buy", "sell"))
         mode: trading.FeeMode = "base" if number % 4 == 0 else "quote"
-        _past_trade(account, pair, side, half_up(Decimal(volume) * scale, 8), diary.next(), fee_mode=mode)
+        _past_trade(account, pair, side, half_up(Decimal(volume) * scale, 8), at=diary.next(), fee_mode=mode)
 
 
 def _more_market_making(exchange: Exchange, account: Account) -> None:
-    for pair, side, volume in (
-        ("XBTUSD", "buy", "0.031"),
-        ("ETHUSD", "sell", "0.75"),
-        ("SOLUSD", "buy", "4.2"),
-    ):
-        _past_trade(
-            account, pair, side, Decimal(volume), None, fee_mode="base" if pair == "SOLUSD" else "quote"
-        )
+    _past_trade(account, "XBTUSD", "buy", Decimal("0.031"))
+    _past_trade(account, "ETHUSD", "sell", Decimal("0.75"))
+    _past_trade(account, "SOLUSD", "buy", Decimal("4.2"), fee_mode="base")
     pair = exchange.reference.pair("XBTUSD")
     price = half_up(exchange.reference.prices[pair.pair_id] * Decimal("0.97"), pair.price_decimals)
     trading.place(
@@ -129,6 +124,7 @@ def _more_staking(exchange: Exchange, account: Account) -> None:
 
 
 def _earn(exchange: Exchange, account: Account) -> None:
+    del exchange
     diary = _diary(account, 4 + 2 * HISTORY_DAYS)
     for source, target, amount in (
         ("XXBT", "XBT.F", "1.25"),
@@ -148,14 +144,14 @@ def _earn(exchange: Exchange, account: Account) -> None:
         events.earn_reward(
             account, "SOL.F", _about(account, "0.0104"), _about(account, "0.0021"), at=diary.next()
         )
-    _hold(exchange, account, "USDGUSD", "sell", "2937", "1.05")
+    _offer(account, "USDGUSD", "2937", "1.05")
 
 
 def _more_earn(exchange: Exchange, account: Account) -> None:
     del exchange
     events.earn_reward(account, "USDG.F", _about(account, "0.91"))
     events.earn_move(account, source="SOL.F", target="SOL", amount=Decimal(10), subtype="deallocation")
-    _past_trade(account, "SOLUSD", "sell", Decimal("7.5"), None)
+    _past_trade(account, "SOLUSD", "sell", Decimal("7.5"))
 
 
 def _treasury(exchange: Exchange, account: Account) -> None:
@@ -192,7 +188,7 @@ def _quiet(exchange: Exchange, account: Account) -> None:
     del exchange
     diary = _diary(account, 4)
     events.deposit(account, "ZGBP", Decimal(1000), at=diary.next())
-    _past_trade(account, "XBTGBP", "buy", Decimal("0.01"), diary.next())
+    _past_trade(account, "XBTGBP", "buy", Decimal("0.01"), at=diary.next())
 
 
 def _silent(exchange: Exchange, account: Account) -> None:
@@ -212,13 +208,10 @@ def _about(account: Account, amount: str) -> Decimal:
     return Decimal(amount) * Decimal(account.identifiers.random.randint(900, 1100)) / 1000
 
 
-def _hold(  # noqa: PLR0913 - the parts of one order
-    exchange: Exchange, account: Account, pair_name: str, side: str, volume: str, price: str
-) -> None:
-    pair = exchange.reference.pair(pair_name)
-    request = trading.OrderRequest(
-        pair, "sell" if side == "sell" else "buy", "limit", Decimal(volume), Decimal(price)
-    )
+def _offer(account: Account, pair_name: str, volume: str, price: str) -> None:
+    """Leave a sell order on the book."""
+    pair = account.reference.pair(pair_name)
+    request = trading.OrderRequest(pair, "sell", "limit", Decimal(volume), Decimal(price))
     order = trading.draft(account, request)
     order.order_id = account.identifiers.order()
     account.orders[order.order_id] = order

@@ -103,7 +103,8 @@ def _validate_price(request: OrderRequest) -> None:
         raise ApiError("EGeneral:Invalid arguments:price")
     if decimals_of(request.price) > pair.price_decimals:
         raise ApiError(
-            f"EOrder:Invalid price:{pair.pair_id} price can only be specified up to {pair.price_decimals} decimals."
+            f"EOrder:Invalid price:{pair.pair_id} price can only be "
+            f"specified up to {pair.price_decimals} decimals."
         )
     if request.price % pair.tick_size:
         raise ApiError("EOrder:Tick size check failed")
