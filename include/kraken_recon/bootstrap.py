@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-    from kraken_recon.service.ports import Account
+    from kraken_recon.domain.records import Account
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
 

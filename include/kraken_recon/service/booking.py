@@ -26,8 +26,8 @@ from kraken_recon.domain.reconciliation import (
     assess,
     missing_holdings,
 )
+from kraken_recon.domain.records import Alert, RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
-from kraken_recon.service.ports import Alert, RunRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-    from kraken_recon.service.ports import Account, AccountState, Comparison, SyncStore, UnitOfWork
+    from kraken_recon.domain.records import Account, AccountState, Comparison
+    from kraken_recon.service.ports import SyncStore, UnitOfWork
     from kraken_recon.service.reading import Reading
     from kraken_recon.service.sync import SyncRequest
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -14,8 +13,9 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
-    from kraken_recon.domain.policy import Mode, Tolerance
+    from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
+    from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
 
 
 class CallSlots(Protocol):
@@ -58,85 +58,6 @@ class Exchange(Protocol):
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that trades against ``quote``, by normalised asset name."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One Kraken API key, held in one Airflow connection."""
-
-    account_id: int
-    name: str
-    kraken_conn_id: str
-    quote_currency: str
-
-
-@dataclass(frozen=True, slots=True)
-class AccountState:
-    """What a sync must know of an account before it asks Kraken.
-
-    ``newest_entry_at`` is the time of the newest entry up to the watermark; nothing at or before
-    ``ledger_floor`` is ever read again, because the opening already holds it.
-    """
-
-    account: Account
-    is_open: bool
-    newest_entry_at: datetime | None
-    ledger_floor: datetime | None
-    observations: Mapping[HoldingKey, Observation] = field(default_factory=dict)
-    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How one account's positions compare with a balance reply, before anything is explained."""
-
-    checked: int
-    all_positions: int
-    differing: Mapping[HoldingKey, Decimal]
-    settled: Mapping[HoldingKey, Decimal]
-    available_differs: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One row of ``reconciliation_runs``."""
-
-    run_id: UUID
-    account_id: int
-    interval: Interval
-    mode: Mode
-    status: str
-    trigger: str
-    reported_as_of: datetime | None = None
-    reported_head: str | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    entries_ingested: int = 0
-    api_calls: int = 0
-    seconds: float = 0.0
-    lock_hold_ms: float = 0.0
-    note: str | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """How an account's books begin here: a quantity per holding, from when on, and where it comes from."""
-
-    source: str
-    quantities: Mapping[HoldingKey, Decimal]
-    effective_at: datetime
-    ledger_floor: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One thing a person must look at; ``message`` is for people, without secrets."""
-
-    kind: str
-    account_id: int
-    asset: str | None
-    wallet: str | None
-    message: str
 
 
 class SyncStore(Protocol):

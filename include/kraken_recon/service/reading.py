@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Gap, by_holding, prove_chain
 from kraken_recon.domain.money import ZERO
+from kraken_recon.domain.records import Opening
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.service.ports import Opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-    from kraken_recon.service.ports import AccountState, Exchange
+    from kraken_recon.domain.records import AccountState
+    from kraken_recon.service.ports import Exchange
 
 PAGE_LENGTH: Final = 50
 PAGES_MAX: Final = 200

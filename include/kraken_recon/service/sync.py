@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.policy import Mode, Policy
-    from kraken_recon.service.ports import Account, Exchange, UnitOfWork
+    from kraken_recon.domain.records import Account
+    from kraken_recon.service.ports import Exchange, UnitOfWork
 
 log = logging.getLogger(__name__)
 

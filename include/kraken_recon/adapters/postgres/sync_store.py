@@ -11,8 +11,8 @@ from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 from kraken_recon.domain.policy import Tolerance
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
+from kraken_recon.domain.records import Account, AccountState, Comparison
 from kraken_recon.errors import ConfigurationError, StoreError
-from kraken_recon.service.ports import Account, AccountState, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.ledger import Balance
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Step
-    from kraken_recon.service.ports import Alert, Opening, RunRecord
+    from kraken_recon.domain.records import Alert, Opening, RunRecord
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("sync").items()}
 COUNTS: Final = (
