@@ -85,7 +85,12 @@ def outcome_since(trading: Database, moment: datetime) -> Counter[str]:
     """Count the account reconciliations that were recorded since a moment, by their status."""
     with psycopg.connect(trading.url) as connection:
         rows = connection.execute(
-            "select status, count(*) from trading.reconciliation_runs where recorded_as_of >= %s group by status",
+            """
+            select status, count(*)
+            from trading.reconciliation_runs
+            where recorded_as_of >= %s
+            group by status
+            """,
             [moment],
         ).fetchall()
     return Counter({str(status): int(number) for status, number in rows})

@@ -25,7 +25,7 @@ DAG_ID = "position_sync"
 POOL = "kraken_api"
 POOL_SLOTS = 8
 RUN_TIMEOUT_SECONDS = 180
-RECORDED_ACCOUNTS = {"shideneyu": "USD", "zcrypto": "USD"}  # name of the recording, currency of its costs
+RECORDED_ACCOUNTS = {"shideneyu": "USD", "zhaow-de": "USD"}  # name of the recording, currency of its costs
 
 
 class Demo:
