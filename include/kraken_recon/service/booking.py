@@ -148,7 +148,7 @@ class _Booking:
         locked_at = time.monotonic()
         if self._read:
             entries = self._new_entries()
-            ingested = {account: len(rows) for account, rows in entries.items()}
+            ingested = {account: sum(map(len, by_key.values())) for account, by_key in entries.items()}
             locked_at = time.monotonic()
             assessments = self._assess(entries)
             if self._request.mode is Mode.REPAIR:

@@ -1,0 +1,128 @@
+"""A desk on a real database: accounts, syncs and the questions that tests ask about them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from fakes import START, FakeBooks, FakeExchange
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
+from kraken_recon.domain.ledger import HoldingKey
+from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from kraken_recon.domain.records import Account
+
+
+@dataclass
+class Desk:
+    """Accounts of one trading database, each with fake books at the exchange."""
+
+    url: str
+    books: dict[str, FakeBooks] = field(default_factory=dict)
+    exchanges: dict[str, FakeExchange] = field(default_factory=dict)
+    now: datetime = START
+
+    def __post_init__(self) -> None:
+        self.engine = create_engine(self.url, application_name="test desk")
+
+    def account(self, name: str = "desk") -> FakeBooks:
+        """Add an account and return its books."""
+        self.execute(
+            "insert into trading.accounts (name, kraken_conn_id) values (:name, :name) on conflict do nothing",
+            name=name,
+        )
+        self.books[name] = FakeBooks()
+        self.exchanges[name] = FakeExchange(self.books[name])
+        return self.books[name]
+
+    @contextmanager
+    def open_exchange(self, account: Account) -> Iterator[FakeExchange]:
+        """Open the account's fake exchange."""
+        with self.exchanges[account.name].opened() as exchange:
+            yield exchange
+
+    @property
+    def ports(self) -> SyncPorts:
+        """The outside world of a sync on this desk."""
+        return SyncPorts(
+            lambda: PostgresUnitOfWork(self.engine), self.open_exchange, lambda: self.now, lambda _: None
+        )
+
+    def sync(self, *names: str, mode: Mode = Mode.REPAIR, policy: Policy | None = None) -> list[UUID]:
+        """Run one sync at the next quarter of an hour."""
+        self.now += RUN_INTERVAL
+        return self.sync_again(*names, mode=mode, policy=policy)
+
+    def sync_again(self, *names: str, mode: Mode = Mode.REPAIR, policy: Policy | None = None) -> list[UUID]:
+        """Run the same interval again."""
+        with PostgresUnitOfWork(self.engine) as unit:
+            accounts = unit.sync.find_accounts(names or None)
+        interval = Interval(self.now - RUN_INTERVAL, self.now)
+        request = SyncRequest(interval, mode, policy or Policy(), concurrency=2)
+        return sync_accounts(accounts, request, self.ports)
+
+    def execute(self, statement: str, **values: object) -> None:
+        """Run SQL and commit."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(statement), values)
+
+    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """Read rows."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(sa.text(query), values).mappings()]
+
+    def positions(self, name: str = "desk") -> dict[HoldingKey, Decimal]:
+        """Read an account's positions that are not zero."""
+        return {
+            HoldingKey(row["asset"], row["wallet"]): row["quantity"]
+            for row in self.rows(
+                "select p.* from trading.positions p join trading.accounts a using (account_id) "
+                "where a.name = :name and quantity <> 0",
+                name=name,
+            )
+        }
+
+    def event_totals(self, name: str = "desk") -> dict[HoldingKey, Decimal]:
+        """Sum an account's events that do not come to zero."""
+        return {
+            HoldingKey(row["asset"], row["wallet"]): row["total"]
+            for row in self.rows(
+                "select asset, wallet, sum(quantity_after - quantity_before) as total "
+                "from trading.position_events v join trading.accounts a using (account_id) "
+                "where a.name = :name group by 1, 2 having sum(quantity_after - quantity_before) <> 0",
+                name=name,
+            )
+        }
+
+    def run(self, name: str = "desk") -> dict[str, Any]:
+        """Read an account's newest run."""
+        return self.rows(
+            "select r.* from trading.reconciliation_runs r join trading.accounts a using (account_id) "
+            "where a.name = :name order by recorded_as_of desc limit 1",
+            name=name,
+        )[0]
+
+    def findings(self, name: str = "desk") -> dict[str, dict[str, Any]]:
+        """Read what the newest run found, by holding."""
+        return {
+            str(HoldingKey(row["asset"], row["wallet"])): row
+            for row in self.rows(
+                "select * from trading.discrepancies where run_id = :run", run=self.run(name)["run_id"]
+            )
+        }
+
+
+def minutes(count: int) -> timedelta:
+    """Name a length of time."""
+    return timedelta(minutes=count)
