@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalStackError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has left
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted. make demo takes it up again, make down stops everything.", file=sys.stderr)
         return INTERRUPTED

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -213,6 +214,23 @@ class AirflowApi:
             found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=100&state={state}")
             for run in found["dag_runs"]:
                 self._call("PATCH", self._run_path(dag_id, run["dag_run_id"]), {"state": "failed"})
+
+    def run_under_way(self, dag_id: str, *, patience_seconds: float) -> str | None:
+        """Return the run that is at work or next in line, giving the scheduler time to think of one."""
+        found: list[str] = []
+
+        def there_is_one() -> bool:
+            for state in ("running", "queued"):
+                runs = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=1&state={state}")["dag_runs"]
+                found.extend(str(run["dag_run_id"]) for run in runs)
+            return bool(found)
+
+        poll_until(there_is_one, timeout_seconds=patience_seconds, pause_seconds=0.2)
+        return found[0] if found else None
+
+    def queued_at(self, dag_id: str, run_id: str) -> datetime:
+        """Return when the run was asked for."""
+        return datetime.fromisoformat(self._call("GET", self._run_path(dag_id, run_id))["queued_at"])
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
         """Ask for a run now; return its id."""

@@ -81,8 +81,11 @@ class Stack:
         trading.ensure()
         return metadata, trading
 
-    def start_exchange(self) -> Exchange:
-        """Start the simulator, unless it runs; its port is kept across restarts."""
+    def start_exchange(self) -> tuple[Exchange, bool]:
+        """Start the simulator, unless it runs; tell whether it was started, and so has no past yet.
+
+        Its port is kept across restarts.
+        """
         remembered = self.settings.state_dir / "simulator-port"
         if self.settings.simulator_port:
             port = self.settings.simulator_port
@@ -94,7 +97,7 @@ class Stack:
             port = free_port(prefer=int(remembered.read_text()) if remembered.exists() else 0)
         remembered.write_text(str(port))
         command = (sys.executable, "-m", "kraken_sim", "--host", "127.0.0.1", "--port", str(port))
-        self.services.ensure(
+        is_new = self.services.ensure(
             Service(
                 SIMULATOR,
                 (*command, "--scenario", "demo"),
@@ -113,7 +116,7 @@ class Stack:
                 f"The exchange simulator did not start:\n{self.services.end_of_log(SIMULATOR)}"
             )
         self._say(f"the exchange simulator on port {port}")
-        return exchange
+        return exchange, is_new
 
     def exchange_identity(self) -> str:
         """Return what tells this exchange, with its history, from one started anew."""
@@ -172,8 +175,8 @@ class Stack:
     def _variables_file(self) -> Path:
         return self.settings.state_dir / "variables.json"
 
-    def start_airflow(self, metadata: Database, variables: dict[str, str]) -> airflow.AirflowApi:
-        """Start Airflow's components, and wait until all of them are well."""
+    def start_airflow(self, metadata: Database, variables: dict[str, str]) -> tuple[airflow.AirflowApi, bool]:
+        """Start Airflow's components, and wait until all of them are well; tell whether any was started."""
         environment = airflow.airflow_environment(
             self.settings, metadata_url=metadata.url, connections=variables
         )
@@ -198,7 +201,7 @@ class Stack:
         if started:
             self._say("starting Airflow's API server, scheduler, DAG processor and triggerer ...")
         api.wait_until_healthy(self.services)
-        return api
+        return api, bool(started)
 
     def stop(self) -> list[str]:
         """Stop everything; return what was running."""
