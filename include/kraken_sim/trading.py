@@ -182,7 +182,7 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     percent = fill.fee_percent
     if percent is None:
         percent = pair.maker_percent if fill.is_maker else pair.taker_percent
-    fee = half_up(cost * percent / HUNDRED, pair.cost_decimals)
+    fee = _fee(cost, percent, pair)
     trade = Trade(
         account.identifiers.trade(), order.order_id, pair.pair_id, moment, fill.volume, cost, fee, body={}
     )
@@ -209,6 +209,13 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     if not order.remaining:
         order.closed = moment
     return trade
+
+
+def _fee(cost: Decimal, percent: Decimal, pair: Pair) -> Decimal:
+    """Charge a percentage of the cost, but never less than the smallest unit (recorded: 0.00001 on 0.00110)."""
+    if not percent or not cost:
+        return ZERO
+    return max(half_up(cost * percent / HUNDRED, pair.cost_decimals), Decimal(1).scaleb(-pair.cost_decimals))
 
 
 def _book_legs(account: Account, order: Order, pair: Pair, trade: Trade, fill: Execution) -> list[str]:
