@@ -83,10 +83,14 @@ def test_database_drift_is_put_right_at_once_with_a_reason(desk: Desk, tampering
 
 
 def test_position_that_only_the_database_has_is_set_to_zero_not_deleted(desk: Desk) -> None:
-    desk.execute("insert into trading.positions (account_id, asset, quantity) select account_id, 'DOGE', 5 from trading.accounts")
+    desk.execute(
+        "insert into trading.positions (account_id, asset, quantity) select account_id, 'DOGE', 5 from trading.accounts"
+    )
     desk.sync()
     assert desk.findings()["DOGE"]["action"] == "remove"
-    assert desk.rows("select quantity from trading.positions where asset = 'DOGE'") == [{"quantity": Decimal(0)}]
+    assert desk.rows("select quantity from trading.positions where asset = 'DOGE'") == [
+        {"quantity": Decimal(0)}
+    ]
     assert desk.positions() == desk.event_totals()
 
 
@@ -131,7 +135,10 @@ def test_repair_is_taken_back_when_its_ledger_line_turns_up(desk: Desk) -> None:
     books.add("BTC", "0.5")
     desk.sync()
     assert desk.positions() == balances(desk) == desk.event_totals()
-    reasons = [r["reason"] for r in desk.rows("select reason from trading.position_events where cause = 'adjustment'")]
+    reasons = [
+        r["reason"]
+        for r in desk.rows("select reason from trading.position_events where cause = 'adjustment'")
+    ]
     assert reasons == ["residual_repaired", "residual_reversed"]
     assert desk.findings()["ETH"]["unexplained"] == 0
 
@@ -155,7 +162,9 @@ def test_large_residual_is_held_and_never_written(desk: Desk) -> None:
         desk.sync()
     assert desk.findings()["USD"]["action"] == "held"
     assert desk.positions()[USD] == Decimal("6992.2")
-    assert [a["occurrences"] for a in desk.rows("select * from trading.alerts where kind = 'held_repair'")] == [3]
+    assert [
+        a["occurrences"] for a in desk.rows("select * from trading.alerts where kind = 'held_repair'")
+    ] == [3]
 
 
 def test_move_between_wallets_without_a_ledger_line_is_neutral(desk: Desk) -> None:
@@ -199,7 +208,9 @@ def test_unusable_replies_change_nothing_and_are_reported_as_failed(desk: Desk) 
         desk.sync()
         assert desk.run()["status"] == "failed"
         assert desk.positions() == before
-    assert desk.rows("select kind, occurrences from trading.alerts") == [{"kind": "sync_failure", "occurrences": 2}]
+    assert desk.rows("select kind, occurrences from trading.alerts") == [
+        {"kind": "sync_failure", "occurrences": 2}
+    ]
     desk.exchanges["desk"].before_call = lambda _: None
     desk.sync()
     assert desk.run()["status"] == "succeeded"
@@ -254,7 +265,14 @@ def test_missing_entry_is_named_by_its_neighbours(desk: Desk) -> None:
 def test_running_the_same_interval_again_leaves_the_same_rows(desk: Desk) -> None:
     desk.books["desk"].add("BTC", "1")
     desk.sync()
-    tables = ("positions", "position_events", "ledger_entries", "reconciliation_runs", "discrepancies", "alerts")
+    tables = (
+        "positions",
+        "position_events",
+        "ledger_entries",
+        "reconciliation_runs",
+        "discrepancies",
+        "alerts",
+    )
     before = {t: desk.rows(f"select * from trading.{t} order by 1, 2, 3") for t in tables}
     desk.books["desk"].add("BTC", "1")
     desk.sync_again()

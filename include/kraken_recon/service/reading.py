@@ -148,13 +148,15 @@ def _gaps(pages: _Pages, known: KnownBooks | None) -> list[Gap]:
 class LedgerReader:
     """Reads the ledger from the watermark on, and deeper where the stretch does not connect.
 
-    ``known_books`` loads what the database has later than a time; ``pause`` waits between tries, in seconds.
+    ``known_books`` loads what the database has later than a time; ``pause`` waits between tries, in seconds;
+    ``clock`` tells which entries are so new that Kraken may still be writing beside them.
     """
 
     exchange: Exchange
     state: AccountState
     known_books: Callable[[datetime | None], KnownBooks]
     pause: Callable[[float], None]
+    clock: Callable[[], datetime]
 
     def read(self) -> tuple[_Pages, datetime | None]:
         """Read a proved stretch.
@@ -181,7 +183,7 @@ class LedgerReader:
             if not gaps and self._is_complete(pages, attempt):
                 return pages, after
             overlap *= 96
-        raise self._failure(gaps, problem, pages)
+        raise self._failure(gaps, problem)
 
     def _start(self, overlap: timedelta, attempt: int) -> datetime | None:
         if self.state.newest_entry_at is None or attempt == PROOF_TRIES_MAX - 1:
@@ -203,15 +205,12 @@ class LedgerReader:
     def _entries_max(self) -> int:
         return PAGES_MAX * PAGE_LENGTH if self.state.is_open else OPENING_ENTRIES_MAX
 
-    def _failure(self, gaps: list[Gap], problem: Exception | None, pages: _Pages) -> Exception:
+    def _failure(self, gaps: list[Gap], problem: Exception | None) -> Exception:
         if problem is not None:
             return problem
-        newest = max((entry.entry_time for entry in pages.entries.values()), default=None)
-        if gaps and newest is not None and all(newest - gap.noticed_at <= LAG_MAX for gap in gaps):
+        if gaps and all(self.clock() - gap.noticed_at <= LAG_MAX for gap in gaps):
             return StillMovingError("; ".join(map(str, gaps)))
-        detail = (
-            "; ".join(map(str, gaps[:5])) or f"more than {PAGES_MAX} pages, or fewer entries than counted"
-        )
+        detail = "; ".join(map(str, gaps)) or f"more than {PAGES_MAX} pages, or fewer entries than counted"
         return PayloadInvalidError(f"the ledger is incomplete: {detail}", endpoint="Ledgers")
 
 

@@ -132,7 +132,7 @@ def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
 
     with ports.open_exchange(work.state.account) as exchange:
         try:
-            reader = LedgerReader(exchange, work.state, known_books, ports.pause)
+            reader = LedgerReader(exchange, work.state, known_books, ports.pause, ports.clock)
             work.reading = read_books(reader, work.balances or {}, ports.clock)
             work.prices = _prices(work, request, exchange)
         finally:
