@@ -1,0 +1,96 @@
+"""
+### Reconcile positions with Kraken
+
+Every 15 minutes, compare what the database says each account holds with what Kraken holds, explain every
+difference from Kraken's own ledger, repair what may be repaired, and record all of it. This is a *now* DAG:
+it always reconciles with the present balances, and a run for the past is refused.
+
+| | |
+|---|---|
+| Reads | `trading_db`; each account's own connection of type `kraken` |
+| Writes | `trading`: `reconciliation_runs`, `discrepancies`, `ledger_entries`, `position_events`, `positions` |
+| Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
+| Backfill | not yet: a run for a past interval is refused, and nothing is changed |
+| Late after | 15 minutes: the next run is due; see `docs/runbooks/position_sync.md` |
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
+
+from kraken_airflow.assets import POSITIONS_RECONCILED
+from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.operators.reconcile import (
+    ListAccountsOperator,
+    PublishSummaryOperator,
+    ReconcileAccountsOperator,
+    ReportOutcomeOperator,
+)
+
+PARAMS = {
+    "accounts": Param(
+        [],
+        type="array",
+        items={"type": "string", "minLength": 1},
+        title="Accounts",
+        description="Names of the accounts to reconcile, one per line. Empty: every active account.",
+    ),
+    "mode": Param(
+        "repair",
+        type="string",
+        enum=["repair", "dry_run"],
+        title="Mode",
+        description="repair puts the database right; dry_run only records what a repair would do.",
+    ),
+    "tolerance": Param(
+        "0.001",
+        type="string",
+        pattern=r"^[0-9]{1,20}(\.[0-9]{1,18})?$",
+        title="Tolerance",
+        description="An unexplained difference of at most this many units of an asset is recorded and left "
+        "alone. A decimal number that is not negative, such as 0.001.",
+    ),
+}
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/15 * * * *", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(minutes=30),
+    default_args=DEFAULT_ARGS,
+    params=PARAMS,
+    tags=["reconciliation", "tier-1"],
+    doc_md=__doc__,
+)
+def position_sync() -> None:
+    """List the accounts, reconcile them in groups, publish what came out, and fail if any was missed."""
+    accounts = ListAccountsOperator(task_id="list_accounts", names="{{ params.accounts | tojson }}")
+    runs = ReconcileAccountsOperator.partial(
+        task_id="reconcile_accounts",
+        mode="{{ params.mode }}",
+        tolerance="{{ params.tolerance }}",
+        map_index_template="{{ task.accounts | join(', ') }}",
+        pool=KRAKEN_POOL,
+        execution_timeout=timedelta(minutes=10),
+    ).expand(accounts=accounts.output)
+    summary = PublishSummaryOperator(
+        task_id="publish_summary",
+        run_ids=runs.output,
+        trigger_rule=TriggerRule.ALL_DONE,
+        outlets=[POSITIONS_RECONCILED],
+    )
+    outcome = ReportOutcomeOperator(
+        task_id="report_outcome",
+        accounts=accounts.output,
+        run_ids=runs.output,
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
+    summary >> outcome
+
+
+position_sync()

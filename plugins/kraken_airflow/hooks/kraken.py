@@ -1,0 +1,129 @@
+"""From an Airflow connection of type ``kraken`` to checked credentials."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.log import mask_secret
+
+from kraken_recon.adapters.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.adapters.kraken.credentials import (
+    ALLOWED_HOSTS_VARIABLE,
+    CONNECTION_TYPE,
+    ConnectionFields,
+    credentials_from_connection,
+    parse_allowed_hosts,
+)
+from kraken_recon.adapters.kraken.slots import InProcessCallSlots
+from kraken_recon.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ExchangeError,
+    ExchangeUnavailableError,
+    KrakenReconError,
+    NonceRejectedError,
+    RateLimitedError,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+
+# Somebody waits for the answer in front of the form.
+TEST_RETRIES = RetryPolicy(attempts_max=2, deadline_seconds=10)
+ADVICE: dict[type[KrakenReconError], str] = {
+    AuthenticationError: "copy API key and private key again from Kraken, and check the key's permissions",
+    RateLimitedError: "the key is used a lot just now; wait a minute and test again",
+    NonceRejectedError: (
+        "another program uses the same key with greater nonces; make a key of its own for this connection"
+    ),
+    ExchangeUnavailableError: "check the base URL and the network, or wait: Kraken may be down",
+    ExchangeError: "check that the base URL is Kraken's",
+}
+
+
+def find_connection(conn_id: str) -> Connection:
+    """Look a connection up.
+
+    Raises:
+        ConfigurationError: there is none, or it cannot be read.
+    """
+    try:
+        connection: Connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"connection {conn_id} does not exist or cannot be read; add it under Admin > Connections, or set"
+            f" AIRFLOW_CONN_{conn_id.upper()}"
+        ) from error
+    return connection
+
+
+class KrakenHook(BaseHook):
+    """One account at Kraken: an API key, the host it may be used at, and how fast."""
+
+    conn_name_attr = "kraken_conn_id"
+    default_conn_name = "kraken_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = "Kraken"
+
+    def __init__(self, kraken_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.kraken_conn_id = kraken_conn_id
+
+    def credentials(self) -> KrakenCredentials:
+        """Check the connection and hide its keys from every log.
+
+        Raises:
+            ConfigurationError: with what to change in the connection.
+        """
+        return self._checked(self.kraken_conn_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask Kraken about the key and for the balances; say what to change when that does not work."""
+        try:
+            # The Test button works on a nameless copy of the connection.
+            credentials = self._checked("under test")
+            with KrakenClient(
+                credentials, account="under test", slots=InProcessCallSlots(), retries=TEST_RETRIES
+            ) as client:
+                client.check_key()
+                balances = client.balances()
+        except ConfigurationError as error:
+            return False, str(error)
+        except ExchangeError as error:
+            return False, f"{error}; {_advice(error)}"
+        assets = len({key.asset for key, balance in balances.items() if balance.balance})
+        return True, (
+            f"Kraken answered: the account holds {assets} assets; the key may read balances, orders and the "
+            "ledger, and cannot withdraw"
+        )
+
+    def _checked(self, name: str) -> KrakenCredentials:
+        connection = find_connection(self.kraken_conn_id)
+        if connection.conn_type != CONNECTION_TYPE:
+            raise ConfigurationError(
+                f"connection {name}: expected type {CONNECTION_TYPE}, was {connection.conn_type}"
+            )
+        for secret in (connection.login, connection.password):
+            if secret:
+                mask_secret(secret)
+        return credentials_from_connection(
+            name,
+            ConnectionFields(
+                login=connection.login,
+                password=connection.password,
+                host=connection.host,
+                port=connection.port,
+                schema=connection.schema,
+                extra=connection.extra,
+            ),
+            allowed_hosts=parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE)),
+        )
+
+
+def _advice(error: ExchangeError) -> str:
+    return next(text for kind, text in ADVICE.items() if isinstance(error, kind))

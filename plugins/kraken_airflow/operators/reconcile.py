@@ -1,0 +1,248 @@
+"""The tasks of ``position_sync``: who is to be reconciled, reconcile, say what came out.
+
+Only names and run ids travel between tasks; amounts stay in the database, where they are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from kraken_airflow.failures import translated_failures
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.windows import window_of
+from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.service.sync import SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.sdk import Context
+
+# A mapped task costs up to a second before it does anything, so a few of them share all accounts.
+MAPPED_TASKS_MAX: Final = 10
+ACCOUNTS_PER_TASK_MIN: Final = 4
+RUNBOOK: Final = "docs/runbooks/position_sync.md"
+COUNTS_SHOWN: Final = (
+    "checked",
+    "matched",
+    "within_tolerance",
+    "explained",
+    "updated",
+    "added",
+    "removed",
+    "held",
+    "awaiting",
+)
+
+
+class ListAccountsOperator(BaseOperator):
+    """Name the accounts of this run, in groups of which each is one mapped task's work.
+
+    Args:
+        names: JSON array of account names; empty for every active account.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("names",)
+
+    def __init__(self, *, names: str = "[]", trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = names
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> list[list[str]]:
+        """Find the accounts, after making sure that this run is for now."""
+        with translated_failures():
+            window_of(context)
+            with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+                accounts = unit.sync.find_accounts(json.loads(self.names) or None)
+            if not accounts:
+                raise ConfigurationError(
+                    "no account is active, so nothing is reconciled; add one as the README says, or pause the DAG"
+                )
+        self.log.info("%d accounts: %s", len(accounts), ", ".join(account.name for account in accounts))
+        return in_groups([account.name for account in accounts])
+
+
+class ReconcileAccountsOperator(BaseOperator):
+    """Reconcile a group of accounts; what fails for one account is its run's status, not this task's.
+
+    Args:
+        accounts: their names.
+        mode: ``repair`` or ``dry_run``.
+        tolerance: the largest unexplained residual that is left alone, in units of any asset.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("accounts", "mode", "tolerance")
+
+    def __init__(
+        self,
+        *,
+        accounts: Sequence[str],
+        mode: str,
+        tolerance: str,
+        trading_conn_id: str = "trading_db",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.accounts = accounts
+        self.mode = mode
+        self.tolerance = tolerance
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> list[str]:
+        """Reconcile, log one line per account, and return the ids of the runs."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            request = SyncRequest(
+                window_of(context),
+                Mode(self.mode),
+                Policy(Tolerance(Decimal(self.tolerance))),
+                trigger=str(context["dag_run"].run_type.value),
+            )
+            with hook.unit_of_work() as unit:
+                accounts = unit.sync.find_accounts(list(self.accounts))
+            run_ids = sync_accounts(accounts, request, hook.wiring().sync_ports())
+            for run in _read_runs(hook, run_ids):
+                self.log.info("%s", run_line(run))
+        return [str(run_id) for run_id in run_ids]
+
+
+class PublishSummaryOperator(BaseOperator):
+    """Log what a trader wants to know of this run, and return how many accounts came to which end.
+
+    Args:
+        run_ids: what each mapped task returned.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("run_ids",)
+
+    def __init__(self, *, run_ids: Any, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_ids = run_ids
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
+        """Read the runs back and log them as a table."""
+        with translated_failures():
+            runs = _read_runs(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+        if not runs:
+            raise AirflowSkipException("no account was asked, so there is nothing to publish")
+        self.log.info("%s", "\n".join(("", *summary_table(runs))))
+        return dict(Counter(str(run["status"]) for run in runs))
+
+
+class ReportOutcomeOperator(BaseOperator):
+    """Fail, by name, for every account that this run left unreconciled.
+
+    The other accounts' work stays done. An account that nobody has checked is an incident, so the DAG run
+    must not be green; that one account failed must not keep the others from being reconciled either.
+
+    Args:
+        accounts: the groups that were to be reconciled.
+        run_ids: what each mapped task returned.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("accounts", "run_ids")
+
+    def __init__(
+        self,
+        *,
+        accounts: Any,
+        run_ids: Any,
+        trading_conn_id: str = "trading_db",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.accounts = accounts
+        self.run_ids = run_ids
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+        """Compare the accounts that were listed with the runs that ended well."""
+        with translated_failures():
+            runs = _read_runs(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+        listed = [name for group in self.accounts or () for name in group]
+        if not listed:
+            raise AirflowFailException(
+                f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}"
+            )
+        problems = unreconciled(listed, runs)
+        if problems:
+            raise AirflowFailException(
+                f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
+                + "\n".join(problems)
+            )
+        self.log.info("All %d accounts were reconciled", len(listed))
+
+
+def in_groups(names: Sequence[str]) -> list[list[str]]:
+    """Split names into at most `MAPPED_TASKS_MAX` groups of about the same size."""
+    size = max(ACCOUNTS_PER_TASK_MIN, math.ceil(len(names) / MAPPED_TASKS_MAX))
+    return [list(names[start : start + size]) for start in range(0, len(names), size)]
+
+
+def unreconciled(listed: Iterable[str], runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say of each account without a good run what is wrong; a moving account is left to the next run."""
+    by_name = {run["name"]: run for run in runs}
+    problems = []
+    for name in listed:
+        run = by_name.get(name)
+        if run is None:
+            problems.append(f"{name}: its task failed before it could be asked")
+        elif run["status"] == "failed":
+            problems.append(f"{name}: {run['error']}")
+    return problems
+
+
+def run_line(run: Mapping[str, Any]) -> str:
+    """Write one account's run as one line for people."""
+    counts = ", ".join(f"{run[name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN if run[name])
+    remark = run["error"] or run["note"]
+    return (
+        f"{run['name']}: {run['status']} ({run['mode']}); {counts or 'nothing checked'}; "
+        f"{run['api_calls']} API calls, {run['seconds']:.2f} s" + (f"; {remark}" if remark else "")
+    )
+
+
+def summary_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write runs as an aligned table, one line per account, trouble in words below its account."""
+    header = ("account", "status", *(name.replace("_", " ") for name in COUNTS_SHOWN), "calls", "seconds")
+    rows = [
+        (
+            str(run["name"]),
+            str(run["status"]),
+            *(str(run[name]) for name in COUNTS_SHOWN),
+            str(run["api_calls"]),
+            f"{run['seconds']:.2f}",
+        )
+        for run in runs
+    ]
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip()]
+    for run, row in zip(runs, rows, strict=True):
+        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if remark := run["error"] or run["note"]:
+            lines.append(f"    {remark}")
+    return lines
+
+
+def _read_runs(hook: TradingDbHook, run_ids: Sequence[UUID]) -> list[Mapping[str, Any]]:
+    with hook.unit_of_work() as unit:
+        return unit.reports.runs(run_ids)
+
+
+def _uuids(groups: Iterable[Iterable[str]] | None) -> list[UUID]:
+    return [UUID(run_id) for group in groups or () for run_id in group]
