@@ -8,7 +8,7 @@ it always reconciles with the present balances, and a run for the past is refuse
 | | |
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken` |
-| Writes | `trading`: `reconciliation_runs`, `discrepancies`, `ledger_entries`, `position_events`, `positions` |
+| Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts |
 | Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
 | Backfill | not yet: a run for a past interval is refused, and nothing is changed |
 | Late after | 15 minutes: the next run is due; see `docs/runbooks/position_sync.md` |

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -20,6 +19,8 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.windows import window_of
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.service.rendering import render_report
+from kraken_recon.service.reporting import report_of_runs
 from kraken_recon.service.sync import SyncRequest, sync_accounts
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class ListAccountsOperator(BaseOperator):
                 accounts = unit.sync.find_accounts(json.loads(self.names) or None)
             if not accounts:
                 raise ConfigurationError(
-                    "no account is active, so nothing is reconciled; add one as the README says, or pause the DAG"
+                    "no account is active, so nothing is reconciled; add one, or pause the DAG"
                 )
         self.log.info("%d accounts: %s", len(accounts), ", ".join(account.name for account in accounts))
         return in_groups([account.name for account in accounts])
@@ -113,13 +114,13 @@ class ReconcileAccountsOperator(BaseOperator):
             with hook.unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(list(self.accounts))
             run_ids = sync_accounts(accounts, request, hook.wiring().sync_ports())
-            for run in _read_runs(hook, run_ids):
-                self.log.info("%s", run_line(run))
+            for account in _read_report(hook, run_ids)["accounts"]:
+                self.log.info("%s", account_line(account))
         return [str(run_id) for run_id in run_ids]
 
 
 class PublishSummaryOperator(BaseOperator):
-    """Log what a trader wants to know of this run, and return how many accounts came to which end.
+    """Log what a trader wants to know of this run, and return its totals.
 
     Args:
         run_ids: what each mapped task returned.
@@ -134,13 +135,14 @@ class PublishSummaryOperator(BaseOperator):
         self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
-        """Read the runs back and log them as a table."""
+        """Read the runs back and log the report."""
         with translated_failures():
-            runs = _read_runs(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
-        if not runs:
+            report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+        if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
-        self.log.info("%s", "\n".join(("", *summary_table(runs))))
-        return dict(Counter(str(run["status"]) for run in runs))
+        self.log.info("%s", "\n".join(("", *render_report(report))))
+        totals: dict[str, int] = report["totals"]
+        return totals
 
 
 class ReportOutcomeOperator(BaseOperator):
@@ -173,13 +175,13 @@ class ReportOutcomeOperator(BaseOperator):
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Compare the accounts that were listed with the runs that ended well."""
         with translated_failures():
-            runs = _read_runs(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+            report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
         listed = [name for group in self.accounts or () for name in group]
         if not listed:
             raise AirflowFailException(
                 f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}"
             )
-        problems = unreconciled(listed, runs)
+        problems = unreconciled(listed, report)
         if problems:
             raise AirflowFailException(
                 f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
@@ -194,54 +196,32 @@ def in_groups(names: Sequence[str]) -> list[list[str]]:
     return [list(names[start : start + size]) for start in range(0, len(names), size)]
 
 
-def unreconciled(listed: Iterable[str], runs: Iterable[Mapping[str, Any]]) -> list[str]:
+def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:
     """Say of each account without a good run what is wrong; a moving account is left to the next run."""
-    by_name = {run["name"]: run for run in runs}
+    by_name = {account["account"]: account for account in report["accounts"]}
     problems = []
     for name in listed:
-        run = by_name.get(name)
-        if run is None:
-            problems.append(f"{name}: its task failed before it could be asked")
-        elif run["status"] == "failed":
-            problems.append(f"{name}: {run['error']}")
+        account = by_name.get(name)
+        if account is None:
+            problems.append(f"{name}: its task failed before it could be recorded")
+        elif account["status"] == "failed":
+            problems.append(f"{name}: {account['error']}")
     return problems
 
 
-def run_line(run: Mapping[str, Any]) -> str:
-    """Write one account's run as one line for people."""
-    counts = ", ".join(f"{run[name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN if run[name])
-    remark = run["error"] or run["note"]
+def account_line(account: Mapping[str, Any]) -> str:
+    """Write one account of a report as one line for people."""
+    counts = ", ".join(f"{account[name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN if account[name])
+    remark = account["error"] or account["note"]
     return (
-        f"{run['name']}: {run['status']} ({run['mode']}); {counts or 'nothing checked'}; "
-        f"{run['api_calls']} API calls, {run['seconds']:.2f} s" + (f"; {remark}" if remark else "")
+        f"{account['account']}: {account['status']} ({account['mode']}); {counts or 'nothing checked'}; "
+        f"{account['api_calls']} API calls, {account['seconds']} s" + (f"; {remark}" if remark else "")
     )
 
 
-def summary_table(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Write runs as an aligned table, one line per account, trouble in words below its account."""
-    header = ("account", "status", *(name.replace("_", " ") for name in COUNTS_SHOWN), "calls", "seconds")
-    rows = [
-        (
-            str(run["name"]),
-            str(run["status"]),
-            *(str(run[name]) for name in COUNTS_SHOWN),
-            str(run["api_calls"]),
-            f"{run['seconds']:.2f}",
-        )
-        for run in runs
-    ]
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(header, widths, strict=True)).rstrip()]
-    for run, row in zip(runs, rows, strict=True):
-        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if remark := run["error"] or run["note"]:
-            lines.append(f"    {remark}")
-    return lines
-
-
-def _read_runs(hook: TradingDbHook, run_ids: Sequence[UUID]) -> list[Mapping[str, Any]]:
+def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]:
     with hook.unit_of_work() as unit:
-        return unit.reports.runs(run_ids)
+        return report_of_runs(unit.reports, run_ids)
 
 
 def _uuids(groups: Iterable[Iterable[str]] | None) -> list[UUID]:
