@@ -1,0 +1,3 @@
+"""Compare this project with other ways to do the same job, side by side on one machine."""
+
+from __future__ import annotations

@@ -1,0 +1,29 @@
+"""This project's own sync, from the moment Kraken has answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.workload import REQUEST
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.service.booking import book
+from kraken_recon.service.sync import ACCOUNTS_PER_TRANSACTION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.workload import PreparedWork
+
+
+def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
+    """Compare every account, then book in batches, as ``sync_accounts`` does around its calls to Kraken."""
+    engine = create_engine(url, application_name="benchmark product")
+    with PostgresUnitOfWork(engine) as unit:
+        comparisons = unit.sync.compare({p.work.account_id: p.work.balances or {} for p in prepared})
+    for p in prepared:
+        p.work.comparison = comparisons[p.work.account_id]
+        if p.work.needs_reading:
+            p.work.reading = p.reading
+    works = [p.work for p in prepared]
+    for start in range(0, len(works), ACCOUNTS_PER_TRANSACTION):
+        book(works[start : start + ACCOUNTS_PER_TRANSACTION], REQUEST, lambda: PostgresUnitOfWork(engine))
