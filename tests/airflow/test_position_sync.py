@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db")
 
 @pytest.fixture
 def dag(repository: Path) -> DAG:
-    found = DagBag(str(repository / "dags"), include_examples=False).dags["position_sync"]
+    found = DagBag(str(repository / "dags")).dags["position_sync"]
     return found
 
 
