@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,7 +21,13 @@ from integration.scripted_server import Answer, ScriptedServer, error
 from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots, fingerprint
 from kraken_recon.adapters.postgres.named_sql import load
-from kraken_recon.errors import LockUnavailableError, RateLimitedError, SchemaMismatchError, StoreError
+from kraken_recon.errors import (
+    ConfigurationError,
+    LockUnavailableError,
+    RateLimitedError,
+    SchemaMismatchError,
+    StoreError,
+)
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -364,6 +371,15 @@ def test_unreachable_database_is_a_store_error_without_the_password():
     ):
         pass
     assert "pass-word" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql+psycopg://someone:pass-word@host/db", "postgresql://someone:pass-word%zz@host/db"]
+)
+def test_unreadable_address_is_refused_without_the_password(dsn):
+    with pytest.raises(ConfigurationError) as raised:
+        PostgresCallSlots(dsn, api_key=API_KEY, tier="pro")
+    assert "pass-word" not in "".join(traceback.format_exception(raised.value, limit=0))
 
 
 def test_named_queries_have_names_and_no_comments():

@@ -21,10 +21,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.named_sql import load
-from kraken_recon.errors import LockUnavailableError, RateLimitedError, SchemaMismatchError, StoreError
+from kraken_recon.errors import (
+    ConfigurationError,
+    LockUnavailableError,
+    RateLimitedError,
+    SchemaMismatchError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +74,7 @@ class PostgresCallSlots:
         wait_limit_seconds: float = WAIT_LIMIT_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._dsn = dsn
+        self._dsn = _checked(dsn)
         self._key_fingerprint = fingerprint(api_key)
         self._lock_number = int.from_bytes(bytes.fromhex(self._key_fingerprint)[:8], signed=True)
         self._budget = tier if isinstance(tier, CallBudget) else TIERS[tier]
@@ -207,6 +214,21 @@ class PostgresCallSlots:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _checked(dsn: str) -> str:
+    """Refuse what libpq can't read, here and not at the first use: its message quotes the password."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        is_readable = False
+    else:
+        is_readable = True
+    if not is_readable:
+        raise ConfigurationError(
+            "the trading database's address is not a URL that libpq can read"
+        )
+    return dsn
 
 
 def _store_error(error: psycopg.Error) -> StoreError:
