@@ -43,8 +43,9 @@ UNIX_SOCKET_PATH_BYTES_MAX = 107
 FAST_SHUTDOWN = signal.SIGINT
 IMMEDIATE_SHUTDOWN = signal.SIGQUIT
 
-# Lost data after a power cut is fine for a demo or a test, and makes both several times faster.
-NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Data lost by a power cut is fine for a demo or a test, and makes both faster; a crash of the server
+# alone still loses nothing.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class EmbeddedPostgres:
         with self._locked():
             running = self._running()
             if running is None:
+                self._reap()
                 return False
             for how, patience_seconds in (
                 (FAST_SHUTDOWN, STOP_TIMEOUT_SECONDS),
@@ -148,9 +150,7 @@ class EmbeddedPostgres:
                     os.kill(running.pid, how)
                 if poll_until(lambda: not self._is_ours(running.pid), timeout_seconds=patience_seconds):
                     break
-            if self._child is not None:
-                self._child.wait(timeout=5)
-                self._child = None
+            self._reap()
             return True
 
     def __enter__(self) -> Self:
@@ -285,19 +285,26 @@ class EmbeddedPostgres:
             return
         if self._child is not None:
             self._child.kill()
-            self._child.wait()
-            self._child = None
+            self._reap()
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
         raise LocalStackError(f"PostgreSQL did not start; the end of {self.log}:\n{tail}")
 
     def _has_exited(self) -> bool:
         return self._child is not None and self._child.poll() is not None
 
+    def _reap(self) -> None:
+        """Take note of the end of our own child, which is ending or has ended."""
+        if self._child is not None:
+            self._child.wait(timeout=STOP_TIMEOUT_SECONDS)
+            self._child = None
+
     def _prepared_socket_directory(self, port: int) -> str:
         directory = self._socket_directory
         if len(os.fsencode(directory / f".s.PGSQL.{port}")) > UNIX_SOCKET_PATH_BYTES_MAX:
             return ""  # too deep for a Unix socket; TCP works everywhere
-        directory.mkdir(mode=0o700, exist_ok=True)
+        # A crashed server's socket lock names a pid that may still be a zombie, or by now a stranger.
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700)
         if self.user.is_someone_else:
             os.chown(directory, self.user.uid, self.user.gid)
         return str(directory)

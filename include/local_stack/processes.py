@@ -138,7 +138,7 @@ class Services:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            ticks = _start_ticks(child.pid) or 0
+            ticks = start_ticks(child.pid) or 0
             record = Started(child.pid, ticks, _boot_id(), service.fingerprint)
             self._record_of(service.name).write_text(json.dumps(asdict(record)))
         _started_here[child.pid] = child
@@ -212,7 +212,7 @@ def _leads(started: Started) -> bool:
     """Tell whether the recorded process itself still runs."""
     if child := _started_here.get(started.pid):
         child.poll()
-    if started.boot_id != _boot_id() or _start_ticks(started.pid) != started.start_ticks:
+    if started.boot_id != _boot_id() or start_ticks(started.pid) != started.start_ticks:
         return False
     try:
         return is_alive(psutil.Process(started.pid))
@@ -228,7 +228,7 @@ def _members(started: Started) -> set[int]:
     """
     if started.boot_id != _boot_id():
         return set()
-    leader_ticks = _start_ticks(started.pid)
+    leader_ticks = start_ticks(started.pid)
     if leader_ticks is not None and leader_ticks != started.start_ticks:
         return set()
     if child := _started_here.get(started.pid):
@@ -245,7 +245,7 @@ def _members(started: Started) -> set[int]:
     return found
 
 
-def _start_ticks(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
     """Return when the process started, in clock ticks since boot: exact, whatever the wall clock does."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
