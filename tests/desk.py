@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.domain.records import Account
@@ -39,7 +39,8 @@ class Desk:
     def account(self, name: str = "desk") -> FakeBooks:
         """Add an account and return its books."""
         self.execute(
-            "insert into trading.accounts (name, kraken_conn_id) values (:name, :name) on conflict do nothing",
+            "insert into trading.accounts (name, kraken_conn_id) values (:name, :name)"
+            " on conflict do nothing",
             name=name,
         )
         self.books[name] = FakeBooks()

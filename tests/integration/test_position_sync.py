@@ -84,7 +84,8 @@ def test_database_drift_is_put_right_at_once_with_a_reason(desk: Desk, tampering
 
 def test_position_that_only_the_database_has_is_set_to_zero_not_deleted(desk: Desk) -> None:
     desk.execute(
-        "insert into trading.positions (account_id, asset, quantity) select account_id, 'DOGE', 5 from trading.accounts"
+        "insert into trading.positions (account_id, asset, quantity)"
+        " select account_id, 'DOGE', 5 from trading.accounts"
     )
     desk.sync()
     assert desk.findings()["DOGE"]["action"] == "remove"

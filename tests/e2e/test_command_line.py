@@ -1,0 +1,242 @@
+"""The operator's command line against a real database and a simulated Kraken, as a person would use it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kraken_recon.__main__ import main
+
+if TYPE_CHECKING:
+    from conftest import Simulator
+
+KEY, SECRET = "desk-key", "ZGVzay1zZWNyZXQ="
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Terminal:
+    """A shell with the project's variables set; commands run in this process, to be quick."""
+
+    environment: dict[str, str]
+
+    def run(self, *arguments: str) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            try:
+                status = main(arguments)
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        return Done(status, out.getvalue(), err.getvalue())
+
+    def run_as_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "kraken_recon", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def terminal(simulator: Simulator, database_url: str, project_environment: dict[str, str]) -> Terminal:
+    """A terminal of a desk with one account that has dollars and bitcoin."""
+    simulator.control.post(
+        "accounts",
+        {
+            "name": "desk",
+            "api_key": KEY,
+            "api_secret": SECRET,
+            "tier": "unlimited",
+            "entries": [
+                {"id": "LAAAAA-00001-000001", "refid": "QAAAAAA-1", "time": "1767600000.1234",
+                 "type": "deposit", "subtype": "", "aclass": "currency", "asset": "ZUSD",
+                 "amount": "10000.0000", "fee": "0.0000"},
+                {"id": "LAAAAA-00001-000002", "refid": "TAAAAA-00001-000001", "time": "1767600010.5",
+                 "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "XXBT",
+                 "amount": "0.0500000000", "fee": "0.0000000000"},
+                {"id": "LAAAAA-00001-000003", "refid": "TAAAAA-00001-000001", "time": "1767600010.51",
+                 "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "ZUSD",
+                 "amount": "-3000.0000", "fee": "7.8000"},
+            ],
+        },
+    )  # fmt: skip
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into trading.accounts (name, kraken_conn_id) values ('desk', 'kraken_desk')"
+        )
+    connection_json = {"conn_type": "kraken", "login": KEY, "password": SECRET, "host": simulator.base_url}
+    return Terminal(
+        project_environment
+        | {
+            "KRAKEN_RECON_DSN": database_url,
+            "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
+            "AIRFLOW_CONN_KRAKEN_DESK": json.dumps({**connection_json, "extra": {"tier": "unlimited"}}),
+        }
+    )
+
+
+def positions(terminal: Terminal) -> dict[str, Decimal]:
+    with psycopg.connect(terminal.environment["KRAKEN_RECON_DSN"]) as connection:
+        return dict(connection.execute("select asset, quantity from trading.positions").fetchall())
+
+
+def test_sync_explain_and_report_tell_one_story(terminal: Terminal, simulator: Simulator) -> None:
+    opened = terminal.json("sync", "--account", "desk")
+    assert opened["accounts"][0]["status"] == "succeeded"
+    assert positions(terminal) == {"BTC": Decimal("0.05"), "USD": Decimal("6992.2")}
+
+    simulator.control.post("accounts/desk/events", {"kind": "deposit", "asset": "ZUSD", "amount": "250"})
+    synced = terminal.json("sync", "--account", "desk")["accounts"][0]
+    assert [(f["asset"], f["drift"], f["unexplained"], f["action"]) for f in synced["findings"]] == [
+        ("USD", "250", "0", "applied")
+    ]
+    assert synced["api_calls"] == 3
+
+    statement = terminal.json("explain", "--account", "desk", "--asset", "USD")
+    assert (statement["opening"], statement["closing"], statement["residual"]) == ("0", "7242.2", "0")
+    assert [entry["running"] for entry in statement["entries"]] == ["10000", "6992.2", "7242.2"]
+    past = terminal.json(
+        "explain", "--account", "desk", "--asset", "USD", "--at", "2026-01-05T08:00:05+00:00"
+    )
+    assert past["closing"] == "10000"
+
+    printed = terminal.run_as_process("report")
+    assert printed.returncode == 0
+    assert "250 from 1 missed deposit entry" in printed.stdout
+    assert "closing 7242.2" in terminal.run("explain", "--account", "desk", "--asset", "USD").stdout
+    assert terminal.json("report")["totals"]["succeeded"] == 1
+
+
+def test_dry_run_changes_no_position(terminal: Terminal) -> None:
+    planned = terminal.json("sync", "--account", "desk", "--dry-run")
+    assert planned["accounts"][0]["mode"] == "dry_run"
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["sync", "--account", "nobody"], 1, "no active account is named nobody"),
+        (["explain", "--account", "nobody", "--asset", "BTC"], 1, "no account is named nobody"),
+        (["sync", "--account", "desk", "--tolerance", "NaN"], 2, "finite"),
+        (["sync", "--account", "desk", "--tolerance", "-1"], 2, "zero or more"),
+        (["explain", "--account", "desk", "--asset", "BTC", "--at", "yesterday"], 2, "expected a time"),
+        (["sync"], 2, "--account"),
+    ],
+)
+def test_wrong_input_says_what_to_do(
+    terminal: Terminal, arguments: list[str], status: int, words: str
+) -> None:
+    done = terminal.run(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"KRAKEN_RECON_DSN": ""}, "set KRAKEN_RECON_DSN"),
+        ({"KRAKEN_RECON_DSN": "mysql://somewhere/trading"}, "PostgreSQL"),
+        ({"KRAKEN_RECON_DSN": "postgresql://postgres@127.0.0.1:1/trading"}, "StoreError"),
+    ],
+)
+def test_wrong_database_says_what_to_do(terminal: Terminal, variables: dict[str, str], words: str) -> None:
+    done = Terminal(terminal.environment | variables).run("report")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_failed_account_ends_with_status_one_and_names_the_reason(terminal: Terminal) -> None:
+    wrong = json.loads(terminal.environment["AIRFLOW_CONN_KRAKEN_DESK"]) | {"password": "d3Jvbmc="}
+    done = Terminal(terminal.environment | {"AIRFLOW_CONN_KRAKEN_DESK": json.dumps(wrong)}).run(
+        "sync", "--account", "desk"
+    )
+    assert done.returncode == 1
+    assert "EAPI:Invalid signature" in done.stdout
+    assert "d3Jvbmc" not in done.stdout + done.stderr
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"permissions": ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades",
+                          "withdraw-funds"]}, "take away withdraw-funds"),
+        ({"permissions": ["query-funds", "query-open-trades", "query-closed-trades"]}, "add query-ledger"),
+        ({"query_from": "1700000000"}, "query start and end dates"),
+    ],
+)  # fmt: skip
+def test_key_that_may_too_much_or_sees_too_little_is_refused(
+    terminal: Terminal, simulator: Simulator, change: dict[str, Any], words: str
+) -> None:
+    simulator.control.patch("accounts/desk", change)
+    done = terminal.run("sync", "--account", "desk")
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "html_200"},
+        {"name": "truncated_json"},
+        {"name": "empty_body"},
+        {"name": "empty_balances"},
+        {"name": "partial_balances"},
+        {"name": "nan_amount"},
+        {"name": "no_result"},
+        {"name": "redirect_302"},
+        {"name": "html_200", "endpoint": "Ledgers"},
+        {"name": "truncated_json", "endpoint": "Ledgers"},
+        {"name": "no_result", "endpoint": "Ledgers"},
+        {"name": "missing_row", "endpoint": "Ledgers"},
+    ],
+    ids=lambda fault: "-".join(fault.values()),
+)
+def test_unusable_reply_empties_nothing_and_is_reported_as_failed(
+    terminal: Terminal, simulator: Simulator, fault: dict[str, str]
+) -> None:
+    terminal.json("sync", "--account", "desk")
+    before = positions(terminal)
+    for asset, amount in (("ZUSD", "250"), ("XXBT", "0.5"), ("ZUSD", "100")):
+        simulator.control.post("accounts/desk/events", {"kind": "deposit", "asset": asset, "amount": amount})
+    simulator.control.post("faults", fault)
+    done = terminal.run("sync", "--account", "desk", "--json")
+    account = json.loads(done.stdout)["accounts"][0]
+    assert account["status"] in {"failed", "moving"}, account
+    assert (done.returncode == 1) == (account["status"] == "failed")
+    assert account["error"] or account["note"]
+    assert positions(terminal) == before
+    simulator.control.delete("faults")
+    assert terminal.json("sync", "--account", "desk")["accounts"][0]["status"] == "succeeded"
+    assert positions(terminal) == {"BTC": Decimal("0.55"), "USD": Decimal("7342.2")}
