@@ -224,5 +224,6 @@ def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]
         return report_of_runs(unit.reports, run_ids)
 
 
-def _uuids(groups: Iterable[Iterable[str]] | None) -> list[UUID]:
-    return [UUID(run_id) for group in groups or () for run_id in group]
+def _uuids(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
+    # The slice fetches what all mapped tasks returned at once; a loop asks one by one until an error says stop.
+    return [UUID(run_id) for group in (groups or [])[:] for run_id in group]
