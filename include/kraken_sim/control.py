@@ -150,7 +150,6 @@ async def fill_order(name: str, request: Request, exchange: State) -> Response:
     trade = trading.execute(
         account, order, trading.Execution(body.volume, body.price or order.price, is_maker=True)
     )
-    account.clock.reach(account.ledger.last_time)
     await settle(account)
     return reply({"trade": trade.trade_id, "ledger_ids": trade.ledger_ids})
 

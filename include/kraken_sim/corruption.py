@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kraken_sim.faults import Fault
 
 OPTIONAL_FIELDS: Final = ("subtype", "maker", "reason", "ml", "trade_id", "cl_ord_id", "leverage")
+DESCRIBING_FIELDS: Final = frozenset({"balance", "refid", "ordertxid", "altname", "eb", "apiKey"})
 AMOUNT_FIELDS: Final = ("balance", "amount", "vol", "cost")
 
 
@@ -73,13 +74,9 @@ def _is_amount(text: str) -> bool:
 
 
 def _with_extra(item: dict[str, Any]) -> dict[str, Any]:
-    """Add an unknown field to every innermost object but a bare map of balances."""
+    """Add an unknown field to every object that describes one thing; a map of balances is none."""
     inner = {name: _with_extra(value) if isinstance(value, dict) else value for name, value in item.items()}
-    if any(isinstance(value, dict) for value in item.values()) or all(
-        isinstance(value, str) and _is_amount(value) for value in item.values()
-    ) != ("balance" in item):
-        return inner
-    return inner | {"simulated_field": "1"}
+    return inner | {"simulated_field": "1"} if DESCRIBING_FIELDS.intersection(item) else inner
 
 
 def _without(item: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

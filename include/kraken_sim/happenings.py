@@ -78,8 +78,6 @@ def _trade(account: Account, event: EventBody) -> dict[str, Any]:
         fee_percent=event.fee_percent,
     )
     trade = trading.execute(account, order, fill, event.at)
-    if event.at is None:
-        account.clock.reach(account.ledger.last_time)
     return {"ledger_ids": trade.ledger_ids, "trade": trade.trade_id, "order": order.order_id}
 
 

@@ -317,7 +317,6 @@ def play_next(exchange: Exchange) -> dict[str, Any]:
         account = exchange.account(desk.name)
         before = len(account.ledger.entries)
         desk.next_act(exchange, account)
-        account.clock.reach(account.ledger.last_time)
         written[desk.name] = len(account.ledger.entries) - before
     return written
 

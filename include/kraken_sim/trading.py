@@ -144,7 +144,6 @@ def place(
             execute(account, order, Execution(order.volume, market, fee_mode=_fee_mode(order)))
     elif request.time_in_force in {"IOC", "FOK"}:
         close(account, order, moment, reason="Immediate or cancel")
-    account.clock.reach(account.ledger.last_time)
     return order
 
 
@@ -159,7 +158,6 @@ def match_resting(account: Account, pair: Pair, market: Decimal) -> None:
         if order.is_open and order.pair == pair and crosses(order, market):
             fill = Execution(order.remaining, order.price, is_maker=True, fee_mode=_fee_mode(order))
             execute(account, order, fill)
-            account.clock.reach(account.ledger.last_time)
 
 
 def close(account: Account, order: Order, moment: Decimal, reason: str) -> None:
@@ -208,6 +206,8 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     order.trades.append(trade)
     if not order.remaining:
         order.closed = moment
+    if at is None:
+        account.clock.reach(account.ledger.last_time)
     return trade
 
 

@@ -62,7 +62,9 @@ class SimulatorProcess:
             env=environment,
         )
         line = self.process.stdout.readline()
-        assert line.startswith("listening on http://127.0.0.1:"), f"expected to hear where it listens, was {line!r}"
+        assert line.startswith("listening on http://127.0.0.1:"), (
+            f"expected to hear where it listens, was {line!r}"
+        )
         self.url = line.split()[-1]
         self.session = requests.Session()
         self.names = itertools.count(1)
@@ -171,7 +173,9 @@ def exchange():
 @pytest.fixture
 def desk(exchange):
     """A funded account whose clock stands at New Year 2026."""
-    yield exchange.open(opening={"ZUSD": "100000", "ZEUR": "50000", "XXBT": "2", "XETH": "50", "XXDG": "90000"})
+    yield exchange.open(
+        opening={"ZUSD": "100000", "ZEUR": "50000", "XXBT": "2", "XETH": "50", "XXDG": "90000"}
+    )
     exchange.control("DELETE", "/faults")
 
 

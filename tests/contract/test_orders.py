@@ -70,7 +70,11 @@ def test_open_order_holds_notional_and_fee_but_stays_in_the_balance(desk):
     assert desk.call("CancelOrder", txid=buy) == {"count": 1}
     assert desk.call("BalanceEx")["ZUSD"]["hold_trade"] == "0.0000"
     order = desk.call("QueryOrders", txid=buy)[buy]
-    assert (order["status"], order["reason"], order["vol_exec"]) == ("canceled", "User requested", "0.00000000")
+    assert (order["status"], order["reason"], order["vol_exec"]) == (
+        "canceled",
+        "User requested",
+        "0.00000000",
+    )
     assert desk.refusal("CancelOrder", txid=buy) == ["EOrder:Unknown order"]
 
 
@@ -86,7 +90,9 @@ def test_market_order_fills_at_once_on_two_legs(desk):
     assert (base["asset"], base["amount"], base["fee"]) == ("XETH", "-2.0000000000", "0.0000000000")
     assert (quote["asset"], quote["amount"], quote["fee"]) == ("ZUSD", "6000.0000", "24.0000")
     assert {leg["refid"] for leg in legs.values()} == {trade_id}
-    assert Decimal("0.005") <= base["time"] - trade["time"] <= quote["time"] - trade["time"] <= Decimal("0.165")
+    assert (
+        Decimal("0.005") <= base["time"] - trade["time"] <= quote["time"] - trade["time"] <= Decimal("0.165")
+    )
     assert Decimal("0.0011") <= quote["time"] - base["time"] <= Decimal("0.0068")
 
 
@@ -104,7 +110,9 @@ def test_resting_order_fills_in_parts_and_then_is_canceled(desk):
 
 
 def test_market_that_reaches_a_resting_order_fills_it_as_maker(exchange, desk):
-    txid = desk.call("AddOrder", pair="XTZEUR", type="buy", ordertype="limit", volume="100", price="0.5")["txid"][0]
+    txid = desk.call("AddOrder", pair="XTZEUR", type="buy", ordertype="limit", volume="100", price="0.5")[
+        "txid"
+    ][0]
     assert txid in desk.call("OpenOrders")["open"]
     exchange.post("/prices", {"XTZEUR": "0.4999"})
     order = desk.call("ClosedOrders")["closed"][txid]
@@ -146,7 +154,11 @@ def test_fee_credits_leave_both_legs_free(exchange):
     desk = exchange.open(opening={"ZUSD": "1000", "KFEE": "5000"})
     desk.event("trade", pair="XBTUSD", volume="0.01", price="60000", fee_mode="kfee")
     rows = {row["asset"]: row for row in desk.call("Ledgers")["ledger"].values()}
-    assert (rows["KFEE"]["amount"], rows["KFEE"]["fee"], rows["KFEE"]["balance"]) == ("0.00", "240.00", "4760.00")
+    assert (rows["KFEE"]["amount"], rows["KFEE"]["fee"], rows["KFEE"]["balance"]) == (
+        "0.00",
+        "240.00",
+        "4760.00",
+    )
     assert rows["ZUSD"]["fee"] == "0.0000"
 
 
@@ -172,7 +184,9 @@ def test_selling_from_an_earning_balance_brings_it_back_first(exchange):
     assert (extended["SOL"]["balance"], extended["SOL"]["hold_trade"]) == ("1.0000000000", "8.0000000000")
     exchange.post("/prices", {"SOLUSD": "201"})
     exchange.post("/prices", {"SOLUSD": "150"})
-    kinds = [(row["asset"], row["type"], row["amount"]) for row in desk.call("Ledgers")["ledger"].values()][::-1]
+    kinds = [(row["asset"], row["type"], row["amount"]) for row in desk.call("Ledgers")["ledger"].values()][
+        ::-1
+    ]
     assert kinds == [
         ("SOL.F", "earn", "-7.0000000000"),
         ("SOL", "earn", "7.0000000000"),
