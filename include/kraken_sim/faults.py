@@ -37,6 +37,26 @@ PAGING: Final = (
 )
 NAMES: Final = frozenset({*BEFORE, *AFTER, *CONTENT, *PAGING, "slow", "lag", "accept_then_fail"})
 
+#: What may be said about each fault besides where and how often; a typo must not pass for an option.
+OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "accept_then_fail": frozenset({"appearance", "seconds"}),
+    "api_error": frozenset({"text", "executed"}),
+    "count_drift": frozenset({"by", "page"}),
+    "duplicate_row": frozenset({"page"}),
+    "empty_page_early": frozenset({"page"}),
+    "http_error": frozenset({"status"}),
+    "insert_between_pages": frozenset({"rows", "asset", "page"}),
+    "lag": frozenset({"view", "seconds"}),
+    "missing_fields": frozenset({"fields"}),
+    "missing_page": frozenset({"page"}),
+    "missing_row": frozenset({"row", "page"}),
+    "nan_amount": frozenset({"value"}),
+    "partial_balances": frozenset({"assets"}),
+    "slow": frozenset({"seconds"}),
+    "throttled": frozenset({"seconds", "only_concurrent"}),
+    "warning": frozenset({"text"}),
+}
+
 WRITES: Final = frozenset({"AddOrder", "CancelOrder"})
 _BALANCES: Final = frozenset({"Balance", "BalanceEx"})
 _PAGED: Final = frozenset({"Ledgers", "TradesHistory", "ClosedOrders"})
@@ -109,10 +129,13 @@ class Faults:
         """Set a switch.
 
         Raises:
-            ControlError: for a name that no fault has.
+            ControlError: for a name that no fault has, or an option that this fault does not know.
         """
         if name not in NAMES:
             raise ControlError(f"expected a fault out of {sorted(NAMES)}, was {name!r}")
+        known = OPTIONS.get(name, frozenset())
+        if unknown := options.keys() - known:
+            raise ControlError(f"expected options of {name} out of {sorted(known)}, was {sorted(unknown)}")
         self._made += 1
         dice = random.Random(f"{self._seed}:fault:{self._made}")  # noqa: S311 - must be reproducible
         fault = Fault(self._made, name, probability, count, endpoint, account, options, dice)

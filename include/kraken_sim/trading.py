@@ -212,7 +212,7 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
 
 
 def _fee(cost: Decimal, percent: Decimal, pair: Pair) -> Decimal:
-    """Charge a percentage of the cost, but never less than the smallest unit (recorded: 0.00001 on 0.00110)."""
+    """Charge a percentage of the cost, at least the smallest unit (recorded: 0.00001 on 0.00110)."""
     if not percent or not cost:
         return ZERO
     return max(half_up(cost * percent / HUNDRED, pair.cost_decimals), Decimal(1).scaleb(-pair.cost_decimals))

@@ -23,7 +23,7 @@ VECTOR_JSON_SIGNATURE = (
 
 
 @pytest.fixture
-def vector_desk(exchange, desk):
+def vector_desk(desk):
     desk.change(api_secret=VECTOR_SECRET)
     return desk
 

@@ -158,4 +158,6 @@ def test_the_control_api_says_what_is_wrong(exchange, desk):
     ):
         reply = exchange.post(f"/accounts/{desk.name}/events", body, status=400)
         assert part in reply["detail"]
+    fault = {"name": "slow", "secconds": 2}
+    assert "expected options of slow" in exchange.post("/faults", fault, status=400)["detail"]
     assert "expected a fault out of" in exchange.post("/faults", {"name": "gremlin"}, status=400)["detail"]

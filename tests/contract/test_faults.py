@@ -50,7 +50,7 @@ def test_client_timeout_is_shorter_than_the_silence(desk):
 
 @pytest.mark.parametrize("name", ["http_error", "reset"])
 def test_failing_before_leaves_nothing_behind(desk, name):
-    desk.fault(name, count=1, status=503, endpoint="AddOrder")
+    desk.fault(name, count=1, endpoint="AddOrder")
     with pytest.raises(requests.RequestException):
         desk.call("AddOrder", **ORDER)
     assert desk.statement()["orders"] == []

@@ -100,7 +100,7 @@ def test_trades_and_closed_orders_are_paged_too(desk):
     times = [trade["time"] for page in (first, second) for trade in page["trades"].values()]
     assert times == sorted(times, reverse=True)
     middle = list(first["trades"])[10]
-    assert list(desk.call("TradesHistory", end=middle)["trades"])[0] == middle
+    assert next(iter(desk.call("TradesHistory", end=middle)["trades"])) == middle
     assert len(desk.call("TradesHistory", start=middle)["trades"]) == 10
     closed = desk.call("ClosedOrders", ofs=50)
     assert (len(closed["closed"]), closed["count"]) == (3, 53)

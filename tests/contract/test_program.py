@@ -1,4 +1,4 @@
-"""The program itself: how it starts and stops, that it repeats itself exactly, that it is quick, and the demo."""
+"""The program itself: how it starts and stops, that it repeats itself exactly, its speed, and the demo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import requests
@@ -32,9 +33,9 @@ def test_it_stops_while_a_call_hangs(start_simulator):
         assert simulator.process.wait(timeout=10) == 0
 
 
-def test_it_shares_no_code_with_what_it_tests(exchange):
+def test_it_shares_no_code_with_what_it_tests():
     program = "import kraken_sim.__main__, sys; print(*[m for m in sys.modules if m.startswith('kraken_')])"
-    source_root = exchange.process.args and __file__.rsplit("/tests/", 1)[0] + "/include"
+    source_root = str(Path(__file__).resolve().parents[2] / "include")
     modules = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
@@ -79,7 +80,7 @@ def test_the_same_script_gets_the_same_bytes(start_simulator):
     assert first == again != other
 
 
-def test_it_answers_fast(exchange, desk):
+def test_it_answers_fast(desk):
     """Not a benchmark: a floor, far below what it does on an idle machine."""
     started, calls = time.monotonic(), 200
     for _ in range(calls):
