@@ -359,6 +359,7 @@ def test_missing_table_asks_for_the_migration(slots_of, database):
     database.execute("drop table trading.api_keys")
     with slots_of() as slots, pytest.raises(SchemaMismatchError, match="migrate"), slots.take(1):
         pass
+    poll_until(lambda: sessions(database) == 0, timeout_seconds=5)
     assert sessions(database) == 0
 
 

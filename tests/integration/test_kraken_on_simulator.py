@@ -148,7 +148,6 @@ def test_key_without_a_permission_is_not_asked_again(client, desk):
         ({"name": "http_error", "status": 502}, ExchangeUnavailableError),
         ({"name": "http_error", "status": 520}, ExchangeUnavailableError),
         ({"name": "reset"}, ExchangeUnavailableError),
-        ({"name": "slow", "seconds": 2}, ExchangeUnavailableError),
         ({"name": "redirect_302"}, ExchangeUnavailableError),
         ({"name": "api_error", "text": "EService:Busy"}, ExchangeUnavailableError),
         ({"name": "api_error", "text": "EGeneral:Invalid arguments:start"}, RequestRefusedError),

@@ -225,9 +225,7 @@ def _checked(dsn: str) -> str:
     else:
         is_readable = True
     if not is_readable:
-        raise ConfigurationError(
-            "the trading database's address is not a URL that libpq can read"
-        )
+        raise ConfigurationError("the trading database's address is not a URL that libpq can read")
     return dsn
 
 
