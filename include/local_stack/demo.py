@@ -56,9 +56,7 @@ class Demo:
                 trading.recreate()
             self._stack.migrate_trading(trading)
             if is_first_showing:
-                self._recordings = self._load_recordings(exchange)
-                recorded = [recording.account for recording in self._recordings]
-                self._stack.introduce(exchange.accounts() + recorded, trading)
+                self._introduce_accounts(exchange, trading)
             variables = self._stack.publish_variables(trading)
             api = self._start_airflow(metadata, variables)
             if is_first_showing:
@@ -75,18 +73,19 @@ class Demo:
             self._report()
             self._farewell()
 
-    def _load_recordings(self, exchange: Exchange) -> list[Recording]:
+    def _introduce_accounts(self, exchange: Exchange, trading: Database) -> None:
         directory = self._settings.recordings
-        if not directory.is_dir():
+        if directory.is_dir():
+            for name, quote_currency in RECORDED_ACCOUNTS.items():
+                recording = exchange.load_recording(directory, name, quote_currency)
+                exchange.move_recording(recording, share=Decimal("0.5"))
+                self._recordings.append(recording)
+        accounts = exchange.accounts() + [recording.account for recording in self._recordings]
+        self._stack.introduce(accounts, trading)
+        for account in accounts:
+            print(f"           {account.name:20} {account.story}", flush=True)
+        if not self._recordings:
             self._say(f"no recordings of real accounts in {directory}: going on without")
-            return []
-        loaded = []
-        for name, quote_currency in RECORDED_ACCOUNTS.items():
-            recording = exchange.load_recording(directory, name, quote_currency)
-            exchange.move_recording(recording, share=Decimal("0.5"))
-            self._say(f"{recording.account.name}: a real account's recorded ledger, half of it played")
-            loaded.append(recording)
-        return loaded
 
     def _go_wrong(self, exchange: Exchange, trading: Database) -> None:
         self._chapter("Meanwhile on Kraken")
@@ -124,6 +123,8 @@ class Demo:
         outcome = outcome_since(trading, api.queued_at(DAG_ID, run_id))
         counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.items()))
         self._say(f"{state} after {time.monotonic() - asked:.1f} s; accounts: {counts or 'none'}")
+        if outcome["failed"] and outcome["succeeded"]:
+            self._say("a run with a failed account says so; the other accounts were reconciled all the same")
         if not outcome:
             tasks = ", ".join(api.failed_tasks(DAG_ID, run_id)) or "none of its tasks"
             logs = self._settings.state_dir / "airflow" / "logs"

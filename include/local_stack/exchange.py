@@ -21,9 +21,14 @@ REQUEST_TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account on the exchange, with the key that opens it."""
+    """An account on the exchange, with the key that opens it.
+
+    Attributes:
+        story: one line on what is special about it.
+    """
 
     name: str
+    story: str
     key: str
     secret: str
     quote_currency: str
@@ -89,6 +94,7 @@ class Exchange:
         return [
             Account(
                 name=found["name"],
+                story=found["description"],
                 key=found["api_key"],
                 secret=found["api_secret"],
                 quote_currency=found["quote_currency"],
@@ -106,6 +112,7 @@ class Exchange:
         (loaded,) = self._call("POST", "recordings", {"directory": str(directory), "names": [name]})
         account = Account(
             name=f"recording-{name}",
+            story="A real account's recorded ledger, of which half has happened",
             key=loaded["api_key"],
             secret=loaded["api_secret"],
             quote_currency=quote_currency,
