@@ -325,7 +325,12 @@ def test_prices_by_asset():
             "NEWEUR": {"c": ["0.0000", "0"]},
         }
     )
-    assert wire.prices_in("EUR", pairs, last_prices) == {"BTC": Decimal("57000.1"), "DOGE": Decimal("0.07")}
+    assert wire.prices_in("EUR", pairs, last_prices) == {
+        "BTC": Decimal("57000.1"),
+        "DOGE": Decimal("0.07"),
+        "EUR": Decimal(1),
+    }
+    assert wire.prices_in("BTC", pairs, last_prices)["EUR"] == 1 / Decimal("57000.1")
 
 
 @pytest.mark.parametrize("row", [None, {}, {"c": "1"}, {"c": []}, {"c": [1]}, {"c": ["NaN"]}])

@@ -243,12 +243,14 @@ def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal
 def prices_in(
     quote: str, pairs: Mapping[str, Pair], last_prices: Mapping[str, Decimal]
 ) -> dict[str, Decimal]:
-    """Combine markets and last trades into prices by asset; an asset that never traded has none."""
-    return {
-        pair.base: last_prices[pair_id]
-        for pair_id, pair in pairs.items()
-        if pair.quote == quote and last_prices.get(pair_id, ZERO) > ZERO
-    }
+    """Combine markets and last trades into prices by asset; an asset that never traded has none.
+
+    The quote is worth one of itself; an asset that only quotes it (euros, for dollars) is priced backwards.
+    """
+    traded = [(pair, last_prices[name]) for name, pair in pairs.items() if last_prices.get(name, ZERO) > ZERO]
+    backwards = {pair.quote: 1 / price for pair, price in traded if pair.base == quote}
+    forwards = {pair.base: price for pair, price in traded if pair.quote == quote}
+    return {**backwards, **forwards, quote: Decimal(1)}
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -130,21 +130,27 @@ class PostgresSyncStore:
             balances=[balance.balance for _, _, balance in reported],
             available=[balance.available for _, _, balance in reported],
         )
-        nothing = Comparison(0, 0, {}, {}, available_differs=False)
+        nothing = Comparison(0, 0, {}, {})
         found = {
             row.account_id: Comparison(
                 row.checked,
                 row.all_positions,
                 _holdings(row.differing_assets, row.differing_wallets, row.differing_drifts),
                 _holdings(row.settled_assets, row.settled_wallets, row.settled_drifts),
-                row.available_differs,
+                frozenset(
+                    map(HoldingKey, row.available_assets or (), row.available_wallets or ()),
+                ),
             )
             for row in rows
         }
         return {account: found.get(account, nothing) for account in replies}
 
-    def update_available(self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]) -> None:
-        """Bring ``available_quantity`` up to date where it differs and the reading is newer."""
+    def update_available(
+        self,
+        replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]],
+        locked: Iterable[tuple[int, HoldingKey]],
+    ) -> None:
+        """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
         reported = [
             (account, key, balance.available, as_of)
             for account, (reply, as_of) in replies.items()
@@ -157,6 +163,7 @@ class PostgresSyncStore:
             as_of=[as_of for _, _, _, as_of in reported],
             replied=list(replies),
             replied_as_of=[as_of for _, as_of in replies.values()],
+            **{f"locked_{name}": values for name, values in _key_arrays(locked).items()},
         )
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
@@ -169,12 +176,15 @@ class PostgresSyncStore:
         rows = self._run("balances_at", account_id=account_id, at=at)
         return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
 
-    def open_account(self, account_id: int, opening: Opening, run_id: UUID) -> bool:
-        """Write the opening events; False when another session opened the account meanwhile."""
-        if not self._run(
+    def open_account(self, account_id: int, opening: Opening) -> bool:
+        """Claim the opening of an account; False when another session opened it meanwhile."""
+        claimed = self._run(
             "open_account", account_id=account_id, source=opening.source, ledger_floor=opening.ledger_floor
-        ):
-            return False
+        )
+        return bool(claimed)
+
+    def write_opening(self, account_id: int, opening: Opening, run_id: UUID) -> None:
+        """Write the opening events of locked positions, and move those that did not exist before."""
         keys = sorted(opening.quantities)
         self._run(
             "insert_openings",
@@ -185,7 +195,19 @@ class PostgresSyncStore:
             run_id=run_id,
             effective_at=opening.effective_at,
         )
-        return True
+
+    def advance_watermarks(
+        self, read: Mapping[int, Sequence[LedgerEntry]], matched: Mapping[int, datetime]
+    ) -> None:
+        """Say that the ledger is proved complete: up to what was read, or where balances agreed at a time."""
+        ids = [(account, entry.ledger_id) for account, listed in read.items() for entry in listed]
+        self._run(
+            "advance_watermarks",
+            account_ids=[account for account, _ in ids],
+            ledger_ids=[ledger_id for _, ledger_id in ids],
+            matched=list(matched),
+            matched_at=list(matched.values()),
+        )
 
     def ingest(
         self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
@@ -207,14 +229,7 @@ class PostgresSyncStore:
             balances=[entry.balance for _, entry in rows],
             run_ids=[run_ids[account] for account, _ in rows],
         )
-        new = {(row.account_id, row.ledger_id) for row in inserted}
-        if new:
-            self._run(
-                "advance_watermarks",
-                account_ids=[account for account, _ in new],
-                ledger_ids=[ledger_id for _, ledger_id in new],
-            )
-        return new
+        return {(row.account_id, row.ledger_id) for row in inserted}
 
     def known_ids(self, entries: Mapping[int, Sequence[LedgerEntry]]) -> set[tuple[int, str]]:
         """Return which of these entries are recorded already."""
@@ -307,6 +322,7 @@ class PostgresSyncStore:
     def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Finding]]) -> None:
         """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
         written = {row.run_id for row in self._run("record_runs", **_run_arrays(runs))} if runs else set()
+        self._run("forget_planned", run_ids=list(written))
         rows = [(run, f) for run in runs if run.run_id in written for f in findings.get(run.run_id, ())]
         if not rows:
             return

@@ -1,6 +1,7 @@
 -- The rows of position_sync. Keys always travel as parallel arrays, so that one statement serves one account
--- or a thousand. Locks are taken in primary-key order by every writer: ledger_entries, then positions, then
--- accounts, then residuals, then alerts.
+-- or a thousand. Locks are taken in primary-key order by every writer: ledger_entries, then positions (all of a
+-- transaction's in one statement), then accounts, then residuals, then alerts. Only the opening of an account
+-- takes its row of accounts before its positions: whoever meets it there has nothing of that account yet.
 
 -- name: find_accounts
 -- List active accounts by name.
@@ -20,7 +21,7 @@ select
     select max(e.entry_time)
     from trading.ledger_entries e
     where e.account_id = a.account_id
-      and a.ledger_watermark > 0
+      and e.ingest_seq <= a.ledger_watermark
   ) as newest_entry_at
 from trading.accounts a
 where a.account_id = any(cast(:account_ids as bigint[]));
@@ -48,7 +49,8 @@ where account_id = any(cast(:account_ids as bigint[]))
   and status = 'succeeded';
 
 -- name: compare
--- Compare balance replies with positions; a settled residual counts as agreement and is named apart.
+-- Compare balance replies with positions, and positions with their newest event (which is the sum of them all);
+-- a settled residual counts as agreement and is named apart.
 with reported as (
   select *
   from unnest(
@@ -77,27 +79,47 @@ joined as (
     wallet,
     coalesce(p.quantity, 0) as quantity,
     coalesce(r.balance, 0) - coalesce(p.quantity, 0) as drift,
-    coalesce(r.available, 0) <> coalesce(p.available_quantity, 0) as available_differs
+    coalesce(r.available, 0) <> p.available_quantity as available_differs
   from reported r
   full join recorded p using (account_id, asset, wallet)
+),
+judged as (
+  select
+    j.*,
+    j.drift <> 0 and j.drift is not distinct from s.residual and not changed.silently as is_settled,
+    (j.drift <> 0 and j.drift is distinct from s.residual) or changed.silently as is_differing
+  from joined j
+  left join settled s using (account_id, asset, wallet)
+  cross join lateral (
+    select j.quantity <> coalesce(
+      (
+        select v.quantity_after
+        from trading.position_events v
+        where (v.account_id, v.asset, v.wallet) = (j.account_id, j.asset, j.wallet)
+        order by v.event_id desc
+        limit 1
+      ),
+      0
+    ) as silently
+  ) changed
 )
 select
-  j.account_id,
+  account_id,
   count(*) as checked,
-  count(*) filter (where j.quantity <> 0) as all_positions,
-  array_agg(j.asset) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_assets,
-  array_agg(j.wallet) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_wallets,
-  array_agg(j.drift) filter (where j.drift <> 0 and j.drift is distinct from s.residual) as differing_drifts,
-  array_agg(j.asset) filter (where j.drift <> 0 and j.drift = s.residual) as settled_assets,
-  array_agg(j.wallet) filter (where j.drift <> 0 and j.drift = s.residual) as settled_wallets,
-  array_agg(j.drift) filter (where j.drift <> 0 and j.drift = s.residual) as settled_drifts,
-  bool_or(j.available_differs) as available_differs
-from joined j
-left join settled s using (account_id, asset, wallet)
-group by j.account_id;
+  count(*) filter (where quantity <> 0) as all_positions,
+  array_agg(asset) filter (where is_differing) as differing_assets,
+  array_agg(wallet) filter (where is_differing) as differing_wallets,
+  array_agg(drift) filter (where is_differing) as differing_drifts,
+  array_agg(asset) filter (where is_settled) as settled_assets,
+  array_agg(wallet) filter (where is_settled) as settled_wallets,
+  array_agg(drift) filter (where is_settled) as settled_drifts,
+  array_agg(asset) filter (where available_differs) as available_assets,
+  array_agg(wallet) filter (where available_differs) as available_wallets
+from judged
+group by account_id;
 
 -- name: update_available
--- Bring available quantities up to date where they differ and this reading is newer.
+-- Bring available quantities of locked positions up to date where they differ and this reading is newer.
 with reported as (
   select *
   from unnest(
@@ -116,11 +138,11 @@ changed as (
     from unnest(cast(:replied as bigint[]), cast(:replied_as_of as timestamptz[])) as u(account_id, as_of)
     group by account_id
   ) t on t.account_id = p.account_id
+  join unnest(cast(:locked_account_ids as bigint[]), cast(:locked_assets as text[]), cast(:locked_wallets as text[]))
+    as l(account_id, asset, wallet) on (l.account_id, l.asset, l.wallet) = (p.account_id, p.asset, p.wallet)
   left join reported r on (r.account_id, r.asset, r.wallet) = (p.account_id, p.asset, p.wallet)
   where p.available_quantity <> coalesce(r.available, 0)
     and (p.available_as_of is null or p.available_as_of < t.as_of)
-  order by p.account_id, p.asset, p.wallet
-  for no key update of p
 )
 update trading.positions p
 set available_quantity = c.available,
@@ -163,24 +185,37 @@ where account_id = :account_id
 returning account_id;
 
 -- name: insert_openings
--- Write the opening events, and the positions that do not exist yet.
+-- Write the opening events of locked positions. A position that somebody filled in without any event stays as it
+-- is, and is judged against its opening like any other.
 with opened as (
-  select *
+  select
+    o.asset,
+    o.wallet,
+    o.quantity,
+    (
+      select v.quantity_after
+      from trading.position_events v
+      where (v.account_id, v.asset, v.wallet) = (:account_id, o.asset, o.wallet)
+      order by v.event_id desc
+      limit 1
+    ) as before
   from unnest(
     cast(:assets as text[]), cast(:wallets as text[]), cast(:quantities as numeric[])
   ) as o(asset, wallet, quantity)
 ),
-created as (
-  insert into trading.positions (account_id, asset, wallet, quantity)
-  select :account_id, asset, wallet, quantity
-  from opened
-  order by asset, wallet
-  on conflict do nothing
+moved as (
+  update trading.positions p
+  set quantity = p.quantity + o.quantity,
+      updated_at = now()
+  from opened o
+  where (p.account_id, p.asset, p.wallet) = (:account_id, o.asset, o.wallet)
+    and (p.quantity = 0 or o.before is not null)
 )
 insert into trading.position_events (
   account_id, asset, wallet, quantity_before, quantity_after, cause, run_id, effective_at
 )
-select :account_id, asset, wallet, 0, quantity, 'opening', :run_id, :effective_at
+select
+  :account_id, asset, wallet, coalesce(before, 0), coalesce(before, 0) + quantity, 'opening', :run_id, :effective_at
 from opened
 order by asset, wallet;
 
@@ -325,13 +360,24 @@ from unnest(
 where (p.account_id, p.asset, p.wallet) = (n.account_id, n.asset, n.wallet);
 
 -- name: advance_watermarks
--- Move each account's watermark to the newest entry ingested for it, in account order.
+-- Move each account's watermark to the newest entry up to which a sync found nothing missing, in account order.
 with newest as (
   select account_id, max(ingest_seq) as ingest_seq
   from trading.ledger_entries
   join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as i(account_id, ledger_id)
     using (account_id, ledger_id)
   group by account_id
+  union all
+  select m.account_id, e.ingest_seq
+  from unnest(cast(:matched as bigint[]), cast(:matched_at as timestamptz[])) as m(account_id, matched_at)
+  cross join lateral (
+    select ingest_seq
+    from trading.ledger_entries
+    where account_id = m.account_id
+      and entry_time <= m.matched_at
+    order by entry_time desc
+    limit 1
+  ) e
 ),
 locked as (
   select a.account_id, newest.ingest_seq
@@ -434,7 +480,8 @@ set status = excluded.status,
     held = excluded.held,
     awaiting = excluded.awaiting,
     failed = excluded.failed,
-    entries_ingested = reconciliation_runs.entries_ingested + excluded.entries_ingested,
+    entries_ingested = excluded.entries_ingested
+      + case when reconciliation_runs.mode = 'repair' then reconciliation_runs.entries_ingested else 0 end,
     api_calls = reconciliation_runs.api_calls + excluded.api_calls,
     seconds = excluded.seconds,
     lock_hold_ms = excluded.lock_hold_ms,
@@ -442,6 +489,14 @@ set status = excluded.status,
     error = excluded.error
 where reconciliation_runs.status <> 'succeeded'
 returning run_id;
+
+-- name: forget_planned
+-- Forget what an earlier try at the same dry run found: it applied nothing, so it is not added to.
+delete from trading.discrepancies d
+using trading.reconciliation_runs r
+where d.run_id = any(cast(:run_ids as uuid[]))
+  and r.run_id = d.run_id
+  and r.mode = 'dry_run';
 
 -- name: insert_discrepancies
 -- Write what differed; a later try at the same run adds to what an earlier one found.
