@@ -225,5 +225,5 @@ def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]
 
 
 def _uuids(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
-    # The slice fetches what all mapped tasks returned at once; a loop asks one by one until an error says stop.
+    # The slice fetches what all mapped tasks returned at once; a loop would ask one by one until an error.
     return [UUID(run_id) for group in (groups or [])[:] for run_id in group]

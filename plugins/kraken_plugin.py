@@ -1,0 +1,33 @@
+"""Register this project's page in the Airflow UI.
+
+Every Airflow process runs this file, each task's included, so nothing heavy is imported here: the page is
+made by the API server at its first request.
+"""
+
+from airflow.plugins_manager import AirflowPlugin
+
+from kraken_airflow.dashboard.lazy import LazyDashboard
+
+
+class KrakenReconPlugin(AirflowPlugin):
+    """The page "Positions", in the navigation and as a tab of a DAG."""
+
+    name = "kraken_recon"
+    fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+        {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
+    ]
+    external_views = [  # noqa: RUF012 - the same
+        {
+            "name": "Positions",
+            "href": "/kraken-recon/",
+            "destination": "nav",
+            "url_route": "positions",
+            "nav_top_level": True,
+        },
+        {
+            "name": "Positions",
+            "href": "/kraken-recon/",
+            "destination": "dag",
+            "url_route": "positions-of-dag",
+        },
+    ]
