@@ -195,4 +195,4 @@ def test_prices_of_a_recorded_market(recordings):
         if r.source == "test_assetpairs__test_assetpairs_ticker.json" and r.endpoint == "Ticker"
     ).result()
     prices = wire.prices_in("EUR", wire.parse_pairs(pairs), wire.parse_last_prices(ticker))
-    assert prices == {"BTC": Decimal(ticker["XXBTZEUR"]["c"][0])}
+    assert prices == {"BTC": Decimal(ticker["XXBTZEUR"]["c"][0]), "EUR": Decimal(1)}
