@@ -97,11 +97,13 @@ class PublicCall:
 
     async def answer(self) -> Response:
         """Answer, with whatever goes wrong on the way."""
+        # Read first: who sends an order and hangs up while it is slow has sent an order.
+        body = await self.request.body()
         if slow := self.take("slow"):
             await asyncio.sleep(float(slow.options.get("seconds", 1)))
         if fault := self._before():
             return await self._instead(fault)
-        text = await self._envelope()
+        text = await self._envelope(body)
         if self.accepted and (fault := self.take("accept_then_fail")):
             self.exchange.faults.fired[-1]["answer"] = text
             return await self._instead(fault)
@@ -112,7 +114,8 @@ class PublicCall:
     def _before(self) -> Fault | None:
         return self.take(*BEFORE)
 
-    async def _envelope(self) -> str:
+    async def _envelope(self, body: bytes) -> str:
+        del body
         handler = public_endpoints.ENDPOINTS.get(self.endpoint)
         if handler is None:
             return failure("EGeneral:Unknown method")
@@ -128,8 +131,8 @@ class PublicCall:
         """Send what the fault looks like from outside."""
         shape = str(fault.options.get("appearance", fault.name))
         if shape in {"timeout", "reset"}:
-            if shape == "timeout":
-                await asyncio.sleep(float(fault.options.get("seconds", TIMEOUT_SECONDS)))
+            silence = TIMEOUT_SECONDS if shape == "timeout" else 0
+            await asyncio.sleep(float(fault.options.get("seconds", silence)))
             return self._cut()
         if shape == "redirect_302":
             return Response(status_code=HTTPStatus.FOUND, headers={"Location": "/0/public/Time"})
@@ -170,8 +173,7 @@ class PrivateCall(PublicCall):
         crowded = self.account is not None and self.account.in_flight > 1
         return self.take(*BEFORE, executed=False, only_concurrent=crowded)
 
-    async def _envelope(self) -> str:
-        body = await self.request.body()
+    async def _envelope(self, body: bytes) -> str:
         try:
             result = self._result(body)
         except ApiError as error:
@@ -183,6 +185,8 @@ class PrivateCall(PublicCall):
             await settle(self.account)
             if fault := self.take("api_error", executed=True):
                 return failure(str(fault.options.get("text", "EService:Unavailable")))
+        if self.endpoint == "Balance" and not result:
+            return failure()  # an account that never held anything: no error, and no result either
         if fault := self.take(*CONTENT):
             result = corruption.spoil_content(fault, result)
         return success(result)

@@ -52,6 +52,7 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "missing_row": frozenset({"row", "page"}),
     "nan_amount": frozenset({"value"}),
     "partial_balances": frozenset({"assets"}),
+    "reset": frozenset({"seconds"}),
     "slow": frozenset({"seconds"}),
     "throttled": frozenset({"seconds", "only_concurrent"}),
     "warning": frozenset({"text"}),

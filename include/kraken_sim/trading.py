@@ -137,6 +137,7 @@ def place(
     moment = order.opened
     order.order_id, order.source = account.identifiers.order(), source
     account.orders[order.order_id] = order
+    account.clock.reach(order.opened)
     if request.order_type == "market" or crosses(order, market):
         if "post" in request.flags:
             close(account, order, moment, reason="Post only order")

@@ -182,7 +182,7 @@ def desk(exchange):
 @pytest.fixture(scope="session")
 def recordings():
     """The directory of recorded data; it is never part of the project."""
-    directory = Path(os.environ.get("KRAKEN_DATA_DIR", REPOSITORY.parent / "shared" / "kraken_data"))
+    directory = Path(os.environ.get("KRAKEN_DATA_DIR") or REPOSITORY.parent / "shared" / "kraken_data")
     if not directory.is_dir():
         pytest.skip(f"no recordings at {directory}: set KRAKEN_DATA_DIR")
     return directory

@@ -42,7 +42,7 @@ def test_who_keeps_calling_stays_limited(exchange):
     desk.advance(3)
     assert desk.refusal("Balance") == OVER
     desk.advance(10)
-    assert desk.call("Balance") == {}
+    assert desk.call("BalanceEx") == {}
 
 
 def test_orders_do_not_count(exchange):
