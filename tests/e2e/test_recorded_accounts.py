@@ -151,8 +151,9 @@ def test_replay_follows_the_recorded_balances_to_the_last_digit(
     assert replay.rows("select * from trading.discrepancies where unexplained <> 0") == []
     assert replay.rows("select count(*) as n from trading.ledger_entries")[0]["n"] == len(entries)
     unbalanced = replay.rows(
-        "select asset from trading.positions p where quantity <> (select sum(quantity_after - quantity_before)"
-        " from trading.position_events v where (v.asset, v.wallet) = (p.asset, p.wallet))"
+        "select asset from trading.positions p where quantity <>"
+        " (select sum(quantity_after - quantity_before) from trading.position_events v"
+        " where (v.asset, v.wallet) = (p.asset, p.wallet))"
     )
     assert unbalanced == []
     quiet = replay.run(replay.tick(ticks[-1] + TICK_SECONDS))
@@ -283,3 +284,17 @@ def test_sound_recording_is_reconciled_without_a_residual(
     assert run["status"] == "succeeded", run["error"]
     assert run["entries_ingested"] == len(account["rows"])
     assert replay.rows("select * from trading.discrepancies") == []
+
+
+@pytest.mark.parametrize(("recording", "entries"), [("knowm", 8), ("jkorf", 2)])
+def test_recorded_sample_opens_on_derived_balances(
+    simulator: Simulator, database_url: str, kraken_data_dir: Path, recording: str, entries: int
+) -> None:
+    """Samples are cut out of longer books: they connect, but what came before is not on file."""
+    request = {"directory": str(kraken_data_dir), "names": [recording]}
+    loaded = simulator.control.post("recordings", request)[0]
+    replay = Replay(simulator, database_url, loaded["name"], loaded["api_key"], loaded["api_secret"])
+    run = replay.run(replay.tick(quarter_after(Decimal(loaded["last_entry_time"])) + TICK_SECONDS))
+    assert run["status"] == "succeeded"
+    assert run["entries_ingested"] == entries
+    assert "not on file" in run["note"]
