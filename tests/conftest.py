@@ -108,8 +108,6 @@ def template_database(
     postgres_url: str, postgres_admin: psycopg.Connection, project_environment: dict[str, str]
 ) -> Iterator[str]:
     """Yield the name of a database with the newest schema and no rows, to copy from."""
-    if not (REPOSITORY / "include/kraken_recon/__main__.py").exists():
-        pytest.skip("python -m kraken_recon does not exist yet")
     name = f"recon_template_{secrets.token_hex(4)}"
     postgres_admin.execute(f'create database "{name}"')
     migrated = subprocess.run(
@@ -229,8 +227,6 @@ def shared_simulator(
     tmp_path_factory: pytest.TempPathFactory, project_environment: dict[str, str]
 ) -> Iterator[Simulator]:
     """Yield the one simulator process of this test run; tests take `simulator` instead."""
-    if not (REPOSITORY / "include/kraken_sim/__main__.py").exists():
-        pytest.skip("python -m kraken_sim does not exist yet")
     log = tmp_path_factory.mktemp("simulator") / "simulator.log"
     with start_simulator(log, project_environment) as simulator:
         yield simulator

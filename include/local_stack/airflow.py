@@ -30,7 +30,8 @@ USER = "admin"
 HEALTH_TIMEOUT_SECONDS = 90
 PARSE_TIMEOUT_SECONDS = 60
 REQUEST_TIMEOUT_SECONDS = 30
-COMPONENTS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+API_SERVER = "airflow-api-server"
+COMPONENTS = (API_SERVER, "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 HEALTH_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 ENDED_STATES = frozenset({"success", "failed"})
 
@@ -112,7 +113,7 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
     """Return Airflow's four components; logs are read from disk, so none serves them over HTTP."""
     address = ("--host", settings.airflow_host, "--port", str(settings.airflow_port))
     commands = {
-        "airflow-api-server": ("api-server", *address, "--workers", "1"),
+        API_SERVER: ("api-server", *address, "--workers", "1"),
         "airflow-scheduler": ("scheduler", "--skip-serve-logs"),
         "airflow-dag-processor": ("dag-processor",),
         "airflow-triggerer": ("triggerer", "--skip-serve-logs"),

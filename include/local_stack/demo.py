@@ -44,6 +44,7 @@ class Demo:
     def show(self) -> None:
         """Start what does not run, tell the story, and leave the stack running."""
         with self._stack.exclusive():
+            self._stack.check_ports()
             self._chapter("Starting the stack")
             metadata, trading = self._stack.start_databases()
             exchange, is_first_showing = self._stack.start_exchange()

@@ -54,6 +54,25 @@ class Stack:
                 raise LocalStackError("Another make demo or make down is at work; wait for it.") from None
             yield
 
+    def check_ports(self) -> None:
+        """Check, before anything is started, that the ports that somebody chose are not taken.
+
+        Raises:
+            LocalStackError: one is; the message names it, its holder and the variable to set.
+        """
+        chosen = self.settings
+        if not self.services.is_running(airflow.API_SERVER):
+            require_free(
+                chosen.airflow_port,
+                variable="RECON_AIRFLOW_PORT",
+                purpose="Airflow",
+                host=chosen.airflow_host,
+            )
+        if chosen.simulator_port and not self.services.is_running(SIMULATOR):
+            require_free(chosen.simulator_port, variable="RECON_SIM_PORT", purpose="the exchange simulator")
+        if chosen.postgres_port and not chosen.postgres_url and self.postgres().pid is None:
+            require_free(chosen.postgres_port, variable="RECON_PG_PORT", purpose="PostgreSQL")
+
     def postgres(self) -> EmbeddedPostgres:
         """Return our server; it is not started by this."""
         return EmbeddedPostgres(
@@ -70,10 +89,7 @@ class Stack:
             self._say(f"PostgreSQL of your own, at {urlsplit(url).hostname}")
             names = ("kraken_recon_demo_airflow", "kraken_recon_demo_trading")
         else:
-            server = self.postgres()
-            if self.settings.postgres_port and server.pid is None:
-                require_free(self.settings.postgres_port, variable="RECON_PG_PORT", purpose="PostgreSQL")
-            url = server.start().url("postgres")
+            url = self.postgres().start().url("postgres")
             self._say(f"PostgreSQL on port {urlsplit(url).port}")
             names = ("airflow", "trading")
         metadata, trading = (Database(url, name) for name in names)
@@ -89,8 +105,6 @@ class Stack:
         remembered = self.settings.state_dir / "simulator-port"
         if self.settings.simulator_port:
             port = self.settings.simulator_port
-            if not self.services.is_running(SIMULATOR):
-                require_free(port, variable="RECON_SIM_PORT", purpose="the exchange simulator")
         elif self.services.is_running(SIMULATOR):
             port = int(remembered.read_text())
         else:
@@ -180,13 +194,6 @@ class Stack:
         environment = airflow.airflow_environment(
             self.settings, metadata_url=metadata.url, connections=variables
         )
-        if not self.services.is_running("airflow-api-server"):
-            require_free(
-                self.settings.airflow_port,
-                variable="RECON_AIRFLOW_PORT",
-                purpose="Airflow",
-                host=self.settings.airflow_host,
-            )
         version = airflow.installed_version()
         if metadata.marking() != version:
             self._say("preparing Airflow's own database ...")
