@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from kraken_recon.domain.ledger import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.domain.money import exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +29,12 @@ class FakeBooks:
     now: datetime = START
     made: int = 0
 
+    @exact_arithmetic()
     def balance_of(self, key: HoldingKey) -> Decimal:
         """Sum one holding, without residuals."""
         return self.openings.get(key, ZERO) + sum((e.change for e in self.entries if e.key == key), ZERO)
 
+    @exact_arithmetic()
     def add(  # noqa: PLR0913 - each is one column of a ledger entry
         self,
         asset: str,
@@ -63,6 +66,7 @@ class FakeBooks:
         self.entries.append(entry)
         return entry
 
+    @exact_arithmetic()
     def balances(self) -> dict[HoldingKey, Balance]:
         """Answer like ``BalanceEx``."""
         keys = {*self.openings, *(e.key for e in self.entries), *self.residuals}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from kraken_recon.domain.money import format_amount
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,23 +84,42 @@ def _walk(entries: Sequence[LedgerEntry], start: Decimal) -> list[LedgerEntry] |
     return path if len(path) == len(entries) and connected and path[0].balance_before == start else None
 
 
-def _possible_start(entries: Sequence[LedgerEntry]) -> Decimal:
-    """Choose where a walk over these entries must begin: the balance that is left more often than reached."""
+def _possible_starts(entries: Sequence[LedgerEntry]) -> set[Decimal]:
+    """Find where a walk over these entries may begin: the balance that is left more often than reached.
+
+    Entries that lead back to where they began may begin at any of their balances.
+    """
     surplus: dict[Decimal, int] = defaultdict(int)
     for entry in entries:
         surplus[entry.balance_before] += 1
         surplus[entry.balance] -= 1
-    return next((b for b, n in surplus.items() if n > 0), entries[0].balance_before)
+    return {b for b, n in surplus.items() if n > 0} or set(surplus)
+
+
+def _opening(instants: Sequence[Sequence[LedgerEntry]]) -> Decimal:
+    """Choose the balance before the first entry so that the entries after its instant connect, if any can.
+
+    Where several do, an account that begins at zero is the likeliest.
+    """
+    starts = _possible_starts(instants[0])
+    for earlier, later in pairwise(instants):
+        leads_back = sum(entry.change for entry in earlier) == ZERO
+        still_possible = starts & _possible_starts(later)
+        if not leads_back or not still_possible:
+            break
+        starts = still_possible
+    return ZERO if ZERO in starts else min(starts)
 
 
 def _continue(current: Decimal, instant: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     """Order one instant's entries from ``current`` on, as far as they connect; the rest in a stable order."""
     whole = _walk(instant, current)
     if whole is None:
-        whole = _walk(instant, _possible_start(instant))
+        whole = _walk(instant, min(_possible_starts(instant)))
     return whole if whole is not None else sorted(instant, key=lambda entry: entry.ledger_id)
 
 
+@exact_arithmetic()
 def prove_chain(key: HoldingKey, entries: Iterable[LedgerEntry], *, known_balance: Decimal | None) -> Chain:
     """Order one holding's entries by time and balance, and name every gap.
 
@@ -118,7 +137,7 @@ def prove_chain(key: HoldingKey, entries: Iterable[LedgerEntry], *, known_balanc
     ]
     if not instants:
         raise ValueError(f"expected entries of {key}, was none")
-    opening = known_balance if known_balance is not None else _possible_start(instants[0])
+    opening = known_balance if known_balance is not None else _opening(instants)
     current, last = opening, None
     ordered: list[LedgerEntry] = []
     gaps: list[Gap] = []

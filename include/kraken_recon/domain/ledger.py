@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kraken_recon.domain.money import EXACT, exact_arithmetic
+
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
@@ -51,12 +53,12 @@ class LedgerEntry:
     @property
     def change(self) -> Decimal:
         """What the entry moves the holding by."""
-        return self.amount - self.fee
+        return EXACT.subtract(self.amount, self.fee)
 
     @property
     def balance_before(self) -> Decimal:
         """The running balance just before this entry."""
-        return self.balance - self.change
+        return EXACT.subtract(self.balance, self.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +81,5 @@ class Balance:
     @property
     def available(self) -> Decimal:
         """Kraken's rule: balance + credit - credit_used - hold_trade; signed, never clamped."""
-        return self.balance + self.credit - self.credit_used - self.hold_trade
+        with exact_arithmetic():
+            return self.balance + self.credit - self.credit_used - self.hold_trade

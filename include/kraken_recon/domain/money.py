@@ -1,16 +1,41 @@
 """Exact amounts.
 
-Invariants: an amount is a finite ``Decimal``; no ``float`` is ever accepted; it fits ``NUMERIC(38,18)``.
+Invariants: an amount is a finite ``Decimal``; no ``float`` is ever accepted; it fits ``NUMERIC(38,18)``;
+what is computed from amounts is exact or raises (Python's default of 28 digits would round silently).
 """
 
 from __future__ import annotations
 
+import decimal
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ZERO: Final = Decimal(0)
 SCALE_MAX: Final = 18
 INTEGER_DIGITS_MAX: Final = 20
+EXACT: Final = decimal.Context(
+    prec=120,
+    traps=[
+        InvalidOperation,
+        decimal.DivisionByZero,
+        decimal.Overflow,
+        decimal.Inexact,
+        decimal.FloatOperation,
+    ],
+)
+"""Room for sums of products of amounts; a result that does not fit raises instead of being rounded."""
+_UNBOUNDED: Final = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Compute exactly within a block, or within a function as its decorator."""
+    with decimal.localcontext(EXACT):
+        yield
 
 
 def parse_amount(value: object) -> Decimal:
@@ -28,7 +53,7 @@ def parse_amount(value: object) -> Decimal:
         raise ValueError(f"expected an amount, was {value!r}") from error
     if not amount.is_finite():
         raise ValueError(f"expected a finite amount, was {value!r}")
-    exponent = amount.normalize().as_tuple().exponent
+    exponent = amount.normalize(_UNBOUNDED).as_tuple().exponent
     if not isinstance(exponent, int) or -exponent > SCALE_MAX or amount.adjusted() >= INTEGER_DIGITS_MAX:
         raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits, was {value!r}")
     return amount

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.money import ZERO
+from kraken_recon.domain.money import EXACT, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Recorded:
     @property
     def expected(self) -> Decimal:
         """What the position's own history says it must be."""
-        return self.ledger_total + self.adjustment_total
+        return EXACT.add(self.ledger_total, self.adjustment_total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,12 @@ class Finding:
     @property
     def drift(self) -> Decimal:
         """Reported minus recorded, signed."""
-        return self.reported - self.recorded
+        return EXACT.subtract(self.reported, self.recorded)
 
     @property
     def unexplained(self) -> Decimal:
         """What no newly applied ledger entry accounts for."""
-        return self.drift - self.explained
+        return EXACT.subtract(self.drift, self.explained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +321,7 @@ def _finish(judged: _Judged, as_of: datetime) -> _Judged:
     return replace(judged, steps=(*judged.steps, step), quantity=judged.finding.reported, observation=None)
 
 
+@exact_arithmetic()
 def assess(evidence: Evidence, policy: Policy) -> Assessment:
     """Judge every holding in ``evidence.recorded``: those of one account that differ or have new entries."""
     all_judged = [_observe(evidence, policy, _explain(evidence, key)) for key in sorted(evidence.recorded)]
@@ -341,6 +342,7 @@ def assess(evidence: Evidence, policy: Policy) -> Assessment:
     )
 
 
+@exact_arithmetic()
 def missing_holdings(evidence: Evidence) -> tuple[str, ...]:
     """Name the assets that the reply leaves out although Kraken's own ledger still holds some.
 

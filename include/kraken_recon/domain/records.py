@@ -45,13 +45,17 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How one account's positions compare with a balance reply, before anything is explained."""
+    """How one account's positions compare with a balance reply, before anything is explained.
+
+    ``differing`` also names positions that agree with the reply but not with their own newest event, with a
+    drift of zero; ``available_differing`` are existing positions of which another quantity is available.
+    """
 
     checked: int
     all_positions: int
     differing: Mapping[HoldingKey, Decimal]
     settled: Mapping[HoldingKey, Decimal]
-    available_differs: bool
+    available_differing: frozenset[HoldingKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
-from kraken_recon.domain.money import ZERO
+from kraken_recon.domain.ledger import Balance
+from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
     Action,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
+    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.domain.records import Account, AccountState, Comparison
     from kraken_recon.service.ports import SyncStore, UnitOfWork
     from kraken_recon.service.reading import Reading
@@ -140,32 +141,37 @@ class _Booking:
         ]
         self._run_ids = {work.account_id: work.run_id for work in works}
         self._lock_hold_ms = 0.0
+        self._locked: list[tuple[int, HoldingKey]] = []
 
+    @exact_arithmetic()
     def run(self) -> None:
         """Apply the readings, then record every account's run."""
         assessments: dict[int, Assessment] = {}
         ingested: dict[int, int] = {}
+        entries = self._new_entries() if self._read else {}
+        ingested = {account: sum(map(len, by_key.values())) for account, by_key in entries.items()}
+        keys = self._keys_to_judge(entries)
         locked_at = time.monotonic()
-        if self._read:
-            entries = self._new_entries()
-            ingested = {account: sum(map(len, by_key.values())) for account, by_key in entries.items()}
-            locked_at = time.monotonic()
-            assessments = self._assess(entries)
-            if self._request.mode is Mode.REPAIR:
-                self._write(assessments)
         if self._request.mode is Mode.REPAIR:
-            self._update_available()
-            self._forget_residuals_of_matched()
+            self._lock(keys)
+        if self._read:
+            assessments = self._assess(keys, entries)
+        if self._request.mode is Mode.REPAIR:
+            self._write(assessments)
         self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
         self._record(assessments, ingested)
 
+    @property
+    def _entries_read(self) -> dict[int, Sequence[LedgerEntry]]:
+        return {work.account_id: work.reading.entries for work in self._read if work.reading}
+
     def _new_entries(self) -> dict[int, dict[HoldingKey, list[LedgerEntry]]]:
         """Insert what is not recorded yet; keep what was really inserted, in chain order per holding."""
-        read = {work.account_id: work.reading.entries for work in self._read if work.reading}
+        read = self._entries_read
         if self._request.mode is Mode.REPAIR:
-            for work in self._read:
-                self._open(work)
             inserted = self._store.ingest(read, self._run_ids)
+            for work in sorted(self._read, key=lambda work: work.account_id):
+                self._claim_opening(work)
         else:
             inserted = {
                 (account, entry.ledger_id) for account, entries in read.items() for entry in entries
@@ -180,19 +186,35 @@ class _Booking:
             }
         return new
 
-    def _open(self, work: AccountWork) -> None:
+    def _claim_opening(self, work: AccountWork) -> None:
         opening = work.reading.opening if work.reading else None
         if opening is None:
             return
-        if not self._store.open_account(work.account_id, opening, work.run_id):
+        if not self._store.open_account(work.account_id, opening):
             raise _AccountRefusedError(
                 work, StoreError("another run opened the account meanwhile; the next run goes on from there")
             )
 
-    def _assess(self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]) -> dict[int, Assessment]:
-        keys = self._keys_to_judge(new)
-        if self._request.mode is Mode.REPAIR:
-            self._store.lock_positions(keys)
+    def _lock(self, keys: Collection[tuple[int, HoldingKey]]) -> None:
+        """Lock every position that this transaction may touch, at once, so that no two can deadlock."""
+        available = {
+            (work.account_id, key)
+            for work in (*self._read, *self._matched)
+            if work.comparison
+            for key in work.comparison.available_differing
+        }
+        self._locked = sorted({*keys, *available})
+        if self._locked:
+            self._store.lock_positions(self._locked)
+        for work in self._read:
+            if work.reading and work.reading.opening:
+                self._store.write_opening(work.account_id, work.reading.opening, work.run_id)
+
+    def _assess(
+        self,
+        keys: Collection[tuple[int, HoldingKey]],
+        new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
+    ) -> dict[int, Assessment]:
         recorded = self._store.recorded(keys)
         meanwhile = self._store.arrived_meanwhile(
             {
@@ -279,6 +301,10 @@ class _Booking:
 
     def _write(self, assessments: Mapping[int, Assessment]) -> None:
         self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        self._update_available()
+        self._store.advance_watermarks(
+            self._entries_read, {w.account_id: w.as_of for w in self._matched if w.as_of}
+        )
         self._store.remember_residuals(
             {account: a.observed for account, a in assessments.items()},
             [
@@ -287,7 +313,7 @@ class _Booking:
                 for finding in a.findings
                 if finding.action is Action.WITHIN_TOLERANCE
             ],
-            {account: a.cleared for account, a in assessments.items()},
+            {account: a.cleared for account, a in assessments.items()} | self._gone_from_matched(),
             {w.account_id: w.reading.as_of for w in self._read if w.reading},
         )
 
@@ -297,23 +323,21 @@ class _Booking:
         replies |= {
             w.account_id: (w.balances, w.as_of)
             for w in self._matched
-            if w.comparison and w.comparison.available_differs and w.balances is not None and w.as_of
+            if w.comparison and w.comparison.available_differing and w.balances is not None and w.as_of
         }
         if replies:
-            self._store.update_available(replies)
+            self._store.update_available(replies, self._locked)
 
-    def _forget_residuals_of_matched(self) -> None:
-        gone = {
-            work.account_id: [
+    def _gone_from_matched(self) -> dict[int, tuple[HoldingKey, ...]]:
+        """Name the residuals that the balances alone no longer show."""
+        return {
+            work.account_id: tuple(
                 key
                 for key in work.state.observations
                 if work.comparison and key not in work.comparison.settled
-            ]
+            )
             for work in self._matched
-            if work.state.observations
         }
-        if any(gone.values()):
-            self._store.remember_residuals({}, [], gone, {})
 
     def _record(self, assessments: Mapping[int, Assessment], ingested: Mapping[int, int]) -> None:
         runs, findings, alerts = [], {}, []
@@ -356,9 +380,10 @@ def _as_if_opened(
     return {
         key: replace(
             row,
-            quantity=row.quantity or quantities.get(key, ZERO),
-            event_total=quantities.get(key, ZERO),
-            ledger_total=quantities.get(key, ZERO),
+            quantity=row.quantity
+            + (quantities.get(key, ZERO) if row.event_total or not row.quantity else ZERO),
+            event_total=row.event_total + quantities.get(key, ZERO),
+            ledger_total=row.ledger_total + quantities.get(key, ZERO),
         )
         for key, row in recorded.items()
     }
@@ -373,9 +398,10 @@ def _rolled_forward(
     moved = {key: change for (account, key), change in meanwhile.items() if account == account_id and change}
     if not moved:
         return balances
+    nothing = Balance(ZERO, ZERO, ZERO, ZERO)
     return {
         key: replace(balance, balance=balance.balance + moved.get(key, ZERO))
-        for key, balance in balances.items()
+        for key, balance in (dict.fromkeys(moved, nothing) | dict(balances)).items()
     }
 
 

@@ -81,8 +81,12 @@ class SyncStore(Protocol):
         """Compare the positions of many accounts with their balance replies, by account id."""
         ...
 
-    def update_available(self, replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]]) -> None:
-        """Bring ``available_quantity`` up to date where it differs and the reading is newer."""
+    def update_available(
+        self,
+        replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]],
+        locked: Iterable[tuple[int, HoldingKey]],
+    ) -> None:
+        """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
         ...
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
@@ -93,8 +97,18 @@ class SyncStore(Protocol):
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
         ...
 
-    def open_account(self, account_id: int, opening: Opening, run_id: UUID) -> bool:
-        """Write the opening events; False when another session opened the account meanwhile."""
+    def open_account(self, account_id: int, opening: Opening) -> bool:
+        """Claim the opening of an account; False when another session opened it meanwhile."""
+        ...
+
+    def write_opening(self, account_id: int, opening: Opening, run_id: UUID) -> None:
+        """Write the opening events of locked positions, and move those that did not exist before."""
+        ...
+
+    def advance_watermarks(
+        self, read: Mapping[int, Sequence[LedgerEntry]], matched: Mapping[int, datetime]
+    ) -> None:
+        """Say that the ledger is proved complete: up to what was read, or where balances agreed at a time."""
         ...
 
     def ingest(

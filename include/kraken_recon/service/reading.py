@@ -114,11 +114,14 @@ def _counts_agree(counted: int | None, entries: Mapping[str, LedgerEntry]) -> bo
     return counted is None or len(entries) >= counted
 
 
-def _contradictions(read: Mapping[str, LedgerEntry], known: Sequence[LedgerEntry]) -> None:
+def _contradictions(
+    read: Mapping[str, LedgerEntry], known: Sequence[LedgerEntry], proved_until: datetime | None
+) -> None:
     """Refuse a reading that tells another story than the entries recorded earlier.
 
     Raises:
-        PayloadInvalidError: an entry has changed, or one recorded before the newest read is gone.
+        PayloadInvalidError: an entry has changed, or one is gone that was recorded before the newest read or
+            that an earlier sync has seen.
     """
     newest = max((entry.entry_time for entry in read.values()), default=None)
     for entry in known:
@@ -129,7 +132,8 @@ def _contradictions(read: Mapping[str, LedgerEntry], known: Sequence[LedgerEntry
                 f"{entry.balance}, but Kraken now says {now.amount} {now.key} with balance {now.balance}",
                 endpoint="Ledgers",
             )
-        if now is None and newest is not None and entry.entry_time < newest:
+        is_old = newest is not None and entry.entry_time < newest
+        if now is None and (is_old or (proved_until is not None and entry.entry_time <= proved_until)):
             raise PayloadInvalidError(
                 f"entry {entry.ledger_id} is recorded, but Kraken's ledger no longer shows it",
                 endpoint="Ledgers",
@@ -175,7 +179,7 @@ class LedgerReader:
             pages = _read_pages(self.exchange, after, entries_max=self._entries_max())
             known = self.known_books(after) if self.state.is_open else None
             try:
-                _contradictions(pages.entries, known.entries if known else ())
+                _contradictions(pages.entries, known.entries if known else (), self.state.newest_entry_at)
             except PayloadInvalidError as error:
                 problem, gaps = error, []
                 continue
@@ -208,7 +212,7 @@ class LedgerReader:
     def _failure(self, gaps: list[Gap], problem: Exception | None) -> Exception:
         if problem is not None:
             return problem
-        if gaps and all(self.clock() - gap.noticed_at <= LAG_MAX for gap in gaps):
+        if gaps and all(abs(self.clock() - gap.noticed_at) <= LAG_MAX for gap in gaps):
             return StillMovingError("; ".join(map(str, gaps)))
         detail = "; ".join(map(str, gaps)) or f"more than {PAGES_MAX} pages, or fewer entries than counted"
         return PayloadInvalidError(f"the ledger is incomplete: {detail}", endpoint="Ledgers")
