@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
+from airflow.api_fastapi.app import create_app
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.utils.db import initdb
+
+from airflow_desk import AirflowDesk, trading_connection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
     from conftest import Simulator
 
 
-def _kraken_connection(base_url: str, api_key: str, api_secret: str) -> str:
-    return json.dumps(
-        {
-            "conn_type": "kraken",
-            "login": api_key,
-            "password": api_secret,
-            "host": base_url,
-            "extra": {"tier": "unlimited"},
-        }
-    )
-
-
-def trading_connection(url: str, **changes: Any) -> str:
-    parts = urlsplit(url)
-    return json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": parts.hostname,
-            "port": parts.port,
-            "login": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "schema": parts.path.lstrip("/"),
-            **changes,
-        }
-    )
-
-
-@dataclass
-class AirflowDesk:
-    """Accounts that exist at the simulator, in the trading database and as Airflow connections."""
-
-    simulator: Simulator
-    database_url: str
-    monkeypatch: pytest.MonkeyPatch
-    secrets: dict[str, str] = field(default_factory=dict)
-
-    def account(self, name: str, *, has_right_key: bool = True, **opening: str) -> None:
-        secret = base64.b64encode(f"secret of {name}".ljust(64).encode()).decode()
-        self.simulator.control.post(
-            "accounts",
-            {
-                "name": name,
-                "api_key": f"key-of-{name}",
-                "api_secret": secret,
-                "opening": opening,
-            },
-        )
-        if not has_right_key:
-            secret = base64.b64encode(b"some other secret".ljust(64)).decode()
-        self.secrets[name] = secret
-        self.monkeypatch.setenv(
-            f"AIRFLOW_CONN_KRAKEN_{name.upper()}",
-            _kraken_connection(self.simulator.base_url, f"key-of-{name}", secret),
-        )
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(
-                "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)",
-                [name, f"kraken_{name}"],
-            )
-
-    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
-            return connection.execute(query, values).fetchall()
-
-    def execute(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(statement, values)
+@pytest.fixture(scope="session", autouse=True)
+def airflow_tables() -> None:
+    """Create Airflow's own tables in the SQLite file that the root conftest.py set aside."""
+    initdb()
 
 
 @pytest.fixture
@@ -94,13 +34,24 @@ def trading_db(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def desk(simulator: Simulator, trading_db: str, monkeypatch: pytest.MonkeyPatch) -> AirflowDesk:
+    """Return a desk without accounts."""
     monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
     return AirflowDesk(simulator, trading_db, monkeypatch)
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """Create Airflow's own tables in the SQLite file that conftest.py set aside."""
-    from airflow.utils.db import initdb
+def api_app() -> FastAPI:
+    """Make Airflow's own API server, with its simple auth manager and our plugin."""
+    return create_app(apps="core")
 
-    initdb()
+
+@pytest.fixture(scope="session")
+def token_of(api_app: FastAPI) -> Callable[[str | None], str]:
+    """Return a function that logs somebody in with a role of the simple auth manager, or without one."""
+
+    def token(role: str | None) -> str:
+        user = SimpleAuthManagerUser(username="somebody", role=role)
+        signed: str = api_app.state.auth_manager.generate_jwt(user)
+        return signed
+
+    return token

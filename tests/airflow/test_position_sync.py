@@ -2,38 +2,143 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.sdk import timezone
+from fastapi.testclient import TestClient
+
+from kraken_airflow.operators.reconcile import in_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from airflow.sdk import DAG
+    from fastapi import FastAPI
 
-    from conftest import AirflowDesk
+    from airflow_desk import AirflowDesk
 
-pytestmark = pytest.mark.usefixtures("airflow_db")
+RUNS = """
+select a.name, r.status, r.mode, r.trigger, r.error, r.interval_end
+from trading.reconciliation_runs r
+join trading.accounts a using (account_id)
+order by a.name, r.recorded_as_of
+"""
 
 
 @pytest.fixture
 def dag(repository: Path) -> DAG:
-    found = DagBag(str(repository / "dags")).dags["position_sync"]
+    return DagBag(str(repository / "dags")).dags["position_sync"]
+
+
+def states(dag_run: Any) -> dict[str, Counter[str]]:
+    """Count the task instances of each task by how they ended."""
+    found: dict[str, Counter[str]] = {}
+    for ti in dag_run.get_task_instances():
+        found.setdefault(ti.task_id, Counter())[str(ti.state)] += 1
     return found
 
 
-def outcome(dag_run: Any) -> dict[str, list[str]]:
-    states: dict[str, list[str]] = {}
-    for ti in dag_run.get_task_instances():
-        states.setdefault(ti.task_id, []).append(str(ti.state))
-    return states
+def all_of(count: int, state: str) -> Counter[str]:
+    return Counter({state: count})
+
+
+def test_every_account_is_reconciled(dag: DAG, desk: AirflowDesk) -> None:
+    for number in range(6):
+        desk.account(f"desk{number}", USD="1000.25", XXBT="0.5")
+    run = dag.test()
+    assert states(run) == {
+        "list_accounts": all_of(1, "success"),
+        "reconcile_accounts": all_of(2, "success"),
+        "publish_summary": all_of(1, "success"),
+        "report_outcome": all_of(1, "success"),
+    }
+    assert [
+        (row["name"], row["status"], row["mode"], row["trigger"])
+        for row in sorted(desk.rows(RUNS), key=lambda row: row["name"])
+    ] == [(f"desk{number}", "succeeded", "repair", "manual") for number in range(6)]
+    assert desk.rows("select count(*) as n from trading.positions where quantity in (1000.25, 0.5)") == [
+        {"n": 12}
+    ]
 
 
 def test_one_wrong_key_turns_the_run_red_and_stops_no_other_account(dag: DAG, desk: AirflowDesk) -> None:
-    desk.account("good", USD="1000", BTC="0.5")
-    desk.account("bad", has_right_key=False, USD="1")
+    desk.account("good", USD="1000")
+    desk.account("bad", has_right_key=False)
     run = dag.test()
-    print(outcome(run))
     assert run.state == "failed"
+    assert states(run)["reconcile_accounts"] == all_of(1, "success")
+    assert states(run)["publish_summary"] == all_of(1, "success")
+    assert states(run)["report_outcome"] == all_of(1, "failed")
+    bad, good = desk.rows(RUNS)
+    assert (bad["name"], bad["status"], good["status"]) == ("bad", "failed", "succeeded")
+    assert "EAPI:Invalid signature" in bad["error"]
+
+
+def test_params_choose_accounts_and_mode(dag: DAG, desk: AirflowDesk) -> None:
+    desk.account("one", USD="1")
+    desk.account("two", USD="2")
+    dag.test(run_conf={"accounts": ["two"], "mode": "dry_run", "tolerance": "0"})
+    assert [(row["name"], row["mode"]) for row in desk.rows(RUNS)] == [("two", "dry_run")]
+    assert desk.rows("select * from trading.positions where quantity <> 0") == []
+
+
+def test_an_unknown_account_fails_before_anything_is_asked(dag: DAG, desk: AirflowDesk) -> None:
+    desk.account("known", USD="1")
+    run = dag.test(run_conf={"accounts": ["known", "unknown"]})
+    assert run.state == "failed"
+    assert states(run) == {
+        "list_accounts": all_of(1, "failed"),
+        "reconcile_accounts": all_of(1, "upstream_failed"),
+        "publish_summary": all_of(1, "skipped"),
+        "report_outcome": all_of(1, "failed"),
+    }
+    assert desk.rows(RUNS) == []
+
+
+def test_a_run_for_the_past_changes_nothing(dag: DAG, desk: AirflowDesk) -> None:
+    desk.account("desk", USD="1")
+    run = dag.test(logical_date=timezone.utcnow() - timedelta(days=1))
+    assert run.state == "failed"
+    assert desk.rows(RUNS) == []
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"tolerance": "-1"},
+        {"tolerance": "1e-3"},
+        {"tolerance": "NaN"},
+        {"tolerance": 0.001},
+        {"mode": "force"},
+        {"accounts": "desk"},
+        {"accounts": [""]},
+    ],
+    ids=str,
+)
+def test_the_form_refuses_wrong_params(
+    api_app: FastAPI, token_of: Callable[[str | None], str], repository: Path, conf: dict[str, Any]
+) -> None:
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(DagBag(str(repository / "dags"), bundle_path=repository / "dags"), "dags-folder", None)
+    reply = TestClient(api_app).post(
+        "/api/v2/dags/position_sync/dagRuns",
+        json={"logical_date": None, "conf": conf},
+        headers={"Authorization": f"Bearer {token_of('ADMIN')}"},
+    )
+    assert reply.status_code == 400, reply.text
+    assert next(iter(conf)) in reply.text
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 40, 41, 100, 1000])
+def test_groups_hold_every_account_once_in_a_few_tasks(count: int) -> None:
+    names = [str(number) for number in range(count)]
+    groups = in_groups(names)
+    assert [name for group in groups for name in group] == names
+    assert len(groups) <= 10
+    assert all(groups)

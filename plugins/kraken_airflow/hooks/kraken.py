@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Somebody waits for the answer in front of the form.
 TEST_RETRIES = RetryPolicy(attempts_max=2, deadline_seconds=10)
 ADVICE: dict[type[KrakenReconError], str] = {
-    AuthenticationError: "copy API key and private key again from Kraken, and check the key's permissions",
+    AuthenticationError: "or copy API key and private key here again",
     RateLimitedError: "the key is used a lot just now; wait a minute and test again",
     NonceRejectedError: (
         "another program uses the same key with greater nonces; make a key of its own for this connection"
@@ -96,9 +96,9 @@ class KrakenHook(BaseHook):
             return False, str(error)
         except ExchangeError as error:
             return False, f"{error}; {_advice(error)}"
-        assets = len({key.asset for key, balance in balances.items() if balance.balance})
+        count = len({key.asset for key, balance in balances.items() if balance.balance})
         return True, (
-            f"Kraken answered: the account holds {assets} assets; the key may read balances, orders and the "
+            f"Kraken answered: the account holds {count} asset{'' if count == 1 else 's'}; the key may read balances, orders and the "
             "ledger, and cannot withdraw"
         )
 

@@ -1,0 +1,140 @@
+"""From a connection of type `kraken` to credentials, and the connection form's Test button."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk._shared.secrets_masker import redact
+from fastapi.testclient import TestClient
+
+from kraken_airflow.hooks.kraken import KrakenHook
+from kraken_recon.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from airflow_desk import AirflowDesk
+
+PRIVATE_KEY = base64.b64encode(b"a private key".ljust(64)).decode()
+
+
+def define(monkeypatch: pytest.MonkeyPatch, **fields: object) -> KrakenHook:
+    connection = {"conn_type": "kraken", "login": "an-api-key", "password": PRIVATE_KEY, **fields}
+    monkeypatch.setenv("AIRFLOW_CONN_DESK", json.dumps(connection))
+    return KrakenHook("desk")
+
+
+def test_an_empty_host_is_kraken(monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = define(monkeypatch).credentials()
+    assert (credentials.base_url, credentials.tier) == ("https://api.kraken.com", "starter")
+    assert (credentials.api_key, credentials.private_key) == ("an-api-key", PRIVATE_KEY)
+
+
+def test_a_foreign_host_never_gets_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = define(monkeypatch, host="https://api.kraken.com.evil.example")
+    with pytest.raises(
+        ConfigurationError, match=r"connection desk: host api\.kraken\.com\.evil\.example is not"
+    ):
+        hook.credentials()
+
+
+def test_keys_are_hidden_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    define(monkeypatch).credentials()
+    assert redact(f"key an-api-key, secret {PRIVATE_KEY}") == "key ***, secret ***"
+
+
+def test_a_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="connection nowhere does not exist"):
+        KrakenHook("nowhere").credentials()
+    with pytest.raises(ConfigurationError, match="expected type kraken, was http"):
+        define(monkeypatch, conn_type="http").credentials()
+
+
+def pressed(desk: AirflowDesk, name: str) -> tuple[bool, str]:
+    """Press Test, as the API server does."""
+    hook = KrakenHook(f"kraken_{name}")
+    ended, message = hook.test_connection()
+    assert desk.secrets[name] not in message
+    return ended, message
+
+
+def test_the_test_button_says_what_the_account_holds(desk: AirflowDesk) -> None:
+    desk.account("desk", USD="10", XXBT="1")
+    works, message = pressed(desk, "desk")
+    assert works
+    assert "holds 2 assets" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ({"permissions": ["query-funds", "query-ledger"]}, "add query-closed-trades, query-open-trades"),
+        (
+            {
+                "permissions": [
+                    "query-funds",
+                    "query-ledger",
+                    "query-open-trades",
+                    "query-closed-trades",
+                    "withdraw-funds",
+                ]
+            },
+            "take away withdraw-funds",
+        ),
+        ({"valid_until": 1}, "check the key"),
+        ({"ip_allowlist": ["203.0.113.7"]}, "its address list at Kraken"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_the_test_button_says_what_to_change(
+    desk: AirflowDesk, change: dict[str, object], advice: str
+) -> None:
+    desk.account("desk", USD="10")
+    desk.simulator.control.patch("accounts/desk", change)
+    works, message = pressed(desk, "desk")
+    assert not works
+    assert advice in message
+
+
+def test_the_test_button_tells_a_wrong_key_from_a_wrong_address(
+    desk: AirflowDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.account("desk", has_right_key=False)
+    works, message = pressed(desk, "desk")
+    assert not works
+    assert "copy API key and private key here again" in message
+    monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "localhost")
+    works, message = define(monkeypatch, host="http://localhost:1").test_connection()
+    assert not works
+    assert "check the base URL and the network" in message
+    works, message = define(monkeypatch, host="https://elsewhere.example").test_connection()
+    assert not works
+    assert "KRAKEN_RECON_ALLOWED_HOSTS" in message
+
+
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")  # by Airflow's own API server
+def test_the_form_s_button_reaches_the_hook(
+    desk: AirflowDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    api_app: FastAPI,
+    token_of: Callable[[str | None], str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+    desk.account("desk", USD="10")
+    body = {
+        "connection_id": "new_desk",
+        "conn_type": "kraken",
+        "host": desk.simulator.base_url,
+        "login": "key-of-desk",
+        "password": desk.secrets["desk"],
+        "extra": '{"tier": "unlimited"}',
+    }
+    headers = {"Authorization": f"Bearer {token_of('ADMIN')}"}
+    reply = TestClient(api_app).post("/api/v2/connections/test", json=body, headers=headers)
+    assert reply.json()["status"], reply.text
+    assert "holds 1 asset;" in reply.json()["message"]
