@@ -119,7 +119,7 @@ class Demo:
             DAG_ID,
             run_id,
             timeout_seconds=RUN_TIMEOUT_SECONDS,
-            on_change=lambda now: self._say(f"{run_id} is {now}"),
+            on_change=lambda now: self._say(f"run {run_id} is {now}"),
         )
         outcome = outcome_since(trading, api.queued_at(DAG_ID, run_id))
         counts = ", ".join(f"{number} {status}" for status, number in sorted(outcome.items()))

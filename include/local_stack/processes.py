@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STOP_PATIENCE_SECONDS = 6
+STOP_PATIENCE_SECONDS = 4
 KILL_PATIENCE_SECONDS = 5
 STAT_FIELDS_AFTER_NAME_BEFORE_START = 19  # proc(5): starttime is field 22, the name is field 2
 
