@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from benchmarks.workload import INTERVAL, REQUEST
-from kraken_recon.service.sync import ACCOUNTS_PER_TRANSACTION
+from kraken_recon.service.booking import ACCOUNTS_PER_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,8 @@ insert into trading.position_events (
 )
 select e.*, 'ledger'
 from unnest(
-  %s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::numeric[], %s::numeric[], %s::uuid[]
+  %s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::numeric[], %s::numeric[],
+  %s::uuid[]
 ) as e
 """
 WATERMARKS: Final = """
@@ -80,8 +81,8 @@ from unnest(%s::uuid[], %s::bigint[], %s::timestamptz[], %s::text[], %s::int[], 
 """
 DISCREPANCIES: Final = """
 insert into trading.discrepancies (
-  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
-  ledger_ids
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual,
+  action, ledger_ids
 )
 select
   d.run_id, d.account_id, d.asset, d.wallet, d.balance - d.change, d.balance, d.change, 0, 0, 'applied',

@@ -1,4 +1,4 @@
-"""Databases to measure on: each a fresh copy of one prepared desk, and the questions asked of them afterwards."""
+"""Databases to measure on: fresh copies of one prepared desk, and what is asked of them afterwards."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 END_STATES: Final = {
     "positions": "select account_id, asset, wallet, quantity, available_quantity, available_as_of, avg_cost "
     "from trading.positions",
-    "ledger_entries": "select account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, "
-    "fee, balance, run_id from trading.ledger_entries",
+    "ledger_entries": "select account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, "
+    "amount, fee, balance, run_id from trading.ledger_entries",
     "position_events": "select account_id, asset, wallet, quantity_before, quantity_after, cause, reason, "
     "ledger_id, run_id, effective_at from trading.position_events",
     "event_totals": "select account_id, asset, wallet, sum(quantity_after - quantity_before) "
     "from trading.position_events group by 1, 2, 3",
-    "discrepancies": "select run_id, account_id, asset, wallet, db_quantity, exchange_quantity, drift, explained, "
-    "unexplained, database_drift, residual, action, ledger_ids from trading.discrepancies",
+    "discrepancies": "select run_id, account_id, asset, wallet, db_quantity, exchange_quantity, drift, "
+    "explained, unexplained, database_drift, residual, action, ledger_ids from trading.discrepancies",
     "reconciliation_runs": "select run_id, account_id, interval_start, interval_end, mode, status, trigger, "
     "reported_as_of, reported_head, checked, matched, explained, entries_ingested, api_calls, note, error "
     "from trading.reconciliation_runs",
-    "watermarks": "select a.account_id, a.ledger_watermark = (select max(ingest_seq) from trading.ledger_entries e "
-    "where e.account_id = a.account_id) from trading.accounts a",
+    "watermarks": "select a.account_id, a.ledger_watermark = (select max(ingest_seq) "
+    "from trading.ledger_entries e where e.account_id = a.account_id) from trading.accounts a",
 }
 SETTINGS: Final = (
     *(
@@ -74,7 +74,7 @@ class Laboratory:
 
     @contextmanager
     def fresh_database(self) -> Iterator[str]:
-        """Yield the URL of an identical fresh database; the copy ends with a checkpoint, for everyone alike."""
+        """Yield the URL of an identical fresh database; all begin right after a checkpoint."""
         name = f"recon_bench_{secrets.token_hex(6)}"
         with psycopg.connect(self.server_url, autocommit=True) as administrator:
             administrator.execute(
@@ -112,7 +112,8 @@ def end_state(url: str) -> dict[str, TableState]:
         for name, query in END_STATES.items():
             row = connection.execute(
                 sql.SQL(
-                    "select count(*), coalesce(md5(string_agg(t::text, ',' order by t::text)), '') from ({}) as t"
+                    "select count(*), coalesce(md5(string_agg(t::text, ',' order by t::text)), '') "
+                    "from ({}) as t"
                 ).format(sql.SQL(query))
             ).fetchone()
             assert row is not None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.workload import PreparedWork
-    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
+    from kraken_recon.domain.ledger import Balance, LedgerEntry
 
 
 class _Base(DeclarativeBase):
@@ -67,7 +67,7 @@ def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
 def _sync_account(session: Session, prepared: PreparedWork) -> None:
     work = prepared.work
     balances = work.balances or {}
-    run = _Run(
+    run: Any = _Run(
         run_id=work.run_id,
         account_id=work.account_id,
         interval_start=INTERVAL.start,

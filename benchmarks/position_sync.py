@@ -153,6 +153,7 @@ def _round_line(one: Round) -> str:
 def table(figures: dict[str, Any]) -> str:
     """Write the figures as a table for people."""
     seconds, ratios, unchanged = figures["seconds"], figures["ratios"], figures["unchanged_pass"]
+    whole = unchanged["wal_bytes_of_whole_pass"]
     positions = figures["scale"]["positions"]
     product_seconds = seconds["product"]["median"]
     lines = [
@@ -175,12 +176,11 @@ def table(figures: dict[str, Any]) -> str:
             "times slower than the floor", ratios["product_to_bare_sql"], at_most=SLOWER_THAN_BARE_GOAL
         ),
         "",
-        f"a pass in which nothing changed ({unchanged['accounts']:,} accounts, {unchanged['seconds']:.2f} s):",
-        f"  calls to Kraken per account                       {unchanged['api_calls_per_account']:g}",
-        f"  log bytes of {', '.join(UNTOUCHED)}: "
-        f"{unchanged['wal_bytes_of_whole_pass']['positions_entries_events']:,}",
-        f"  log bytes of the comparison, all tables           {unchanged['wal_bytes_of_compare']['total']:,}",
-        f"  log bytes of the whole pass, its run rows included {unchanged['wal_bytes_of_whole_pass']['total']:,}",
+        f"a pass in which nothing changed, {unchanged['accounts']:,} accounts, {unchanged['seconds']:.2f} s:",
+        f"{unchanged['api_calls_per_account']:>12g}  calls to Kraken per account",
+        f"{whole['positions_entries_events']:>12,}  log bytes of {', '.join(UNTOUCHED)}",
+        f"{unchanged['wal_bytes_of_compare']['total']:>12,}  log bytes of the comparison, all tables",
+        f"{whole['total']:>12,}  log bytes of the whole pass, its run rows included",
     ]
     return "\n".join(lines)
 

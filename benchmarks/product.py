@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from benchmarks.workload import REQUEST
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
 from kraken_recon.service.booking import book
-from kraken_recon.service.sync import ACCOUNTS_PER_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,4 @@ def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
         p.work.comparison = comparisons[p.work.account_id]
         if p.work.needs_reading:
             p.work.reading = p.reading
-    works = [p.work for p in prepared]
-    for start in range(0, len(works), ACCOUNTS_PER_TRANSACTION):
-        book(works[start : start + ACCOUNTS_PER_TRANSACTION], REQUEST, lambda: PostgresUnitOfWork(engine))
+    book([p.work for p in prepared], REQUEST, lambda: PostgresUnitOfWork(engine))

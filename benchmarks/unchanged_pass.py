@@ -1,4 +1,4 @@
-"""What a pass costs in which nothing changed: calls to Kraken, and bytes of write-ahead log, table by table."""
+"""What a pass costs in which nothing changed: calls to Kraken, and write-ahead log, table by table."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
         seconds = time.perf_counter() - started
         statuses = observer.execute(
             "select status, checked = matched as all_matched, api_calls, count(*) as accounts "
-            "from trading.reconciliation_runs group by 1, 2, 3"
+            "from trading.reconciliation_runs where interval_start = %s group by 1, 2, 3",
+            [INTERVAL.start],
         ).fetchall()
         written = _rows_written(observer, before, runs=len(desk.accounts))
     return {
@@ -127,7 +128,9 @@ def _watched(observer: psycopg.Connection[Any]) -> Iterator[list[WrittenLog]]:
     ).fetchall()
     by_table = observer.execute(
         """
-        select c.relname as name, sum(b.block_data_length + b.block_fpi_length + b.main_data_length)::bigint as bytes
+        select
+          c.relname as name,
+          sum(b.block_data_length + b.block_fpi_length + b.main_data_length)::bigint as bytes
         from pg_get_wal_block_info(%s, %s) b
         join pg_class r on r.oid = pg_filenode_relation(b.reltablespace, b.relfilenode)
         left join pg_index i on i.indexrelid = r.oid
@@ -147,7 +150,8 @@ def _insert_position(observer: psycopg.Connection[Any]) -> str:
 
 def _row_counters(observer: psycopg.Connection[Any]) -> dict[str, dict[str, int]]:
     rows = observer.execute(
-        "select relname, n_tup_ins as inserted, n_tup_upd as updated, n_tup_del as deleted, n_dead_tup as dead "
+        "select relname, n_tup_ins as inserted, n_tup_upd as updated, n_tup_del as deleted, "
+        "n_dead_tup as dead "
         "from pg_stat_user_tables where schemaname = 'trading'"
     ).fetchall()
     return {row.pop("relname"): row for row in rows}

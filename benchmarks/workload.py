@@ -152,7 +152,8 @@ def load_desk(url: str, desk: Desk) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         with connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(
-                "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source) from stdin"
+                "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source) "
+                "from stdin"
             ) as copy:
                 for prepared in desk.accounts:
                     account = prepared.state.account
@@ -161,8 +162,8 @@ def load_desk(url: str, desk: Desk) -> None:
                         (account.account_id, account.name, account.kraken_conn_id, opened_at, "ledger")
                     )
             with cursor.copy(
-                "copy trading.ledger_entries (account_id, ledger_id, refid, entry_time, type, subtype, asset, "
-                "wallet, amount, fee, balance) from stdin"
+                "copy trading.ledger_entries (account_id, ledger_id, refid, entry_time, type, subtype, "
+                "asset, wallet, amount, fee, balance) from stdin"
             ) as copy:
                 for row in _recorded_rows(desk):
                     copy.write_row(row)
@@ -189,10 +190,26 @@ def load_desk(url: str, desk: Desk) -> None:
             )
             cursor.execute(
                 """
+                insert into trading.reconciliation_runs (
+                  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of,
+                  seconds, lock_hold_ms
+                )
+                select
+                  gen_random_uuid(), account_id, %(at)s - n * %(step)s - %(step)s, %(at)s - n * %(step)s,
+                  'repair', 'succeeded', 'schedule', %(at)s - n * %(step)s, 1, 1
+                from trading.accounts
+                cross join generate_series(0, 3) as n
+                """,
+                {"at": INTERVAL.start, "step": RUN_INTERVAL},
+            )
+            cursor.execute(
+                """
                 update trading.accounts a
                 set ledger_watermark = newest.ingest_seq
                 from (
-                  select account_id, max(ingest_seq) as ingest_seq from trading.ledger_entries group by account_id
+                  select account_id, max(ingest_seq) as ingest_seq
+                  from trading.ledger_entries
+                  group by account_id
                 ) newest
                 where newest.account_id = a.account_id
                 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kraken_recon.domain.money import EXACT, exact_arithmetic
+from kraken_recon.domain.money import EXACT
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -81,5 +81,5 @@ class Balance:
     @property
     def available(self) -> Decimal:
         """Kraken's rule: balance + credit - credit_used - hold_trade; signed, never clamped."""
-        with exact_arithmetic():
-            return self.balance + self.credit - self.credit_used - self.hold_trade
+        granted = EXACT.add(self.balance, self.credit)
+        return EXACT.subtract(granted, EXACT.add(self.credit_used, self.hold_trade))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 RUN_NAMESPACE: Final = UUID("7d0c5b0e-6a4f-4b57-9f0d-6f6b72656b6e")
 STORE_TRIES_MAX: Final = 3
+ACCOUNTS_PER_TRANSACTION: Final = 50
 
 
 @dataclass(slots=True)
@@ -100,32 +101,38 @@ def book(
     request: SyncRequest,
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
 ) -> None:
-    """Book a batch; an account that cannot be booked is recorded as failed and the others are booked.
+    """Book in batches, one transaction each; an account that cannot be booked is recorded as failed.
+
+    One session serves as many batches as succeed in a row: a new one has everything to plan again.
 
     Raises:
         StoreError: not even the failures can be recorded.
     """
+    batches = deque(
+        works[start : start + ACCOUNTS_PER_TRANSACTION]
+        for start in range(0, len(works), ACCOUNTS_PER_TRANSACTION)
+    )
     tries = 0
-    while True:
+    while batches:
         tries += 1
         try:
             with open_unit_of_work() as unit:
-                _Booking(unit.sync, works, request).run()
-                unit.commit()
+                while batches:
+                    _Booking(unit.sync, batches[0], request).run()
+                    unit.commit()
+                    batches.popleft()
+                    tries = 1
         except _AccountRefusedError as refused:
             refused.work.error = f"{type(refused.error).__name__}: {refused.error}"
         except StoreError as error:
             if error.retryable and tries < STORE_TRIES_MAX:
                 continue
-            if len(works) > 1:
-                for work in works:
-                    book([work], request, open_unit_of_work)
-                return
-            if works[0].error:
-                raise
-            works[0].error = f"{type(error).__name__}: {error}"
-        else:
-            return
+            failing, tries = batches.popleft(), 0
+            if len(failing) == 1:
+                if failing[0].error:
+                    raise
+                failing[0].error = f"{type(error).__name__}: {error}"
+            batches.extendleft([work] for work in reversed(failing))
 
 
 class _Booking:
@@ -318,15 +325,19 @@ class _Booking:
         )
 
     def _update_available(self) -> None:
-        """Bring what is available up to date wherever it may differ."""
+        """Bring what is available up to date wherever a locked position may differ."""
         replies = {w.account_id: (w.reading.balances, w.reading.as_of) for w in self._read if w.reading}
         replies |= {
             w.account_id: (w.balances, w.as_of)
             for w in self._matched
-            if w.comparison and w.comparison.available_differing and w.balances is not None and w.as_of
+            if w.balances is not None and w.as_of is not None
         }
-        if replies:
-            self._store.update_available(replies, self._locked)
+        available = {}
+        for account, key in self._locked:
+            balances, as_of = replies[account]
+            available[account, key] = (balances[key].available if key in balances else ZERO, as_of)
+        if available:
+            self._store.update_available(available)
 
     def _gone_from_matched(self) -> dict[int, tuple[HoldingKey, ...]]:
         """Name the residuals that the balances alone no longer show."""

@@ -81,12 +81,8 @@ class SyncStore(Protocol):
         """Compare the positions of many accounts with their balance replies, by account id."""
         ...
 
-    def update_available(
-        self,
-        replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]],
-        locked: Iterable[tuple[int, HoldingKey]],
-    ) -> None:
-        """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
+    def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
+        """Set ``available_quantity`` of locked positions to what a reading said at a time, if it is newer."""
         ...
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:

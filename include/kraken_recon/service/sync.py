@@ -12,7 +12,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kraken_recon.errors import ExchangeError, KrakenReconError
 from kraken_recon.service.booking import AccountWork, book, run_id_of
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from kraken_recon.service.ports import Exchange, UnitOfWork
 
 log = logging.getLogger(__name__)
-
-ACCOUNTS_PER_TRANSACTION: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,7 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
     _compare(works, ports)
     unsettled = [work for work in works if work.needs_reading]
     _side_by_side(unsettled, lambda work: _explain(work, request, ports), request.concurrency)
-    for start in range(0, len(works), ACCOUNTS_PER_TRANSACTION):
-        book(works[start : start + ACCOUNTS_PER_TRANSACTION], request, ports.open_unit_of_work)
+    book(works, request, ports.open_unit_of_work)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]
 

@@ -60,6 +60,19 @@ def _key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
     }
 
 
+# A comparison sends every balance of every account. Written as array literals they cost a tenth of the
+# processor time that the driver takes to adapt them one by one.
+
+
+def _number_array(values: Iterable[int | Decimal]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _text_array(values: Iterable[str]) -> str:
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
+
+
 class PostgresSyncStore:
     """Satisfies ``service.ports.SyncStore`` over one connection."""
 
@@ -126,9 +139,11 @@ class PostgresSyncStore:
         rows = self._run(
             "compare",
             replied=list(replies),
-            **_key_arrays((account, key) for account, key, _ in reported),
-            balances=[balance.balance for _, _, balance in reported],
-            available=[balance.available for _, _, balance in reported],
+            account_ids=_number_array(account for account, _, _ in reported),
+            assets=_text_array(key.asset for _, key, _ in reported),
+            wallets=_text_array(key.wallet for _, key, _ in reported),
+            balances=_number_array(balance.balance for _, _, balance in reported),
+            available=_number_array(balance.available for _, _, balance in reported),
         )
         nothing = Comparison(0, 0, {}, {})
         found = {
@@ -145,25 +160,13 @@ class PostgresSyncStore:
         }
         return {account: found.get(account, nothing) for account in replies}
 
-    def update_available(
-        self,
-        replies: Mapping[int, tuple[Mapping[HoldingKey, Balance], datetime]],
-        locked: Iterable[tuple[int, HoldingKey]],
-    ) -> None:
+    def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
         """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
-        reported = [
-            (account, key, balance.available, as_of)
-            for account, (reply, as_of) in replies.items()
-            for key, balance in reply.items()
-        ]
         self._run(
             "update_available",
-            **_key_arrays((account, key) for account, key, _, _ in reported),
-            available=[available for _, _, available, _ in reported],
-            as_of=[as_of for _, _, _, as_of in reported],
-            replied=list(replies),
-            replied_as_of=[as_of for _, as_of in replies.values()],
-            **{f"locked_{name}": values for name, values in _key_arrays(locked).items()},
+            **_key_arrays(available),
+            available=[quantity for quantity, _ in available.values()],
+            as_of=[as_of for _, as_of in available.values()],
         )
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:

@@ -83,15 +83,11 @@ joined as (
   from reported r
   full join recorded p using (account_id, asset, wallet)
 ),
-judged as (
+-- Materialized, because the look at the newest event would otherwise be repeated wherever its result is used.
+traced as materialized (
   select
     j.*,
-    j.drift <> 0 and j.drift is not distinct from s.residual and not changed.silently as is_settled,
-    (j.drift <> 0 and j.drift is distinct from s.residual) or changed.silently as is_differing
-  from joined j
-  left join settled s using (account_id, asset, wallet)
-  cross join lateral (
-    select j.quantity <> coalesce(
+    j.quantity <> coalesce(
       (
         select v.quantity_after
         from trading.position_events v
@@ -100,8 +96,16 @@ judged as (
         limit 1
       ),
       0
-    ) as silently
-  ) changed
+    ) as changed_silently
+  from joined j
+),
+judged as (
+  select
+    t.*,
+    t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_settled,
+    (t.drift <> 0 and t.drift is distinct from s.residual) or t.changed_silently as is_differing
+  from traced t
+  left join settled s using (account_id, asset, wallet)
 )
 select
   account_id,
@@ -120,35 +124,19 @@ group by account_id;
 
 -- name: update_available
 -- Bring available quantities of locked positions up to date where they differ and this reading is newer.
-with reported as (
-  select *
-  from unnest(
-    cast(:account_ids as bigint[]),
-    cast(:assets as text[]),
-    cast(:wallets as text[]),
-    cast(:available as numeric[]),
-    cast(:as_of as timestamptz[])
-  ) as r(account_id, asset, wallet, available, as_of)
-),
-changed as (
-  select p.account_id, p.asset, p.wallet, coalesce(r.available, 0) as available, t.as_of
-  from trading.positions p
-  join (
-    select account_id, max(as_of) as as_of
-    from unnest(cast(:replied as bigint[]), cast(:replied_as_of as timestamptz[])) as u(account_id, as_of)
-    group by account_id
-  ) t on t.account_id = p.account_id
-  join unnest(cast(:locked_account_ids as bigint[]), cast(:locked_assets as text[]), cast(:locked_wallets as text[]))
-    as l(account_id, asset, wallet) on (l.account_id, l.asset, l.wallet) = (p.account_id, p.asset, p.wallet)
-  left join reported r on (r.account_id, r.asset, r.wallet) = (p.account_id, p.asset, p.wallet)
-  where p.available_quantity <> coalesce(r.available, 0)
-    and (p.available_as_of is null or p.available_as_of < t.as_of)
-)
 update trading.positions p
-set available_quantity = c.available,
-    available_as_of = c.as_of
-from changed c
-where (p.account_id, p.asset, p.wallet) = (c.account_id, c.asset, c.wallet);
+set available_quantity = r.available,
+    available_as_of = r.as_of
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:available as numeric[]),
+  cast(:as_of as timestamptz[])
+) as r(account_id, asset, wallet, available, as_of)
+where (p.account_id, p.asset, p.wallet) = (r.account_id, r.asset, r.wallet)
+  and p.available_quantity <> r.available
+  and (p.available_as_of is null or p.available_as_of < r.as_of);
 
 -- name: entries_after
 -- Read the recorded entries of an account later than a moment.
@@ -251,12 +239,17 @@ join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as k(ac
   using (account_id, ledger_id);
 
 -- name: arrived_meanwhile
--- Sum the entries later than each reading's start that the reading did not see.
+-- Sum the entries later than each reading's start that the reading did not see. Lateral, and fenced by the offset,
+-- so that each account is one short walk of the index by time, however long all ledgers together have grown.
 select e.account_id, e.asset, e.wallet, sum(e.amount - e.fee) as change
-from trading.ledger_entries e
-join unnest(cast(:replied as bigint[]), cast(:after as timestamptz[])) as r(account_id, after)
-  on r.account_id = e.account_id
- and (r.after is null or e.entry_time > r.after)
+from unnest(cast(:replied as bigint[]), cast(:after as timestamptz[])) as r(account_id, after)
+cross join lateral (
+  select *
+  from trading.ledger_entries
+  where account_id = r.account_id
+    and entry_time > coalesce(r.after, '-infinity')
+  offset 0
+) e
 where not exists (
   select
   from unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as seen(account_id, ledger_id)
