@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Account
 
 
-@dataclass
+@dataclass(repr=False)
 class Desk:
     """Accounts of one trading database, each with fake books at the exchange."""
 
@@ -39,6 +39,14 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.engine = create_engine(self.url, application_name="test desk")
+
+    def __repr__(self) -> str:
+        return f"Desk({len(self.books)} accounts)"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        # Without this, hypothesis would print every book of every account.
+        del cycle
+        printer.text(repr(self))
 
     def account(self, name: str = "desk") -> FakeBooks:
         """Add an account and return its books."""
@@ -69,13 +77,19 @@ class Desk:
         self.now += RUN_INTERVAL
         return self.sync_again(*names, mode=mode, policy=policy)
 
-    def sync_again(self, *names: str, mode: Mode = Mode.REPAIR, policy: Policy | None = None) -> list[UUID]:
+    def sync_again(
+        self,
+        *names: str,
+        mode: Mode = Mode.REPAIR,
+        policy: Policy | None = None,
+        ports: SyncPorts | None = None,
+    ) -> list[UUID]:
         """Run the same interval again."""
         with PostgresUnitOfWork(self.engine) as unit:
             accounts = unit.sync.find_accounts(names or None)
         interval = Interval(self.now - RUN_INTERVAL, self.now)
         request = SyncRequest(interval, mode, policy or Policy(), concurrency=2)
-        return sync_accounts(accounts, request, self.ports)
+        return sync_accounts(accounts, request, ports or self.ports)
 
     def execute(self, statement: str, **values: object) -> None:
         """Run SQL and commit."""
