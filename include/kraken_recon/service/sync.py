@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kraken_recon.errors import ExchangeError, KrakenReconError
+from kraken_recon.errors import ExchangeError, KrakenReconError, StoreError
 from kraken_recon.service.booking import AccountWork, book, run_id_of
 from kraken_recon.service.reading import KnownBooks, LedgerReader, StillMovingError, read_books
 
@@ -110,12 +110,23 @@ def _ask(work: AccountWork, ports: SyncPorts) -> None:
 
 
 def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
-    replies = {work.account_id: work.balances for work in works if work.balances is not None}
-    if not replies:
+    """Compare all replies at once, or one by one where the database refuses something in one of them."""
+    replied = [work for work in works if work.balances is not None]
+    if not replied:
         return
-    with ports.open_unit_of_work() as unit:
-        comparisons = unit.sync.compare(replies)
-    for work in works:
+    try:
+        with ports.open_unit_of_work() as unit:
+            comparisons = unit.sync.compare(
+                {w.account_id: w.balances for w in replied if w.balances is not None}
+            )
+    except StoreError as error:
+        if len(replied) == 1:
+            replied[0].error = f"{type(error).__name__}: {error}"
+        else:
+            for work in replied:
+                _compare([work], ports)
+        return
+    for work in replied:
         work.comparison = comparisons.get(work.account_id)
 
 
