@@ -138,3 +138,13 @@ def test_the_form_s_button_reaches_the_hook(
     reply = TestClient(api_app).post("/api/v2/connections/test", json=body, headers=headers)
     assert reply.json()["status"], reply.text
     assert "holds 1 asset;" in reply.json()["message"]
+
+
+def test_the_form_offers_the_tiers(api_app: FastAPI, token_of: Callable[[str | None], str]) -> None:
+    headers = {"Authorization": f"Bearer {token_of('ADMIN')}"}
+    forms = TestClient(api_app).get("/ui/connections/hook_meta", headers=headers).json()
+    (form,) = [form for form in forms if form["connection_type"] == "kraken"]
+    tier = form["extra_fields"]["tier"]["schema"]
+    assert tier["enum"] == ["starter", "intermediate", "pro", "unlimited"]
+    assert tier["default"] == "starter"
+    assert form["standard_fields"]["password"]["title"] == "Private key"

@@ -98,8 +98,8 @@ class KrakenHook(BaseHook):
             return False, f"{error}; {_advice(error)}"
         count = len({key.asset for key, balance in balances.items() if balance.balance})
         return True, (
-            f"Kraken answered: the account holds {count} asset{'' if count == 1 else 's'}; the key may read balances, orders and the "
-            "ledger, and cannot withdraw"
+            f"Kraken answered: the account holds {count} asset{'' if count == 1 else 's'}; the key may read"
+            " balances, orders and the ledger, and cannot withdraw"
         )
 
     def _checked(self, name: str) -> KrakenCredentials:

@@ -1,0 +1,47 @@
+"""Who may import whom, what Airflow runs as a plugin, and that it knows our connection type."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from airflow.plugins_manager import get_plugin_info
+from airflow.providers_manager import ProvidersManager
+
+from kraken_airflow.hooks.kraken import KrakenHook
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_import_contracts_are_kept(project_environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        env=project_environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"an import crosses a wall; see pyproject.toml:\n{done.stdout}{done.stderr}"
+
+
+def test_airflow_runs_one_file_as_a_plugin() -> None:
+    sources = [str(info["source"]) for info in get_plugin_info()]
+    ours = [source for source in sources if "kraken" in source]
+    assert ours == ["$PLUGINS_FOLDER/kraken_plugin.py"]
+
+
+def test_the_connection_form_is_ours() -> None:
+    forms = {
+        form.connection_type: form for form in ProvidersManager().iter_connection_type_hook_ui_metadata()
+    }
+    assert "kraken" in forms, (
+        "Airflow does not know the connection type kraken: run make setup, which installs the entry point"
+    )
+    form = forms["kraken"]
+    assert form.hook_class_name == f"{KrakenHook.__module__}.{KrakenHook.__qualname__}"
+    behaviour = form.field_behaviour
+    assert behaviour["relabeling"] == {"login": "API key", "password": "Private key", "host": "Base URL"}
+    assert behaviour["placeholders"]["host"] == "empty: https://api.kraken.com"
+    assert set(behaviour["hidden_fields"]) == {"schema", "port", "extra"}
