@@ -1,0 +1,33 @@
+"""The SQL that the runbooks tell a tired person to paste."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psycopg
+import pytest
+
+BLOCK = re.compile(r"```sql\n(.*?)```", re.DOTALL)
+RUNBOOKS = sorted(
+    path
+    for path in (Path(__file__).resolve().parents[2] / "docs/runbooks").glob("*.md")
+    if BLOCK.search(path.read_text())
+)
+
+
+def statements(runbook: Path) -> list[str]:
+    """Cut the SQL blocks into statements, a run's id in place of the dots."""
+    text = "\n".join(BLOCK.findall(runbook.read_text()))
+    return [
+        statement.replace("'...'", "'00000000-0000-0000-0000-000000000000'").strip()
+        for statement in text.split(";")
+        if statement.strip()
+    ]
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_the_sql_of_a_runbook_runs(runbook: Path, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        for statement in statements(runbook):
+            connection.execute(statement.encode())
