@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, fixed, truncated
+from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, fixed, number, truncated
 from kraken_sim.errors import ControlError
 
 if TYPE_CHECKING:
@@ -53,14 +53,17 @@ class Order:
     price: Decimal = ZERO
     volume: Decimal = ZERO
     flags: str = "fciq"
+    leverage: str = "none"
     userref: int | None = None
     client_id: str | None = None
     closed: Decimal | None = None
-    canceled: bool = False
+    ending: Literal["closed", "canceled", "expired"] = "closed"
+    expires: Decimal = ZERO
+    is_liquidation: bool = False
     reason: str | None = None
     trades: list[Trade] = field(default_factory=list)
     totals: Literal["full", "truncated"] = "full"
-    source: Literal["api", "website", "recording"] = "api"
+    source: Literal["api", "website", "exchange", "recording"] = "api"
     recorded: dict[str, Any] | None = None
 
     @property
@@ -72,6 +75,14 @@ class Order:
     def remaining(self) -> Decimal:
         """Volume still to be filled."""
         return self.volume - self.executed
+
+    def reserved(self, moment: Decimal) -> Decimal:
+        """Volume that is held for the order at a moment; a recording tells its own."""
+        if self.opened > moment or self.status(moment) != "open":
+            return ZERO
+        if self.recorded is not None:
+            return number(self.recorded["vol"]) - number(self.recorded["vol_exec"])
+        return self.volume - sum((trade.volume for trade in self.trades if trade.time <= moment), ZERO)
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +100,7 @@ class Order:
             return str(self.recorded["status"])
         if self.closed is None or self.closed > moment:
             return "open"
-        return "canceled" if self.canceled else "closed"
+        return self.ending
 
     def describe(self) -> str:
         """Write the order as Kraken's one-line description does."""
@@ -97,9 +108,9 @@ class Order:
             return ""
         volume = fixed(self.volume, self.pair.lot_decimals)
         what = f"{self.side} {volume} {self.pair.altname} @ {self.order_type}"
-        if self.order_type == "market":
-            return what
-        return f"{what} {fixed(self.price, self.pair.price_decimals)}"
+        if self.order_type != "market":
+            what = f"{what} {fixed(self.price, self.pair.price_decimals)}"
+        return what if self.leverage == "none" else f"{what} with {self.leverage} leverage"
 
     def wire(self, moment: Decimal, *, with_trades: bool) -> dict[str, Any]:
         """Shape the order as it is seen at a moment."""
@@ -112,18 +123,18 @@ class Order:
         status = self.status(moment)
         body = {
             "refid": None,
-            "userref": self.userref if self.userref is not None else 0,
+            "userref": 0 if self.userref is None and self.source == "api" else self.userref,
             "cl_ord_id": self.client_id,
             "status": status,
             "opentm": self.opened,
             "starttm": 0,
-            "expiretm": 0,
+            "expiretm": self.expires,
             "descr": self._description(self.pair),
             "vol": fixed(self.volume, self.pair.lot_decimals),
             **self._totals(self.pair, seen),
             "stopprice": fixed(ZERO, self.pair.cost_decimals),
             "limitprice": fixed(ZERO, self.pair.cost_decimals),
-            "misc": "partial" if self.canceled and seen else "",
+            "misc": self._remarks(status, seen),
             "oflags": self.flags,
         }
         if with_trades and seen:
@@ -132,6 +143,10 @@ class Order:
             body |= {"reason": self.reason, "closetm": self.closed}
         return body
 
+    def _remarks(self, status: str, seen: list[Trade]) -> str:
+        partial = status in {"canceled", "expired"} and seen
+        return ",".join(["liquidated"] * self.is_liquidation + ["partial"] * bool(partial))
+
     def _description(self, pair: Pair) -> dict[str, str]:
         return {
             "pair": pair.altname,
@@ -139,7 +154,7 @@ class Order:
             "ordertype": self.order_type,
             "price": "0" if self.order_type == "market" else fixed(self.price, pair.price_decimals),
             "price2": "0",
-            "leverage": "none",
+            "leverage": self.leverage,
             "order": self.describe(),
             "close": "",
         }
@@ -163,6 +178,26 @@ class Order:
 
 
 @dataclass(slots=True)
+class Transfer:
+    """A deposit or withdrawal on its way; ``booked`` is the time of its ledger row, once there is one."""
+
+    refid: str
+    kind: Literal["deposit", "withdrawal"]
+    asset: str
+    amount: Decimal
+    fee: Decimal
+    requested: Decimal
+    booked: Decimal | None = None
+    state: Literal["pending", "done", "reversed"] = "pending"
+
+    def debited(self, moment: Decimal) -> Decimal:
+        """Tell what is gone from the balance although the ledger does not show it."""
+        if self.kind == "deposit" or moment < self.requested:
+            return ZERO
+        return ZERO if self.booked is not None and self.booked <= moment else self.amount + self.fee
+
+
+@dataclass(slots=True)
 class Account:
     """Everything that Kraken knows about one customer."""
 
@@ -175,10 +210,12 @@ class Account:
     budget: Budget
     orders: dict[str, Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
+    transfers: dict[str, Transfer] = field(default_factory=dict)
     residuals: dict[str, Decimal] = field(default_factory=dict)
     calls: Tally[str] = field(default_factory=Tally)
     has_own_clock: bool = False
     in_flight: int = 0
+    concurrent_limit: int = 0
     order_totals: Literal["full", "truncated"] = "full"
 
     def next_moment(self, at: Decimal | None = None) -> Decimal:
@@ -195,20 +232,40 @@ class Account:
         moment = now if at is None else at
         return max(moment, self.ledger.last_time + TENTH_MILLISECOND)
 
-    def holds(self) -> dict[str, Decimal]:
+    def cash(self, moment: Decimal) -> dict[str, Decimal]:
+        """Tell every balance at a moment: the ledger's, net of withdrawals that it does not show yet."""
+        found = dict(self.ledger.balances(moment))
+        for transfer in self.transfers.values():
+            if debited := transfer.debited(moment):
+                found[transfer.asset] = found.get(transfer.asset, ZERO) - debited
+        return found
+
+    def holds(self, moment: Decimal) -> dict[str, Decimal]:
         """Tell what open orders hold: volume when selling, notional and a fee reserve when buying."""
         held: dict[str, Decimal] = {}
         for order in self.orders.values():
-            if not order.is_open or order.pair is None:
+            volume = order.reserved(moment)
+            if not volume or order.pair is None:
                 continue
-            asset, amount = reserve(order.pair, order.side, order.remaining, order.price)
+            asset, amount = reserve(order.pair, order.side, volume, order.price)
+            if order.recorded is not None:  # 1433.0939 were enough for a recorded buy of 1432.76
+                amount = min(amount, self.ledger.balances(moment).get(asset, ZERO))
             held[asset] = held.get(asset, ZERO) + amount
         return held
 
     def available(self, asset: str) -> Decimal:
         """Tell what may be spent: the coin and its auto-earning ``.F`` balance, without holds."""
-        family = [code for code in self.ledger.balances(self.clock.now()) if self._spendable_as(code, asset)]
-        return sum((self.ledger.balance(code) for code in family), ZERO) - self.holds().get(asset, ZERO)
+        now = max(self.clock.now(), self.ledger.last_time)  # a fill is spent before its rows are seen
+        cash = sum(
+            (amount for code, amount in self.cash(now).items() if self._spendable_as(code, asset)), ZERO
+        )
+        return cash - self.holds(now).get(asset, ZERO)
+
+    def expire_orders(self, now: Decimal) -> None:
+        """End the open orders whose time is up."""
+        for order in self.orders.values():
+            if order.is_open and ZERO < order.expires <= now:
+                order.closed, order.ending = order.expires, "expired"
 
     def _spendable_as(self, code: str, asset: str) -> bool:
         return code == asset or (code.endswith(".F") and self.reference.family(code) == asset)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 JSON_TYPE: Final = "application/json; charset=utf-8"
 #: How long a "timeout" holds the line when no length is given.
 TIMEOUT_SECONDS: Final = 30
+#: How far off the moment is that a throttled client is told to wait for.
+THROTTLED_SECONDS: Final = 5
 RECEIVE: Final = "kraken_sim.receive"
 
 
@@ -73,6 +75,11 @@ def create_app(exchange: Exchange) -> FastAPI:
     return app
 
 
+def throttled(now: Decimal, seconds: int) -> str:
+    """Write the refusal that says when to come back."""
+    return f"EService: Throttled: {int(now) + seconds}"
+
+
 class PublicCall:
     """One HTTP request, from its faults to its answer."""
 
@@ -99,6 +106,8 @@ class PublicCall:
         """Answer, with whatever goes wrong on the way."""
         # Read first: who sends an order and hangs up while it is slow has sent an order.
         body = await self.request.body()
+        if refusal := self._crowded():
+            return refusal
         if slow := self.take("slow"):
             await asyncio.sleep(float(slow.options.get("seconds", 1)))
         if fault := self._before():
@@ -113,6 +122,9 @@ class PublicCall:
 
     def _before(self) -> Fault | None:
         return self.take(*BEFORE)
+
+    def _crowded(self) -> Response | None:
+        return None
 
     async def _envelope(self, body: bytes) -> str:
         del body
@@ -140,7 +152,7 @@ class PublicCall:
             status = int(shape) if shape.isdigit() else int(fault.options.get("status", 502))
             return Response(corruption.gateway_page(status), status, media_type="text/html")
         code = {
-            "throttled": f"EService: Throttled: {int(self.now) + int(fault.options.get('seconds', 5))}",
+            "throttled": throttled(self.now, int(fault.options.get("seconds", THROTTLED_SECONDS))),
             "rate_limited": "EAPI:Rate limit exceeded",
             "invalid_nonce": "EAPI:Invalid nonce",
         }.get(shape) or str(fault.options.get("text", "EService:Unavailable"))
@@ -149,6 +161,8 @@ class PublicCall:
     def _cut(self) -> Response:
         """Reset the connection: the answer that follows goes nowhere."""
         transport = self.request.scope[RECEIVE].__self__.transport
+        if transport.is_closing():  # the client was not that patient
+            return Response()
         line = transport.get_extra_info("socket")
         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
@@ -158,20 +172,28 @@ class PublicCall:
 class PrivateCall(PublicCall):
     """One signed request."""
 
+    crowd = 0  # requests of the same key, this one too, when it came in
+
     async def answer(self) -> Response:
         """Find the account by its key alone, so that faults can aim at it, then answer."""
         self.account = self.exchange.by_key.get(self.request.headers.get("API-Key", ""))
         if self.account is None:
             return await super().answer()
         self.account.in_flight += 1
+        self.crowd = self.account.in_flight
         try:
             return await super().answer()
         finally:
             self.account.in_flight -= 1
 
     def _before(self) -> Fault | None:
-        crowded = self.account is not None and self.account.in_flight > 1
-        return self.take(*BEFORE, executed=False, only_concurrent=crowded)
+        return self.take(*BEFORE, executed=False, only_concurrent=self.crowd > 1)
+
+    def _crowded(self) -> Response | None:
+        """Refuse what is too much at once, before anything else is looked at."""
+        if self.account is None or not 0 < self.account.concurrent_limit < self.crowd:
+            return None
+        return Response(failure(throttled(self.now, THROTTLED_SECONDS)), media_type=JSON_TYPE)
 
     async def _envelope(self, body: bytes) -> str:
         try:
@@ -214,4 +236,5 @@ class PrivateCall(PublicCall):
         )
         account.key.permit(self.endpoint)
         account.budget.charge_call(self.endpoint, now)
+        account.expire_orders(now)
         return handler(Call(self.exchange, account, self.endpoint, given))

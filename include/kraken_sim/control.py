@@ -90,7 +90,7 @@ async def open_account(request: Request, exchange: State) -> Response:
     )
     for field in KEY_FIELDS:
         setattr(account.key, field, getattr(body, field))
-    account.order_totals = body.order_totals
+    account.order_totals, account.concurrent_limit = body.order_totals, body.concurrent_limit
     try:
         account.ledger.load(body.entries)
     except (ControlError, KeyError, ValueError) as error:
@@ -115,6 +115,8 @@ async def change_account(name: str, request: Request, exchange: State) -> Respon
         account.budget.tier = TIERS[body.tier]
     account.budget.history_cost = body.history_cost or account.budget.history_cost
     account.order_totals = body.order_totals or account.order_totals
+    if body.concurrent_limit is not None:
+        account.concurrent_limit = body.concurrent_limit
     return reply({"name": name})
 
 
@@ -144,6 +146,7 @@ async def make_event(name: str, request: Request, exchange: State) -> Response:
 async def fill_order(name: str, request: Request, exchange: State) -> Response:
     """Fill an open order by some volume, as its maker."""
     account, body = exchange.account(name), await read(request, models.FillBody)
+    account.expire_orders(account.clock.now())
     order = account.orders.get(body.txid)
     if order is None:
         raise ControlError(f"expected an open order, was {body.txid!r}")
@@ -246,7 +249,9 @@ async def truth(exchange: State) -> Response:
     accounts: dict[str, Any] = {}
     for account in exchange.accounts.values():
         known = exchange.statement(account)
-        accounts[account.name] = {name: known[name] for name in ("balances", "residuals", "orders", "calls")}
+        accounts[account.name] = {
+            name: known[name] for name in ("balances", "residuals", "transfers", "orders", "calls")
+        }
     return reply({"faults": exchange.faults.fired, "accounts": accounts})
 
 

@@ -32,6 +32,7 @@ class AccountBody(Model):
     tier: str = "intermediate"
     history_cost: Literal[2, 4] = 4
     order_totals: Literal["full", "truncated"] = "full"
+    concurrent_limit: int = Field(default=0, ge=0)
     opening: dict[str, Decimal] = Field(default_factory=dict)
     entries: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -51,6 +52,7 @@ class AccountChange(Model):
     tier: str | None = None
     history_cost: Literal[2, 4] | None = None
     order_totals: Literal["full", "truncated"] | None = None
+    concurrent_limit: int | None = Field(default=None, ge=0)
     opening: dict[str, Decimal] | None = None
 
 
@@ -83,6 +85,7 @@ class EventBody(Model):
     fee_mode: Literal["quote", "base", "both", "kfee"] = "quote"
     fee_percent: Decimal | None = None
     base_fee: Decimal | None = None
+    ledger_row: Literal["at_request", "when_done"] = "at_request"
 
 
 class FillBody(Model):

@@ -78,13 +78,12 @@ def reverse(account: Account, refid: str, at: Decimal | None = None) -> list[str
     """Give back an earlier withdrawal.
 
     Raises:
-        ControlError: when no withdrawal has this refid.
+        ControlError: when no withdrawal has this refid, or it was given back already.
     """
-    entry = next(
-        (row for row in account.ledger.entries if row.refid == refid and row.entry_type == "withdrawal"), None
-    )
-    if entry is None:
-        raise ControlError(f"expected the refid of a withdrawal, was {refid!r}")
+    rows = [row for row in account.ledger.entries if row.refid == refid and row.entry_type == "withdrawal"]
+    if len(rows) != 1:
+        raise ControlError(f"expected the refid of a withdrawal that is not reversed, was {refid!r}")
+    entry = rows[0]
     posting = Posting(entry.asset, -Decimal(entry.amount), -Decimal(entry.fee))
     return write(account, refid=refid, entry_type="withdrawal", postings=[posting], at=at)
 

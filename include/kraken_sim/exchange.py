@@ -23,7 +23,7 @@ from kraken_sim.reference import Reference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kraken_sim.account import Order
+    from kraken_sim.account import Order, Transfer
 
 View = Literal["balance", "ledger", "trades", "orders"]
 
@@ -131,7 +131,10 @@ class Exchange:
                 raise ControlError("expected a new key, was one in use")
             del self.by_key[account.key.key]
             account.key.key, account.key.last_nonce = api_key, 0
+            account.key.created = account.clock.now()
             account.key.used_nonces.clear()
+            account.key.rejects.clear()
+            account.key.locked_until = ZERO
             self.by_key[api_key] = account
         account.key.modified = account.clock.now()
 
@@ -149,18 +152,31 @@ class Exchange:
         """Tell the truth about one account, whatever its key or the faults show."""
         now = account.clock.now()
         decimals = account.reference.decimals
-        balances = account.ledger.balances(now)
+        account.expire_orders(now)
+        balances, holds = account.cash(now), account.holds(now)
         return {
             "account": account.name,
             "now": str(now),
             "ledger": [{"id": entry.ledger_id} | entry.wire() for entry in account.ledger.entries],
             "visible_entries": account.ledger.visible(now),
             "balances": {asset: f"{amount:.{decimals(asset)}f}" for asset, amount in balances.items()},
-            "holds": {asset: f"{amount:.{decimals(asset)}f}" for asset, amount in account.holds().items()},
+            "holds": {asset: f"{amount:.{decimals(asset)}f}" for asset, amount in holds.items()},
+            "transfers": [_transfer(transfer) for transfer in account.transfers.values()],
             "residuals": {asset: str(amount) for asset, amount in account.residuals.items()},
             "orders": [_outcome(order) for order in account.orders.values()],
             "calls": dict(sorted(account.calls.items())),
         }
+
+
+def _transfer(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "refid": transfer.refid,
+        "kind": transfer.kind,
+        "asset": transfer.asset,
+        "amount": str(transfer.amount),
+        "fee": str(transfer.fee),
+        "state": transfer.state,
+    }
 
 
 def _outcome(order: Order) -> dict[str, Any]:

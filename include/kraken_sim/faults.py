@@ -137,6 +137,10 @@ class Faults:
         known = OPTIONS.get(name, frozenset())
         if unknown := options.keys() - known:
             raise ControlError(f"expected options of {name} out of {sorted(known)}, was {sorted(unknown)}")
+        if name == "api_error":  # without a word about it nothing was executed
+            options = {"executed": False} | options
+        if options.get("only_concurrent") is False:
+            options = {option: value for option, value in options.items() if option != "only_concurrent"}
         self._made += 1
         dice = random.Random(f"{self._seed}:fault:{self._made}")  # noqa: S311 - must be reproducible
         fault = Fault(self._made, name, probability, count, endpoint, account, options, dice)

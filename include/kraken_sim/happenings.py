@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kraken_sim import events, trading
+from kraken_sim import events, funding, trading
+from kraken_sim.account import NO_POSITION
 from kraken_sim.amounts import ZERO
 from kraken_sim.errors import ApiError, ControlError
 from kraken_sim.ledger import Posting
@@ -25,13 +26,11 @@ def happen(account: Account, event: EventBody) -> dict[str, Any]:
     Raises:
         ControlError: for a kind that does not exist, or a field that it needs and lacks.
     """
-    if event.kind in {"trade", "manual_order"}:
-        return (_trade if event.kind == "trade" else _manual_order)(account, event)
+    if telling := _TELLING.get(event.kind):
+        return telling(account, event)
     make = _KINDS.get(event.kind)
     if make is None:
-        raise ControlError(
-            f"expected a kind out of {sorted([*_KINDS, 'trade', 'manual_order'])}, was {event.kind!r}"
-        )
+        raise ControlError(f"expected a kind out of {sorted([*_KINDS, *_TELLING])}, was {event.kind!r}")
     return {"ledger_ids": make(account, event)}
 
 
@@ -96,9 +95,48 @@ def _manual_order(account: Account, event: EventBody) -> dict[str, Any]:
     }
 
 
+def _liquidation(account: Account, event: EventBody) -> dict[str, Any]:
+    """Close a margin position by force; ``amount`` is what it made, ``refid`` the trade that opened it."""
+    request = _request(account, event)
+    fill = trading.Execution(
+        volume=request.volume,
+        price=request.price,
+        fee_percent=event.fee_percent,
+        profit=_need(event.amount, "amount", event),
+        position=event.refid or NO_POSITION,
+    )
+    trade = trading.liquidate(account, request, fill, event.at)
+    return {"ledger_ids": trade.ledger_ids, "trade": trade.trade_id, "order": trade.order_id}
+
+
+def _withdrawal_pending(account: Account, event: EventBody) -> dict[str, Any]:
+    asset, amount = _coin(event)
+    transfer = funding.request(
+        account, kind="withdrawal", asset=asset, amount=amount, fee=event.fee, at=event.at
+    )
+    ids = funding.book(account, transfer, event.at) if event.ledger_row == "at_request" else []
+    return {"ledger_ids": ids, "refid": transfer.refid}
+
+
+def _deposit_pending(account: Account, event: EventBody) -> dict[str, Any]:
+    asset, amount = _coin(event)
+    transfer = funding.request(
+        account, kind="deposit", asset=asset, amount=amount, fee=event.fee, at=event.at
+    )
+    return {"ledger_ids": [], "refid": transfer.refid}
+
+
+def _withdrawal_done(account: Account, event: EventBody) -> list[str]:
+    return funding.finish(account, "withdrawal", _need(event.refid, "refid", event), event.at)
+
+
+def _deposit_done(account: Account, event: EventBody) -> list[str]:
+    return funding.finish(account, "deposit", _need(event.refid, "refid", event), event.at)
+
+
 def _withdrawal_reversed(account: Account, event: EventBody) -> list[str]:
     if event.refid:
-        return events.reverse(account, event.refid, event.at)
+        return funding.reverse(account, event.refid, event.at)
     return events.withdrawal_reversed(account, *_coin(event), event.fee, event.at)
 
 
@@ -147,7 +185,9 @@ def _margin(account: Account, event: EventBody) -> list[str]:
 _KINDS: Final[dict[str, Callable[[Account, EventBody], list[str]]]] = {
     "deposit": lambda account, event: events.deposit(account, *_coin(event), event.fee, event.at),
     "withdrawal": lambda account, event: events.withdrawal(account, *_coin(event), event.fee, event.at),
+    "withdrawal_done": _withdrawal_done,
     "withdrawal_reversed": _withdrawal_reversed,
+    "deposit_done": _deposit_done,
     "instant_buy": _instant_buy,
     "dust_sweep": _dust_sweep,
     "staking_reward": lambda account, event: events.staking_reward(
@@ -156,10 +196,19 @@ _KINDS: Final[dict[str, Callable[[Account, EventBody], list[str]]]] = {
     "legacy_stake": _legacy_stake,
     "earn_reward": lambda account, event: events.earn_reward(account, *_coin(event), event.fee, event.at),
     "earn_allocation": _earn_move,
+    "earn_autoallocation": _earn_move,
     "earn_deallocation": _earn_move,
     "airdrop": lambda account, event: events.airdrop(account, *_coin(event), event.at),
     "adjustment": _adjustment,
     "margin_open": _margin,
     "margin_close": _margin,
     "rollover": _margin,
+}
+#: Those that tell more than their ledger rows.
+_TELLING: Final[dict[str, Callable[[Account, EventBody], dict[str, Any]]]] = {
+    "trade": _trade,
+    "manual_order": _manual_order,
+    "liquidation": _liquidation,
+    "withdrawal_pending": _withdrawal_pending,
+    "deposit_pending": _deposit_pending,
 }

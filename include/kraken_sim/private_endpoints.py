@@ -30,13 +30,15 @@ TOKEN_SECONDS: Final = 900
 def balance(call: Call) -> dict[str, Any]:
     """Answer ``Balance``: cash, with what open orders hold still in it."""
     return {
-        asset: fixed(amount, call.account.reference.decimals(asset)) for asset, amount in _cash(call).items()
+        asset: fixed(amount, call.account.reference.decimals(asset))
+        for asset, amount in _cash(call, call.seen_until("balance")).items()
     }
 
 
 def balance_ex(call: Call) -> dict[str, Any]:
     """Answer ``BalanceEx``: cash and what open orders hold of it."""
-    cash, held, decimals = _cash(call), call.account.holds(), call.account.reference.decimals
+    seen, decimals = call.seen_until("balance"), call.account.reference.decimals
+    cash, held = _cash(call, seen), call.account.holds(seen)
     return {
         asset: {
             "balance": fixed(cash.get(asset, ZERO), decimals(asset)),
@@ -46,8 +48,8 @@ def balance_ex(call: Call) -> dict[str, Any]:
     }
 
 
-def _cash(call: Call) -> dict[str, Decimal]:
-    cash = dict(call.account.ledger.balances(call.seen_until("balance")))
+def _cash(call: Call, seen: Decimal) -> dict[str, Decimal]:
+    cash = call.account.cash(seen)
     for asset, amount in call.account.residuals.items():
         cash[asset] = cash.get(asset, ZERO) + amount
     return cash
@@ -60,7 +62,8 @@ def trade_balance(call: Call) -> dict[str, Any]:
     rate = reference.usd_price(quote)
     if not rate:
         raise ApiError("EQuery:Unknown asset")
-    equity = sum((amount * reference.usd_price(asset) for asset, amount in _cash(call).items()), ZERO) / rate
+    cash = _cash(call, call.seen_until("balance"))
+    equity = sum((amount * reference.usd_price(asset) for asset, amount in cash.items()), ZERO) / rate
     worth, nothing = fixed(equity, 4), fixed(ZERO, 4)
     none = dict.fromkeys(("m", "n", "c", "v"), nothing)
     return {"eb": worth, "tb": worth} | none | {"e": worth, "mf": worth, "uv": nothing}
@@ -246,6 +249,7 @@ def _order_request(call: Call) -> trading.OrderRequest:
         userref=_integer(given.get("userref", ""), "userref"),
         client_id=given.get("cl_ord_id") or None,
         time_in_force=given.get("timeinforce", "GTC").upper(),
+        expires=_expiry(given.get("expiretm", "0"), call.account.clock.now()),
     )
 
 
@@ -254,6 +258,14 @@ def _amount(text: str, name: str) -> Decimal:
         return number(text)
     except ValueError as error:
         raise ApiError(f"EGeneral:Invalid arguments:{name}") from error
+
+
+def _expiry(text: str, now: Decimal) -> Decimal:
+    """Read ``expiretm``: unix seconds, or ``+`` seconds from now; 0 for never."""
+    moment = (now if text.startswith("+") else ZERO) + _amount(text, "expiretm")
+    if moment and moment <= now:
+        raise ApiError("EGeneral:Invalid arguments:expiretm")
+    return moment
 
 
 def _integer(text: str, name: str) -> int | None:

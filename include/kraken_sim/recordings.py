@@ -8,6 +8,7 @@ Invariants:
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_sim.account import Order, Trade
 from kraken_sim.amounts import number, plain
 from kraken_sim.auth import READ_PERMISSIONS
-from kraken_sim.errors import ControlError
+from kraken_sim.errors import ApiError, ControlError
 from kraken_sim.wire import decode
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from kraken_sim.account import Account
     from kraken_sim.exchange import Exchange
+    from kraken_sim.reference import Reference
 
 Row = dict[str, Any]
 
@@ -112,8 +114,26 @@ def _load_cassettes(account: Account, directory: Path) -> None:
         order = Order(order_id, number(body["opentm"]), recorded=body)
         order.closed = number(body["closetm"]) if "closetm" in body else None
         order.source = "recording"
+        _describe(order, account.reference)
         order.trades = [trade for trade in account.trades if trade.order_id == order_id]
         account.orders[order_id] = order
+
+
+def _describe(order: Order, reference: Reference) -> None:
+    """Tell what a recorded order holds while it is open; a pair that the market lacks holds nothing."""
+    body = order.recorded or {}
+    with contextlib.suppress(ApiError):
+        order.pair = reference.pair(body["descr"]["pair"])
+    order.side, order.order_type = body["descr"]["type"], body["descr"]["ordertype"]
+    order.volume, order.price = number(body["vol"]), number(body["descr"]["price"])
+
+
+def _load_pages(account: Account, path: Path) -> None:
+    """Load every page of ``Ledgers`` that one recording holds, newest first."""
+    results = [(exchange["response"]["json"] or {}).get("result") for exchange in decode(path.read_bytes())]
+    pages = [result["ledger"] for result in results if result and "ledger" in result]
+    rows = [row | {"id": ledger_id} for page in pages for ledger_id, row in page.items()]
+    _take(account, rows[::-1])
 
 
 def _recorded_trade(account: Account, trade_id: str, body: Row) -> Trade:
@@ -201,5 +221,6 @@ LOADERS: Final[dict[str, tuple[str, Callable[[Account, Path], None]]]] = {
     "shideneyu": ("shideneyu__kraken_client/cassettes", _load_cassettes),
     "zhaow-de": ("zhaow-de__zcrypto-kraken/window-1-ledgers.csv", _load_export),
     "knowm": ("knowm__XChange/example-ledgerinfo-data.json", _load_reply),
+    "asmodehn": ("asmodehn__aiokraken/cassettes/test_ledgers__test_ledger.json", _load_pages),
     "jkorf": ("JKorf__Kraken.Net/Endpoints__Spot__Account__GetLedgerInfo.txt", _load_reply),
 }

@@ -4,13 +4,14 @@ Invariants:
 1. A refused order leaves no trace but the engine counter.
 2. Each leg is the trade's volume or cost rounded half-up to its own asset's decimals.
 3. The base leg is written before the quote leg, both 5 to 165 ms after the trade.
+4. A fill that closes a margin position has no legs: one row tells profit or loss, and the fee.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kraken_sim.account import HUNDRED, NO_POSITION, Account, Order, Trade, reserve
 from kraken_sim.amounts import ZERO, decimals_of, fixed, half_up
@@ -25,6 +26,8 @@ FeeMode = Literal["quote", "base", "both", "kfee"]
 #: No recording shows this refusal; kept in one place so that it is easy to correct.
 DUPLICATE_CLIENT_ID: Final = "EGeneral:Invalid arguments:cl_ord_id"
 KFEE_PER_USD: Final = 100
+#: Of every simulated margin position.
+LEVERAGE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class OrderRequest:
     userref: int | None = None
     client_id: str | None = None
     time_in_force: str = "GTC"
+    expires: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Execution:
     fee_mode: FeeMode = "quote"
     base_fee: Decimal | None = None
     fee_percent: Decimal | None = None
+    profit: Decimal | None = None  # set when the fill closes a margin position
+    position: str = NO_POSITION
 
 
 def validate(account: Account, reference: Reference, request: OrderRequest) -> None:
@@ -124,6 +130,7 @@ def draft(account: Account, request: OrderRequest, at: Decimal | None = None) ->
         flags=",".join([*(flag for flag in request.flags if flag not in preferred), *preferred]),
         userref=request.userref,
         client_id=request.client_id,
+        expires=request.expires,
         totals=account.order_totals,
     )
 
@@ -155,6 +162,7 @@ def crosses(order: Order, market: Decimal) -> bool:
 
 def match_resting(account: Account, pair: Pair, market: Decimal) -> None:
     """Fill resting orders that the market has reached, at their own price."""
+    account.expire_orders(account.clock.now())
     for order in list(account.orders.values()):
         if order.is_open and order.pair == pair and crosses(order, market):
             fill = Execution(order.remaining, order.price, is_maker=True, fee_mode=_fee_mode(order))
@@ -163,7 +171,7 @@ def match_resting(account: Account, pair: Pair, market: Decimal) -> None:
 
 def close(account: Account, order: Order, moment: Decimal, reason: str) -> None:
     """Cancel what is left of an order."""
-    order.closed, order.canceled, order.reason = max(moment, order.opened), True, reason
+    order.closed, order.ending, order.reason = max(moment, order.opened), "canceled", reason
     account.clock.reach(order.closed)
 
 
@@ -185,24 +193,9 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     trade = Trade(
         account.identifiers.trade(), order.order_id, pair.pair_id, moment, fill.volume, cost, fee, body={}
     )
-    trade.ledger_ids = _book_legs(account, order, pair, trade, fill)
-    trade.body = {
-        "ordertxid": order.order_id,
-        "postxid": NO_POSITION,
-        "pair": pair.pair_id,
-        "time": moment,
-        "type": order.side,
-        "ordertype": order.order_type,
-        "price": fixed(fill.price, pair.price_decimals),
-        "cost": fixed(cost, pair.cost_decimals),
-        "fee": fixed(fee, pair.cost_decimals),
-        "vol": fixed(fill.volume, pair.lot_decimals),
-        "margin": fixed(ZERO, pair.cost_decimals),
-        "leverage": "0",
-        "misc": "",
-        "trade_id": len(account.trades) + 1,
-        "maker": fill.is_maker,
-    }
+    book = _book_legs if fill.profit is None else _book_profit
+    trade.ledger_ids = book(account, order, pair, trade, fill)
+    trade.body = _describe(order, pair, trade, fill) | {"trade_id": len(account.trades) + 1}
     account.trades.append(trade)
     order.trades.append(trade)
     if not order.remaining:
@@ -210,6 +203,50 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     if at is None:
         account.clock.reach(account.ledger.last_time)
     return trade
+
+
+def _describe(order: Order, pair: Pair, trade: Trade, fill: Execution) -> dict[str, Any]:
+    """Shape a trade as Kraken does."""
+    is_closing = fill.profit is not None
+    remarks = ["closing"] * is_closing + ["liquidated"] * order.is_liquidation
+    return {
+        "ordertxid": order.order_id,
+        "postxid": fill.position,
+        "pair": pair.pair_id,
+        "time": trade.time,
+        "type": order.side,
+        "ordertype": order.order_type,
+        "price": fixed(fill.price, pair.price_decimals),
+        "cost": fixed(trade.cost, pair.cost_decimals),
+        "fee": fixed(trade.fee, pair.cost_decimals),
+        "vol": fixed(fill.volume, pair.lot_decimals),
+        "margin": fixed(trade.cost / LEVERAGE if is_closing else ZERO, pair.cost_decimals),
+        "leverage": str(LEVERAGE) if is_closing else "0",
+        "misc": ",".join(remarks),
+        "maker": fill.is_maker,
+    }
+
+
+def liquidate(account: Account, request: OrderRequest, fill: Execution, at: Decimal | None = None) -> Trade:
+    """Close a margin position by force: an order of the exchange's own, its trade, and one margin row."""
+    order = draft(account, request, at)
+    order.order_id, order.source = account.identifiers.order(), "exchange"
+    order.is_liquidation, order.leverage = True, f"{LEVERAGE}:1"
+    account.orders[order.order_id] = order
+    return execute(account, order, fill, at)
+
+
+def _book_profit(account: Account, order: Order, pair: Pair, trade: Trade, fill: Execution) -> list[str]:
+    """Write what a closed margin position made or lost, and its fee."""
+    del order
+    delay = Decimal(account.identifiers.milliseconds(5, 158))
+    return account.ledger.post(
+        moment=trade.time,
+        refid=trade.trade_id,
+        entry_type="margin",
+        subtype="",
+        postings=[Posting(pair.quote, fill.profit or ZERO, trade.fee, delay)],
+    )
 
 
 def _fee(cost: Decimal, percent: Decimal, pair: Pair) -> Decimal:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-OPENING = {"ZUSD": "100000", "XXBT": "3", "XETH": "60", "SOL": "400", "SOL.F": "100"}
+#: Enough for ten of the largest orders one way, so that none is refused.
+OPENING = {"ZUSD": "2000000", "XXBT": "80", "XETH": "80", "SOL": "400", "SOL.F": "100"}
 PRICES = {"XBTUSD": Decimal(60000), "ETHUSD": Decimal(3000), "SOLUSD": Decimal(150)}
 volumes = st.decimals(min_value="0.02", max_value="1.5", places=8)
 amounts = st.decimals(min_value="0.0001", max_value="5", places=4).map(str)

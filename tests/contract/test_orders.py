@@ -174,7 +174,32 @@ def test_order_totals_may_be_cut_off_as_in_2020(exchange):
 def test_website_order_has_no_names_of_ours(desk):
     made = desk.event("manual_order", pair="ETHUSD", side="sell", volume="1", ordertype="market")
     order = desk.call("QueryOrders", txid=made["order"])[made["order"]]
-    assert (order["cl_ord_id"], order["userref"], order["status"]) == (None, 0, "closed")
+    assert (order["cl_ord_id"], order["userref"], order["status"]) == (None, None, "closed")
+    assert list(desk.call("ClosedOrders")["closed"]) == [made["order"]]
+    (trade,) = desk.call("TradesHistory")["trades"].values()
+    assert (trade["ordertxid"], trade["vol"]) == (made["order"], "1.00000000")
+
+
+def test_website_order_may_rest_and_be_canceled_through_the_key(desk):
+    made = desk.event("manual_order", pair="ETHUSD", volume="1", ordertype="limit", price="1000")
+    order = desk.call("OpenOrders")["open"][made["order"]]
+    assert (order["cl_ord_id"], order["userref"], made["trade"]) == (None, None, None)
+    assert desk.call("BalanceEx")["ZUSD"]["hold_trade"] == "1004.0000"
+    assert desk.call("CancelOrder", txid=made["order"]) == {"count": 1}
+
+
+@pytest.mark.parametrize("expiretm", ["+60", "1767225660"])
+def test_an_order_expires_and_releases_its_hold(desk, expiretm):
+    txid = desk.call("AddOrder", timeinforce="GTD", expiretm=expiretm, **LIMIT)["txid"][0]
+    desk.simulator.post(f"/accounts/{desk.name}/fills", {"txid": txid, "volume": "0.2"})
+    desk.advance("59")
+    assert desk.call("OpenOrders")["open"][txid]["expiretm"] >= 1767225660
+    desk.advance("2")
+    order = desk.call("ClosedOrders")["closed"][txid]
+    assert (order["status"], order["vol_exec"], order["misc"]) == ("expired", "0.20000000", "partial")
+    assert desk.call("BalanceEx")["ZUSD"]["hold_trade"] == "0.0000"
+    assert desk.refusal("CancelOrder", txid=txid) == ["EOrder:Unknown order"]
+    assert desk.refusal("AddOrder", expiretm="1767225600", **LIMIT) == ["EGeneral:Invalid arguments:expiretm"]
 
 
 def test_selling_from_an_earning_balance_brings_it_back_first(exchange):
