@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.adapters.kraken.client import KrakenClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.sync import SyncPorts
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Wiring:
     credentials_of: Callable[[Account], KrakenCredentials]
     application_name: str = "kraken_recon"
     clock: Callable[[], datetime] = utc_now
+    stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
@@ -47,7 +50,18 @@ class Wiring:
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``."""
         engine = self.engine()
-        return SyncPorts(lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock)
+        return SyncPorts(
+            lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.
+
+        Raises:
+            RunStoppedError: the run was told to stop.
+        """
+        if self.stopped.wait(seconds):
+            raise RunStoppedError
 
     @contextmanager
     def open_exchange(self, account: Account) -> Iterator[KrakenClient]:
@@ -63,8 +77,9 @@ class Wiring:
                 api_key=credentials.api_key,
                 tier=credentials.tier,
                 application_name=f"{self.application_name[:50]}:api_slots",
+                sleep=self.pause,
             ) as slots,
-            KrakenClient(credentials, account=account.name, slots=slots) as client,
+            KrakenClient(credentials, account=account.name, slots=slots, sleep=self.pause) as client,
         ):
             if slots.needs_check(KEY_CHECK_AGE_MAX):
                 client.check_key()

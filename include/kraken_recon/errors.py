@@ -2,6 +2,7 @@
 
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
+├── RunStoppedError                the run must end         -> retry
 ├── ExchangeError                  .account .endpoint .codes
 │   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
 │   ├── RateLimitedError           over the call budget     -> retry later
@@ -29,6 +30,12 @@ class KrakenReconError(Exception):
 
 class ConfigurationError(KrakenReconError):
     """Something a person set is missing or wrong; the message says what to change."""
+
+
+class RunStoppedError(KrakenReconError):
+    """The run was told to stop while it waited; what it had not booked is left undone."""
+
+    retryable = True
 
 
 class ExchangeError(KrakenReconError):

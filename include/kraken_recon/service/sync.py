@@ -49,12 +49,16 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True)
 class SyncPorts:
-    """The outside world, wired by the caller; ``pause`` waits a number of seconds."""
+    """The outside world, wired by the caller.
+
+    ``pause`` waits a number of seconds; ``stop`` ends every pause, running or to come, with an error.
+    """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     open_exchange: Callable[[Account], AbstractContextManager[Exchange]]
     clock: Callable[[], datetime]
     pause: Callable[[float], None] = time.sleep
+    stop: Callable[[], None] = lambda: None
 
 
 def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: SyncPorts) -> list[UUID]:
@@ -69,19 +73,26 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         states = unit.sync.load_states([a for a in accounts if a.account_id not in finished])
     works = [AccountWork(state, run_id_of(state.account, request)) for state in states]
-    _side_by_side(works, lambda work: _ask(work, ports), request.concurrency)
+    _side_by_side(works, lambda work: _ask(work, ports), request, ports)
     _compare(works, ports)
     unsettled = [work for work in works if work.needs_reading]
-    _side_by_side(unsettled, lambda work: _explain(work, request, ports), request.concurrency)
+    _side_by_side(unsettled, lambda work: _explain(work, request, ports), request, ports)
     book(works, request, ports.open_unit_of_work)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]
 
 
 def _side_by_side(
-    works: Sequence[AccountWork], step: Callable[[AccountWork], None], concurrency: int
+    works: Sequence[AccountWork],
+    step: Callable[[AccountWork], None],
+    request: SyncRequest,
+    ports: SyncPorts,
 ) -> None:
-    """Run one step for every account, a bounded number at a time; what fails is kept on the account."""
+    """Run one step for every account, a bounded number at a time; what fails is kept on the account.
+
+    When this thread is interrupted (a task that is ended, a time-out), the others are told to stop: their
+    sessions must not outlive the run.
+    """
 
     def guarded(work: AccountWork) -> None:
         try:
@@ -96,8 +107,12 @@ def _side_by_side(
             work.error = f"unexpected {type(error).__name__}, see the task's log"
 
     if works:
-        with ThreadPoolExecutor(max_workers=min(concurrency, len(works))) as pool:
-            list(pool.map(guarded, works))
+        with ThreadPoolExecutor(max_workers=min(request.concurrency, len(works))) as pool:
+            try:
+                list(pool.map(guarded, works))
+            except BaseException:
+                ports.stop()
+                raise
 
 
 def _ask(work: AccountWork, ports: SyncPorts) -> None:
