@@ -65,7 +65,7 @@ class Reading:
     def chained(self) -> dict[HoldingKey, tuple[LedgerEntry, ...]]:
         """The entries per holding, in the order that the balances prove."""
         return {
-            key: prove_chain(key, entries, known_balance=None).entries
+            key: prove_chain(key, entries, known_balance=None).entries if len(entries) > 1 else tuple(entries)
             for key, entries in by_holding(self.entries).items()
         }
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
-from kraken_recon.domain.policy import Tolerance
+from kraken_recon.domain.policy import Mode, Tolerance
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
 from kraken_recon.domain.records import Account, AccountState, Comparison
 from kraken_recon.errors import ConfigurationError, StoreError
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.engine import Connection, CursorResult, Row
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance
-    from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Step
     from kraken_recon.domain.records import Alert, Opening, RunRecord
 
@@ -60,17 +59,18 @@ def _key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
     }
 
 
-# A comparison sends every balance of every account. Written as array literals they cost a tenth of the
-# processor time that the driver takes to adapt them one by one.
+def _array_literal(values: Iterable[object]) -> str:
+    """Write a Postgres array, at a tenth of the cost of the driver adapting it element by element."""
+    return "{" + ",".join([_element(value) for value in values]) + "}"
 
 
-def _number_array(values: Iterable[int | Decimal]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def _text_array(values: Iterable[str]) -> str:
-    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
+def _element(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)
 
 
 class PostgresSyncStore:
@@ -80,8 +80,15 @@ class PostgresSyncStore:
         self._connection = connection
 
     def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
-        result = self._connection.execute(QUERIES[query], values)
+        result = self._execute(query, values)
         return result.all() if result.returns_rows else ()
+
+    def _execute(self, query: str, values: Mapping[str, object]) -> CursorResult[Any]:
+        written = {
+            name: _array_literal(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return self._connection.execute(QUERIES[query], written)
 
     def find_accounts(self, names: Collection[str] | None) -> list[Account]:
         """List active accounts; all of them, or those named."""
@@ -139,11 +146,9 @@ class PostgresSyncStore:
         rows = self._run(
             "compare",
             replied=list(replies),
-            account_ids=_number_array(account for account, _, _ in reported),
-            assets=_text_array(key.asset for _, key, _ in reported),
-            wallets=_text_array(key.wallet for _, key, _ in reported),
-            balances=_number_array(balance.balance for _, _, balance in reported),
-            available=_number_array(balance.available for _, _, balance in reported),
+            **_key_arrays((account, key) for account, key, _ in reported),
+            balances=[balance.balance for _, _, balance in reported],
+            available=[balance.available for _, _, balance in reported],
         )
         nothing = Comparison(0, 0, {}, {})
         found = {
@@ -293,9 +298,7 @@ class PostgresSyncStore:
             effective_at=[step.effective_at for _, step in rows],
         )
         ends = {(account, step.key): step.after for account, step in rows}
-        result = self._connection.execute(
-            QUERIES["move_positions"], {**_key_arrays(ends), "quantities": list(ends.values())}
-        )
+        result = self._execute("move_positions", {**_key_arrays(ends), "quantities": list(ends.values())})
         if result.rowcount != len(ends):
             raise StoreError(f"expected to move {len(ends)} positions, moved {result.rowcount}")
 
@@ -325,7 +328,8 @@ class PostgresSyncStore:
     def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Finding]]) -> None:
         """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
         written = {row.run_id for row in self._run("record_runs", **_run_arrays(runs))} if runs else set()
-        self._run("forget_planned", run_ids=list(written))
+        if runs and runs[0].mode is Mode.DRY_RUN:
+            self._run("forget_planned", run_ids=list(written))
         rows = [(run, f) for run in runs if run.run_id in written for f in findings.get(run.run_id, ())]
         if not rows:
             return

@@ -1,0 +1,41 @@
+"""The benchmark's three ways leave the same rows; how fast they are is not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_way_to_sync_leaves_the_same_rows(
+    postgres_url: str, repository: Path, project_environment: dict[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "figures.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--scale", "tiny", "--rounds", "1", "--pairs", "1"),
+            *("--server", postgres_url, "--output", str(output)),
+        ],
+        cwd=repository,
+        env=project_environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(output.read_text())
+    assert figures["end_states_are_equal"]
+    rows = {name: table["rows"] for name, table in figures["end_state"].items()}
+    assert rows["positions"] == rows["event_totals"] == 40
+    assert rows["discrepancies"] == figures["scale"]["drifted_positions"] == 2
+    assert rows["ledger_entries"] == rows["position_events"] == 42
+    unchanged = figures["unchanged_pass"]
+    assert unchanged["api_calls_per_account"] == 1
+    assert unchanged["wal_bytes_of_whole_pass"]["positions_entries_events"] == 0
+    for table in ("positions", "ledger_entries", "position_events"):
+        assert set(unchanged["row_versions_written"][table].values()) == {0}
