@@ -136,6 +136,23 @@ def test_key_rotation_makes_the_old_secret_wrong(desk):
     assert desk.refusal("Balance") == ["EAPI:Invalid signature"]
 
 
+def test_key_is_rotated_in_the_middle_of_a_paged_read(exchange, desk):
+    for _ in range(51):
+        desk.event("deposit", asset="ZUSD", amount="1")
+    assert len(desk.call("Ledgers")["ledger"]) == 50
+    desk.advance(60)
+    desk.change(api_key=f"{desk.key}-new", api_secret=VECTOR_SECRET)
+    assert desk.refusal("Ledgers", ofs=50) == ["EAPI:Invalid key"]
+    desk.key, desk.secret = f"{desk.key}-new", VECTOR_SECRET
+    desk.api = desk.another_api()
+    desk.api._nonce = iter(range(1, 10)).__next__  # noqa: SLF001 - a new key's nonces start afresh
+    assert len(desk.call("Ledgers", ofs=50)["ledger"]) == 1
+    info = desk.call("GetApiKeyInfo")
+    assert info["apiKey"] == desk.key
+    assert 1767225660 <= float(info["createdTime"]) == float(info["modifiedTime"]) < 1767225662
+    assert exchange.get(f"/accounts/{desk.name}/statement")["visible_entries"] == 51
+
+
 @pytest.mark.parametrize(
     ("endpoint", "permission"),
     [
@@ -145,21 +162,68 @@ def test_key_rotation_makes_the_old_secret_wrong(desk):
         ("TradesHistory", "query-closed-trades"),
         ("OpenOrders", "query-open-trades"),
         ("GetWebSocketsToken", "create-ws-token"),
+        ("TradeBalance", "query-open-trades"),
+        ("ClosedOrders", "query-closed-trades"),
+        ("QueryTrades", "query-closed-trades"),
+        ("QueryLedgers", "query-ledger"),
+        ("AddOrder", "modify-trades"),
     ],
 )
 def test_missing_permission(desk, endpoint, permission):
     info = desk.call("GetApiKeyInfo")
-    desk.call(endpoint)
+    parameters = {
+        "QueryTrades": {"txid": "T"},
+        "QueryLedgers": {"id": "L"},
+        "AddOrder": {"pair": "XBTUSD", "type": "buy", "ordertype": "market", "volume": "0.1"},
+    }.get(endpoint, {})
+    desk.call(endpoint, **parameters)
     desk.change(permissions=[name for name in info["permissions"] if name != permission])
-    assert desk.refusal(endpoint) == ["EGeneral:Permission denied"]
+    assert desk.refusal(endpoint, **parameters) == ["EGeneral:Permission denied"]
     assert permission not in desk.call("GetApiKeyInfo")["permissions"]
 
 
-def test_expired_key_and_foreign_address(desk):
+def test_two_permissions_open_the_same_endpoint(desk):
+    order = {"pair": "XBTUSD", "type": "buy", "ordertype": "limit", "volume": "0.1", "price": "100"}
+    first, second = (desk.call("AddOrder", **order)["txid"][0] for _ in range(2))
+    desk.change(permissions=["query-open-trades", "close-trades"])
+    assert list(desk.call("QueryOrders", txid=first)) == [first]
+    assert desk.call("CancelOrder", txid=first) == {"count": 1}
+    desk.change(permissions=["query-closed-trades", "modify-trades"])
+    assert list(desk.call("QueryOrders", txid=first)) == [first]
+    desk.change(permissions=["query-funds"])
+    assert desk.refusal("QueryOrders", txid=first) == ["EGeneral:Permission denied"]
+    assert desk.refusal("CancelOrder", txid=second) == ["EGeneral:Permission denied"]
+
+
+def test_foreign_address(desk):
     desk.change(ip_allowlist=["203.0.113.7"])
     assert desk.refusal("Balance") == ["EGeneral:Permission denied"]
-    desk.change(ip_allowlist=[], valid_until="1")
+    desk.change(ip_allowlist=["203.0.113.7", "127.0.0.1"])
+    assert desk.call("Balance")
+    assert desk.call("GetApiKeyInfo")["ipAllowlist"] == ["203.0.113.7", "127.0.0.1"]
+
+
+def test_a_key_expires_while_in_use(desk):
+    desk.change(valid_until="1767225660")
+    assert desk.call("GetApiKeyInfo")["validUntil"] == "1767225660"
+    desk.advance(61)
     assert desk.refusal("Balance") == ["EAPI:Invalid key"]
+
+
+def test_key_info_tells_the_truth(desk):
+    desk.change(nonce_window=5, query_from="100", query_to="1767225700", permissions=["query-ledger"])
+    desk.advance(10)
+    desk.call("Ledgers")
+    info = desk.call("GetApiKeyInfo")
+    assert all(isinstance(info[name], str) for name in ("nonce", "validUntil", "queryFrom", "lastUsed"))
+    assert {name: info[name] for name in ("apiKeyName", "apiKey", "nonceWindow", "permissions")} == {
+        "apiKeyName": desk.name,
+        "apiKey": desk.key,
+        "nonceWindow": 5,
+        "permissions": ["query-ledger"],
+    }
+    assert (info["queryFrom"], info["queryTo"], info["validUntil"]) == ("100", "1767225700", "0")
+    assert (info["modifiedTime"], info["lastUsed"]) == ("1767225600", "1767225610")
 
 
 def test_date_window_hides_rows_without_a_word(desk):
@@ -171,3 +235,21 @@ def test_date_window_hides_rows_without_a_word(desk):
     assert desk.call("QueryLedgers", id=",".join(old + new)).keys() == set(new)
     info = desk.call("GetApiKeyInfo")
     assert (info["queryFrom"], info["queryTo"]) == ("1767225650", "0")
+
+
+def test_date_window_hides_the_future_and_every_kind_of_row(desk):
+    order = {"pair": "XBTUSD", "type": "buy", "ordertype": "market", "volume": "0.1"}
+    made = []
+    for _ in range(3):
+        made.append(desk.call("AddOrder", **order)["txid"][0])
+        desk.advance(100)
+    trades = list(desk.call("TradesHistory")["trades"])[::-1]
+    before = desk.call("Balance")
+    desk.change(query_from="1767225650", query_to="1767225750")
+    assert list(desk.call("TradesHistory")["trades"]) == [trades[1]]
+    assert list(desk.call("QueryTrades", txid=",".join(trades))) == [trades[1]]
+    assert list(desk.call("ClosedOrders")["closed"]) == [made[1]]
+    assert list(desk.call("QueryOrders", txid=",".join(made))) == [made[1]]
+    reply = desk.call("Ledgers")
+    assert (len(reply["ledger"]), reply["count"]) == (2, 2)
+    assert desk.call("Balance") == before  # which is how a reader can tell that rows are missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -123,15 +124,58 @@ def test_refusals_that_nothing_caused(desk, fault, code):
     assert desk.statement()["orders"] == []
 
 
-def test_error_after_execution(desk):
-    desk.fault("api_error", text="EGeneral:Internal error", executed=True, count=1)
-    assert desk.refusal("AddOrder", **ORDER) == ["EGeneral:Internal error"]
-    assert [order["status"] for order in desk.statement()["orders"]] == ["closed"]
+DOUBTFUL = ("EService:Busy", "EService:Unavailable", "EGeneral:Internal error", "EDatabase:Internal error")
 
 
-def test_throttling_of_concurrent_calls_only(desk):
+@pytest.mark.parametrize("code", DOUBTFUL)
+@pytest.mark.parametrize("executed", [False, True])
+def test_an_error_tells_nothing_about_a_write(desk, code, executed):
+    desk.fault("api_error", text=code, executed=executed, endpoint="AddOrder", count=1)
+    assert desk.refusal("AddOrder", **ORDER) == [code]
+    assert [order["status"] for order in desk.statement()["orders"]] == ["closed"] * executed
+    assert desk.call("Ledgers")["count"] == 2 * executed
+    resting = desk.call("AddOrder", **(ORDER | {"ordertype": "limit", "price": "100"}))["txid"][0]
+    desk.fault("api_error", text=code, executed=executed, endpoint="CancelOrder", count=1)
+    assert desk.refusal("CancelOrder", txid=resting) == [code]
+    assert desk.call("QueryOrders", txid=resting)[resting]["status"] == ("canceled" if executed else "open")
+
+
+def test_an_error_without_execution_never_strikes_after_it(desk):
+    desk.fault("api_error", endpoint="AddOrder", probability="0.5")
+    order = ORDER | {"volume": "0.001"}
+    replies = [desk.api.query_private("AddOrder", dict(order), timeout=10) for _ in range(40)]
+    taken = sum(not reply["error"] for reply in replies)
+    assert 5 < taken < 35
+    assert len(desk.statement()["orders"]) == taken
+
+
+def at_once(desk, calls):
+    """Make slow calls of one key at the same time; tell what each was refused with."""
+    desk.fault("slow", seconds="0.4")
+    desk.change(nonce_window=1000)  # they may arrive in any order
+
+    def ask(_):
+        return desk.another_api().query_private("Balance", {}, timeout=10)["error"]
+
+    with ThreadPoolExecutor(calls) as threads:
+        return sorted(threads.map(ask, range(calls)))
+
+
+def test_throttling_of_concurrent_calls_only(exchange, desk):
     desk.fault("throttled", only_concurrent=True)
     assert desk.call("Balance")
+    assert at_once(desk, 2) == [[], ["EService: Throttled: 1767225605"]]
+    exchange.control("DELETE", "/faults")
+    desk.fault("throttled", only_concurrent=False, count=1)
+    assert desk.refusal("Balance") == ["EService: Throttled: 1767225605"]
+
+
+def test_too_many_calls_at_once_are_throttled_without_any_fault(exchange, desk):
+    other = exchange.open(opening={"ZUSD": "1"})
+    desk.change(concurrent_limit=3)
+    assert at_once(desk, 5) == [[], [], [], *[["EService: Throttled: 1767225605"]] * 2]
+    assert at_once(desk, 3) == [[]] * 3
+    assert at_once(other, 5) == [[]] * 5
 
 
 def test_unknown_and_missing_fields(desk):
@@ -142,6 +186,8 @@ def test_unknown_and_missing_fields(desk):
     assert all("simulated_field" in row for row in desk.call("BalanceEx").values())
     desk.fault("missing_fields", endpoint="Ledgers", count=1)
     assert not any("subtype" in row for row in desk.call("Ledgers")["ledger"].values())
+    desk.fault("missing_fields", endpoint="ClosedOrders", count=1)
+    assert not any("reason" in row for row in desk.call("ClosedOrders")["closed"].values())
     desk.fault("missing_fields", endpoint="TradesHistory", count=1)
     assert not any("maker" in row for row in desk.call("TradesHistory")["trades"].values())
 
@@ -223,11 +269,58 @@ def test_balance_lags_behind_the_ledger(desk):
     assert len(desk.call("Ledgers")["ledger"]) == 2
 
 
-def test_new_order_is_invisible_for_a_while(desk):
-    desk.fault("lag", view="orders", seconds="2")
+def test_extended_balance_runs_ahead_of_the_ledger_or_behind_it_with_its_holds(exchange, desk):
+    desk.call("AddOrder", **(ORDER | {"ordertype": "limit", "price": "50000"}))
+    desk.advance(60)
+    desk.call("AddOrder", **ORDER)
+    desk.fault("lag", view="ledger", seconds="30")
+    assert desk.call("BalanceEx")["XXBT"]["balance"] == "2.1000000000"
+    assert desk.call("Ledgers")["count"] == 0
+    exchange.control("DELETE", "/faults")
+    desk.fault("lag", view="balance", seconds="30")
+    assert desk.call("BalanceEx")["ZUSD"] == {"balance": "100000.0000", "hold_trade": "5020.0000"}
+    assert desk.call("Ledgers")["count"] == 2
+    exchange.control("DELETE", "/faults")
+    desk.fault("lag", view="balance", seconds="90")
+    assert desk.call("BalanceEx")["ZUSD"] == {"balance": "100000.0000", "hold_trade": "0.0000"}
+
+
+def test_a_fill_is_on_the_order_before_it_is_in_the_trades(desk):
+    desk.fault("lag", view="trades", seconds="30")
+    txid = desk.call("AddOrder", **ORDER)["txid"][0]
+    order = desk.call("ClosedOrders", trades="true")["closed"][txid]
+    assert (order["status"], order["vol_exec"]) == ("closed", "0.10000000")
+    assert desk.call("TradesHistory") == {"trades": {}, "count": 0}
+    assert desk.call("QueryTrades", txid=order["trades"][0]) == {}
+    desk.advance(31)
+    assert list(desk.call("TradesHistory")["trades"]) == order["trades"]
+
+
+def test_views_lag_by_different_times_at_once(desk):
+    lags = {"orders": 10, "trades": 20, "ledger": 120, "balance": 40}
+    for view, seconds in lags.items():
+        desk.fault("lag", view=view, seconds=str(seconds))
+    desk.call("AddOrder", **ORDER)
+    seen, passed = {}, 0
+    for moment in (0, 11, 21, 41, 121):
+        desk.advance(moment - passed)
+        passed = moment
+        seen[moment] = (
+            len(desk.call("ClosedOrders")["closed"]),
+            len(desk.call("TradesHistory")["trades"]),
+            int(desk.call("Balance")["XXBT"] == "2.1000000000"),
+            len(desk.call("Ledgers")["ledger"]),
+        )
+    assert seen == {0: (0, 0, 0, 0), 11: (1, 0, 0, 0), 21: (1, 1, 0, 0), 41: (1, 1, 1, 0), 121: (1, 1, 1, 2)}
+
+
+@pytest.mark.parametrize("seconds", ["0", "1", "2"])
+def test_new_order_is_invisible_for_a_while(desk, seconds):
+    desk.fault("lag", view="orders", seconds=seconds, endpoint="QueryOrders")
     txid = desk.call("AddOrder", **(ORDER | {"ordertype": "limit", "price": "100"}))["txid"][0]
-    assert desk.call("QueryOrders", txid=txid) == {}
-    desk.advance(2)
+    assert (desk.call("QueryOrders", txid=txid) == {}) == (seconds != "0")
+    assert txid in desk.call("OpenOrders")["open"]
+    desk.advance(seconds)
     assert desk.call("QueryOrders", txid=txid)[txid]["status"] == "open"
 
 

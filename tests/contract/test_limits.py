@@ -25,12 +25,31 @@ def test_burst_and_decay_of_each_tier(exchange, tier, burst, seconds_for_one):
 
 
 @pytest.mark.parametrize(("cost", "pages"), [(2, 10), (4, 5)])
-@pytest.mark.parametrize("endpoint", ["Ledgers", "TradesHistory"])
-def test_history_costs_two_or_four(exchange, cost, pages, endpoint):
+@pytest.mark.parametrize(
+    ("endpoint", "parameters"),
+    [
+        ("Ledgers", {}),
+        ("TradesHistory", {}),
+        ("ClosedOrders", {}),
+        ("QueryLedgers", {"id": "L"}),
+        ("QueryTrades", {"txid": "T"}),
+    ],
+)
+def test_history_costs_two_or_four(exchange, cost, pages, endpoint, parameters):
     desk = exchange.open(history_cost=cost, tier="intermediate")
     for _ in range(pages):
-        desk.call(endpoint)
-    assert desk.refusal(endpoint) == OVER
+        desk.call(endpoint, **parameters)
+    assert desk.refusal(endpoint, **parameters) == OVER
+
+
+def test_the_price_of_history_may_change_while_in_use(exchange):
+    desk = exchange.open(history_cost=4, tier="intermediate")
+    for _ in range(3):
+        desk.call("Ledgers")
+    desk.change(history_cost=2)
+    for _ in range(4):
+        desk.call("Ledgers")
+    assert desk.refusal("Ledgers") == OVER
 
 
 def test_who_keeps_calling_stays_limited(exchange):
@@ -42,6 +61,20 @@ def test_who_keeps_calling_stays_limited(exchange):
     desk.advance(3)
     assert desk.refusal("Balance") == OVER
     desk.advance(10)
+    assert desk.call("BalanceEx") == {}
+
+
+@pytest.mark.parametrize(("tier", "pause"), [("starter", 3), ("intermediate", 2), ("pro", 1)])
+def test_calling_as_fast_as_the_counter_falls_never_ends_the_limit(exchange, tier, pause):
+    desk = exchange.open(tier=tier)
+    while not desk.api.query_private("Balance", {}, timeout=10)["error"]:
+        pass
+    for _ in range(6):
+        desk.refusal("Balance")
+    for _ in range(40):
+        desk.advance(pause)
+        assert desk.refusal("Balance") == OVER
+    desk.advance(pause * 7)
     assert desk.call("BalanceEx") == {}
 
 
