@@ -1,0 +1,187 @@
+"""The schema in code, the migrations and the database are one and the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from desk import Desk
+from kraken_recon.adapters.postgres.models import SCHEMA, metadata
+from kraken_recon.adapters.postgres.schema import _config, current_revision, expected_revision, migrate
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.errors import SchemaMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.queues import Queue
+
+# The order of columns is left out: Postgres appends what a later migration adds, the metadata need not.
+CATALOGUE = {
+    "columns": """
+        select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+          a.attgenerated, pg_get_expr(d.adbin, d.adrelid), co.collname
+        from pg_attribute a
+        join pg_class c on c.oid = a.attrelid
+        left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+        left join pg_collation co on co.oid = a.attcollation
+        where c.relnamespace = 'trading'::regnamespace and c.relkind = 'r' and a.attnum > 0
+          and not a.attisdropped
+    """,
+    "constraints": """
+        select c.relname, k.conname, k.contype::text, k.convalidated, pg_get_constraintdef(k.oid)
+        from pg_constraint k
+        join pg_class c on c.oid = k.conrelid
+        where c.relnamespace = 'trading'::regnamespace
+    """,
+    "indexes": "select tablename, indexname, indexdef from pg_indexes where schemaname = 'trading'",
+    "options": """
+        select relname, coalesce(array_to_string(reloptions, ','), '')
+        from pg_class
+        where relnamespace = 'trading'::regnamespace and relkind = 'r'
+    """,
+}
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str, postgres_admin: psycopg.Connection) -> Iterator[str]:
+    """Yield a database without any schema of ours."""
+    name = f"recon_empty_{secrets.token_hex(6)}"
+    postgres_admin.execute(f'create database "{name}"')
+    yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    postgres_admin.execute(f'drop database "{name}" with (force)')
+
+
+def catalogue(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Read everything that Postgres knows of the schema, except Alembic's own table."""
+    with psycopg.connect(url) as connection:
+        return {
+            name: sorted(
+                (row for row in connection.execute(query).fetchall() if row[0] != "alembic_version"), key=str
+            )
+            for name, query in CATALOGUE.items()
+        }
+
+
+def test_migrations_add_up_to_the_metadata(database_url: str, empty_database_url: str) -> None:
+    with create_engine(empty_database_url).begin() as connection:
+        connection.execute(sa.text(f"create schema {SCHEMA}"))
+        metadata.create_all(connection)
+    migrated, created = catalogue(database_url), catalogue(empty_database_url)
+    for part, rows in created.items():
+        assert len(rows) >= len(metadata.tables)
+        assert migrated[part] == rows, part
+
+
+def test_alembic_finds_nothing_left_to_migrate(database_url: str) -> None:
+    with create_engine(database_url).connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "version_table_schema": SCHEMA,
+                "include_schemas": True,
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
+            },
+        )
+        assert compare_metadata(context, metadata) == []
+        assert current_revision(connection) == expected_revision()
+
+
+def test_every_migration_goes_up_and_comes_down_again(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    assert migrate(engine) == expected_revision()
+    whole = catalogue(empty_database_url)
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "base")
+        left = connection.execute(
+            sa.text("select relname from pg_class where relnamespace = 'trading'::regnamespace")
+        ).scalars()
+        assert set(left) <= {"alembic_version", "alembic_version_pkc"}
+        assert current_revision(connection) is None
+    migrate(engine)
+    assert catalogue(empty_database_url) == whole
+
+
+def test_migrating_again_changes_nothing_and_keeps_the_rows(database_url: str) -> None:
+    desk = Desk(database_url)
+    desk.account().add("BTC", "1")
+    desk.sync()
+    before = (catalogue(database_url), desk.rows("select *, xmin::text from trading.position_events"))
+    migrate(desk.engine)
+    after = (catalogue(database_url), desk.rows("select *, xmin::text from trading.position_events"))
+    assert after == before
+
+
+def _migrate(url: str, start: object, results: Queue[str]) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    try:
+        results.put(migrate(create_engine(url)))
+    except Exception as error:  # noqa: BLE001 - told to the test
+        results.put(f"failed: {type(error).__name__}: {error}")
+
+
+def test_four_processes_may_migrate_at_once(empty_database_url: str, database_url: str) -> None:
+    context = multiprocessing.get_context("fork")
+    results: Queue[str] = context.Queue()
+    start = context.Barrier(4)
+    workers = [
+        context.Process(target=_migrate, args=(empty_database_url, start, results), daemon=True)
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    assert [results.get(timeout=60) for _ in workers] == [expected_revision()] * 4
+    for worker in workers:
+        worker.join(timeout=10)
+    assert catalogue(empty_database_url) == catalogue(database_url)
+
+
+def test_every_quantity_is_stored_exactly_and_refuses_nan(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        numbers = connection.execute(
+            "select table_name, column_name, numeric_precision, numeric_scale, is_generated"
+            " from information_schema.columns where table_schema = 'trading' and data_type = 'numeric'"
+            " and table_name in (select relname from pg_class where relkind = 'r')"
+        ).fetchall()
+        checks = {
+            (table, definition)
+            for table, definition in connection.execute(
+                "select conrelid::regclass::text, pg_get_constraintdef(oid) from pg_constraint"
+                " where contype = 'c'"
+            ).fetchall()
+        }
+        inexact = connection.execute(
+            "select table_name, column_name from information_schema.columns where table_schema = 'trading'"
+            " and data_type in ('real', 'double precision', 'money')"
+        ).fetchall()
+    # What is no quantity of an asset: lengths of time, and the call counter of a key.
+    others = {"seconds", "lock_hold_ms", "call_level"}
+    amounts = [row for row in numbers if row[1] not in others]
+    assert len(amounts) >= 17
+    assert inexact == []
+    for table, column, precision, scale, generated in amounts:
+        assert (precision, scale) == (38, 18), (table, column)
+        if generated == "NEVER":
+            assert (f"trading.{table}", f"CHECK (({column} <> 'NaN'::numeric))") in checks
+
+
+def test_database_without_the_schema_says_what_to_do(empty_database_url: str) -> None:
+    desk = Desk(empty_database_url)
+    for step in (lambda unit: unit.sync.find_accounts(None), lambda unit: unit.sync.known_ids({})):
+        with (
+            pytest.raises(SchemaMismatchError, match="python -m kraken_recon migrate"),
+            PostgresUnitOfWork(desk.engine) as unit,
+        ):
+            step(unit)
+    with desk.engine.connect() as connection:
+        assert current_revision(connection) is None
