@@ -348,3 +348,9 @@ def test_a_fault_may_strike_public_calls(exchange, desk):
     reply = requests.get(f"{exchange.url}/0/public/Ticker", timeout=10)
     assert (reply.status_code, desk.call("Balance") != {}) == (520, True)
     assert exchange.public("Ticker", pair="XBTUSD")["error"] == []
+
+
+@pytest.mark.parametrize("path", ["_sim/truth", "private/_sim/truth", "public/truth"])
+def test_the_truth_is_not_for_clients(exchange, path):
+    reply = requests.get(f"{exchange.url}/0/{path}", timeout=10)
+    assert reply.json() == {"error": ["EGeneral:Unknown method"]}

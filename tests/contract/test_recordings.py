@@ -277,5 +277,7 @@ def test_orders_obey_the_recorded_market(market_of_2025):
     closed = next(name for name, pair in pairs.items() if pair["status"] == "reduce_only")
     order = {"type": "buy", "ordertype": "limit", "volume": "100", "price": "1"}
     assert desk.refusal("AddOrder", pair=closed, **order) == ["EOrder:Reduce only:No position exists"]
+    coarse = order | {"pair": "MIRRORUSD", "price": "1.00005"}  # five decimals, in steps of 0.0001
+    assert desk.refusal("AddOrder", **coarse) == ["EOrder:Tick size check failed"]
     market_of_2025.post("/pairs/XBTUSD", {"status": "cancel_only"})
     assert desk.refusal("AddOrder", pair="XBTUSD", **order) == ["EService:Market in cancel_only mode"]
