@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -59,18 +60,18 @@ def _key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
     }
 
 
-def _array_literal(values: Iterable[object]) -> str:
+def _array_literal(values: Sequence[object]) -> str:
     """Write a Postgres array, at a tenth of the cost of the driver adapting it element by element."""
-    return "{" + ",".join([_element(value) for value in values]) + "}"
+    kinds = set(map(type, values))
+    if kinds.isdisjoint((str, NoneType)):
+        return "{" + ",".join(map(str, values)) + "}"
+    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
 
 
-def _element(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return str(value)
+def _quoted(text: str) -> str:
+    if "\\" in text or '"' in text:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 class PostgresSyncStore:
@@ -140,15 +141,16 @@ class PostgresSyncStore:
 
     def compare(self, replies: Mapping[int, Mapping[HoldingKey, Balance]]) -> Mapping[int, Comparison]:
         """Compare the positions of many accounts with their balance replies, by account id."""
-        reported = [
-            (account, key, balance) for account, reply in replies.items() for key, balance in reply.items()
-        ]
+        # Column by column: a tuple per balance would only give the garbage collector work.
+        reported = replies.values()
         rows = self._run(
             "compare",
             replied=list(replies),
-            **_key_arrays((account, key) for account, key, _ in reported),
-            balances=[balance.balance for _, _, balance in reported],
-            available=[balance.available for _, _, balance in reported],
+            account_ids=[account for account, reply in replies.items() for _ in reply],
+            assets=[key.asset for reply in reported for key in reply],
+            wallets=[key.wallet for reply in reported for key in reply],
+            balances=[balance.balance for reply in reported for balance in reply.values()],
+            available=[balance.available for reply in reported for balance in reply.values()],
         )
         nothing = Comparison(0, 0, {}, {})
         found = {
@@ -276,7 +278,7 @@ class PostgresSyncStore:
         rows = self._run("recorded", **_key_arrays(keys), residual_reasons=[str(r) for r in RESIDUAL_REASONS])
         return {
             (row.account_id, HoldingKey(row.asset, row.wallet)): Recorded(
-                row.quantity, row.event_total, row.ledger_total, row.adjustment_total
+                row.quantity, row.event_total, row.ledger_total, row.adjustment_total, row.adjusted_at
             )
             for row in rows
         }
