@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DAY: Final = Decimal(86400)
 HISTORY_DAYS: Final = 7
 #: How many calls the silent desk leaves unanswered.
-SILENT_CALLS: Final = 12
+SILENT_CALLS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ def _quiet(exchange: Exchange, account: Account) -> None:
 
 def _silent(exchange: Exchange, account: Account) -> None:
     _quiet(exchange, account)
-    for name, options in (("http_error", {"status": 503}), ("slow", {"seconds": "2"})):
+    for name, options in (("http_error", {"status": 503}), ("slow", {"seconds": "0.2"})):
         exchange.faults.add(
             name=name,
             probability=Decimal(1),

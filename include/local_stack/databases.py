@@ -131,7 +131,7 @@ DAMAGES = (
         set quantity = quantity * 0.75
         where account_id = %(account_id)s and asset = %(asset)s and wallet = %(wallet)s
         """,
-        "{name}: a bot lost fills in a crash; a quarter of {quantity} {asset} is missing from the books",
+        "{name}: a bug overwrote a position; a quarter of {quantity} {asset} is missing from the books",
     ),
     Damage(
         """

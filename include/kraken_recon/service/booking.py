@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from kraken_recon.domain.ledger import Balance
-from kraken_recon.domain.money import ZERO, exact_arithmetic
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
     Action,
@@ -55,7 +55,7 @@ class AccountWork:
 
     state: AccountState
     run_id: UUID
-    started: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
     balances: Mapping[HoldingKey, Balance] | None = None
     as_of: datetime | None = None
     comparison: Comparison | None = None
@@ -147,6 +147,7 @@ class _Booking:
             w for w in works if w.reading is None and w.comparison and not w.error and not w.moving
         ]
         self._run_ids = {work.account_id: work.run_id for work in works}
+        self._started = time.monotonic()
         self._lock_hold_ms = 0.0
         self._locked: list[tuple[int, HoldingKey]] = []
 
@@ -377,7 +378,7 @@ class _Booking:
             counts=_counts(work, found) if not work.error else {"failed": 1},
             entries_ingested=ingested if not work.error else 0,
             api_calls=work.calls,
-            seconds=time.monotonic() - work.started,
+            seconds=work.seconds + time.monotonic() - self._started,
             lock_hold_ms=self._lock_hold_ms if reading else 0.0,
             note=_note(work),
             error=work.error,
@@ -463,7 +464,7 @@ def _counts(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
     checked = work.comparison.checked if work.comparison else 0
     return {
         "checked": checked,
-        "matched": max(0, checked - len(found)),
+        "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
         "within_tolerance": actions[Action.WITHIN_TOLERANCE],
         "explained": sum(1 for finding in found if finding.explained),
         "updated": actions[Action.UPDATE],
@@ -494,7 +495,8 @@ def _alerts(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
                 work.account_id,
                 finding.key.asset,
                 finding.key.wallet,
-                f"{name}: {finding.key} {text}: recorded {finding.recorded}, Kraken {finding.reported}",
+                f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
+                f"Kraken {format_amount(finding.reported)}",
             )
         )
     return alerts

@@ -51,10 +51,14 @@ def render_report(report: Mapping[str, Any]) -> list[str]:
     if report["alerts"]:
         lines += ["", "OPEN ALERTS"]
         lines += [
-            f"  {alert['kind'].replace('_', ' ')} (seen {alert['occurrences']} times): {alert['message']}"
+            f"  {alert['kind'].replace('_', ' ')} (seen {_times(alert['occurrences'])}): {alert['message']}"
             for alert in report["alerts"]
         ]
     return lines
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _account_details(account: Mapping[str, Any]) -> list[str]:

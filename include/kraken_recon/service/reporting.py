@@ -98,6 +98,7 @@ def explanation(finding: Mapping[str, Any]) -> str:
         parts.append(
             f"{format_amount(finding['explained'])} from {len(finding['ledger_ids'])} missed {kinds} "
             f"{'entry' if len(finding['ledger_ids']) == 1 else 'entries'}"
+            f"{'' if finding['explained'] else ' that cancel out'}"
         )
     if finding["database_drift"]:
         parts.append(f"{format_amount(finding['database_drift'])} changed in the database without a reason")

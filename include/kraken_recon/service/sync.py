@@ -95,6 +95,7 @@ def _side_by_side(
     """
 
     def guarded(work: AccountWork) -> None:
+        started = time.monotonic()
         try:
             step(work)
         except StillMovingError as moving:
@@ -105,6 +106,7 @@ def _side_by_side(
             # A defect met on one account must not cost the others their run; it is logged in full.
             log.exception("account %s: unexpected failure", work.state.account.name)
             work.error = f"unexpected {type(error).__name__}, see the task's log"
+        work.seconds += time.monotonic() - started
 
     if works:
         with ThreadPoolExecutor(max_workers=min(request.concurrency, len(works))) as pool:
