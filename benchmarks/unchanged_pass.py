@@ -67,7 +67,6 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
         laboratory.fresh_database() as url,
         psycopg.connect(url, autocommit=True, row_factory=dict_row) as observer,
     ):
-        observer.execute("create extension pg_walinspect")
         engine = create_engine(url, application_name="benchmark unchanged pass")
         with _watched(observer) as compared, PostgresUnitOfWork(engine) as unit:
             unit.sync.compare(replies)

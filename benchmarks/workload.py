@@ -150,6 +150,8 @@ def load_desk(url: str, desk: Desk) -> None:
     Vacuumed, so that no hint bit is left to set: with checksums, setting one for the first time is a write.
     """
     with psycopg.connect(url, autocommit=True) as connection:
+        # Here, so that no page of the catalogues is left to tidy up while the log is watched.
+        connection.execute("create extension pg_walinspect")
         with connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(
                 "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source) "
