@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from desk import bring
 from interruptions import Steps, stepped_ports
 from kraken_recon.domain.intervals import RUN_INTERVAL
 from properties.histories import (
+    HOLDINGS,
     Movement,
     adjustments,
     at_exchange,
@@ -82,3 +84,27 @@ def test_whatever_happens_between_reading_and_booking_is_counted_once(
     assert desk.run(name)["status"] == "succeeded"
     assert desk.positions(name) == desk.event_totals(name) == at_exchange(books)
     assert adjustments(desk, name) == unconnected_events(desk, name) == []
+
+
+def test_reading_that_is_older_than_a_repair_does_not_undo_it(desk: Desk) -> None:
+    name, books = opened_account(desk)
+    key = HOLDINGS[2]
+    books.residuals[key] = Decimal("-0.5")
+    desk.sync(name)
+    assert desk.findings(name)["ETH"]["action"] == "awaiting_confirmation"
+    del books.residuals[key]
+    books.add("BTC", "1")
+
+    def other_sync_repairs(_: int, step: str) -> None:
+        if step == "before ingest" and key not in books.residuals:
+            books.residuals[key] = Decimal("-0.5")
+            desk.exchanges[name].before_call = lambda _: None
+            desk.now += RUN_INTERVAL
+            desk.sync_again(name)
+            assert desk.findings(name)["ETH"]["action"] == "update"
+
+    desk.now += RUN_INTERVAL
+    desk.sync_again(name, ports=stepped_ports(desk, desk.engine, Steps(other_sync_repairs)))
+    assert desk.run(name)["status"] == "succeeded"
+    assert [row["reason"] for row in adjustments(desk, name)] == ["residual_repaired"]
+    assert desk.positions(name) == desk.event_totals(name) == at_exchange(books)

@@ -68,13 +68,14 @@ class Recorded:
     """What the database holds of one position, before this run; amounts in units of the asset.
 
     ``ledger_total`` is the opening plus every recorded entry, ``adjustment_total`` what residual repairs
-    added and have not taken back.
+    added and have not taken back, ``adjusted_at`` the reading that the newest of them rests on.
     """
 
     quantity: Decimal = ZERO
     event_total: Decimal = ZERO
     ledger_total: Decimal = ZERO
     adjustment_total: Decimal = ZERO
+    adjusted_at: datetime | None = None
 
     @property
     def expected(self) -> Decimal:
@@ -203,6 +204,19 @@ def _correct(key: HoldingKey, recorded: Recorded, as_of: datetime) -> tuple[list
     return steps, recorded.expected
 
 
+def _taken_back(evidence: Evidence, recorded: Recorded, surplus: Decimal) -> Decimal:
+    """Say how much of earlier repairs the exchange no longer shows: what brings the position nearer to it.
+
+    ``surplus`` is what the position holds beyond the reading. A reading older than a repair takes nothing
+    of it back.
+    """
+    adjusted = recorded.adjustment_total
+    is_stale = recorded.adjusted_at is not None and recorded.adjusted_at > evidence.as_of
+    if not evidence.coherent or is_stale or adjusted * surplus <= ZERO:
+        return ZERO
+    return min(adjusted, surplus, key=abs)
+
+
 def _explain(evidence: Evidence, key: HoldingKey) -> _Judged:
     """Correct database drift, apply entries, and take back a repair whose ledger line turned up."""
     recorded = evidence.recorded[key]
@@ -213,20 +227,11 @@ def _explain(evidence: Evidence, key: HoldingKey) -> _Judged:
         steps.append(Step(key, quantity, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id))
         quantity = after
     reported = _reported(evidence, key)
-    adjusted = recorded.adjustment_total
-    taken_back = ZERO
-    if evidence.coherent and adjusted != ZERO and reported != quantity:
-        steps.append(
-            Step(
-                key,
-                quantity,
-                quantity - adjusted,
-                Cause.ADJUSTMENT,
-                evidence.as_of,
-                Reason.RESIDUAL_REVERSED,
-            )
-        )
-        quantity, taken_back = quantity - adjusted, adjusted
+    taken_back = _taken_back(evidence, recorded, quantity - reported)
+    if taken_back:
+        after = quantity - taken_back
+        steps.append(Step(key, quantity, after, Cause.ADJUSTMENT, evidence.as_of, Reason.RESIDUAL_REVERSED))
+        quantity = after
     explained = sum((entry.change for entry in entries), ZERO) - taken_back
     database_drift = recorded.expected - recorded.quantity
     finding = Finding(

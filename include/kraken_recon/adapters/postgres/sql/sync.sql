@@ -296,7 +296,9 @@ events as (
     sum(v.quantity_after - v.quantity_before) as event_total,
     sum(v.quantity_after - v.quantity_before) filter (where v.cause = 'opening') as opening_total,
     sum(v.quantity_after - v.quantity_before)
-      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjustment_total
+      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjustment_total,
+    max(v.effective_at)
+      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjusted_at
   from keys
   join trading.position_events v using (account_id, asset, wallet)
   group by account_id, asset, wallet
@@ -314,7 +316,8 @@ select
   coalesce(p.quantity, 0) as quantity,
   coalesce(events.event_total, 0) as event_total,
   coalesce(events.opening_total, 0) + coalesce(entries.entry_total, 0) as ledger_total,
-  coalesce(events.adjustment_total, 0) as adjustment_total
+  coalesce(events.adjustment_total, 0) as adjustment_total,
+  events.adjusted_at
 from keys
 left join trading.positions p using (account_id, asset, wallet)
 left join events using (account_id, asset, wallet)
