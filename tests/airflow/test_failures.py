@@ -14,6 +14,7 @@ MAY_PASS = {
     errors.NonceRejectedError,
     errors.LockUnavailableError,
     errors.StoreError,
+    errors.RunStoppedError,
 }
 FINAL = {
     errors.KrakenReconError,

@@ -43,9 +43,9 @@ def test_a_foreign_host_never_gets_a_signature(monkeypatch: pytest.MonkeyPatch) 
         hook.credentials()
 
 
-def test_keys_are_hidden_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    define(monkeypatch).credentials()
-    assert redact(f"key an-api-key, secret {PRIVATE_KEY}") == "key ***, secret ***"
+def test_the_private_key_is_hidden_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    define(monkeypatch, password=f" {PRIVATE_KEY}\n").credentials()
+    assert redact(f"secret {PRIVATE_KEY}") == "secret ***"
 
 
 def test_a_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

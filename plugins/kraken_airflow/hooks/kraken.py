@@ -75,7 +75,7 @@ class KrakenHook(BaseHook):
         self.kraken_conn_id = kraken_conn_id
 
     def credentials(self) -> KrakenCredentials:
-        """Check the connection and hide its keys from every log.
+        """Check the connection and hide its private key from every log.
 
         Raises:
             ConfigurationError: with what to change in the connection.
@@ -108,10 +108,7 @@ class KrakenHook(BaseHook):
             raise ConfigurationError(
                 f"connection {name}: expected type {CONNECTION_TYPE}, was {connection.conn_type}"
             )
-        for secret in (connection.login, connection.password):
-            if secret:
-                mask_secret(secret)
-        return credentials_from_connection(
+        credentials = credentials_from_connection(
             name,
             ConnectionFields(
                 login=connection.login,
@@ -123,6 +120,9 @@ class KrakenHook(BaseHook):
             ),
             allowed_hosts=parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE)),
         )
+        # Airflow hides the password as it was typed; this is what is signed with.
+        mask_secret(credentials.private_key)
+        return credentials
 
 
 def _advice(error: ExchangeError) -> str:

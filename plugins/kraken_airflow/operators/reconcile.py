@@ -18,7 +18,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.windows import window_of
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
-from kraken_recon.errors import ConfigurationError
+from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.rendering import render_report
 from kraken_recon.service.reporting import report_of_runs
 from kraken_recon.service.sync import SyncRequest, sync_accounts
@@ -45,20 +45,38 @@ COUNTS_SHOWN: Final = (
 )
 
 
-class ListAccountsOperator(BaseOperator):
+class TradingDbOperator(BaseOperator):
+    """A task on the trading database that ends when Airflow tells it to.
+
+    Args:
+        trading_conn_id: connection of the trading database.
+    """
+
+    def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trading_conn_id = trading_conn_id
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
+
+
+class ListAccountsOperator(TradingDbOperator):
     """Name the accounts of this run, in groups of which each is one mapped task's work.
 
     Args:
         names: JSON array of account names; empty for every active account.
-        trading_conn_id: connection of the trading database.
     """
 
     template_fields = ("names",)
 
-    def __init__(self, *, names: str = "[]", trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+    def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.names = names
-        self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> list[list[str]]:
         """Find the accounts, after making sure that this run is for now."""
@@ -74,14 +92,13 @@ class ListAccountsOperator(BaseOperator):
         return in_groups([account.name for account in accounts])
 
 
-class ReconcileAccountsOperator(BaseOperator):
+class ReconcileAccountsOperator(TradingDbOperator):
     """Reconcile a group of accounts; what fails for one account is its run's status, not this task's.
 
     Args:
         accounts: their names.
         mode: ``repair`` or ``dry_run``.
         tolerance: the largest unexplained residual that is left alone, in units of any asset.
-        trading_conn_id: connection of the trading database.
     """
 
     template_fields = ("accounts", "mode", "tolerance")
@@ -92,14 +109,12 @@ class ReconcileAccountsOperator(BaseOperator):
         accounts: Sequence[str],
         mode: str,
         tolerance: str,
-        trading_conn_id: str = "trading_db",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.accounts = accounts
         self.mode = mode
         self.tolerance = tolerance
-        self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> list[str]:
         """Reconcile, log one line per account, and return the ids of the runs."""
@@ -119,20 +134,18 @@ class ReconcileAccountsOperator(BaseOperator):
         return [str(run_id) for run_id in run_ids]
 
 
-class PublishSummaryOperator(BaseOperator):
+class PublishSummaryOperator(TradingDbOperator):
     """Log what a trader wants to know of this run, and return its totals.
 
     Args:
         run_ids: what each mapped task returned.
-        trading_conn_id: connection of the trading database.
     """
 
     template_fields = ("run_ids",)
 
-    def __init__(self, *, run_ids: Any, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+    def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_ids = run_ids
-        self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Read the runs back and log the report."""
@@ -145,7 +158,7 @@ class PublishSummaryOperator(BaseOperator):
         return totals
 
 
-class ReportOutcomeOperator(BaseOperator):
+class ReportOutcomeOperator(TradingDbOperator):
     """Fail, by name, for every account that this run left unreconciled.
 
     The other accounts' work stays done. An account that nobody has checked is an incident, so the DAG run
@@ -154,7 +167,6 @@ class ReportOutcomeOperator(BaseOperator):
     Args:
         accounts: the groups that were to be reconciled.
         run_ids: what each mapped task returned.
-        trading_conn_id: connection of the trading database.
     """
 
     template_fields = ("accounts", "run_ids")
@@ -164,13 +176,11 @@ class ReportOutcomeOperator(BaseOperator):
         *,
         accounts: Any,
         run_ids: Any,
-        trading_conn_id: str = "trading_db",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.accounts = accounts
         self.run_ids = run_ids
-        self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Compare the accounts that were listed with the runs that ended well."""
