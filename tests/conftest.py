@@ -20,12 +20,30 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import requests
+from hypothesis import HealthCheck, settings
 
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile(
+    "fast",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=50,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        # The databases are shared on purpose; every example works on an account of its own.
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=1000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIMULATOR_START_TIMEOUT_SECONDS = 30

@@ -1,18 +1,16 @@
-"""How thoroughly the properties are tried, and the one database they share.
+"""The one database that the properties share.
 
 Every example works on an account of its own, so that no example sees another's rows.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
 
 from desk import Desk
 from kraken_recon.adapters.postgres.unit_of_work import SessionLimits, driver_dsn
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
-
-settings.register_profile(
-    "fast",
-    max_examples=15,
-    stateful_step_count=12,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-settings.register_profile("thorough", settings.get_profile("fast"), max_examples=500, derandomize=False)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 @pytest.fixture(scope="package")

@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from kraken_recon.domain.ledger import HoldingKey
@@ -22,6 +23,9 @@ HOLDINGS = tuple(
 )
 PRICES = {"BTC": Decimal(40000), "USD": Decimal(1), "ETH": Decimal(3000), "SHIB": Decimal("0.00001")}
 _numbers = count(1)
+
+# An example on the database costs ten times one in memory.
+on_database = settings(max_examples=settings.default.max_examples // 3)
 
 holdings = st.sampled_from(HOLDINGS)
 amounts = st.builds(

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from interruptions import Steps, stepped_ports
@@ -19,7 +19,7 @@ from kraken_recon.adapters.postgres.unit_of_work import create_engine
 from kraken_recon.domain.intervals import RUN_INTERVAL
 from kraken_recon.errors import ExchangeUnavailableError, LockUnavailableError, StoreError
 from local_stack.processes import poll_until
-from properties.histories import opened_account
+from properties.histories import on_database, opened_account
 
 if TYPE_CHECKING:
     from desk import Desk
@@ -42,7 +42,7 @@ def sessions(desk: Desk, application: str) -> list[dict[str, object]]:
     )
 
 
-@settings(max_examples=60)
+@on_database
 @given(st.integers(1, 40), st.sampled_from(EXITS))
 def test_no_session_outlives_any_way_out(desk: Desk, at: int, kind: type[BaseException]) -> None:
     name, books = opened_account(desk)
@@ -94,6 +94,7 @@ def test_server_ends_a_sync_without_leaving_a_session_or_a_position(desk: Desk) 
             return
 
 
+@on_database
 @given(missed=st.integers(0, 2), is_open=st.booleans())
 def test_no_session_is_open_during_a_network_call(desk: Desk, missed: int, *, is_open: bool) -> None:
     name, books = opened_account(desk)

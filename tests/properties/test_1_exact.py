@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk import Desk, bring
@@ -16,7 +16,7 @@ from fakes import START
 from kraken_recon.domain.chain import prove_chain
 from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
 from kraken_recon.domain.money import format_amount, parse_amount
-from properties.histories import fresh_account
+from properties.histories import fresh_account, on_database
 
 storable = st.builds(
     lambda sign, whole, fraction: Decimal(f"{sign}{whole}.{fraction:018d}"),
@@ -37,7 +37,6 @@ def test_only_text_whole_numbers_and_decimals_are_amounts(value: object) -> None
         parse_amount(value)
 
 
-@settings(max_examples=300)
 @given(
     st.one_of(
         st.decimals(allow_nan=True, allow_infinity=True).map(str),
@@ -56,7 +55,6 @@ def test_text_is_read_to_its_last_digit_or_refused(text: str) -> None:
     assert abs(amount) < Decimal(10) ** 20
 
 
-@settings(max_examples=100)
 @given(storable)
 def test_every_amount_that_can_be_stored_is_read_and_written_unchanged(amount: Decimal) -> None:
     assert parse_amount(str(amount)) == amount
@@ -64,7 +62,6 @@ def test_every_amount_that_can_be_stored_is_read_and_written_unchanged(amount: D
     assert "E" not in format_amount(amount)
 
 
-@settings(max_examples=100)
 @given(small, small, small, small)
 def test_arithmetic_is_exact(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> None:
     line = entry(a, b, c)
@@ -76,6 +73,7 @@ def test_arithmetic_is_exact(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> 
     assert missing == Fraction(c) - Fraction(a) + Fraction(b) - Fraction(d)
 
 
+@on_database
 @given(small, small)
 def test_database_keeps_and_sums_to_the_last_digit(desk: Desk, amount: Decimal, change: Decimal) -> None:
     name, books = fresh_account(desk)

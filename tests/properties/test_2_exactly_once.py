@@ -16,11 +16,13 @@ from properties.histories import (
     fresh_account,
     happen,
     movements,
+    on_database,
     opened_account,
     unconnected_events,
 )
 
 
+@on_database
 @given(st.lists(movements, min_size=1, max_size=12), st.data())
 def test_any_batches_in_any_order_lead_to_the_same_books(
     desk: Desk, history: list[Movement], data: st.DataObject
@@ -53,6 +55,7 @@ def test_any_batches_in_any_order_lead_to_the_same_books(
     assert unconnected_events(desk, name) == adjustments(desk, name) == []
 
 
+@on_database
 @given(st.lists(movements, min_size=1, max_size=6), st.integers(0, 6))
 def test_entries_brought_before_the_opening_are_counted_once(
     desk: Desk, history: list[Movement], early: int

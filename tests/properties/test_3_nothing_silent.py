@@ -31,6 +31,7 @@ from properties.histories import (
     happen,
     holdings,
     movements,
+    on_database,
     opened_account,
     unconnected_events,
 )
@@ -196,4 +197,4 @@ class AccountLife(RuleBasedStateMachine):
 
 def test_every_life_of_an_account_is_told_by_its_events(desk: Desk) -> None:
     life = type("Life", (AccountLife,), {"desk": desk})
-    run_state_machine_as_test(life, settings=settings(max_examples=25, stateful_step_count=12))
+    run_state_machine_as_test(life, settings=settings(on_database, stateful_step_count=12))

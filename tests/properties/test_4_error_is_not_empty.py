@@ -19,7 +19,7 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
-from properties.histories import Movement, all_rows, happen, movements, opened_account
+from properties.histories import Movement, all_rows, happen, movements, on_database, opened_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,7 @@ ERRORS = (
 KEPT = ("accounts", "positions", "ledger_entries", "position_events", "residuals")
 
 
+@on_database
 @given(
     history=st.lists(movements, min_size=1, max_size=4),
     kind=st.sampled_from(ERRORS),
@@ -124,6 +125,7 @@ FAULTS: tuple[Callable[[FakeExchange, FakeBooks], None], ...] = (
 )
 
 
+@on_database
 @given(st.sampled_from(FAULTS), st.integers(1, 3))
 def test_implausible_answer_changes_nothing_however_often_it_is_given(
     desk: Desk, fault: Callable[[FakeExchange, FakeBooks], None], times: int
@@ -140,6 +142,7 @@ def test_implausible_answer_changes_nothing_however_often_it_is_given(
         assert {table: after[table] for table in KEPT} == {table: before[table] for table in KEPT}
 
 
+@on_database
 @given(st.integers(0, 3), st.sampled_from((Decimal(1), Decimal("0.000000000000000001"))))
 def test_new_entry_that_is_left_out_or_altered_fails_or_waits(
     desk: Desk, place: int, change: Decimal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from desk import bring
@@ -18,6 +18,7 @@ from properties.histories import (
     at_exchange,
     happen,
     movements,
+    on_database,
     opened_account,
     unconnected_events,
 )
@@ -44,7 +45,7 @@ meanwhiles = st.dictionaries(
 )
 
 
-@settings(max_examples=40)
+@on_database
 @given(st.lists(movements, max_size=3), meanwhiles)
 def test_whatever_happens_between_reading_and_booking_is_counted_once(
     desk: Desk, missed: list[Movement], meanwhile: dict[int, Meanwhile]

@@ -20,12 +20,13 @@ from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.reconciliation import Cause, Reason, Step
 from kraken_recon.errors import StoreError
-from properties.histories import HOLDINGS, all_rows, opened_account
+from properties.histories import HOLDINGS, all_rows, on_database, opened_account
 
 if TYPE_CHECKING:
     from desk import Desk
 
 
+@on_database
 @given(st.sets(st.sampled_from(HOLDINGS)), st.sets(st.sampled_from(("GONE", "NEVER")), min_size=1))
 def test_step_of_a_position_that_is_not_there_moves_nothing(
     desk: Desk, present: set[HoldingKey], absent: set[str]
@@ -41,6 +42,7 @@ def test_step_of_a_position_that_is_not_there_moves_nothing(
     assert all_rows(desk, name) == before
 
 
+@on_database
 @given(st.lists(st.sampled_from(HOLDINGS), min_size=1, unique=True))
 def test_only_the_positions_named_are_locked(desk: Desk, keys: list[HoldingKey]) -> None:
     name, _ = opened_account(desk)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_recon.errors import ExchangeUnavailableError
-from properties.histories import at_exchange, fresh_account
+from properties.histories import at_exchange, fresh_account, on_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ def _unwritable(exchange: FakeExchange) -> None:
 FAULTS = (None, None, _unavailable, _defective, _implausible, _beyond_what_the_database_holds, _unwritable)
 
 
+@on_database
 @given(st.lists(st.sampled_from(FAULTS), min_size=2, max_size=5))
 def test_accounts_that_do_not_fail_are_reconciled(
     desk: Desk, faults: list[Callable[[FakeExchange], None] | None]

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import pairwise, permutations
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fakes import START
@@ -65,7 +65,6 @@ def test_any_shuffled_ledger_is_put_in_an_order_that_connects(
     assert chain == prove_chain(KEY, entries, known_balance=known)
 
 
-@settings(max_examples=200)
 @given(st.data(), st.sampled_from((None, ZERO)))
 def test_gap_is_named_exactly_when_no_order_connects(data: st.DataObject, known: Decimal | None) -> None:
     entries = ledger(
