@@ -33,7 +33,7 @@ from kraken_airflow.operators.reconcile import (
 PARAMS = {
     "accounts": Param(
         [],
-        type="array",
+        type=["null", "array"],  # a form field that may be left empty
         items={"type": "string", "minLength": 1},
         title="Accounts",
         description="Names of the accounts to reconcile, one per line. Empty: every active account.",

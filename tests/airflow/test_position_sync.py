@@ -12,7 +12,7 @@ from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
 from fastapi.testclient import TestClient
 
-from kraken_airflow.operators.reconcile import in_groups
+from kraken_airflow.operators.reconcile import in_groups, unreconciled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,3 +142,17 @@ def test_groups_hold_every_account_once_in_a_few_tasks(count: int) -> None:
     assert [name for group in groups for name in group] == names
     assert len(groups) <= 10
     assert all(groups)
+
+
+def test_an_account_whose_group_died_is_named_like_one_that_failed() -> None:
+    report = {
+        "accounts": [
+            {"account": "good", "status": "succeeded", "error": None},
+            {"account": "busy", "status": "moving", "error": None},
+            {"account": "bad", "status": "failed", "error": "wrong key"},
+        ]
+    }
+    assert unreconciled(["good", "busy", "bad", "lost"], report) == [
+        "bad: wrong key",
+        "lost: its task failed before it could be recorded",
+    ]

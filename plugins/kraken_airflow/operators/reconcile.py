@@ -69,7 +69,7 @@ class ListAccountsOperator(TradingDbOperator):
     """Name the accounts of this run, in groups of which each is one mapped task's work.
 
     Args:
-        names: JSON array of account names; empty for every active account.
+        names: JSON array of account names; empty or null for every active account.
     """
 
     template_fields = ("names",)
