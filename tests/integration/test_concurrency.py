@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.records import Account
 
-WRITERS, SYNCS, ACCOUNTS, SECONDS = 8, 2, 4, 6
+WRITERS, SYNCS, ACCOUNTS, SECONDS = 8, 2, 3, 6
+TRADES_PER_BOOKING = 4
 ASSETS = ("AAA", "BTC", "ETH", "USD", "ZZZ")
 EXCHANGE_SCHEMA = """
 create schema exchange;
@@ -128,7 +129,10 @@ def write(url: str, account_ids: list[int], seed: int, until: float, results: Qu
     engine = create_engine(url, application_name="writer")
     exchange = sa.create_engine(engine.url, connect_args={"application_name": "exchange"})
     while time.monotonic() < until:
-        made = trade(exchange, account_ids, chance)
+        made: dict[int, list[LedgerEntry]] = {}
+        for _ in range(chance.randint(1, TRADES_PER_BOOKING)):
+            for account, entries in trade(exchange, account_ids, chance).items():
+                made.setdefault(account, []).extend(entries)
         if chance.random() < 0.7:
             try:
                 # A fill may be brought twice, by two workers.

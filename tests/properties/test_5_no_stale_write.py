@@ -79,6 +79,7 @@ def test_whatever_happens_between_reading_and_booking_is_counted_once(
     desk.sync_again(name, ports=stepped_ports(desk, desk.engine, Steps(act)))
     assert desk.run(name)["status"] in {"succeeded", "moving"}, desk.run(name)["error"]
     assert adjustments(desk, name) == []
+    assert desk.rows("select * from trading.residuals where account_id = :a", a=account) == []
     assert desk.positions(name) == desk.event_totals(name)
     desk.exchanges[name].before_call = lambda _: None
     desk.sync(name)
@@ -94,7 +95,7 @@ def test_reading_that_is_older_than_a_repair_does_not_undo_it(desk: Desk) -> Non
     desk.sync(name)
     assert desk.findings(name)["ETH"]["action"] == "awaiting_confirmation"
     del books.residuals[key]
-    books.add("BTC", "1")
+    books.add("ETH", "1")
 
     def other_sync_repairs(_: int, step: str) -> None:
         if step == "before ingest" and key not in books.residuals:
