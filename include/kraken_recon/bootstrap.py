@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.adapters.kraken.client import KrakenClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.sync import SyncPorts
 
@@ -30,22 +30,45 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class DailyCheckedClient(KrakenClient):
+    """A client whose key is checked once a day, however many workers and runs use it."""
+
+    def __init__(
+        self,
+        credentials: KrakenCredentials,
+        *,
+        account: str,
+        slots: PostgresCallSlots,
+        sleep: Callable[[float], None],
+    ) -> None:
+        super().__init__(credentials, account=account, slots=slots, sleep=sleep)
+        self._key_slots = slots
+
+    def check_key(self) -> None:
+        """Refuse a key that is too powerful or too blind, unless it was found good within the last day."""
+        if self._key_slots.needs_check(KEY_CHECK_AGE_MAX):
+            super().check_key()
+            self._key_slots.mark_checked()
+
+
 @dataclass(frozen=True)
 class Wiring:
     """A trading database and a way to an account's credentials.
 
-    ``dsn`` is a ``postgresql://`` address; ``application_name`` says in the database who is at work.
+    ``dsn`` is a ``postgresql://`` address; ``application_name`` says in the database who is at work, and
+    ``limits`` how long a session may wait and hold.
     """
 
     dsn: str = field(repr=False)
     credentials_of: Callable[[Account], KrakenCredentials]
     application_name: str = "kraken_recon"
+    limits: SessionLimits = SessionLimits()
     clock: Callable[[], datetime] = utc_now
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
-        return create_engine(self.dsn, application_name=self.application_name)
+        return create_engine(self.dsn, application_name=self.application_name, limits=self.limits)
 
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``."""
@@ -65,10 +88,10 @@ class Wiring:
 
     @contextmanager
     def open_exchange(self, account: Account) -> Iterator[KrakenClient]:
-        """Open one account at Kraken, its key checked within the last day.
+        """Open one account at Kraken.
 
         Raises:
-            ConfigurationError: the connection is missing or wrong, or the key is too powerful or too blind.
+            ConfigurationError: the connection is missing or wrong.
         """
         credentials = self.credentials_of(account)
         with (
@@ -79,9 +102,6 @@ class Wiring:
                 application_name=f"{self.application_name[:50]}:api_slots",
                 sleep=self.pause,
             ) as slots,
-            KrakenClient(credentials, account=account.name, slots=slots, sleep=self.pause) as client,
+            DailyCheckedClient(credentials, account=account.name, slots=slots, sleep=self.pause) as client,
         ):
-            if slots.needs_check(KEY_CHECK_AGE_MAX):
-                client.check_key()
-                slots.mark_checked()
             yield client

@@ -182,6 +182,7 @@ def test_failed_account_ends_with_status_one_and_names_the_reason(terminal: Term
     )
     assert done.returncode == 1
     assert "EAPI:Invalid signature" in done.stdout
+    assert terminal.json("report")["accounts"][0]["api_calls"] == 1
     assert "d3Jvbmc" not in done.stdout + done.stderr
     assert positions(terminal) == {}
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from desk import Desk
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
@@ -337,3 +338,14 @@ def test_books_that_never_stand_still_are_left_to_the_next_run(desk: Desk) -> No
     desk.sync()
     assert desk.run()["status"] == "succeeded"
     assert desk.positions() == balances(desk)
+
+
+def test_dry_run_proves_nothing(desk: Desk) -> None:
+    def proven_at() -> object:
+        with PostgresUnitOfWork(desk.engine) as unit:
+            return unit.reports.latest_runs(None)[0]["proven_at"]
+
+    proven = proven_at()
+    desk.books["desk"].add("BTC", "1")
+    desk.sync(mode=Mode.DRY_RUN)
+    assert proven_at() == proven

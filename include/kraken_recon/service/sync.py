@@ -121,6 +121,7 @@ def _ask(work: AccountWork, ports: SyncPorts) -> None:
     with ports.open_exchange(work.state.account) as exchange:
         work.as_of = ports.clock()
         try:
+            exchange.check_key()
             work.balances = exchange.balances()
         finally:
             work.calls += exchange.calls

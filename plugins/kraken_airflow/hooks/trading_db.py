@@ -76,7 +76,7 @@ class TradingDbHook(BaseHook):
 
     def wiring(self) -> Wiring:
         """Wire the use cases to this database, and to Kraken through each account's own connection."""
-        return Wiring(self.dsn(), _credentials_of, application_name=self.application_name)
+        return Wiring(self.dsn(), _credentials_of, application_name=self.application_name, limits=self.limits)
 
 
 def _credentials_of(account: Account) -> KrakenCredentials:

@@ -44,6 +44,7 @@ left join lateral (
   from trading.reconciliation_runs p
   where p.account_id = a.account_id
     and p.status = 'succeeded'
+    and p.mode = 'repair'
   order by p.recorded_as_of desc
   limit 1
 ) proven on true
