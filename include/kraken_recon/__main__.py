@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.kraken.credentials import (
@@ -26,7 +27,8 @@ from kraken_recon.bootstrap import Wiring, utc_now
 from kraken_recon.domain.intervals import interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
-from kraken_recon.errors import ConfigurationError, KrakenReconError
+from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.rendering import render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.sync import SyncRequest, sync_accounts
@@ -95,6 +97,29 @@ def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     return view, render_report(view)
 
 
+def _certify(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    with PostgresUnitOfWork(_wiring().engine()) as unit:
+        document = certify(unit.certificates, arguments.account, arguments.at, now=utc_now())
+    text = json.dumps(document, indent=2)
+    if arguments.output is None:
+        return document, [text]
+    try:
+        arguments.output.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {arguments.output}: {error.strerror}") from error
+    view = {**summary(document), "file": str(arguments.output)}
+    return view, [*render_summary(view), f"written to {arguments.output}"]
+
+
+def _verify_certificate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    try:
+        text = arguments.file.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"cannot read {arguments.file}: {error.strerror}") from error
+    view = verify(text)
+    return view, render_summary(view)
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -144,6 +169,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--at", type=_moment, metavar="TIME", help="as of this time; default: now")
     reported = command("report", _report, "Show each account's newest run, what differed, and open alerts.")
     reported.add_argument("--account", action="append", metavar="NAME", help="account; may be given again")
+    certificate = command("certify", _certify, "Prove an account's positions at a moment, as one document.")
+    certificate.add_argument("--account", required=True, metavar="NAME")
+    certificate.add_argument("--at", type=_moment, required=True, metavar="TIME", help="the moment to prove")
+    certificate.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    checked = command(
+        "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
+    )
+    checked.add_argument("file", type=Path, metavar="FILE")
     return parser
 
 

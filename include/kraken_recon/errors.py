@@ -3,6 +3,7 @@
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
 ├── RunStoppedError                the run must end         -> retry
+├── CertificateError               nothing to prove with    -> fail now
 ├── ExchangeError                  .account .endpoint .codes
 │   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
 │   ├── RateLimitedError           over the call budget     -> retry later
@@ -36,6 +37,10 @@ class RunStoppedError(KrakenReconError):
     """The run was told to stop while it waited; what it had not booked is left undone."""
 
     retryable = True
+
+
+class CertificateError(KrakenReconError):
+    """What is on record does not prove a position, or a file is no certificate; the message says why."""
 
 
 class ExchangeError(KrakenReconError):

@@ -17,6 +17,7 @@ import psycopg.errors
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -157,6 +158,11 @@ class PostgresUnitOfWork:
     def reports(self) -> ReportStore:
         """Read-only views for people."""
         return ReportStore(self.connection)
+
+    @property
+    def certificates(self) -> CertificateStore:
+        """What a certificate is built from."""
+        return CertificateStore(self.connection)
 
     def commit(self) -> None:
         """Make the work permanent; the unit stays usable for a next transaction."""
