@@ -51,13 +51,22 @@ def books() -> FakeBooks:
 
 
 def evidence(**changes: Any) -> CertificateEvidence:
-    """An account whose bitcoin carries a repaired residual and whose dollars carry one that was left alone."""
+    """An account whose bitcoin carries a repaired residual and whose dollars carry a tolerated one."""
     made = books()
     finding = Finding(
         USD, Decimal("6992.2"), Decimal("6992.2001"), ZERO, ZERO, Decimal("0.0001"), Action.WITHIN_TOLERANCE
     )
     run = ProvingRun(
-        RUN_ID, "repair", "succeeded", "manual", START, START + HOUR, START + HOUR, START + HOUR, None, (finding,)
+        RUN_ID,
+        "repair",
+        "succeeded",
+        "manual",
+        START,
+        START + HOUR,
+        START + HOUR,
+        START + HOUR,
+        None,
+        (finding,),
     )
     read = replace(
         run,
@@ -77,7 +86,9 @@ def evidence(**changes: Any) -> CertificateEvidence:
         )
         for key in (USD, BTC, EARN)
     ]
-    whole = CertificateEvidence("desk", START + HOUR, START + 2 * HOUR, "ledger", "1", "0001", (run, read), holdings)
+    whole = CertificateEvidence(
+        "desk", START + HOUR, START + 2 * HOUR, "ledger", "1", "0001", (run, read), holdings
+    )
     return replace(whole, **changes)
 
 
@@ -221,7 +232,9 @@ def test_missing_or_unknown_field_is_named(path: tuple[Any, ...]) -> None:
 # --- what a careful forger cannot do ---------------------------------------------------------------------
 
 
-def test_changed_amount_is_named_by_holding_and_entry_even_when_sealed_again(document: dict[str, Any]) -> None:
+def test_changed_amount_is_named_by_holding_and_entry_even_when_sealed_again(
+    document: dict[str, Any],
+) -> None:
     forged = resealed(put(document, ("holdings", 2, "entries", 1, "amount"), "-2999"))
     name = document["holdings"][2]["entries"][1]["ledger_id"]
     assert [line.split(": ")[0] for line in said(forged)] == [
@@ -230,8 +243,9 @@ def test_changed_amount_is_named_by_holding_and_entry_even_when_sealed_again(doc
         "holding USD",
         "holding USD",
     ]
-    assert f"holding USD, entry {name}: balance is 6992.2, but the document's own figures make it 6993.2" in said(
-        forged
+    assert (
+        f"holding USD, entry {name}: balance is 6992.2, but the document's own figures make it 6993.2"
+        in said(forged)
     )
 
 
@@ -334,7 +348,7 @@ def test_books_with_a_gap_are_not_certified() -> None:
         (b'{"a": "1", "a": "2"}', "given twice"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"certificate": "kraken-recon position certificate"}', "expected format 1, was None"),
-        (b'{"certificate": "kraken-recon position certificate", "format": "2"}', "expected format 1, was '2'"),
+        (b'{"certificate": "kraken-recon position certificate", "format": "2"}', "was '2'"),
     ],
 )  # fmt: skip
 def test_file_that_is_no_certificate_is_refused_with_the_reason(file: bytes, words: str) -> None:
