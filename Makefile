@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report requirements
+.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --custom-compile-command "make requirements" pyproject.toml
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install everything into .venv; returns at once when nothing changed
 	@scripts/setup
@@ -53,6 +53,9 @@ format: setup ## let ruff reformat and fix
 
 bench: setup ## compare with other ways to do the job
 	@$(BIN)/python -m benchmarks
+
+mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt
