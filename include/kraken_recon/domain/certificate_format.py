@@ -109,8 +109,8 @@ TEXTS: Final = Leaf(
 )
 
 ENTRY: Final[Mapping[str, Spec]] = {
-    **dict.fromkeys(("ledger_id", "refid", "type"), TEXT),
-    "subtype": ANY_TEXT,
+    **dict.fromkeys(("ledger_id", "type"), TEXT),
+    **dict.fromkeys(("refid", "subtype"), ANY_TEXT),
     "time": TIME,
     **dict.fromkeys(("amount", "fee", "balance"), AMOUNT),
     "late": FLAG,
@@ -126,7 +126,8 @@ FINDING: Final[Mapping[str, Spec]] = {
 }
 RUN: Final[Mapping[str, Spec]] = {
     "run_id": RUN_ID,
-    **dict.fromkeys(("mode", "status", "trigger"), TEXT),
+    **dict.fromkeys(("mode", "status"), TEXT),
+    "trigger": ANY_TEXT,
     **dict.fromkeys(("interval_start", "interval_end", "recorded_as_of", "reported_as_of"), TIME),
     "reported_head": OrNull(TEXT),
     "findings": ListOf(FINDING, holding_name),
