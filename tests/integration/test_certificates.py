@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from benchmarks.sound_ledgers import recorded
 
 from desk import Desk, minutes
 from fakes import START
@@ -207,6 +208,25 @@ def test_certifying_sees_one_state_while_a_sync_writes(desk: Desk) -> None:
         runs = unit.certificates.proving_runs(before, desk.now)
         seen = unit.certificates.holdings(before, desk.now, runs[0])
     assert {h.key: h.recorded for h in seen}[BTC] == Decimal("0.05")
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["shideneyu", "zhaow-de"])
+def test_recorded_account_is_certified_at_every_quarter_of_its_history(
+    database_url: str, kraken_data_dir: Path, place: int
+) -> None:
+    ledger = recorded(kraken_data_dir)[place]
+    desk = Desk(database_url)
+    books = desk.account()
+    books.openings, books.entries = dict(ledger.openings), []
+    for quarter in range(1, 5):
+        books.entries = list(ledger.entries[: len(ledger.entries) * quarter // 4])
+        desk.now = books.entries[-1].entry_time + minutes(1)
+        desk.sync()
+        document = certified(desk)
+        assert {h["residual"] for h in document["holdings"]} == {"0"}
+        held = {key: balance.balance for key, balance in books.balances().items() if balance.balance}
+        assert {key: closing for key, closing in closings(document).items() if closing} == held
+        assert sum(len(h["entries"]) for h in document["holdings"]) == len(books.entries)
 
 
 # --- the commands -----------------------------------------------------------------------------------------
