@@ -25,6 +25,7 @@ from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.errors import ImportRefusedError
 
 if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
     from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
     from typing import NoReturn
@@ -60,7 +61,9 @@ class _Row:
 
     def refuse(self, column: str, expected: str) -> NoReturn:
         was = repr(self._cells[column])[:_SHOWN_CHARACTERS_MAX]
-        raise ImportRefusedError(f"{self.name}, line {self.line}: expected {column} to be {expected}, was {was}")
+        raise ImportRefusedError(
+            f"{self.name}, line {self.line}: expected {column} to be {expected}, was {was}"
+        )
 
     def text(self, column: str) -> str:
         """Read a cell; a column that this generation lacks is empty."""
@@ -153,11 +156,11 @@ def parse_export(name: str, content: bytes) -> LedgerExport | TradesExport:
     )
 
 
-def _rows(name: str, lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+def _rows(name: str, lines: CsvReader) -> Iterator[tuple[int, list[str]]]:
     """Yield every row with its line number; all have as many cells as the first."""
     width = 0
     for cells in lines:
-        line: int = lines.line_num  # type: ignore[attr-defined] - csv.reader has it, its type has not
+        line = lines.line_num
         width = width or len(cells)
         if len(cells) != width:
             raise ImportRefusedError(f"{name}, line {line}: expected {width} columns, was {len(cells)}")
