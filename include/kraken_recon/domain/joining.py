@@ -82,7 +82,7 @@ def _differing_amounts(trade: ExportedTrade, legs: list[LedgerEntry]) -> list[Tr
 
 
 def _half_a_unit(leg: LedgerEntry) -> Decimal:
-    """Kraken rounds each leg half-up to its asset's decimals, of which the entry shows at least the used ones."""
+    """Say how far Kraken's rounding may go: half a unit of the last decimal that the entry shows."""
     decimals = max(_decimals(amount) for amount in (leg.amount, leg.fee, leg.balance))
     return Decimal(5).scaleb(-decimals - 1)
 

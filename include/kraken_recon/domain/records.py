@@ -93,8 +93,8 @@ class Opening:
 class AccountHistory:
     """Where an account's recorded history begins, and how far a sync has proved it.
 
-    ``is_witnessed`` says that a sync has compared the account with the exchange since it was opened, and opened
-    it itself: then a holding without an opening began with nothing.
+    ``is_witnessed`` says that a sync opened the account, and so compared it with the exchange: then a holding
+    without an opening began with nothing.
     """
 
     is_open: bool

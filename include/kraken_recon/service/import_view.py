@@ -81,8 +81,8 @@ def render_import(view: Mapping[str, Any]) -> list[str]:
         lines.append(line)
     entries = view["entries"]
     lines += [
-        f"  {entries['imported']} entries imported, {entries['before_opening']} of them from before the opening; "
-        f"{entries['already_recorded']} were recorded already",
+        f"  {entries['imported']} entries imported, {entries['before_opening']} from before the opening",
+        f"  {entries['already_recorded']} entries were recorded already",
         f"  {OPENING_WORDS[view['opening_source']]}",
     ]
     lines += [

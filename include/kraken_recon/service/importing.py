@@ -202,9 +202,9 @@ class _Import:
         extensions = self._extend(keys, before, new, history)
         moved = self._write(extensions)
         if opens or any(e.older or e.opening_before != e.opening_after for e in extensions):
-            self._set_opening(opens, on_record)
+            self._set_opening(on_record, opens=opens)
             history = self.unit.imports.account_history(account)
-        self._advance_watermark(history, opens, before)
+        self._advance_watermark(history, before, opens=opens)
         return ImportedHistory(
             self.import_id,
             len(listed),
@@ -262,7 +262,7 @@ class _Import:
         self.unit.sync.write_steps({self.account_id: steps}, {self.account_id: self.import_id})
         return moved
 
-    def _set_opening(self, opens: bool, on_record: Mapping[str, LedgerEntry]) -> None:  # noqa: FBT001
+    def _set_opening(self, on_record: Mapping[str, LedgerEntry], *, opens: bool) -> None:
         """Derive where the account's history begins from its openings and entries."""
         if not opens:
             self.unit.imports.lock_account(self.account_id)
@@ -286,8 +286,9 @@ class _Import:
     def _advance_watermark(
         self,
         history: AccountHistory,
-        opens: bool,
         before: Mapping[HoldingKey, Sequence[LedgerEntry]],
+        *,
+        opens: bool,
     ) -> None:
         """Let the next sync go on from here, where the files prove that nothing is missing up to here.
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 LEDGER_COLUMNS: Final = ("txid", "refid", "time", "type", "aclass", "asset", "amount", "fee", "balance")
 TRADE_COLUMNS: Final = (
-    "txid", "ordertxid", "pair", "time", "type", "ordertype", "price", "cost", "fee", "vol", "margin", "ledgers",
+    "txid", "ordertxid", "pair", "time", "type", "ordertype",
+    "price", "cost", "fee", "vol", "margin", "ledgers",
 )  # fmt: skip
 TRADE_AMOUNTS: Final = ("price", "cost", "fee", "vol", "margin")
 WALLETS: Final[Mapping[str, str]] = {
@@ -88,12 +89,12 @@ class _Row:
 
     def time(self) -> datetime:
         text = self._cells["time"]
-        if _TIME.fullmatch(text):
-            try:
-                return datetime.fromisoformat(text).replace(tzinfo=UTC)
-            except ValueError:
-                pass
-        self.refuse("time", "a time such as 2026-01-31 12:00:00")
+        if not _TIME.fullmatch(text):
+            self.refuse("time", "a time such as 2026-01-31 12:00:00")
+        try:
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+        except ValueError:
+            self.refuse("time", "a time that exists")
 
     def holding(self) -> HoldingKey:
         """Read asset and wallet; a suffix of the asset's own name (``DOT.S``) says more than the column."""
@@ -193,7 +194,8 @@ def _ledger(name: str, header: Sequence[str], rows: Iterator[tuple[int, list[str
             elif not is_same_line(seen, entry):
                 earlier = lines[list(entries).index(entry.ledger_id)]
                 raise ImportRefusedError(
-                    f"{name}, line {line}: the id {entry.ledger_id} stands on line {earlier} with other content"
+                    f"{name}, line {line}: the id {entry.ledger_id} stands on line {earlier} with other "
+                    "content"
                 )
     return LedgerExport(name, tuple(entries.values()), tuple(lines), pending, other_class)
 

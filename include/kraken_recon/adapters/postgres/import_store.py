@@ -1,4 +1,4 @@
-"""What an import reads and moves beyond the rows of ``position_sync``; named queries of ``sql/importing.sql``."""
+"""What an import needs beyond the rows of ``position_sync``; every statement is one of ``sql/importing.sql``."""
 
 from __future__ import annotations
 
