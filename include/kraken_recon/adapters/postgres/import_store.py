@@ -1,4 +1,4 @@
-"""What an import needs beyond the rows of ``position_sync``; every statement is one of ``sql/importing.sql``."""
+"""What an import needs beyond the rows of ``position_sync``; statements in ``sql/importing.sql``."""
 
 from __future__ import annotations
 
