@@ -22,8 +22,8 @@ TRADE_HEADERS = {
     13: "txid ordertxid pair time type ordertype price cost fee vol margin misc ledgers",
     22: "txid ordertxid pair time type ordertype price cost fee vol margin misc ledgers posttxid posstatus"
     " cprice ccost cfee cvol cmargin net trades",
-    24: "txid ordertxid pair aclass subclass time type ordertype price cost fee vol margin misc ledgers posttxid"
-    " posstatuscode cprice ccost cfee cvol cmargin net trades",
+    24: "txid ordertxid pair aclass subclass time type ordertype price cost fee vol margin misc ledgers"
+    " posttxid posstatuscode cprice ccost cfee cvol cmargin net trades",
 }
 OLD_NAMES = {"BTC": "XXBT", "ETH": "XETH", "USD": "ZUSD", "EUR": "ZEUR"}
 WALLET_NAMES = {"spot": "spot / main", "F": "earn / flexible", "B": "earn / bonded"}

@@ -157,7 +157,7 @@ def test_row_that_spans_lines_is_named_by_its_last_line() -> None:
         ({"amount": "1,5"}, "line 2: expected amount to be a decimal number, was '1,5'"),
         ({"amount": "1e5"}, "line 2: expected amount to be a decimal number"),
         ({"amount": "NaN"}, "line 2: expected amount to be a decimal number"),
-        ({"amount": "١"}, "line 2: expected amount to be a decimal number"),
+        ({"amount": "\u0661"}, "line 2: expected amount to be a decimal number"),
         ({"fee": ""}, "line 2: expected fee to be a decimal number, was ''"),
         ({"balance": "0." + "1" * 19}, r"line 2: expected balance to be an amount of at most 20\+18 digits"),
         ({"time": "2026-01-31"}, "line 2: expected time to be a time such as"),
