@@ -237,7 +237,7 @@ def test_importing_again_changes_no_row(desk: Desk) -> None:
 
 
 def test_sync_reads_imported_entries_again_at_the_edge_of_its_overlap(desk: Desk) -> None:
-    """Entries of the very second at which a reading starts are on one side of it, by either of their times."""
+    """Entries of the second at which a reading starts are on one side of it, by either of their times."""
     books = desk.books["desk"]
     head = books.entries[-1].entry_time.replace(microsecond=0) + timedelta(hours=1)
     for at in (

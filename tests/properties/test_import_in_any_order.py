@@ -46,7 +46,7 @@ def test_overlapping_files_in_any_order_lead_to_the_rows_of_one_straight_sync(
     seconds = live(books, history)
     desk.sync(straight)
     imported, same_books = fresh_account(desk)
-    same_books.entries = list(books.entries)
+    same_books.entries, same_books.made, same_books.now = list(books.entries), books.made, books.now
     cuts = sorted(data.draw(st.sets(st.integers(0, len(seconds)), max_size=3)) | {0, len(seconds)})
     pieces = [
         [entry for second in seconds[max(0, start - data.draw(st.integers(0, 2))) : end] for entry in second]
