@@ -17,6 +17,8 @@ import pytest
 from kraken_recon.__main__ import main
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Simulator
 
 KEY, SECRET = "desk-key", "ZGVzay1zZWNyZXQ="
@@ -241,3 +243,198 @@ def test_unusable_reply_empties_nothing_and_is_reported_as_failed(
     simulator.control.delete("faults")
     assert terminal.json("sync", "--account", "desk")["accounts"][0]["status"] == "succeeded"
     assert positions(terminal) == {"BTC": Decimal("0.55"), "USD": Decimal("7342.2")}
+
+
+LEDGERS_CSV = """"txid","refid","time","type","subtype","aclass","asset","amount","fee","balance"
+"","QAAAAAA-1","2026-01-05 07:50:00","deposit","","currency","ZUSD",10000.0000,0.0000,""
+"LAAAAA-00001-000001","QAAAAAA-1","2026-01-05 08:00:00","deposit","","currency","ZUSD",10000.0000,0.0000,10000.0000
+"LAAAAA-00001-000002","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","XXBT",0.05,0,0.05
+"LAAAAA-00001-000003","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","ZUSD",-3000,7.8,6992.2
+"""  # noqa: E501 - as Kraken writes it
+TRADES_CSV = """"txid","ordertxid","pair","time","type","ordertype","price","cost","fee","vol","margin","misc","ledgers"
+"TAAAAA-00001-000001","O1","XXBTZUSD","2026-01-05 08:00:10.4","buy","limit",60000,3000,7.8,0.05,0,"","LAAAAA-00001-000002,LAAAAA-00001-000003"
+"""  # noqa: E501
+
+
+def test_import_then_sync_tell_one_story(terminal: Terminal, simulator: Simulator, tmp_path: Path) -> None:
+    ledgers, trades = tmp_path / "ledgers.csv", tmp_path / "trades.csv"
+    ledgers.write_text(LEDGERS_CSV)
+    trades.write_text(TRADES_CSV)
+    done = terminal.json("import", "--account", "desk", str(ledgers), str(trades))
+    assert done["entries"] == {"read": 3, "already_recorded": 0, "imported": 3, "before_opening": 0}
+    assert (done["opened"], done["opening_source"]) == (True, "ledger")
+    assert done["files"][0]["pending_skipped"] == 1
+    assert done["trades"] == {"checked": 1, "findings": []}
+    assert positions(terminal) == {"USD": Decimal("6992.2"), "BTC": Decimal("0.05")}
+    simulator.control.post("accounts/desk/events", {"kind": "deposit", "asset": "ZUSD", "amount": "1"})
+    synced = terminal.json("sync", "--account", "desk")["accounts"][0]
+    assert [(f["asset"], f["drift"], f["unexplained"], f["action"]) for f in synced["findings"]] == [
+        ("USD", "250", "0", "applied")
+    ]
+    assert synced["api_calls"] == 3
+
+    statement = terminal.json("explain", "--account", "desk", "--asset", "USD")
+    assert (statement["opening"], statement["closing"], statement["residual"]) == ("0", "7242.2", "0")
+    assert [entry["running"] for entry in statement["entries"]] == ["10000", "6992.2", "7242.2"]
+    past = terminal.json(
+        "explain", "--account", "desk", "--asset", "USD", "--at", "2026-01-05T08:00:05+00:00"
+    )
+    assert past["closing"] == "10000"
+
+    printed = terminal.run_as_process("report")
+    assert printed.returncode == 0
+    assert "250 from 1 missed deposit entry" in printed.stdout
+    assert "closing 7242.2" in terminal.run("explain", "--account", "desk", "--asset", "USD").stdout
+    assert terminal.json("report")["totals"]["succeeded"] == 1
+
+
+def test_dry_run_changes_no_position(terminal: Terminal) -> None:
+    planned = terminal.json("sync", "--account", "desk", "--dry-run")
+    assert planned["accounts"][0]["mode"] == "dry_run"
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["sync", "--account", "nobody"], 1, "no active account is named nobody"),
+        (["explain", "--account", "nobody", "--asset", "BTC"], 1, "no account is named nobody"),
+        (["sync", "--account", "desk", "--tolerance", "NaN"], 2, "finite"),
+        (["sync", "--account", "desk", "--tolerance", "-1"], 2, "zero or more"),
+        (["explain", "--account", "desk", "--asset", "BTC", "--at", "yesterday"], 2, "expected a time"),
+        (["sync"], 2, "--account"),
+    ],
+)
+def test_wrong_input_says_what_to_do(
+    terminal: Terminal, arguments: list[str], status: int, words: str
+) -> None:
+    done = terminal.run(*arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"KRAKEN_RECON_DSN": ""}, "set KRAKEN_RECON_DSN"),
+        ({"KRAKEN_RECON_DSN": "mysql://somewhere/trading"}, "PostgreSQL"),
+        ({"KRAKEN_RECON_DSN": "postgresql://postgres@127.0.0.1:1/trading"}, "StoreError"),
+    ],
+)
+def test_wrong_database_says_what_to_do(terminal: Terminal, variables: dict[str, str], words: str) -> None:
+    done = Terminal(terminal.environment | variables).run("report")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_failed_account_ends_with_status_one_and_names_the_reason(terminal: Terminal) -> None:
+    wrong = json.loads(terminal.environment["AIRFLOW_CONN_KRAKEN_DESK"]) | {"password": "d3Jvbmc="}
+    done = Terminal(terminal.environment | {"AIRFLOW_CONN_KRAKEN_DESK": json.dumps(wrong)}).run(
+        "sync", "--account", "desk"
+    )
+    assert done.returncode == 1
+    assert "EAPI:Invalid signature" in done.stdout
+    assert terminal.json("report")["accounts"][0]["api_calls"] == 1
+    assert "d3Jvbmc" not in done.stdout + done.stderr
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"permissions": ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades",
+                          "withdraw-funds"]}, "take away withdraw-funds"),
+        ({"permissions": ["query-funds", "query-open-trades", "query-closed-trades"]}, "add query-ledger"),
+        ({"query_from": "1700000000"}, "query start and end dates"),
+    ],
+)  # fmt: skip
+def test_key_that_may_too_much_or_sees_too_little_is_refused(
+    terminal: Terminal, simulator: Simulator, change: dict[str, Any], words: str
+) -> None:
+    simulator.control.patch("accounts/desk", change)
+    done = terminal.run("sync", "--account", "desk")
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert positions(terminal) == {}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": "html_200"},
+        {"name": "truncated_json"},
+        {"name": "empty_body"},
+        {"name": "empty_balances"},
+        {"name": "partial_balances"},
+        {"name": "nan_amount"},
+        {"name": "no_result"},
+        {"name": "redirect_302"},
+        {"name": "html_200", "endpoint": "Ledgers"},
+        {"name": "truncated_json", "endpoint": "Ledgers"},
+        {"name": "no_result", "endpoint": "Ledgers"},
+        {"name": "missing_row", "endpoint": "Ledgers"},
+    ],
+    ids=lambda fault: "-".join(fault.values()),
+)
+def test_unusable_reply_empties_nothing_and_is_reported_as_failed(
+    terminal: Terminal, simulator: Simulator, fault: dict[str, str]
+) -> None:
+    terminal.json("sync", "--account", "desk")
+    before = positions(terminal)
+    for asset, amount in (("ZUSD", "250"), ("XXBT", "0.5"), ("ZUSD", "100")):
+        simulator.control.post("accounts/desk/events", {"kind": "deposit", "asset": asset, "amount": amount})
+    simulator.control.post("faults", fault)
+    done = terminal.run("sync", "--account", "desk", "--json")
+    account = json.loads(done.stdout)["accounts"][0]
+    assert account["status"] in {"failed", "moving"}, account
+    assert (done.returncode == 1) == (account["status"] == "failed")
+    assert account["error"] or account["note"]
+    assert positions(terminal) == before
+    simulator.control.delete("faults")
+    assert terminal.json("sync", "--account", "desk")["accounts"][0]["status"] == "succeeded"
+    assert positions(terminal) == {"BTC": Decimal("0.55"), "USD": Decimal("7342.2")}
+
+
+LEDGERS_CSV = """"txid","refid","time","type","subtype","aclass","asset","amount","fee","balance"
+"","QAAAAAA-1","2026-01-05 07:50:00","deposit","","currency","ZUSD",10000.0000,0.0000,""
+"LAAAAA-00001-000001","QAAAAAA-1","2026-01-05 08:00:00","deposit","","currency","ZUSD",10000.0000,0.0000,10000.0000
+"LAAAAA-00001-000002","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","XXBT",0.05,0,0.05
+"LAAAAA-00001-000003","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","ZUSD",-3000,7.8,6992.2
+"""  # noqa: E501 - as Kraken writes it
+TRADES_CSV = """"txid","ordertxid","pair","time","type","ordertype","price","cost","fee","vol","margin","misc","ledgers"
+"TAAAAA-00001-000001","O1","XXBTZUSD","2026-01-05 08:00:10.4","buy","limit",60000,3000,7.8,0.05,0,"","LAAAAA-00001-000002,LAAAAA-00001-000003"
+"""  # noqa: E501
+
+
+def test_import_then_sync_tell_one_story(terminal: Terminal, simulator: Simulator, tmp_path: Path) -> None:
+    ledgers, trades = tmp_path / "ledgers.csv", tmp_path / "trades.csv"
+    ledgers.write_text(LEDGERS_CSV)
+    trades.write_text(TRADES_CSV)
+    done = terminal.json("import", "--account", "desk", str(ledgers), str(trades))
+    assert done["entries"] == {"read": 3, "already_recorded": 0, "imported": 3, "before_opening": 0}
+    assert (done["opened"], done["opening_source"]) == (True, "ledger")
+    assert done["files"][0]["pending_skipped"] == 1
+    assert done["trades"] == {"checked": 1, "findings": []}
+    assert positions(terminal) == {"USD": Decimal("6992.2"), "BTC": Decimal("0.05")}
+    simulator.control.post(
+        "accounts/desk/entries",
+        {"id": "LAAAAA-00001-000004", "refid": "QAAAAAA-2", "time": "1767600020.75", "type": "deposit",
+         "subtype": "", "aclass": "currency", "asset": "ZUSD", "amount": "1.0000", "fee": "0.0000"},
+    )  # fmt: skip
+    synced = terminal.json("sync", "--account", "desk")
+    assert synced["accounts"][0]["status"] == "succeeded", synced["accounts"][0]["error"]
+    assert positions(terminal)["USD"] == Decimal("6993.2")
+    again = terminal.run("import", "--account", "desk", str(ledgers))
+    assert again.returncode == 0
+    assert "0 entries imported" in again.stdout
+
+
+def test_refused_import_says_where_and_exits_with_1(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "ledgers.csv"
+    file.write_text(LEDGERS_CSV.replace("6992.2", "6992.20000000000000000001"))
+    done = terminal.run("import", "--account", "desk", str(file), "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ImportRefusedError: ledgers.csv, line 5: expected balance" in done.stderr
+    assert positions(terminal) == {}
