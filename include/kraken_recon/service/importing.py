@@ -190,14 +190,12 @@ class _Import:
         if opens and self.unit.imports.lock_account(account):
             raise LockUnavailableError("another run opened the account meanwhile; import again")
         new = by_holding(e for e in listed if (account, e.ledger_id) in inserted)
-        on_record = {e.ledger_id: e for e in sync.entries_after(account, None)}
-        before = by_holding(e for e in on_record.values() if (account, e.ledger_id) not in inserted)
-        keys = sorted({*new, *(before if opens else ())})
+        # An account that is not open may have entries already: fills brought them.
+        keys = sorted({*new, *(by_holding(sync.entries_after(account, None)) if opens else ())})
         if keys:
             sync.lock_positions((account, key) for key in keys)
-            # What others committed before the lock was granted counts too.
-            on_record = {e.ledger_id: e for e in sync.entries_after(account, None)}
-            before = by_holding(e for e in on_record.values() if (account, e.ledger_id) not in inserted)
+        on_record = {e.ledger_id: e for e in sync.entries_after(account, None)}
+        before = by_holding(e for e in on_record.values() if (account, e.ledger_id) not in inserted)
         self._refuse_contradictions(on_record)
         extensions = self._extend(keys, before, new, history)
         moved = self._write(extensions)
