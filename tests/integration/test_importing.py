@@ -50,6 +50,7 @@ def grow(books: FakeBooks, days: int) -> None:
         books.add("USD", "1000.5", entry_type="deposit")
         books.add("USD", "-300.25", fee="0.78", at=books.now)
         books.add("BTC", "0.0123", at=books.now + timedelta(microseconds=5_000))
+        books.entries[-1] = replace(books.entries[-1], refid=books.entries[-2].refid)
         if day % 3 == 0:
             books.add("ETH", "1.5", entry_type="deposit", at=books.now + timedelta(microseconds=6_000))
             books.add("ETH", "-1", wallet="spot", at=books.now + timedelta(microseconds=6_001))
@@ -343,6 +344,17 @@ def test_filtered_file_does_not_move_the_watermark(desk: Desk) -> None:
     assert desk.run()["status"] == "succeeded"
     assert desk.positions() == balances(desk)
     assert {f["unexplained"] for f in desk.findings().values()} <= {Decimal(0)}
+
+
+def test_file_of_one_asset_opens_an_account_and_leaves_the_proof_to_the_sync(desk: Desk) -> None:
+    books = desk.books["desk"]
+    bring_file(desk, [e for e in books.entries if e.key == BTC])
+    assert desk.rows("select ledger_watermark from trading.accounts") == [{"ledger_watermark": 0}]
+    desk.sync()
+    assert desk.run()["status"] == "succeeded", desk.run()["error"]
+    assert desk.positions() == balances(desk)
+    assert {f["unexplained"] for f in desk.findings().values()} <= {Decimal(0)}
+    assert is_sound(desk)
 
 
 def test_position_that_somebody_changed_stays_visible(desk: Desk) -> None:

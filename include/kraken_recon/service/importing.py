@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kraken_recon.service.ports import SyncStore
 
 TRIES_MAX: Final = 3
+EXCHANGING_TYPES: Final = frozenset({"trade", "spend", "receive"})
 
 
 class ImportStore(Protocol):
@@ -291,7 +293,7 @@ class _Import:
         """Let the next sync go on from here, where the files prove that nothing is missing up to here.
 
         A file of an open account proves it only if it goes on where the last proof ended, and holds every
-        entry that is on record within its time: one that was exported with a filter does not.
+        entry that is on record within its time. One that was exported with a filter proves nothing.
         """
         recorded = [entry for entries in before.values() for entry in entries]
         for ledger in self.files.ledgers:
@@ -300,12 +302,18 @@ class _Import:
             start = min(entry.entry_time for entry in ledger.entries)
             end = max(entry.entry_time for entry in ledger.entries)
             reaches = history.newest_entry_at is not None and start <= history.newest_entry_at <= end
-            is_filtered = any(
+            leaves_out = any(
                 start < whole_second(e.entry_time) < end and e.ledger_id not in self.files.entries
                 for e in recorded
             )
-            if opens or (reaches and not is_filtered):
+            if (opens or (reaches and not leaves_out)) and not _shows_single_legs(ledger.entries):
                 self.unit.sync.advance_watermarks({self.account_id: ledger.entries}, {})
+
+
+def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:
+    """Say whether most trades lack their other leg, as in an export of one asset; dust alone may lack it."""
+    legs = Counter(entry.refid for entry in entries if entry.entry_type in EXCHANGING_TYPES)
+    return 2 * sum(1 for count in legs.values() if count == 1) > len(legs)
 
 
 def _told(entry: LedgerEntry) -> str:

@@ -3,9 +3,8 @@
 -- its row of accounts before its positions.
 
 -- name: account_history
--- Read where an account's recorded history begins. It is witnessed when a sync opened it, or compared it with the
--- exchange, so that a holding without an opening was zero; an account that only files opened is not: the opening of
--- an import carries a run id that is no run.
+-- Read where an account's recorded history begins. It is witnessed when a sync was there before any import gave it an
+-- opening (whose run id is no run): then a holding without an opening was zero.
 select
   a.opened_at is not null as is_open,
   a.opening_source,
@@ -25,11 +24,17 @@ select
       and r.status <> 'failed'
   ) and (
     first_opening.event_id is null
-    or exists (select from trading.reconciliation_runs r where r.run_id = first_opening.run_id)
+    or exists (
+      select
+      from trading.reconciliation_runs r
+      where r.account_id = a.account_id
+        and r.mode = 'repair'
+        and (r.run_id = first_opening.run_id or r.recorded_as_of < first_opening.recorded_at)
+    )
   ) as is_witnessed
 from trading.accounts a
 left join lateral (
-  select v.event_id, v.run_id, v.effective_at
+  select v.event_id, v.run_id, v.effective_at, v.recorded_at
   from trading.position_events v
   where v.account_id = a.account_id
     and v.cause = 'opening'
