@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -183,6 +185,42 @@ def test_history_before_the_opening_moves_it_back_and_leaves_positions_alone(
     grow(desk.books["desk"], 1)
     desk.sync("desk")
     assert desk.positions() == balances(desk)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_in_any_order_behind_a_sync_lead_to_the_rows_of_one_straight_sync(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    opened_on_the_last_page(desk, monkeypatch)
+    entries = desk.books["desk"].entries
+    days = [list(g) for _, g in groupby(entries, key=lambda e: e.entry_time.replace(microsecond=0))]
+    chance = random.Random(seed)
+    cuts = sorted({0, len(days), *chance.sample(range(len(days)), 4)})
+    pieces = [
+        [entry for day in days[max(0, start - chance.randrange(3)) : end] for entry in day]
+        for start, end in pairwise(cuts)
+    ]
+    waiting = [*pieces, chance.choice(pieces)]
+    chance.shuffle(waiting)
+    before = desk.positions()
+    while waiting:
+        refused = [piece for piece in waiting if not is_taken(desk, piece)]
+        assert desk.positions() == before
+        assert len(refused) < len(waiting)
+        waiting = refused
+    desk.account("straight").entries = list(entries)
+    monkeypatch.undo()
+    desk.sync("straight")
+    assert books_on_record(desk) == books_on_record(desk, "straight")
+    assert is_sound(desk)
+
+
+def is_taken(desk: Desk, piece: list[LedgerEntry]) -> bool:
+    try:
+        bring_file(desk, piece)
+    except ImportRefusedError:
+        return False
+    return True
 
 
 def test_statement_is_right_at_any_time_after_the_opening_moved(
@@ -450,6 +488,17 @@ def test_recorded_trades_join_their_entries(desk: Desk, kraken_data_dir: Path) -
     assert done.trades == 12
     assert [(f.kind, f.txid, f.ledger_id) for f in done.findings] == [
         ("entry_missing", "TFX012-SYNTH-TRADES", "LFX101-SYNTH-LEDGER")
+    ]
+
+
+def test_recorded_trades_of_an_excerpt_say_which_entries_it_lacks(desk: Desk, kraken_data_dir: Path) -> None:
+    directory = kraken_data_dir / "Donearm__ledger"
+    files = [directory / "readme_ledgers.csv", directory / "readme_trades.csv"]
+    done = bring_exports(desk, [export for file in files for export in read_exports(file)])
+    assert [(f.kind, f.ledger_id) for f in done.findings] == [
+        ("entry_missing", "LXEQNM-EZERP-JWXZBJ"),
+        ("entry_missing", "L4PCMC-XQP4O-M7YKAT"),
+        ("entry_missing", "LYOKCB-SNR2F-4VRKPU"),
     ]
 
 
