@@ -194,7 +194,7 @@ def test_pieces_in_any_order_behind_a_sync_lead_to_the_rows_of_one_straight_sync
     opened_on_the_last_page(desk, monkeypatch)
     entries = desk.books["desk"].entries
     days = [list(g) for _, g in groupby(entries, key=lambda e: e.entry_time.replace(microsecond=0))]
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - chooses test data
     cuts = sorted({0, len(days), *chance.sample(range(len(days)), 4)})
     pieces = [
         [entry for day in days[max(0, start - chance.randrange(3)) : end] for entry in day]
