@@ -2,6 +2,7 @@
 
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
+│   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
 ├── CertificateError               nothing to prove with    -> fail now
 ├── ExchangeError                  .account .endpoint .codes
@@ -31,6 +32,10 @@ class KrakenReconError(Exception):
 
 class ConfigurationError(KrakenReconError):
     """Something a person set is missing or wrong; the message says what to change."""
+
+
+class ImportRefusedError(ConfigurationError):
+    """A file is broken or does not fit what is recorded; the message says where. Nothing was written."""
 
 
 class RunStoppedError(KrakenReconError):

@@ -13,14 +13,18 @@ import pytest
 from benchmarks.sound_ledgers import recorded
 
 from desk import Desk, minutes
+from exports import ledgers_csv
 from fakes import START
 from kraken_recon.__main__ import main
+from kraken_recon.adapters.kraken.exports import parse_export
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.certificate_format import write_time
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import CertificateError, ConfigurationError
+from kraken_recon.service import reading
 from kraken_recon.service.certifying import certify, verify
+from kraken_recon.service.importing import import_exports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +143,31 @@ def test_residual_is_stated_while_it_waits_after_it_is_repaired_and_once_it_is_e
     for moment in (waits_at, repaired_at):
         past = holding(certified(desk, moment), BTC)
         assert (past["closing"], past["explained_later"], past["residual"]) == ("0.07", "0.02", "0")
+
+
+def test_imported_history_lengthens_the_proof_and_changes_neither_closing_nor_residual(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(database_url)
+    books = desk.account()
+    books.now = START - timedelta(days=100)
+    for _ in range(70):
+        books.now += timedelta(days=1)
+        books.add("BTC", "0.5")
+    books.residuals[BTC] = Decimal("0.02")
+    monkeypatch.setattr(reading, "OPENING_ENTRIES_MAX", 60)
+    desk.sync()
+    short = holding(certified(desk), BTC)
+    assert (short["opening"], len(short["entries"])) == ("10", 50)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        account = unit.sync.find_accounts(["desk"])[0]
+    export = parse_export("ledgers.csv", ledgers_csv(books.entries, 12))
+    import_exports(account, [export], lambda: PostgresUnitOfWork(desk.engine))
+    long = holding(certified(desk), BTC)
+    assert (long["opening"], long["opening_moved_later"], len(long["entries"])) == ("0", "-10", 70)
+    assert sum(entry["late"] for entry in long["entries"]) == 20
+    assert long["closing"] == short["closing"] == "35"
+    assert long["residual"] == short["residual"] == "0.02"
 
 
 def test_tolerated_residual_is_stated_by_quiet_runs_too(desk: Desk) -> None:

@@ -323,6 +323,23 @@ def test_entry_that_turned_up_later_explains_a_residual_once(late: str, later: s
     assert (stated["explained_later"], stated["residual"]) == (later, residual)
 
 
+def test_imported_history_explains_no_residual() -> None:
+    whole = evidence()
+    made = books()
+    entry = made.entries[2]
+    bitcoin = replace(
+        whole.holdings[1], late_ids=frozenset({entry.ledger_id}), opening_moved_later=-entry.change
+    )
+    document = build_certificate(replace(whole, holdings=[whole.holdings[0], bitcoin, whole.holdings[2]]))
+    assert said(document) == []
+    stated = document["holdings"][1]
+    assert (stated["explained_later"], stated["residual"]) == ("0", "0.002")
+    assert any(
+        "explained_later" in line
+        for line in said(resealed(put(document, ("holdings", 1, "opening_moved_later"), "0")))
+    )
+
+
 # --- what cannot be certified, and files that are no certificate ------------------------------------------
 
 

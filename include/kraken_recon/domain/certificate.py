@@ -64,7 +64,8 @@ class HoldingEvidence:
     """What is on record of one holding up to the moment of a certificate; amounts in units of the asset.
 
     ``late_ids`` are entries that carry a time which the proving run covers but were recorded after it;
-    ``recorded`` is the sum of the holding's events.
+    ``recorded`` is the sum of its events; ``opening_moved_later`` is what became of the opening after
+    that run, because an import moved it back.
     """
 
     key: HoldingKey
@@ -73,6 +74,7 @@ class HoldingEvidence:
     recorded: Decimal
     adjustments: Sequence[Adjustment] = ()
     late_ids: frozenset[str] = frozenset()
+    opening_moved_later: Decimal = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +185,14 @@ def _holding_view(
 ) -> dict[str, Any]:
     outstanding = sum((a.amount for a in evidence.adjustments), ZERO)
     late = sum((e.change for e in entries if e.ledger_id in evidence.late_ids), ZERO)
-    later = _explained_later(outstanding + unwritten, late)
+    # Imported history adds to the entries what it takes from the opening: that explains nothing.
+    later = _explained_later(outstanding + unwritten, late + evidence.opening_moved_later)
     head = entries[-1] if entries else None
     view: dict[str, Any] = {
         "asset": evidence.key.asset,
         "wallet": evidence.key.wallet,
         "opening": format_amount(evidence.opening),
+        "opening_moved_later": format_amount(evidence.opening_moved_later),
         "entries": _entry_views(evidence, entries),
         "head": {
             "ledger_id": head.ledger_id,
@@ -326,6 +330,7 @@ def _sum_problems(holding: Mapping[str, Any], unwritten: Decimal, at: datetime) 
     closing = parse_amount(holding["opening"]) + sum(
         (parse_amount(e["amount"]) - parse_amount(e["fee"]) for e in holding["entries"]), ZERO
     )
+    late += parse_amount(holding["opening_moved_later"])
     later = _explained_later(outstanding + unwritten, late)
     yield from _differs(name, "closing", holding["closing"], closing)
     yield from _differs(name, "outstanding_adjustments", holding["outstanding_adjustments"], outstanding)

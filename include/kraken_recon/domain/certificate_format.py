@@ -141,7 +141,7 @@ ADJUSTMENT: Final[Mapping[str, Spec]] = {
 }
 HOLDING: Final[Mapping[str, Spec]] = {
     **dict.fromkeys(("asset", "wallet"), TEXT),
-    "opening": AMOUNT,
+    **dict.fromkeys(("opening", "opening_moved_later"), AMOUNT),
     "entries": ListOf(ENTRY, lambda view: f"entry {view['ledger_id']}"),
     "head": OrNull({"ledger_id": TEXT, "time": TIME, "balance": AMOUNT}),
     "adjustments": ListOf(ADJUSTMENT, lambda view: f"adjustment {view['event_id']}"),

@@ -97,7 +97,10 @@ class CertificateStore:
             adjustments.setdefault(_key(row), []).append(
                 Adjustment(row["event_id"], row["effective_at"], row["reason"], row["amount"], row["run_id"])
             )
-        sums = {_key(row): row for row in self._rows("holdings", account_id=account_id, at=at)}
+        sums = {
+            _key(row): row
+            for row in self._rows("holdings", account_id=account_id, at=at, recorded_as_of=run.recorded_as_of)
+        }
         return [
             HoldingEvidence(
                 key,
@@ -106,6 +109,7 @@ class CertificateStore:
                 sums[key]["recorded"] if key in sums else ZERO,
                 tuple(adjustments.get(key, ())),
                 frozenset(late.get(key, ())),
+                sums[key]["opening_moved_later"] if key in sums else ZERO,
             )
             for key in sorted(sums.keys() | entries.keys())
         ]

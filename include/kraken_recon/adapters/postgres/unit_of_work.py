@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
+from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -153,6 +154,11 @@ class PostgresUnitOfWork:
     def sync(self) -> PostgresSyncStore:
         """The rows of ``position_sync``."""
         return PostgresSyncStore(self.connection)
+
+    @property
+    def imports(self) -> PostgresImportStore:
+        """What an import of Kraken's exports needs beyond the rows of ``position_sync``."""
+        return PostgresImportStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

@@ -54,12 +54,16 @@ where run_id = any(cast(:run_ids as uuid[]))
 order by run_id, asset, wallet;
 
 -- name: holdings
--- Sum the events of each holding up to a moment, and its openings apart.
+-- Sum the events of each holding up to a moment, and its openings apart: an import moves an opening back, so some
+-- of it may have been recorded only after a run.
 select
   asset,
   wallet,
   sum(quantity_after - quantity_before) as recorded,
-  coalesce(sum(quantity_after - quantity_before) filter (where cause = 'opening'), 0) as opening
+  coalesce(sum(quantity_after - quantity_before) filter (where cause = 'opening'), 0) as opening,
+  coalesce(
+    sum(quantity_after - quantity_before) filter (where cause = 'opening' and recorded_at > :recorded_as_of), 0
+  ) as opening_moved_later
 from trading.position_events
 where account_id = :account_id
   and effective_at <= :at
