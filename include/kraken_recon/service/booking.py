@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
+from kraken_recon.domain.cost_records import CostKey, CostScope
 from kraken_recon.domain.ledger import Balance
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.policy import Mode
@@ -29,6 +30,7 @@ from kraken_recon.domain.reconciliation import (
 )
 from kraken_recon.domain.records import Alert, RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
+from kraken_recon.service.costing import recompute, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -118,7 +120,7 @@ def book(
         try:
             with open_unit_of_work() as unit:
                 while batches:
-                    _Booking(unit.sync, batches[0], request).run()
+                    _Booking(unit, batches[0], request).run()
                     unit.commit()
                     batches.popleft()
                     tries = 1
@@ -138,8 +140,10 @@ def book(
 class _Booking:
     """One transaction over a batch of accounts."""
 
-    def __init__(self, store: SyncStore, works: Sequence[AccountWork], request: SyncRequest) -> None:
-        self._store = store
+    def __init__(self, unit: UnitOfWork, works: Sequence[AccountWork], request: SyncRequest) -> None:
+        self._store: SyncStore = unit.sync
+        self._costs = unit.costs
+        self._cost_scope = CostScope()
         self._request = request
         self._works = works
         self._read = [w for w in works if w.reading is not None and not w.error and not w.moving]
@@ -161,6 +165,7 @@ class _Booking:
         keys = self._keys_to_judge(entries)
         locked_at = time.monotonic()
         if self._request.mode is Mode.REPAIR:
+            self._cost_scope = scope_of(self._costs, self._touched(entries))
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
@@ -213,10 +218,23 @@ class _Booking:
         }
         self._locked = sorted({*keys, *available})
         if self._locked:
-            self._store.lock_positions(self._locked)
+            # With every wallet of the assets whose average may move: it is written under these locks.
+            self._store.lock_positions(sorted({*self._locked, *self._cost_scope.positions}))
         for work in self._read:
             if work.reading and work.reading.opening:
                 self._store.write_opening(work.account_id, work.reading.opening, work.run_id)
+
+    def _touched(self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]) -> set[CostKey]:
+        """Name the assets whose cost may change: those with new entries, and those being opened."""
+        return {
+            CostKey(work.account_id, key.asset, work.state.account.quote_currency)
+            for work in self._read
+            if work.reading
+            for key in (
+                *new[work.account_id],
+                *(work.reading.opening.quantities if work.reading.opening else ()),
+            )
+        }
 
     def _assess(
         self,
@@ -309,6 +327,7 @@ class _Booking:
 
     def _write(self, assessments: Mapping[int, Assessment]) -> None:
         self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        recompute(self._costs, self._cost_scope)
         self._update_available()
         self._store.advance_watermarks(
             self._entries_read, {w.account_id: w.as_of for w in self._matched if w.as_of}
