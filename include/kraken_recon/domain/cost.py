@@ -168,6 +168,8 @@ def _proportional(known: Decimal, unknown: Decimal, cost: Decimal, quantity: Dec
     if quantity == held:
         return _Taken(known, unknown, cost)
     taken = quantity if not unknown else _portion(known, quantity, held)
+    if not taken:
+        return _Taken(ZERO, quantity, ZERO)
     return _Taken(taken, quantity - taken, cost if taken == known else _portion(cost, quantity, held))
 
 
@@ -305,11 +307,13 @@ def grouped(entries: Iterable[LedgerEntry], quote: str) -> list[EntryGroup]:
         by_refid[entry.refid or entry.ledger_id].append(entry)
     groups = sorted(
         (
-            EntryGroup(refid, min(e.entry_time for e in legs), tuple(sorted(legs, key=lambda e: e.ledger_id)))
+            EntryGroup(refid, min([entry.entry_time for entry in legs]), tuple(legs))
             for refid, legs in by_refid.items()
         ),
         key=lambda group: (group.effective_at, group.refid),
     )
+    if len({group.effective_at for group in groups}) == len(groups):
+        return groups
     instants = [list(same) for _, same in groupby(groups, key=lambda group: group.effective_at)]
     shared = {e.key for same in instants if len(same) > 1 for group in same for e in group.entries}
     if not shared:

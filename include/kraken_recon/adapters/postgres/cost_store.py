@@ -78,11 +78,12 @@ class PostgresCostStore:
 
     def entries(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
         """Read the entries of these assets and the quote legs of their trades, by account."""
-        found: dict[int, list[LedgerEntry]] = defaultdict(list)
-        for row in self._execute("entries", **_key_arrays(keys)):
-            columns = row._asdict()
-            found[columns.pop("account_id")].append(LedgerEntry(**columns))
-        return found
+        found: dict[int, dict[str, LedgerEntry]] = defaultdict(dict)
+        # By place, and by id: a quote leg comes once for each asset that it paid for.
+        columns: list[Any]
+        for account_id, *columns in self._execute("entries", **_key_arrays(keys)):
+            found[account_id][columns[0]] = LedgerEntry(*columns)
+        return {account_id: list(entries.values()) for account_id, entries in found.items()}
 
     def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[str, Decimal]]:
         """Sum what these assets opened with, by account and asset."""

@@ -26,7 +26,7 @@ with recursive linked(account_id, asset, quote) as (
   select l.account_id, other.asset, l.quote
   from linked l
   cross join lateral (
-    select distinct o.asset
+    select o.asset
     from trading.ledger_entries e
     join trading.ledger_entries o on (o.account_id, o.refid) = (e.account_id, e.refid)
     where e.account_id = l.account_id
@@ -53,20 +53,20 @@ order by p.account_id, p.asset, p.wallet
 for no key update of p;
 
 -- name: entries
--- Read the entries of these assets, and the legs of their trades in the quote currency.
+-- Read the entries of these assets, and the legs of their trades in the quote currency (once for each asset).
 with keys as materialized (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
     as k(account_id, asset, quote)
 )
 select
-  e.account_id, e.ledger_id, e.refid, e.entry_time, e.type as entry_type, e.subtype, e.asset, e.wallet, e.amount,
+  e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount,
   e.fee, e.balance
 from keys k
 cross join lateral (
   select * from trading.ledger_entries where (account_id, asset) = (k.account_id, k.asset) offset 0
 ) e
-union
+union all
 select
   q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
 from keys k
