@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 QUOTE = "USD"
 
 
-def happen(  # noqa: PLR0913 - each is one thing that a group of entries shares
+def happen(
     books: FakeBooks,
     *legs: tuple[str, ...],
     kind: str = "trade",

@@ -165,7 +165,7 @@ class _Booking:
         keys = self._keys_to_judge(entries)
         locked_at = time.monotonic()
         if self._request.mode is Mode.REPAIR:
-            self._cost_scope = scope_of(self._costs, self._touched(entries))
+            self._cost_scope = scope_of(self._costs, *self._touched(entries))
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
@@ -224,17 +224,20 @@ class _Booking:
             if work.reading and work.reading.opening:
                 self._store.write_opening(work.account_id, work.reading.opening, work.run_id)
 
-    def _touched(self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]) -> set[CostKey]:
-        """Name the assets whose cost may change: those with new entries, and those being opened."""
-        return {
-            CostKey(work.account_id, key.asset, work.state.account.quote_currency)
-            for work in self._read
-            if work.reading
-            for key in (
-                *new[work.account_id],
-                *(work.reading.opening.quantities if work.reading.opening else ()),
-            )
-        }
+    def _touched(
+        self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]
+    ) -> tuple[set[CostKey], set[tuple[CostKey, str]]]:
+        """Name the assets whose cost may change (new entries or an opening), and the new trades' payments."""
+        touched, paid = set(), set()
+        for work in self._read:
+            quote = work.state.account.quote_currency
+            opening = work.reading.opening.quantities if work.reading and work.reading.opening else ()
+            for key in (*new[work.account_id], *opening):
+                cost_key = CostKey(work.account_id, key.asset, quote)
+                touched.add(cost_key)
+                if key.asset == quote:
+                    paid |= {(cost_key, e.refid) for e in new[work.account_id].get(key, ()) if e.refid}
+        return touched, paid
 
     def _assess(
         self,

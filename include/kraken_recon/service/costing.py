@@ -40,8 +40,14 @@ class CostStore(Protocol):
         """Name the assets that an account has or had."""
         ...
 
-    def linked(self, keys: Collection[CostKey]) -> CostScope:
-        """Add the assets that these were exchanged with, directly or not, and find all their positions."""
+    def linked(self, keys: Collection[CostKey], paid: Collection[tuple[CostKey, str]]) -> CostScope:
+        """Add the assets that these were exchanged with, directly or not, and find all their positions.
+
+        Args:
+            keys: the assets with new entries.
+            paid: quote currencies with the ``refid`` of a new entry in them; the other assets under that
+                ``refid`` are added.
+        """
         ...
 
     def lock(self, positions: Sequence[tuple[int, HoldingKey]]) -> None:
@@ -75,10 +81,15 @@ class CostStore(Protocol):
         ...
 
 
-def scope_of(store: CostStore, touched: Iterable[CostKey]) -> CostScope:
-    """Find what must be recomputed, and which positions to lock first, once these assets have new entries."""
+def scope_of(
+    store: CostStore, touched: Iterable[CostKey], paid: Collection[tuple[CostKey, str]] = ()
+) -> CostScope:
+    """Find what must be recomputed, and which positions to lock first, once these assets have new entries.
+
+    ``paid`` names new entries in the quote currency: a trade's leg in it may come later than the other.
+    """
     keys = sorted(set(touched))
-    return store.linked(keys) if keys else CostScope()
+    return store.linked(keys, paid) if keys else CostScope()
 
 
 @exact_arithmetic()

@@ -59,9 +59,15 @@ class PostgresCostStore:
         """Name the assets that an account has or had."""
         return [row.asset for row in self._execute("assets", account_id=account_id)]
 
-    def linked(self, keys: Collection[CostKey]) -> CostScope:
+    def linked(self, keys: Collection[CostKey], paid: Collection[tuple[CostKey, str]]) -> CostScope:
         """Add the assets that these were exchanged with, directly or not, and find all their positions."""
-        rows = self._execute("linked", **_key_arrays(keys)).all()
+        rows = self._execute(
+            "linked",
+            **_key_arrays(keys),
+            paying_account_ids=[key.account_id for key, _ in paid],
+            paying_quotes=[key.quote for key, _ in paid],
+            refids=[refid for _, refid in paid],
+        ).all()
         return CostScope(
             tuple(CostKey(row.account_id, row.asset, row.quote) for row in rows),
             tuple((row.account_id, HoldingKey(row.asset, wallet)) for row in rows for wallet in row.wallets),

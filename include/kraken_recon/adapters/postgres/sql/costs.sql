@@ -18,10 +18,21 @@ select asset from trading.asset_costs where account_id = :account_id
 order by asset;
 
 -- name: linked
--- Follow exchanges from asset to asset, but not through the quote currency; then find all their positions.
-with recursive linked(account_id, asset, quote) as (
+-- Follow exchanges from asset to asset, but not through the quote currency, of which only the trades named are
+-- followed; then find all their positions.
+with recursive touched(account_id, asset, quote) as (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
+  union
+  select p.account_id, e.asset, p.quote
+  from unnest(cast(:paying_account_ids as bigint[]), cast(:paying_quotes as text[]), cast(:refids as text[]))
+    as p(account_id, quote, refid)
+  cross join lateral (
+    select asset from trading.ledger_entries where (account_id, refid) = (p.account_id, p.refid) offset 0
+  ) e
+),
+linked(account_id, asset, quote) as (
+  select * from touched
   union
   select l.account_id, other.asset, l.quote
   from linked l
