@@ -36,6 +36,7 @@ WAYS: Final[dict[str, Callable[[str, Sequence[PreparedWork]], None]]] = {
     "bare_sql": bare_sql.sync,
     "naive_orm": naive_orm.sync,
     "careful_orm": naive_orm.sync_carefully,
+    "product_with_costs": product.sync_with_costs,
 }
 FASTER_THAN_NAIVE_GOAL: Final = 40
 SLOWER_THAN_BARE_GOAL: Final = 2
@@ -49,6 +50,7 @@ class Round:
     bare_sql: tuple[float, ...]
     naive_orm: float
     careful_orm: float
+    product_with_costs: float
 
     @property
     def naive_to_product(self) -> float:
@@ -87,6 +89,8 @@ class Comparison:
             WAYS[way](url, prepared)
             seconds = time.perf_counter() - started
             state = end_state(url)
+        if way == "product_with_costs":
+            return seconds
         if self.state is None:
             self.state = state
         if state != self.state:
@@ -99,7 +103,7 @@ class Comparison:
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
         for pair in range(pairs):
             if pair == pairs // 2:
-                for loop in ("naive_orm", "careful_orm"):
+                for loop in ("product_with_costs", "naive_orm", "careful_orm"):
                     seconds[loop].append(self.seconds_of(loop))
             order = ("product", "bare_sql") if (number + pair) % 2 else ("bare_sql", "product")
             for way in order:
@@ -109,6 +113,7 @@ class Comparison:
             tuple(seconds["bare_sql"]),
             seconds["naive_orm"][0],
             seconds["careful_orm"][0],
+            seconds["product_with_costs"][0],
         )
 
 
@@ -140,6 +145,7 @@ def measure(server_url: str, scale: Scale, *, rounds: int, pairs: int) -> dict[s
             "bare_sql": _summary([s for r in measured for s in r.bare_sql]),
             "naive_orm": _summary([r.naive_orm for r in measured]),
             "careful_orm": _summary([r.careful_orm for r in measured]),
+            "product_with_costs": _summary([r.product_with_costs for r in measured]),
         },
         "ratios": {
             "naive_orm_to_product": _summary([r.naive_to_product for r in measured]),
@@ -184,6 +190,7 @@ def table(figures: dict[str, Any]) -> str:
             for way, title in (
                 ("bare_sql", "bare set-based SQL (floor)"),
                 ("product", "position_sync"),
+                ("product_with_costs", "position_sync, with costs"),
                 ("careful_orm", "ORM, only what differs"),
                 ("naive_orm", "ORM, row by row (naive)"),
             )

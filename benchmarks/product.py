@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.workload import REQUEST
@@ -12,10 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.workload import PreparedWork
+    from kraken_recon.service.sync import SyncRequest
 
 
 def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
     """Compare every account, then book in batches, as ``sync_accounts`` does around its calls to Kraken."""
+    _sync(url, prepared, REQUEST)
+
+
+def sync_with_costs(url: str, prepared: Sequence[PreparedWork]) -> None:
+    """Do the same and keep average costs, which no other way does."""
+    _sync(url, prepared, replace(REQUEST, keeps_costs=True))
+
+
+def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> None:
     engine = create_engine(url, application_name="benchmark product")
     with PostgresUnitOfWork(engine) as unit:
         comparisons = unit.sync.compare({p.work.account_id: p.work.balances or {} for p in prepared})
@@ -23,4 +34,4 @@ def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
         p.work.comparison = comparisons[p.work.account_id]
         if p.work.needs_reading:
             p.work.reading = p.reading
-    book([p.work for p in prepared], REQUEST, lambda: PostgresUnitOfWork(engine))
+    book([p.work for p in prepared], request, lambda: PostgresUnitOfWork(engine))

@@ -55,6 +55,10 @@ class _SteppedUnit:
     def sync(self) -> Any:
         return _SteppedStore(self._unit.sync, self._steps)
 
+    @property
+    def costs(self) -> Any:
+        return _SteppedStore(self._unit.costs, self._steps)
+
     def commit(self) -> None:
         self._steps.reach("before commit")
         self._unit.commit()

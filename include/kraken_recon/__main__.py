@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,10 @@ from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
+from kraken_recon.service.costing import cost_view, recompute_account
 from kraken_recon.service.import_view import render_import, view_of_import
 from kraken_recon.service.importing import import_exports
-from kraken_recon.service.rendering import render_report, render_statement
+from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.sync import SyncRequest, sync_accounts
 
@@ -92,6 +93,17 @@ def _explain(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     with PostgresUnitOfWork(_wiring().engine()) as unit:
         view = statement(unit.reports, arguments.account, arguments.asset, arguments.at or utc_now())
     return view, render_statement(view)
+
+
+def _cost(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    recomputed: dict[str, Any] = {}
+    with PostgresUnitOfWork(_wiring().engine()) as unit:
+        if arguments.recompute:
+            written = recompute_account(unit.costs, arguments.account)
+            unit.commit()
+            recomputed = {"recomputed": {"changed": written.anything, **asdict(written)}}
+        view = cost_view(unit.costs, arguments.account, arguments.asset) | recomputed
+    return view, render_costs(view)
 
 
 def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -184,6 +196,14 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--account", required=True, metavar="NAME")
     imported.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="ledgers.csv, trades.csv, or a zip with them"
+    )
+    cost = command("cost", _cost, "Show what an account's assets cost on average, and what sales brought.")
+    cost.add_argument("--account", required=True, metavar="NAME")
+    cost.add_argument("--asset", metavar="CODE", help="such as BTC; default: all")
+    cost.add_argument(
+        "--recompute",
+        action="store_true",
+        help="rebuild the account's figures from its entries first, and say whether anything changed",
     )
     reported = command("report", _report, "Show each account's newest run, what differed, and open alerts.")
     reported.add_argument("--account", action="append", metavar="NAME", help="account; may be given again")

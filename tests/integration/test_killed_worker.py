@@ -32,7 +32,10 @@ APPLICATION = "a worker to be killed"
 ETH, BTC = HoldingKey("ETH", "spot"), HoldingKey("BTC", "spot")
 COMPARED = {
     "accounts": "opened_at is not null, opening_source, ledger_floor",
-    "positions": "asset, wallet, quantity, available_quantity, available_as_of",
+    "positions": "asset, wallet, quantity, available_quantity, available_as_of, avg_cost",
+    "asset_costs": "asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised,"
+    " as_of",
+    "realised_results": "asset, refid, quantity, proceeds, cost, result, unknown_share, effective_at",
     "ledger_entries": "ledger_id, refid, entry_time, type, asset, wallet, amount, fee, balance",
     "position_events": "asset, wallet, row_number() over (partition by asset, wallet order by event_id),"
     " quantity_before, quantity_after, cause, reason, ledger_id, effective_at",

@@ -111,6 +111,8 @@ TABLES = (
     "discrepancies",
     "residuals",
     "alerts",
+    "asset_costs",
+    "realised_results",
 )
 
 

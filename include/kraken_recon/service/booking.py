@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
+from kraken_recon.domain.cost_records import CostKey, CostScope
 from kraken_recon.domain.ledger import Balance
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.policy import Mode
@@ -29,6 +30,7 @@ from kraken_recon.domain.reconciliation import (
 )
 from kraken_recon.domain.records import Alert, RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
+from kraken_recon.service.costing import recompute, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -118,7 +120,7 @@ def book(
         try:
             with open_unit_of_work() as unit:
                 while batches:
-                    _Booking(unit.sync, batches[0], request).run()
+                    _Booking(unit, batches[0], request).run()
                     unit.commit()
                     batches.popleft()
                     tries = 1
@@ -138,8 +140,10 @@ def book(
 class _Booking:
     """One transaction over a batch of accounts."""
 
-    def __init__(self, store: SyncStore, works: Sequence[AccountWork], request: SyncRequest) -> None:
-        self._store = store
+    def __init__(self, unit: UnitOfWork, works: Sequence[AccountWork], request: SyncRequest) -> None:
+        self._store: SyncStore = unit.sync
+        self._costs = unit.costs
+        self._cost_scope = CostScope()
         self._request = request
         self._works = works
         self._read = [w for w in works if w.reading is not None and not w.error and not w.moving]
@@ -161,6 +165,8 @@ class _Booking:
         keys = self._keys_to_judge(entries)
         locked_at = time.monotonic()
         if self._request.mode is Mode.REPAIR:
+            if self._request.keeps_costs:
+                self._cost_scope = scope_of(self._costs, *self._touched(entries))
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
@@ -213,10 +219,26 @@ class _Booking:
         }
         self._locked = sorted({*keys, *available})
         if self._locked:
-            self._store.lock_positions(self._locked)
+            # With every wallet of the assets whose average may move: it is written under these locks.
+            self._store.lock_positions(sorted({*self._locked, *self._cost_scope.positions}))
         for work in self._read:
             if work.reading and work.reading.opening:
                 self._store.write_opening(work.account_id, work.reading.opening, work.run_id)
+
+    def _touched(
+        self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]
+    ) -> tuple[set[CostKey], set[tuple[CostKey, str]]]:
+        """Name the assets whose cost may change (new entries or an opening), and the new trades' payments."""
+        touched, paid = set(), set()
+        for work in self._read:
+            quote = work.state.account.quote_currency
+            opening = work.reading.opening.quantities if work.reading and work.reading.opening else ()
+            for key in (*new[work.account_id], *opening):
+                cost_key = CostKey(work.account_id, key.asset, quote)
+                touched.add(cost_key)
+                if key.asset == quote:
+                    paid |= {(cost_key, e.refid) for e in new[work.account_id].get(key, ()) if e.refid}
+        return touched, paid
 
     def _assess(
         self,
@@ -309,6 +331,7 @@ class _Booking:
 
     def _write(self, assessments: Mapping[int, Assessment]) -> None:
         self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        recompute(self._costs, self._cost_scope)
         self._update_available()
         self._store.advance_watermarks(
             self._entries_read, {w.account_id: w.as_of for w in self._matched if w.as_of}

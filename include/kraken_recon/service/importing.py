@@ -24,6 +24,7 @@ from kraken_recon.domain.ledger import is_same_line
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.reconciliation import Cause, Reason, Recorded, Step
 from kraken_recon.errors import ImportRefusedError, LockUnavailableError
+from kraken_recon.service.costing import recompute_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.domain.records import Account, AccountHistory
+    from kraken_recon.service.costing import CostStore
     from kraken_recon.service.ports import SyncStore
 
 TRIES_MAX: Final = 3
@@ -72,6 +74,11 @@ class ImportUnitOfWork(Protocol):
         """What an import needs beyond them."""
         ...
 
+    @property
+    def costs(self) -> CostStore:
+        """Average costs and realised results, which follow from the entries."""
+        ...
+
     def commit(self) -> None:
         """Make the work permanent."""
         ...
@@ -109,6 +116,7 @@ def import_exports(
         try:
             with open_unit_of_work() as unit:
                 done = _Import(unit, account.account_id, files).run()
+                recompute_account(unit.costs, account.name)
                 unit.commit()
                 return done
         except LockUnavailableError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
+    from kraken_recon.service.costing import CostStore
 
 
 class CallSlots(Protocol):
@@ -164,6 +165,11 @@ class UnitOfWork(Protocol):
     @property
     def sync(self) -> SyncStore:
         """The rows of ``position_sync``."""
+        ...
+
+    @property
+    def costs(self) -> CostStore:
+        """Average costs and realised results."""
         ...
 
     def commit(self) -> None:

@@ -107,3 +107,38 @@ def render_statement(statement: Mapping[str, Any]) -> list[str]:
     ]
     lines.append(f"residual {statement['residual']}")
     return lines
+
+
+def render_costs(view: Mapping[str, Any]) -> list[str]:
+    """Write one line per asset, after what a recomputation found if there was one."""
+    quote = view["quote_currency"]
+    rows = [("ASSET", f"AVERAGE {quote}", "KNOWN", "UNKNOWN", f"COST {quote}", f"REALISED {quote}", "AS OF")]
+    rows += [
+        (
+            cost["asset"],
+            cost["avg_cost"] or "-",
+            cost["quantity_known"],
+            cost["quantity_unknown"],
+            cost["cost"],
+            cost["realised"],
+            cost["as_of"] or "-",
+        )
+        for cost in view["assets"]
+    ]
+    lines = [f"{view['account']}  average costs in {quote}", ""]
+    lines += (
+        list(_table(rows, right=frozenset({1, 2, 3, 4, 5}))) if view["assets"] else ["no costs on record"]
+    )
+    recomputed = view.get("recomputed")
+    if recomputed:
+        lines += ["", _recomputed_line(recomputed)]
+    return lines
+
+
+def _recomputed_line(recomputed: Mapping[str, Any]) -> str:
+    if not recomputed["changed"]:
+        return "recomputed from the ledger entries: nothing changed"
+    return (
+        f"recomputed from the ledger entries: corrected {recomputed['costs']} costs, "
+        f"{recomputed['results']} realised results, {recomputed['positions']} positions"
+    )

@@ -38,6 +38,7 @@ class SyncRequest:
     """What one run shall do; the same for every account of the run.
 
     ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run.
+    Without ``keeps_costs`` average costs are left to be recomputed later.
     """
 
     interval: Interval
@@ -45,6 +46,7 @@ class SyncRequest:
     policy: Policy
     trigger: str = "manual"
     concurrency: int = 4
+    keeps_costs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

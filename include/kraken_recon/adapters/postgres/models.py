@@ -117,6 +117,7 @@ ledger_entries: Final = sa.Table(
     sa.Column("ingested_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Index("ix_ledger_entries_time", "account_id", "entry_time"),
     sa.Index("ix_ledger_entries_holding", "account_id", "asset", "wallet", "entry_time"),
+    sa.Index("ix_ledger_entries_refid", "account_id", "refid"),
 )
 
 position_events: Final = sa.Table(
@@ -253,6 +254,36 @@ alerts: Final = sa.Table(
         postgresql_where=sa.text("status <> 'resolved'"),
         postgresql_nulls_not_distinct=True,
     ),
+)
+
+asset_costs: Final = sa.Table(
+    "asset_costs",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.accounts.account_id"), primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    *_amount("quantity_known"),
+    *_amount("quantity_unknown"),
+    *_amount("quantity_moving"),
+    *_amount("cost"),
+    *_amount("avg_cost", nullable=True),
+    *_amount("realised"),
+    sa.Column("as_of", TIME),
+    sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now()),
+)
+
+realised_results: Final = sa.Table(
+    "realised_results",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.accounts.account_id"), primary_key=True),
+    sa.Column("refid", sa.Text, primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    *_amount("quantity"),
+    *_amount("proceeds"),
+    *_amount("cost"),
+    *_amount("result", nullable=True),
+    *_amount("unknown_share"),
+    sa.Column("effective_at", TIME, nullable=False),
+    sa.Index("ix_realised_results_asset", "account_id", "asset", "effective_at"),
 )
 
 api_keys: Final = sa.Table(

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
+from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
@@ -159,6 +160,11 @@ class PostgresUnitOfWork:
     def imports(self) -> PostgresImportStore:
         """What an import of Kraken's exports needs beyond the rows of ``position_sync``."""
         return PostgresImportStore(self.connection)
+
+    @property
+    def costs(self) -> PostgresCostStore:
+        """Average costs and realised results."""
+        return PostgresCostStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

@@ -1,0 +1,166 @@
+"""Average costs and realised results in Postgres; every statement is a named query of ``sql/costs.sql``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.adapters.postgres.sync_store import array_literal
+from kraken_recon.domain.cost_records import CostKey, CostScope, QuoteTotal, Written
+from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from kraken_recon.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from decimal import Decimal
+
+    from sqlalchemy.engine import Connection, CursorResult
+
+    from kraken_recon.domain.cost import AssetCost, RealisedResult
+
+QUERIES: Final = {name: sa.text(query) for name, query in load("costs").items()}
+
+
+def _key_arrays(keys: Collection[CostKey]) -> dict[str, list[Any]]:
+    return {
+        "account_ids": [key.account_id for key in keys],
+        "assets": [key.asset for key in keys],
+        "quotes": [key.quote for key in keys],
+    }
+
+
+class PostgresCostStore:
+    """Satisfies ``service.costing.CostStore`` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
+        written = {
+            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return self._connection.execute(QUERIES[query], written)
+
+    def account(self, name: str) -> tuple[int, str]:
+        """Find an account's id and quote currency.
+
+        Raises:
+            ConfigurationError: there is no such account.
+        """
+        row = self._execute("account", name=name).one_or_none()
+        if row is None:
+            raise ConfigurationError(f"no account is named {name}; see `python -m kraken_recon report`")
+        return row.account_id, row.quote_currency
+
+    def assets(self, account_id: int) -> list[str]:
+        """Name the assets that an account has or had."""
+        return [row.asset for row in self._execute("assets", account_id=account_id)]
+
+    def linked(self, keys: Collection[CostKey], paid: Collection[tuple[CostKey, str]]) -> CostScope:
+        """Add the assets that these were exchanged with, directly or not, and find all their positions."""
+        rows = self._execute(
+            "linked",
+            **_key_arrays(keys),
+            paying_account_ids=[key.account_id for key, _ in paid],
+            paying_quotes=[key.quote for key, _ in paid],
+            refids=[refid for _, refid in paid],
+        ).all()
+        return CostScope(
+            tuple(CostKey(row.account_id, row.asset, row.quote) for row in rows),
+            tuple((row.account_id, HoldingKey(row.asset, wallet)) for row in rows for wallet in row.wallets),
+        )
+
+    def lock(self, positions: Sequence[tuple[int, HoldingKey]]) -> None:
+        """Lock these positions in key order."""
+        self._execute(
+            "lock",
+            account_ids=[account for account, _ in positions],
+            assets=[key.asset for _, key in positions],
+            wallets=[key.wallet for _, key in positions],
+        )
+
+    def entries(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
+        """Read the entries of these assets and the quote legs of their trades, by account."""
+        found: dict[int, dict[str, LedgerEntry]] = defaultdict(dict)
+        # By place, and by id: a quote leg comes once for each asset that it paid for.
+        columns: list[Any]
+        for account_id, *columns in self._execute("entries", **_key_arrays(keys)):
+            found[account_id][columns[0]] = LedgerEntry(*columns)
+        return {account_id: list(entries.values()) for account_id, entries in found.items()}
+
+    def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[str, Decimal]]:
+        """Sum what these assets opened with, by account and asset."""
+        found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+        for row in self._execute("openings", **_key_arrays(keys)):
+            found[row.account_id][row.asset] = row.quantity
+        return found
+
+    def quote_totals(
+        self, keys: Collection[CostKey], moves: Collection[tuple[str, str]]
+    ) -> Mapping[int, QuoteTotal]:
+        """Sum openings and entries of these quote currencies, by account."""
+        listed = sorted("/".join(move) for move in moves)
+        return {
+            row.account_id: QuoteTotal(row.quantity, row.moving, row.as_of)
+            for row in self._execute("quote_totals", **_key_arrays(keys), moves=listed)
+        }
+
+    def write(
+        self, costs: Mapping[CostKey, AssetCost], results: Collection[tuple[int, RealisedResult]]
+    ) -> Written:
+        """Bring costs, results and the positions' averages of these assets up to date where they differ."""
+        keys: dict[str, list[Any]] = {
+            "account_ids": [key.account_id for key in costs],
+            "assets": [key.asset for key in costs],
+        }
+        averages = [cost.average for cost in costs.values()]
+        written = self._execute(
+            "write_costs",
+            **keys,
+            known=[cost.quantity_known for cost in costs.values()],
+            unknown=[cost.quantity_unknown for cost in costs.values()],
+            moving=[cost.quantity_moving for cost in costs.values()],
+            costs=[cost.cost for cost in costs.values()],
+            averages=averages,
+            realised=[cost.realised for cost in costs.values()],
+            as_of=[cost.as_of for cost in costs.values()],
+        )
+        changed = self._write_results(keys, results)
+        moved = self._execute("set_averages", **keys, averages=averages)
+        return Written(written.rowcount, changed, moved.rowcount)
+
+    def _write_results(
+        self, keys: Mapping[str, list[Any]], results: Collection[tuple[int, RealisedResult]]
+    ) -> int:
+        result_keys = {
+            "refids": [result.refid for _, result in results],
+            "account_ids": [account_id for account_id, _ in results],
+            "assets": [result.asset for _, result in results],
+        }
+        forgotten = self._execute(
+            "forget_results",
+            **keys,
+            refids=result_keys["refids"],
+            result_account_ids=result_keys["account_ids"],
+            result_assets=result_keys["assets"],
+        )
+        if not results:
+            return forgotten.rowcount
+        written = self._execute(
+            "write_results",
+            **result_keys,
+            quantities=[result.quantity for _, result in results],
+            proceeds=[result.proceeds for _, result in results],
+            costs=[result.cost for _, result in results],
+            results=[result.result for _, result in results],
+            unknown_shares=[result.unknown_share for _, result in results],
+            effective_at=[result.effective_at for _, result in results],
+        )
+        return forgotten.rowcount + written.rowcount
+
+    def costs(self, account_id: int, asset: str | None) -> list[Mapping[str, Any]]:
+        """Read the stored figures of an account's assets, or of one."""
+        return [dict(row) for row in self._execute("costs", account_id=account_id, asset=asset).mappings()]

@@ -1,0 +1,227 @@
+-- Average costs and realised results. Keys travel as parallel arrays; lateral and fenced by an offset, so that each
+-- asset is one short walk of an index, however long all ledgers together have grown. Written last in a
+-- transaction, under the locks of the positions of every wallet of the assets, in primary-key order.
+
+-- name: account
+-- Find an account by name, active or not.
+select account_id, quote_currency
+from trading.accounts
+where name = :name;
+
+-- name: assets
+-- Name the assets that an account has or had.
+select asset from trading.positions where account_id = :account_id
+union
+select asset from trading.ledger_entries where account_id = :account_id
+union
+select asset from trading.asset_costs where account_id = :account_id
+order by asset;
+
+-- name: linked
+-- Follow exchanges from asset to asset, but not through the quote currency, of which only the trades named are
+-- followed; then find all their positions.
+with recursive touched(account_id, asset, quote) as (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
+  union
+  select p.account_id, e.asset, p.quote
+  from unnest(cast(:paying_account_ids as bigint[]), cast(:paying_quotes as text[]), cast(:refids as text[]))
+    as p(account_id, quote, refid)
+  cross join lateral (
+    select asset from trading.ledger_entries where (account_id, refid) = (p.account_id, p.refid) offset 0
+  ) e
+),
+linked(account_id, asset, quote) as (
+  select * from touched
+  union
+  select l.account_id, other.asset, l.quote
+  from linked l
+  cross join lateral (
+    select o.asset
+    from trading.ledger_entries e
+    join trading.ledger_entries o on (o.account_id, o.refid) = (e.account_id, e.refid)
+    where e.account_id = l.account_id
+      and e.asset = l.asset
+      and e.refid <> ''
+      and l.asset <> l.quote
+      and o.asset not in (l.asset, l.quote)
+    offset 0
+  ) other
+)
+select l.account_id, l.asset, l.quote, array_remove(array_agg(p.wallet order by p.wallet), null) as wallets
+from linked l
+left join trading.positions p on (p.account_id, p.asset) = (l.account_id, l.asset)
+group by l.account_id, l.asset, l.quote
+order by l.account_id, l.asset;
+
+-- name: lock
+-- Lock these positions, in key order.
+select p.account_id
+from trading.positions p
+join unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet) using (account_id, asset, wallet)
+order by p.account_id, p.asset, p.wallet
+for no key update of p;
+
+-- name: entries
+-- Read the entries of these assets, and the legs of their trades in the quote currency (once for each asset).
+with keys as materialized (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
+    as k(account_id, asset, quote)
+)
+select
+  e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount,
+  e.fee, e.balance
+from keys k
+cross join lateral (
+  select * from trading.ledger_entries where (account_id, asset) = (k.account_id, k.asset) offset 0
+) e
+union all
+select
+  q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
+from keys k
+cross join lateral (
+  select money.*
+  from trading.ledger_entries e
+  join trading.ledger_entries money on (money.account_id, money.refid) = (e.account_id, e.refid)
+  where (e.account_id, e.asset) = (k.account_id, k.asset)
+    and e.refid <> ''
+    and money.asset = k.quote
+  offset 0
+) q;
+
+-- name: openings
+-- Sum what these assets opened with.
+select k.account_id, k.asset, opened.quantity
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+cross join lateral (
+  select sum(quantity_after - quantity_before) as quantity
+  from trading.position_events
+  where (account_id, asset) = (k.account_id, k.asset)
+    and cause = 'opening'
+  offset 0
+) opened
+where opened.quantity is not null;
+
+-- name: quote_totals
+-- Sum openings and entries of these quote currencies; what moves between wallets apart.
+select
+  k.account_id,
+  coalesce(opened.quantity, 0) + coalesce(booked.quantity, 0) as quantity,
+  coalesce(booked.moving, 0) as moving,
+  booked.as_of
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+cross join lateral (
+  select sum(quantity_after - quantity_before) as quantity
+  from trading.position_events
+  where (account_id, asset) = (k.account_id, k.asset)
+    and cause = 'opening'
+  offset 0
+) opened
+cross join lateral (
+  select
+    sum(amount - fee) as quantity,
+    sum(amount) filter (where type || '/' || subtype = any(cast(:moves as text[]))) as moving,
+    max(entry_time) as as_of
+  from trading.ledger_entries
+  where (account_id, asset) = (k.account_id, k.asset)
+  offset 0
+) booked;
+
+-- name: write_costs
+-- Write the figures that differ; a row that is right is not even locked.
+insert into trading.asset_costs (
+  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of
+)
+select n.*
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:known as numeric[]),
+  cast(:unknown as numeric[]),
+  cast(:moving as numeric[]),
+  cast(:costs as numeric[]),
+  cast(:averages as numeric[]),
+  cast(:realised as numeric[]),
+  cast(:as_of as timestamptz[])
+) as n(
+  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of
+)
+left join trading.asset_costs c using (account_id, asset)
+where c.account_id is null
+  or (
+    c.quantity_known, c.quantity_unknown, c.quantity_moving, c.cost, c.avg_cost, c.realised, c.as_of
+  ) is distinct from (
+    n.quantity_known, n.quantity_unknown, n.quantity_moving, n.cost, n.avg_cost, n.realised, n.as_of
+  )
+order by n.account_id, n.asset
+on conflict (account_id, asset) do update
+set quantity_known = excluded.quantity_known,
+    quantity_unknown = excluded.quantity_unknown,
+    quantity_moving = excluded.quantity_moving,
+    cost = excluded.cost,
+    avg_cost = excluded.avg_cost,
+    realised = excluded.realised,
+    as_of = excluded.as_of,
+    updated_at = now();
+
+-- name: forget_results
+-- Remove the results of these assets that their entries no longer give.
+delete from trading.realised_results r
+using unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+where (r.account_id, r.asset) = (k.account_id, k.asset)
+  and not exists (
+    select
+    from unnest(
+      cast(:result_account_ids as bigint[]), cast(:refids as text[]), cast(:result_assets as text[])
+    ) as n(account_id, refid, asset)
+    where (n.account_id, n.refid, n.asset) = (r.account_id, r.refid, r.asset)
+  );
+
+-- name: write_results
+-- Write the results that differ; a row that is right is not even locked.
+insert into trading.realised_results (
+  account_id, refid, asset, quantity, proceeds, cost, result, unknown_share, effective_at
+)
+select n.*
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:refids as text[]),
+  cast(:assets as text[]),
+  cast(:quantities as numeric[]),
+  cast(:proceeds as numeric[]),
+  cast(:costs as numeric[]),
+  cast(:results as numeric[]),
+  cast(:unknown_shares as numeric[]),
+  cast(:effective_at as timestamptz[])
+) as n(account_id, refid, asset, quantity, proceeds, cost, result, unknown_share, effective_at)
+left join trading.realised_results r using (account_id, refid, asset)
+where r.account_id is null
+  or (r.quantity, r.proceeds, r.cost, r.result, r.unknown_share, r.effective_at)
+    is distinct from (n.quantity, n.proceeds, n.cost, n.result, n.unknown_share, n.effective_at)
+order by n.account_id, n.refid, n.asset
+on conflict (account_id, refid, asset) do update
+set quantity = excluded.quantity,
+    proceeds = excluded.proceeds,
+    cost = excluded.cost,
+    result = excluded.result,
+    unknown_share = excluded.unknown_share,
+    effective_at = excluded.effective_at;
+
+-- name: set_averages
+-- Set the average of every wallet of these assets where it differs.
+update trading.positions p
+set avg_cost = n.avg_cost
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:averages as numeric[]))
+  as n(account_id, asset, avg_cost)
+where (p.account_id, p.asset) = (n.account_id, n.asset)
+  and p.avg_cost is distinct from n.avg_cost;
+
+-- name: costs
+-- Read the stored figures of an account's assets, or of one.
+select asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of
+from trading.asset_costs
+where account_id = :account_id
+  and (cast(:asset as text) is null or asset = cast(:asset as text))
+order by asset;

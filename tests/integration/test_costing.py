@@ -1,0 +1,128 @@
+"""Average costs in the database: where they are written, when not, and what waits for whom."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from cost_books import happen
+from desk import Desk
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.policy import Mode
+from kraken_recon.service.costing import cost_view, recompute_account
+
+if TYPE_CHECKING:
+    from fakes import FakeBooks
+
+
+@pytest.fixture
+def desk(database_url: str) -> Desk:
+    return Desk(database_url)
+
+
+@pytest.fixture
+def books(desk: Desk) -> FakeBooks:
+    books = desk.account()
+    happen(books, ("USD", "1000"), kind="deposit")
+    happen(books, ("BTC", "2"), ("USD", "-100", "1"))
+    happen(books, ("ETH", "3"), ("USD", "-30"))
+    happen(books, ("SOL", "1"), kind="deposit")
+    desk.sync()
+    return books
+
+
+def averages(desk: Desk) -> dict[tuple[str, str], Decimal | None]:
+    return {
+        (row["asset"], row["wallet"]): row["avg_cost"]
+        for row in desk.rows("select asset, wallet, avg_cost from trading.positions")
+    }
+
+
+def versions(desk: Desk) -> dict[str, str]:
+    return {
+        row["asset"]: row["xmin"] for row in desk.rows("select asset, xmin::text from trading.asset_costs")
+    }
+
+
+def test_sync_sets_the_average_of_every_wallet(desk: Desk, books: FakeBooks) -> None:
+    assert averages(desk) == {
+        ("BTC", "spot"): Decimal("50.5"),
+        ("ETH", "spot"): Decimal(10),
+        ("SOL", "spot"): None,
+        ("USD", "spot"): Decimal(1),
+    }
+    happen(books, ("ETH", "-1"), ("ETH", "1", "0", "F"), kind="earn", subtype="allocation")
+    desk.sync()
+    assert averages(desk)["ETH", "F"] == averages(desk)["ETH", "spot"] == 10
+    happen(books, ("ETH", "1"), ("USD", "-50"))
+    desk.sync()
+    assert averages(desk)["ETH", "F"] == averages(desk)["ETH", "spot"] == 20
+
+
+def test_only_assets_with_news_are_written(desk: Desk, books: FakeBooks) -> None:
+    before = versions(desk)
+    happen(books, ("BTC", "1"), ("USD", "-49"))
+    desk.sync()
+    after = versions(desk)
+    assert {asset for asset in before if before[asset] != after[asset]} == {"BTC", "USD"}
+    assert averages(desk)["BTC", "spot"] == 50
+    desk.sync()
+    assert versions(desk) == after
+
+
+def test_older_entry_that_comes_late_corrects_what_was_bought_with_the_asset(
+    desk: Desk, books: FakeBooks
+) -> None:
+    late = books.now
+    happen(books, ("SOL", "10"), ("BTC", "-1"))
+    desk.sync()
+    assert cost(desk, "SOL") == ("10", "1", "50.5")
+    entries = happen(books, ("BTC", "2"), ("USD", "-51"), at=late)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        unit.sync.ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
+        written = recompute_account(unit.costs, "desk")
+        unit.commit()
+    assert written.anything
+    assert cost(desk, "SOL") == ("10", "1", "38")
+
+
+def cost(desk: Desk, asset: str) -> tuple[str, str, str]:
+    with PostgresUnitOfWork(desk.engine) as unit:
+        (row,) = cost_view(unit.costs, "desk", asset)["assets"]
+    return row["quantity_known"], row["quantity_unknown"], row["cost"]
+
+
+def test_dry_run_writes_no_cost(desk: Desk, books: FakeBooks) -> None:
+    before = versions(desk)
+    happen(books, ("BTC", "1"), ("USD", "-49"))
+    desk.sync(mode=Mode.DRY_RUN)
+    assert versions(desk) == before
+
+
+def test_recomputation_waits_for_whoever_books_the_asset(desk: Desk, books: FakeBooks) -> None:
+    assert books.entries
+    done = threading.Event()
+
+    def recompute_all() -> None:
+        with PostgresUnitOfWork(desk.engine) as unit:
+            recompute_account(unit.costs, "desk")
+            unit.commit()
+        done.set()
+
+    with psycopg.connect(desk.url) as other:
+        other.execute("select from trading.positions where asset = 'ETH' for no key update")
+        thread = threading.Thread(target=recompute_all)
+        thread.start()
+        waiting = sa.text("select count(*) from pg_locks where not granted")
+        with desk.engine.connect() as watcher:
+            while not watcher.execute(waiting).scalar():
+                assert not done.is_set()
+        other.rollback()
+    thread.join(timeout=20)
+    assert done.is_set()

@@ -1,0 +1,252 @@
+"""Average costs: exact, conserved, and the same whatever the order and the batches the entries came in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import fields
+from datetime import datetime
+from decimal import Context, Decimal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cost_books import QUOTE, costed, happen
+from fakes import FakeBooks
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.cost import MOVES, CostBook, grouped
+from kraken_recon.domain.money import exact_arithmetic, format_amount
+from kraken_recon.service.costing import recompute_account
+from properties.histories import fresh_account
+
+if TYPE_CHECKING:
+    from desk import Desk
+    from kraken_recon.domain.ledger import LedgerEntry
+
+ASSETS = ("BTC", "ETH", "DOT")
+ZERO = Decimal(0)
+WIDE = Context(prec=60)
+few = settings(max_examples=max(5, settings.default.max_examples // 8))
+
+
+class Happening(NamedTuple):
+    """One thing on an account; ``together`` gives it the time of the one before."""
+
+    kind: str
+    asset: str
+    other: str
+    quantity: Decimal
+    value: Decimal
+    fee: Decimal
+    together: bool
+
+
+amounts = st.integers(1, 10_000).map(lambda units: Decimal(units).scaleb(-2))
+fees = st.sampled_from(tuple(map(Decimal, ("0", "0", "0.01", "0.0001"))))
+KINDS = ("buy", "buy", "sell", "sell", "swap", "deposit", "reward", "withdrawal", "move", "sweep")
+
+
+def happenings(*kinds: str) -> st.SearchStrategy[list[Happening]]:
+    one = st.builds(
+        Happening,
+        st.sampled_from(kinds),
+        st.sampled_from(ASSETS),
+        st.sampled_from(ASSETS),
+        amounts,
+        amounts,
+        fees,
+        st.booleans(),
+    )
+    return st.lists(one, min_size=1, max_size=14)
+
+
+def write(books: FakeBooks, thing: Happening) -> None:
+    """Let it happen at the exchange."""
+    at = books.entries[-1].entry_time if thing.together and books.entries else None
+    quantity, value, fee = map(format_amount, (thing.quantity, thing.value, thing.fee))
+    asset, other = thing.asset, thing.other if thing.other != thing.asset else "SOL"
+    if thing.kind == "buy":
+        happen(books, (asset, quantity, fee), (QUOTE, f"-{value}"), at=at)
+    elif thing.kind == "sell":
+        happen(books, (asset, f"-{quantity}"), (QUOTE, value, fee), ("KFEE", "0", fee), at=at)
+    elif thing.kind == "swap":
+        happen(books, (asset, f"-{quantity}", fee), (other, value), at=at)
+    elif thing.kind == "sweep":
+        happen(books, (asset, f"-{quantity}"), (other, f"-{value}"), (QUOTE, "3"), kind="spend", at=at)
+    elif thing.kind == "deposit":
+        happen(books, (asset, quantity), kind="deposit", at=at)
+    elif thing.kind == "reward":
+        happen(books, (asset, quantity, fee, "F"), kind="earn", subtype="reward", at=at)
+    elif thing.kind == "withdrawal":
+        happen(books, (asset, f"-{quantity}", fee), kind="withdrawal", at=at)
+    else:
+        happen(books, (asset, f"-{quantity}"), kind="transfer", subtype="spottostaking", at=at)
+        happen(books, (asset, quantity, "0", "S"), kind="transfer", subtype="stakingfromspot", at=at)
+
+
+def written(history: list[Happening]) -> list[LedgerEntry]:
+    books = FakeBooks()
+    for thing in history:
+        write(books, thing)
+    return books.entries
+
+
+@given(happenings(*KINDS), st.randoms(use_true_random=False), st.lists(st.integers(0, 30)))
+def test_order_and_batches_of_the_entries_do_not_matter(
+    history: list[Happening], dice: Any, cuts: list[int]
+) -> None:
+    entries = written(history)
+    expected = costed(entries)
+    shuffled = list(entries)
+    dice.shuffle(shuffled)
+    assert (costed(shuffled).costs, costed(shuffled).results) == (expected.costs, expected.results)
+    groups = grouped(shuffled, QUOTE)
+    book = CostBook(QUOTE)
+    places = [0, *sorted(cut for cut in cuts if cut < len(groups)), len(groups)]
+    for start, end in pairwise(places):
+        book.apply(groups[start:end])
+    assert (book.costs, book.results) == (expected.costs, expected.results)
+
+
+@given(happenings(*KINDS), st.dictionaries(st.sampled_from((*ASSETS, QUOTE)), amounts))
+def test_quantities_add_up_to_the_ledger_and_nothing_is_less_than_nothing(
+    history: list[Happening], openings: dict[str, Decimal]
+) -> None:
+    entries = written(history)
+    book = costed(entries, openings)
+    with exact_arithmetic():
+        family: dict[str, Decimal] = defaultdict(lambda: ZERO, openings)
+        for entry in entries:
+            family[entry.asset] += entry.amount - entry.fee
+        realised: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        for result in book.results:
+            realised[result.asset] += result.result or ZERO
+            assert result.quantity > ZERO
+            assert ZERO <= result.unknown_share <= 1
+            assert result.result is not None or result.cost == ZERO
+        assert set(book.costs) == set(family)
+        for asset, cost in book.costs.items():
+            assert cost.quantity_known + cost.quantity_unknown + cost.quantity_moving == family[asset]
+            assert cost.quantity_moving == ZERO
+            assert cost.realised == realised[asset]
+            if asset == QUOTE:
+                assert (cost.cost, cost.quantity_unknown) == (cost.quantity_known, ZERO)
+                continue
+            assert cost.quantity_known >= ZERO
+            assert cost.cost >= ZERO
+            assert cost.quantity_known or not cost.cost
+            assert cost.quantity_unknown >= ZERO or not cost.quantity_known
+
+
+@given(happenings("buy", "sell", "swap", "deposit", "reward", "move"))
+def test_cost_in_less_cost_out_is_the_cost_that_remains(history: list[Happening]) -> None:
+    # Enough of everything, so that no purchase fills a hole and drops its cost.
+    stock = [Happening("buy", a, a, Decimal(2000), Decimal(70), ZERO, together=False) for a in ASSETS]
+    stock.append(stock[0]._replace(asset="SOL"))
+    entries = written([*stock, *history])
+    book = costed(entries)
+    with exact_arithmetic():
+        money_spent_and_earned = book.costs[QUOTE].cost
+        held = sum((c.cost for asset, c in book.costs.items() if asset != QUOTE), ZERO)
+        sold = sum((r.cost for r in book.results), ZERO)
+        proceeds = sum((r.proceeds for r in book.results), ZERO)
+        spent = proceeds - money_spent_and_earned
+        assert spent - sold == held
+        for result in book.results:
+            if not result.unknown_share:
+                assert result.result == result.proceeds - result.cost
+
+
+@given(happenings(*KINDS))
+def test_moves_between_wallets_are_neutral(history: list[Happening]) -> None:
+    entries = written(history)
+    without = [e for e in entries if (e.entry_type, e.subtype) not in MOVES]
+    moved, still = costed(entries), costed(without)
+    assert moved.results == still.results
+    for asset, cost in still.costs.items():
+        figures = moved.costs[asset]
+        assert (figures.quantity_known, figures.quantity_unknown, figures.cost, figures.realised) == (
+            cost.quantity_known,
+            cost.quantity_unknown,
+            cost.cost,
+            cost.realised,
+        )
+
+
+@given(happenings(*KINDS))
+def test_every_figure_is_a_decimal_that_fits_its_column(history: list[Happening]) -> None:
+    book = costed(written(history))
+    for row in (*book.costs.values(), *book.results):
+        for column in fields(row):
+            value = getattr(row, column.name)
+            assert isinstance(value, (Decimal, str, datetime)) or value is None
+            if isinstance(value, Decimal):
+                assert value == value.quantize(Decimal("1E-18"), context=WIDE)
+
+
+def stored(desk: Desk, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    account = desk.account_id(name)
+    return (
+        desk.rows(
+            "select *, xmin::text from trading.asset_costs where account_id = :a order by 2", a=account
+        ),
+        desk.rows(
+            "select *, xmin::text from trading.realised_results where account_id = :a order by 2, 3",
+            a=account,
+        ),
+        desk.rows(
+            "select asset, wallet, avg_cost from trading.positions where account_id = :a order by 1, 2",
+            a=account,
+        ),
+    )
+
+
+@few
+@given(happenings(*KINDS), st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_books_costed_batch_by_batch_are_those_costed_at_once(
+    desk: Desk, history: list[Happening], sizes: list[int]
+) -> None:
+    name, books = fresh_account(desk)
+    entries = written(history)
+    books.now = entries[-1].entry_time
+    for size in [*sizes, len(entries)]:
+        books.entries = entries[: len(books.entries) + size]
+        desk.sync(name)
+        assert desk.run(name)["status"] == "succeeded", desk.run(name)["error"]
+    before = stored(desk, name)
+    expected = costed(entries)
+    assert {
+        row["asset"]: (
+            row["quantity_known"],
+            row["quantity_unknown"],
+            row["quantity_moving"],
+            row["cost"],
+            row["avg_cost"],
+            row["realised"],
+            row["as_of"],
+        )
+        for row in before[0]
+    } == {
+        asset: (
+            cost.quantity_known,
+            cost.quantity_unknown,
+            cost.quantity_moving,
+            cost.cost,
+            cost.average,
+            cost.realised,
+            cost.as_of,
+        )
+        for asset, cost in expected.costs.items()
+    }
+    assert {(r["refid"], r["asset"]): (r["cost"], r["result"], r["proceeds"]) for r in before[1]} == {
+        (r.refid, r.asset): (r.cost, r.result, r.proceeds) for r in expected.results
+    }
+    assert {(row["asset"], row["avg_cost"]) for row in before[2]} <= {
+        (asset, cost.average) for asset, cost in expected.costs.items()
+    }
+    with PostgresUnitOfWork(desk.engine) as unit:
+        assert not recompute_account(unit.costs, name).anything
+        unit.commit()
+    desk.sync(name)
+    assert stored(desk, name) == before
