@@ -176,8 +176,14 @@ class Services:
         records = {name: started for name in names if (started := self._read(name)) is not None}
         running = [name for name, started in records.items() if _members(started)]
 
+        seen: dict[int, psutil.Process] = {}
+
         def remaining() -> set[int]:
-            return set().union(*(_members(started) for started in records.values()))
+            # A child with a session of its own is no longer found once its parent has ended: keep it in mind.
+            for pid in set().union(*(_members(started) for started in records.values())):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    seen.setdefault(pid, psutil.Process(pid))
+            return {pid for pid, process in seen.items() if is_alive(process)}
 
         for how, patience_seconds in (
             (signal.SIGTERM, STOP_PATIENCE_SECONDS),
@@ -238,10 +244,27 @@ def _members(started: Started) -> set[int]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(process.pid) == started.pid and is_alive(process):
                 found.add(process.pid)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if leader_ticks is not None:
-            children = psutil.Process(started.pid).children(recursive=True)
-            found |= {child.pid for child in children if is_alive(child)}
+    if leader_ticks is not None:
+        found |= _descendants(started.pid)
+    return found
+
+
+def _descendants(leader: int) -> set[int]:
+    """Return the living descendants of a process, from one look at who is whose parent.
+
+    ``psutil.Process.children`` compares start times as well, which a correction of the clock between two
+    readings shifts: a child then seems older than its parent and is left out.
+    """
+    children: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter(["ppid"]):
+        children.setdefault(process.info["ppid"], []).append(process)
+    found: set[int] = set()
+    waiting = [leader]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            waiting.append(child.pid)
+            if is_alive(child):
+                found.add(child.pid)
     return found
 
 
