@@ -17,6 +17,7 @@ import psycopg.errors
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -152,6 +153,11 @@ class PostgresUnitOfWork:
     def sync(self) -> PostgresSyncStore:
         """The rows of ``position_sync``."""
         return PostgresSyncStore(self.connection)
+
+    @property
+    def backfill(self) -> PostgresBackfillStore:
+        """The books as of a past moment."""
+        return PostgresBackfillStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:
