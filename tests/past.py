@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from desk import Desk
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode, Policy
@@ -13,6 +12,7 @@ from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.sync import SyncRequest
 
 if TYPE_CHECKING:
+    from desk import Desk
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
