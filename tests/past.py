@@ -12,11 +12,11 @@ from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.sync import SyncRequest
 
 if TYPE_CHECKING:
-    from desk import Desk
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
 
+    from desk import Desk
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.service.sync import SyncPorts
 
