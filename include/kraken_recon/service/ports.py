@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from kraken_recon.domain.history import Coverage, HoldingThen
+    from kraken_recon.domain.past import Coverage, HoldingThen
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
     from kraken_recon.domain.policy import Mode

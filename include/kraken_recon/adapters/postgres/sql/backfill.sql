@@ -4,20 +4,15 @@
 -- Read since when accounts have books here, and up to when their ledger was read without a hole.
 select
   a.account_id,
-  case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor, openings.recorded_at) end as begins_at,
+  case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor) end as begins_at,
   coalesce(a.ledger_read_until, a.opened_at) as read_until
 from trading.accounts a
-left join lateral (
-  select max(v.recorded_at) as recorded_at
-  from trading.position_events v
-  where v.account_id = a.account_id
-    and v.cause = 'opening'
-) openings on true
 where a.account_id = any(cast(:account_ids as bigint[]));
 
 -- name: holdings_then
 -- Read every holding as of a moment: what had happened, what was believed, and the entries that differ. Entries that
--- a dry run has read and nobody has recorded are counted as happened, in the same snapshot.
+-- a dry run has read and nobody has recorded are counted as happened, in the same snapshot. What a later import took
+-- from the opening for the entries that it brought explains them: together they come to nothing.
 with read as (
   select *
   from unnest(
@@ -70,6 +65,7 @@ events as (
     wallet,
     sum(quantity_after - quantity_before) filter (where recorded_at < :at) as recorded,
     sum(quantity_after - quantity_before) filter (where cause = 'opening') as opened,
+    sum(quantity_after - quantity_before) filter (where cause = 'opening' and recorded_at >= :at) as opened_later,
     sum(quantity_after - quantity_before) filter (
       where cause = 'adjustment'
         and recorded_at < :at
@@ -84,7 +80,7 @@ select
   wallet,
   coalesce(events.opened, 0) + coalesce(moved.happened, 0) as reported,
   coalesce(events.recorded, 0) as recorded,
-  coalesce(moved.explained, 0) as explained,
+  coalesce(moved.explained, 0) + coalesce(events.opened_later, 0) as explained,
   coalesce(events.corrected, 0) as corrected,
   coalesce(moved.ledger_ids, '{}') as ledger_ids
 from moved
