@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.kraken.credentials import (
@@ -20,6 +21,7 @@ from kraken_recon.adapters.kraken.credentials import (
     credentials_from_environment,
     parse_allowed_hosts,
 )
+from kraken_recon.adapters.kraken.exports import read_exports
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
 from kraken_recon.bootstrap import Wiring, utc_now
@@ -28,6 +30,8 @@ from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError, KrakenReconError
 from kraken_recon.service.backfill import reconcile_as_of
+from kraken_recon.service.import_view import render_import, view_of_import
+from kraken_recon.service.importing import import_exports
 from kraken_recon.service.rendering import render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.sync import SyncRequest, sync_accounts
@@ -105,6 +109,16 @@ def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     return view, render_report(view)
 
 
+def _import(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    exports = [export for file in arguments.files for export in read_exports(file)]
+    engine = _wiring().engine()
+    with PostgresUnitOfWork(engine) as unit:
+        account = unit.sync.find_accounts([arguments.account])[0]
+    done = import_exports(account, exports, lambda: PostgresUnitOfWork(engine))
+    view = view_of_import(account.name, exports, done)
+    return view, render_import(view)
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -159,6 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--account", required=True, metavar="NAME")
     explain.add_argument("--asset", required=True, metavar="CODE", help="such as BTC or USD")
     explain.add_argument("--at", type=_moment, metavar="TIME", help="as of this time; default: now")
+    imported = command("import", _import, "Import an account's history from Kraken's own exports.")
+    imported.add_argument("--account", required=True, metavar="NAME")
+    imported.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="ledgers.csv, trades.csv, or a zip with them"
+    )
     reported = command("report", _report, "Show each account's newest run, what differed, and open alerts.")
     reported.add_argument("--account", action="append", metavar="NAME", help="account; may be given again")
     return parser

@@ -62,7 +62,7 @@ class Wiring:
     dsn: str = field(repr=False)
     credentials_of: Callable[[Account], KrakenCredentials]
     application_name: str = "kraken_recon"
-    limits: SessionLimits = SessionLimits()
+    limits: SessionLimits = field(default_factory=SessionLimits)
     clock: Callable[[], datetime] = utc_now
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 

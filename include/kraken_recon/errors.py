@@ -2,6 +2,7 @@
 
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
+│   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
 ├── ExchangeError                  .account .endpoint .codes
 │   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
@@ -30,6 +31,10 @@ class KrakenReconError(Exception):
 
 class ConfigurationError(KrakenReconError):
     """Something a person set is missing or wrong; the message says what to change."""
+
+
+class ImportRefusedError(ConfigurationError):
+    """A file is broken or does not fit what is recorded; the message says where. Nothing was written."""
 
 
 class RunStoppedError(KrakenReconError):

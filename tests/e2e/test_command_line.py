@@ -17,6 +17,8 @@ import pytest
 from kraken_recon.__main__ import main
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Simulator
 
 KEY, SECRET = "desk-key", "ZGVzay1zZWNyZXQ="
@@ -263,3 +265,42 @@ def test_an_interval_that_is_not_past_is_refused(terminal: Terminal, interval: t
     done = terminal.run("sync", "--account", "desk", "--interval", *interval)
     assert done.returncode == 1
     assert "expected an interval that is over" in done.stderr
+
+
+LEDGERS_CSV = """"txid","refid","time","type","subtype","aclass","asset","amount","fee","balance"
+"","QAAAAAA-1","2026-01-05 07:50:00","deposit","","currency","ZUSD",10000.0000,0.0000,""
+"LAAAAA-00001-000001","QAAAAAA-1","2026-01-05 08:00:00","deposit","","currency","ZUSD",10000.0000,0.0000,10000.0000
+"LAAAAA-00001-000002","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","XXBT",0.05,0,0.05
+"LAAAAA-00001-000003","TAAAAA-00001-000001","2026-01-05 08:00:10","trade","tradespot","currency","ZUSD",-3000,7.8,6992.2
+"""  # noqa: E501 - as Kraken writes it
+TRADES_CSV = """"txid","ordertxid","pair","time","type","ordertype","price","cost","fee","vol","margin","misc","ledgers"
+"TAAAAA-00001-000001","O1","XXBTZUSD","2026-01-05 08:00:10.4","buy","limit",60000,3000,7.8,0.05,0,"","LAAAAA-00001-000002,LAAAAA-00001-000003"
+"""  # noqa: E501
+
+
+def test_import_then_sync_tell_one_story(terminal: Terminal, simulator: Simulator, tmp_path: Path) -> None:
+    ledgers, trades = tmp_path / "ledgers.csv", tmp_path / "trades.csv"
+    ledgers.write_text(LEDGERS_CSV)
+    trades.write_text(TRADES_CSV)
+    done = terminal.json("import", "--account", "desk", str(ledgers), str(trades))
+    assert done["entries"] == {"read": 3, "already_recorded": 0, "imported": 3, "before_opening": 0}
+    assert (done["opened"], done["opening_source"]) == (True, "ledger")
+    assert done["files"][0]["pending_skipped"] == 1
+    assert done["trades"] == {"checked": 1, "findings": []}
+    assert positions(terminal) == {"USD": Decimal("6992.2"), "BTC": Decimal("0.05")}
+    simulator.control.post("accounts/desk/events", {"kind": "deposit", "asset": "ZUSD", "amount": "1"})
+    synced = terminal.json("sync", "--account", "desk")
+    assert synced["accounts"][0]["status"] == "succeeded", synced["accounts"][0]["error"]
+    assert positions(terminal)["USD"] == Decimal("6993.2")
+    again = terminal.run("import", "--account", "desk", str(ledgers))
+    assert again.returncode == 0
+    assert "0 entries imported" in again.stdout
+
+
+def test_refused_import_says_where_and_exits_with_1(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "ledgers.csv"
+    file.write_text(LEDGERS_CSV.replace("6992.2", "6992.20000000000000000001"))
+    done = terminal.run("import", "--account", "desk", str(file), "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ImportRefusedError: ledgers.csv, line 5: expected balance" in done.stderr
+    assert positions(terminal) == {}

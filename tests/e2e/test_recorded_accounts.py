@@ -46,7 +46,7 @@ class Replay:
     api_secret: str
 
     def __post_init__(self) -> None:
-        self.wiring = Wiring(self.database_url, self._credentials, "replay", self._now)
+        self.wiring = Wiring(self.database_url, self._credentials, "replay", clock=self._now)
         self.engine = self.wiring.engine()
         with self.engine.begin() as connection:
             connection.execute(

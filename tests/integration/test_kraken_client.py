@@ -134,7 +134,7 @@ def test_public_call_is_a_plain_get(kraken, client):
             result({"XXBTZEUR": {"c": ["57000.1", "0.1"]}}),
         ]
     )
-    assert client.prices("EUR") == {"BTC": Decimal("57000.1")}
+    assert client.prices("EUR") == {"BTC": Decimal("57000.1"), "EUR": Decimal(1)}
     assert [(request.method, request.path) for request in kraken.requests] == [
         ("GET", "/0/public/AssetPairs"),
         ("GET", "/0/public/Ticker"),
@@ -324,7 +324,7 @@ def test_read_is_repeated_with_a_new_nonce(kraken, client, sleeps, failure):
 
 def test_public_read_is_repeated(kraken, client):
     kraken.answers.extend([Answer(status=520), result({}), error("EGeneral:Too many requests"), result({})])
-    assert client.prices("EUR") == {}
+    assert client.prices("EUR") == {"EUR": Decimal(1)}
     assert len(kraken.requests) == 4
 
 

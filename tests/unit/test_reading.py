@@ -116,7 +116,8 @@ def test_quiet_reading_sees_what_is_new_with_an_overlap(desk: Desk) -> None:
     reading = desk.read()
     assert reading.coherent
     assert ids(reading.entries) == ids(desk.books.entries[-3:]) | ids(desk.recorded[-2:])
-    assert desk.starts == [desk.recorded[-1].entry_time - OVERLAP]
+    just_below_a_second = desk.recorded[-1].entry_time - OVERLAP - timedelta(microseconds=1)
+    assert desk.starts == [just_below_a_second]
     assert reading.note is None
     assert reading.head == desk.books.entries[-1]
 

@@ -61,6 +61,27 @@ class LedgerEntry:
         return EXACT.subtract(self.balance, self.change)
 
 
+def is_same_line(one: LedgerEntry, other: LedgerEntry) -> bool:
+    """Say whether two tellings of an entry agree, where one may come from an export.
+
+    Exports cut times to whole seconds, and the oldest ones have no subtype.
+    """
+    return (
+        one.ledger_id == other.ledger_id
+        and one.refid == other.refid
+        and one.entry_type == other.entry_type
+        and one.key == other.key
+        and (one.amount, one.fee, one.balance) == (other.amount, other.fee, other.balance)
+        and (one.subtype == other.subtype or not (one.subtype and other.subtype))
+        and _is_same_time(one.entry_time, other.entry_time)
+    )
+
+
+def _is_same_time(one: datetime, other: datetime) -> bool:
+    is_cut = not (one.microsecond and other.microsecond)
+    return one == other or (is_cut and one.replace(microsecond=0) == other.replace(microsecond=0))
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerPage:
     """One answer of ``Ledgers``: entries in no promised order, and Kraken's own count if it gave one."""

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Coverage:
     """Since when an account has books here, and up to when its ledger was read without a hole.
 
-    Both are None for an account that was never opened.
+    ``begins_at`` is None for an account that was never opened, ``read_until`` for one that was never read: it
+    may have been opened from a file.
     """
 
     begins_at: datetime | None

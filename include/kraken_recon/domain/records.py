@@ -90,6 +90,22 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountHistory:
+    """Where an account's recorded history begins, and how far a sync has proved it.
+
+    ``is_witnessed`` says that a sync opened the account, and so compared it with the exchange: then a holding
+    without an opening began with nothing.
+    """
+
+    is_open: bool
+    opening_source: str | None
+    ledger_floor: datetime | None
+    newest_entry_at: datetime | None
+    first_opening_at: datetime | None
+    is_witnessed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One thing a person must look at; ``message`` is for people, without secrets."""
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import Cause, Reason, Step
 from kraken_recon.domain.records import RunRecord
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from kraken_recon.domain.past import Coverage
     from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.past import Coverage
     from kraken_recon.domain.reconciliation import Finding
     from kraken_recon.domain.records import Account
     from kraken_recon.service.ports import UnitOfWork

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from kraken_recon.domain.past import Coverage, HoldingThen
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
+    from kraken_recon.domain.past import Coverage, HoldingThen
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord

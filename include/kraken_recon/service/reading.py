@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Gap, by_holding, prove_chain
+from kraken_recon.domain.ledger import is_same_line
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.records import Opening
 from kraken_recon.errors import PayloadInvalidError
@@ -126,7 +127,7 @@ def _contradictions(
     newest = max((entry.entry_time for entry in read.values()), default=None)
     for entry in known:
         now = read.get(entry.ledger_id)
-        if now is not None and now != entry:
+        if now is not None and not is_same_line(now, entry):
             raise PayloadInvalidError(
                 f"entry {entry.ledger_id} is recorded as {entry.amount} {entry.key} with balance "
                 f"{entry.balance}, but Kraken now says {now.amount} {now.key} with balance {now.balance}",
@@ -192,7 +193,8 @@ class LedgerReader:
     def _start(self, overlap: timedelta, attempt: int) -> datetime | None:
         if self.state.newest_entry_at is None or attempt == PROOF_TRIES_MAX - 1:
             return self.state.ledger_floor
-        start = self.state.newest_entry_at - overlap
+        # Imported entries carry whole seconds: just below one, an entry and its finer time are on one side.
+        start = (self.state.newest_entry_at - overlap).replace(microsecond=0) - timedelta(microseconds=1)
         return max(start, self.state.ledger_floor) if self.state.ledger_floor else start
 
     def _is_complete(self, pages: _Pages, attempt: int) -> bool:

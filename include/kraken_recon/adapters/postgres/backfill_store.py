@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
-from kraken_recon.domain.past import Coverage, HoldingThen
 from kraken_recon.domain.ledger import HoldingKey
+from kraken_recon.domain.past import Coverage, HoldingThen
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
+from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -158,6 +159,11 @@ class PostgresUnitOfWork:
     def backfill(self) -> PostgresBackfillStore:
         """The books as of a past moment."""
         return PostgresBackfillStore(self.connection)
+
+    @property
+    def imports(self) -> PostgresImportStore:
+        """What an import of Kraken's exports needs beyond the rows of ``position_sync``."""
+        return PostgresImportStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

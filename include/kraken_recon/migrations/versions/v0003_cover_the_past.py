@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("ledger_read_until", sa.DateTime(timezone=True), nullable=True),
         schema="trading",
     )
+    # Until now only a reading from the beginning on could open an account.
+    op.execute("update trading.accounts set ledger_read_until = opened_at where opened_at is not null")
     _admit(f"{ACTIONS}, 'recorded'")
 
 

@@ -5,7 +5,7 @@
 select
   a.account_id,
   case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor) end as begins_at,
-  coalesce(a.ledger_read_until, a.opened_at) as read_until
+  a.ledger_read_until as read_until
 from trading.accounts a
 where a.account_id = any(cast(:account_ids as bigint[]));
 

@@ -397,7 +397,7 @@ with locked as (
   join unnest(
     cast(:account_ids as bigint[]), cast(:after as timestamptz[]), cast(:read_until as timestamptz[])
   ) as r(account_id, after, read_until) using (account_id)
-  where (r.after is null or r.after <= coalesce(a.ledger_read_until, a.opened_at))
+  where (r.after is null or r.after <= coalesce(a.ledger_read_until, a.ledger_floor))
     and (a.ledger_read_until is null or a.ledger_read_until < r.read_until)
   order by a.account_id
   for no key update of a

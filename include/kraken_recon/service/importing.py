@@ -1,0 +1,374 @@
+"""Import an account's history from Kraken's own exports.
+
+Invariants:
+1. Everything that an import writes is in one transaction; what is refused, or dies, leaves nothing.
+2. Entries on record stay as they are: an export tells their time less exactly, and nothing else differently.
+3. Entries newer than the opening move positions like a sync's. Older ones are part of the opening: it moves
+   back by what they add, so today's positions stay, and opening plus entries is still the chain.
+4. Opening and floor follow from the rows alone, so the same files in any order lead to the same rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import UUID, uuid4
+
+from kraken_recon.domain.chain import by_holding, prove_chain
+from kraken_recon.domain.exports import LedgerExport, TradesExport
+from kraken_recon.domain.history import Extension, Hole, KnownOpening, extend, whole_second
+from kraken_recon.domain.joining import TradeFinding, join_trade
+from kraken_recon.domain.ledger import is_same_line
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.domain.reconciliation import Cause, Reason, Recorded, Step
+from kraken_recon.errors import ImportRefusedError, LockUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.records import Account, AccountHistory
+    from kraken_recon.service.ports import SyncStore
+
+TRIES_MAX: Final = 3
+EXCHANGING_TYPES: Final = frozenset({"trade", "spend", "receive"})
+
+
+class ImportStore(Protocol):
+    """What an import needs beyond the rows of ``position_sync``."""
+
+    def account_history(self, account_id: int) -> AccountHistory:
+        """Read where an account's recorded history begins."""
+        ...
+
+    def lock_account(self, account_id: int) -> bool:
+        """Lock the account's row; return whether the account is open by now."""
+        ...
+
+    def openings(self, account_id: int) -> Mapping[HoldingKey, KnownOpening]:
+        """Read what each holding's history begins with, and at which moment."""
+        ...
+
+    def set_opening(self, account_id: int, source: str, ledger_floor: datetime | None) -> None:
+        """Say where the locked account's history begins from now on."""
+        ...
+
+
+class ImportUnitOfWork(Protocol):
+    """One database session and transaction; rolled back unless committed, always closed."""
+
+    @property
+    def sync(self) -> SyncStore:
+        """The rows of ``position_sync``."""
+        ...
+
+    @property
+    def imports(self) -> ImportStore:
+        """What an import needs beyond them."""
+        ...
+
+    def commit(self) -> None:
+        """Make the work permanent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedHistory:
+    """What an import did; ``moved`` are positions that changed, from what to what."""
+
+    import_id: UUID
+    read: int
+    imported: int
+    before_opening: int
+    opened: bool
+    opening_source: str | None
+    ledger_floor: datetime | None
+    moved: Mapping[HoldingKey, tuple[Decimal, Decimal]]
+    trades: int
+    findings: tuple[TradeFinding, ...]
+
+
+def import_exports(
+    account: Account,
+    exports: Sequence[LedgerExport | TradesExport],
+    open_unit_of_work: Callable[[], AbstractContextManager[ImportUnitOfWork]],
+) -> ImportedHistory:
+    """Import one account's exports, all of them or none.
+
+    Raises:
+        ImportRefusedError: a file contradicts itself, another one, or what is recorded; with every place.
+        StoreError: the database cannot be used.
+    """
+    files = _Files.of(exports)
+    for attempt in range(1, TRIES_MAX + 1):
+        try:
+            with open_unit_of_work() as unit:
+                done = _Import(unit, account.account_id, files).run()
+                unit.commit()
+                return done
+        except LockUnavailableError:
+            if attempt == TRIES_MAX:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Every entry and trade of the given files once, and where each entry stands."""
+
+    ledgers: tuple[LedgerExport, ...]
+    entries: Mapping[str, LedgerEntry]
+    places: Mapping[str, str]
+    trades: tuple[TradesExport, ...]
+
+    @classmethod
+    def of(cls, exports: Sequence[LedgerExport | TradesExport]) -> _Files:
+        """Merge files that may overlap; each ledger must connect on its own."""
+        ledgers = tuple(e for e in exports if isinstance(e, LedgerExport))
+        entries: dict[str, LedgerEntry] = {}
+        places: dict[str, str] = {}
+        for ledger in ledgers:
+            for entry, line in zip(ledger.entries, ledger.lines, strict=True):
+                place = f"{ledger.name}, line {line}"
+                seen = entries.setdefault(entry.ledger_id, entry)
+                earlier = places.setdefault(entry.ledger_id, place)
+                if not is_same_line(seen, entry):
+                    raise ImportRefusedError(
+                        f"{place}: the id {entry.ledger_id} stands in {earlier} with other content"
+                    )
+        files = cls(ledgers, entries, places, tuple(e for e in exports if isinstance(e, TradesExport)))
+        files.refuse(hole for ledger in ledgers for hole in _holes_within(ledger))
+        return files
+
+    def refuse(self, holes: Iterable[Hole]) -> None:
+        """Raise with every hole, each named by its neighbours, if there is any."""
+        named = [
+            f"{hole.key}: {format_amount(hole.missing)} is not accounted for between "
+            f"{self._neighbour(hole.after)} and {self._neighbour(hole.before)}"
+            for hole in holes
+        ]
+        if named:
+            raise ImportRefusedError(
+                "entries are missing; export all assets and all types, without a gap:\n  "
+                + "\n  ".join(named)
+            )
+
+    def _neighbour(self, entry: LedgerEntry | None) -> str:
+        if entry is None:
+            return "the opening on record"
+        return f"entry {entry.ledger_id} ({self.places.get(entry.ledger_id, 'on record')})"
+
+
+@exact_arithmetic()
+def _holes_within(ledger: LedgerExport) -> list[Hole]:
+    return [
+        Hole(key, gap.after, gap.before, gap.missing)
+        for key, entries in by_holding(ledger.entries).items()
+        for gap in prove_chain(key, entries, known_balance=None).gaps
+    ]
+
+
+@dataclass(slots=True)
+class _Import:
+    """One transaction over one account."""
+
+    unit: ImportUnitOfWork
+    account_id: int
+    files: _Files
+    import_id: UUID = field(default_factory=uuid4)
+
+    @exact_arithmetic()
+    def run(self) -> ImportedHistory:
+        """Insert, lock, prove, write; in the order in which everybody locks."""
+        sync, account, listed = self.unit.sync, self.account_id, tuple(self.files.entries.values())
+        inserted = sync.ingest({account: listed}, {account: self.import_id})
+        history = self.unit.imports.account_history(account)
+        opens = bool(listed) and not history.is_open
+        if opens and self.unit.imports.lock_account(account):
+            raise LockUnavailableError("another run opened the account meanwhile; import again")
+        new = by_holding(e for e in listed if (account, e.ledger_id) in inserted)
+        # An account that is not open may have entries already: fills brought them.
+        keys = sorted({*new, *(by_holding(sync.entries_after(account, None)) if opens else ())})
+        if keys:
+            sync.lock_positions((account, key) for key in keys)
+        on_record = {e.ledger_id: e for e in sync.entries_after(account, None)}
+        before = by_holding(e for e in on_record.values() if (account, e.ledger_id) not in inserted)
+        self._refuse_contradictions(on_record)
+        extensions = self._extend(keys, before, new, history)
+        moved = self._write(extensions)
+        if opens or any(e.older or e.opening_before != e.opening_after for e in extensions):
+            self._set_opening(on_record, opens=opens)
+            history = self.unit.imports.account_history(account)
+        self._advance_watermark(history, before, opens=opens)
+        return ImportedHistory(
+            self.import_id,
+            len(listed),
+            len(inserted),
+            sum(e.older for e in extensions),
+            opens,
+            history.opening_source,
+            history.ledger_floor,
+            moved,
+            sum(len(t.trades) for t in self.files.trades),
+            tuple(f for t in self.files.trades for trade in t.trades for f in join_trade(trade, on_record)),
+        )
+
+    def _refuse_contradictions(self, on_record: Mapping[str, LedgerEntry]) -> None:
+        told = [
+            f"{self.files.places[entry.ledger_id]}: entry {entry.ledger_id} is recorded as "
+            f"{_told(on_record[entry.ledger_id])}, but the file says {_told(entry)}"
+            for entry in self.files.entries.values()
+            if not is_same_line(on_record[entry.ledger_id], entry)
+        ]
+        if told:
+            raise ImportRefusedError("\n  ".join(("the file contradicts what is recorded:", *told)))
+
+    def _extend(
+        self,
+        keys: Collection[HoldingKey],
+        before: Mapping[HoldingKey, Sequence[LedgerEntry]],
+        new: Mapping[HoldingKey, Sequence[LedgerEntry]],
+        history: AccountHistory,
+    ) -> list[Extension]:
+        openings = self.unit.imports.openings(self.account_id)
+        extensions = [
+            extend(
+                key,
+                before.get(key, ()),
+                new.get(key, ()),
+                _known_opening(key, openings, history, has_entries=key in before),
+            )
+            for key in keys
+        ]
+        self.files.refuse(hole for extension in extensions for hole in extension.holes)
+        return extensions
+
+    def _write(self, extensions: Sequence[Extension]) -> dict[HoldingKey, tuple[Decimal, Decimal]]:
+        openings = self.unit.imports.openings(self.account_id)
+        recorded = self.unit.sync.recorded((self.account_id, extension.key) for extension in extensions)
+        moved: dict[HoldingKey, tuple[Decimal, Decimal]] = {}
+        steps: list[Step] = []
+        for extension in extensions:
+            row = recorded[self.account_id, extension.key]
+            written = _steps(extension, row, openings.get(extension.key))
+            if written and written[-1].after != row.quantity:
+                moved[extension.key] = (row.quantity, written[-1].after)
+            steps += written
+        self.unit.sync.write_steps({self.account_id: steps}, {self.account_id: self.import_id})
+        return moved
+
+    def _set_opening(self, on_record: Mapping[str, LedgerEntry], *, opens: bool) -> None:
+        """Derive where the account's history begins from its openings and entries."""
+        if not opens:
+            self.unit.imports.lock_account(self.account_id)
+        history = self.unit.imports.account_history(self.account_id)
+        open_keys = [k for k, o in self.unit.imports.openings(self.account_id).items() if o.quantity]
+        oldest: dict[HoldingKey, datetime] = {}
+        for entry in on_record.values():
+            oldest[entry.key] = min(entry.entry_time, oldest.get(entry.key, entry.entry_time))
+        floor = history.ledger_floor
+        if not open_keys:
+            source, floor = "ledger", None
+        else:
+            source = "derived"
+            if all(key in oldest for key in open_keys):
+                complete_from = whole_second(max(oldest[key] for key in open_keys))
+                complete_from -= timedelta(microseconds=1)
+                # A sync proved everything from its floor on, a file only the holdings that it names.
+                floor = min(floor, complete_from) if floor and history.is_witnessed else complete_from
+        self.unit.imports.set_opening(self.account_id, source, floor)
+
+    def _advance_watermark(
+        self,
+        history: AccountHistory,
+        before: Mapping[HoldingKey, Sequence[LedgerEntry]],
+        *,
+        opens: bool,
+    ) -> None:
+        """Let the next sync go on from here, where the files prove that nothing is missing up to here.
+
+        A file of an open account proves it only if it goes on where the last proof ended, and holds every
+        entry that is on record within its time. One that was exported with a filter proves nothing.
+        """
+        recorded = [entry for entries in before.values() for entry in entries]
+        for ledger in self.files.ledgers:
+            if not ledger.entries:
+                continue
+            start = min(entry.entry_time for entry in ledger.entries)
+            end = max(entry.entry_time for entry in ledger.entries)
+            reaches = history.newest_entry_at is not None and start <= history.newest_entry_at <= end
+            leaves_out = any(
+                start < whole_second(e.entry_time) < end and e.ledger_id not in self.files.entries
+                for e in recorded
+            )
+            if (opens or (reaches and not leaves_out)) and not _shows_single_legs(ledger.entries):
+                self.unit.sync.advance_watermarks({self.account_id: ledger.entries}, {})
+
+
+def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:
+    """Say whether most trades lack their other leg, as in an export of one asset; dust alone may lack it."""
+    legs = Counter(entry.refid for entry in entries if entry.entry_type in EXCHANGING_TYPES)
+    return 2 * sum(1 for count in legs.values() if count == 1) > len(legs)
+
+
+def _told(entry: LedgerEntry) -> str:
+    return (
+        f"{entry.entry_type} of {format_amount(entry.amount)} {entry.key} (fee {format_amount(entry.fee)}, "
+        f"balance {format_amount(entry.balance)}, {entry.entry_time:%Y-%m-%d %H:%M:%S}, refid {entry.refid})"
+    )
+
+
+def _known_opening(
+    key: HoldingKey,
+    openings: Mapping[HoldingKey, KnownOpening],
+    history: AccountHistory,
+    *,
+    has_entries: bool,
+) -> KnownOpening | None:
+    """Say what is known of a holding's beginning: nothing, before a sync or a file told of it."""
+    if not history.is_open:
+        return None
+    if key in openings:
+        return openings[key]
+    if not has_entries and not history.is_witnessed:
+        return None
+    if history.opening_source == "ledger":
+        return KnownOpening(ZERO, None)
+    return KnownOpening(ZERO, history.first_opening_at or history.ledger_floor)
+
+
+def _steps(extension: Extension, row: Recorded, opening: KnownOpening | None) -> list[Step]:
+    """Write how a position follows: its opening moved, then every new entry.
+
+    The opening is taken back at the moment at which it stood, and set anew where the history begins now: a
+    statement as of any time finds the right one.
+    """
+    key, quantity = extension.key, row.event_total
+    steps: list[Step] = []
+
+    def change(amount: Decimal, cause: Cause, at: datetime, ledger_id: str | None = None) -> None:
+        nonlocal quantity
+        steps.append(Step(key, quantity, quantity + amount, cause, at, ledger_id=ledger_id))
+        quantity += amount
+
+    moves_opening = extension.opening_before != extension.opening_after
+    if not extension.added and not moves_opening:
+        return steps
+    if row.quantity != row.event_total:
+        # Somebody changed it without an event; the next sync judges it, with both facts on record.
+        at = extension.added[-1].entry_time if extension.added else extension.begins_at
+        steps.append(Step(key, quantity, row.quantity, Cause.ADJUSTMENT, at, Reason.FOUND_CHANGED))
+        quantity = row.quantity
+    if moves_opening and extension.opening_before:
+        at = opening.at if opening is not None and opening.at is not None else extension.begins_at
+        change(-extension.opening_before, Cause.OPENING, at)
+    if moves_opening and extension.opening_after:
+        change(extension.opening_after, Cause.OPENING, extension.begins_at)
+    for entry in extension.added:
+        change(entry.change, Cause.LEDGER, entry.entry_time, entry.ledger_id)
+    return steps

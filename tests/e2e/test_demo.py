@@ -1,0 +1,133 @@
+"""`make demo` as a stranger runs it: a real Airflow reconciles, reports, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import psycopg
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PORTS = ("RECON_AIRFLOW_PORT", "RECON_SIM_PORT", "RECON_PG_PORT")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def processes_of(state: Path) -> list[str]:
+    """Name the processes that work for this stack: by their environment, arguments or place."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            signs = [process.environ().get("RECON_STATE_DIR", ""), process.cwd(), *process.cmdline()]
+        except (psutil.AccessDenied, psutil.NoSuchProcess):
+            continue
+        if process.pid != os.getpid() and any(sign.startswith(str(state)) for sign in signs):
+            found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+    return found
+
+
+@pytest.fixture
+def stack_environment(project_environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Variables of a stack of its own: its state in a new directory, its ports free ones."""
+    inherited = {k: v for k, v in project_environment.items() if not k.startswith("AIRFLOW")}
+    with tempfile.TemporaryDirectory(prefix="kraken-recon-demo-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o711)
+        environment = inherited | {name: str(free_port()) for name in PORTS} | {"RECON_STATE_DIR": place}
+        yield environment
+        run(environment, "down")
+
+
+def run(environment: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "local_stack", command],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def rows(environment: dict[str, str], query: str) -> list[tuple[Any, ...]]:
+    state = Path(environment["RECON_STATE_DIR"])
+    dsn = re.search(
+        r"^(?:export )?KRAKEN_RECON_DSN=['\"]?([^'\"\n]+)", (state / "stack.env").read_text(), re.MULTILINE
+    )
+    assert dsn
+    with psycopg.connect(dsn[1]) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.timeout(600)
+def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
+    stack_environment: dict[str, str],
+) -> None:
+    first = run(stack_environment, "demo")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert re.search(r"^alpha-market-making +ok ", first.stdout, re.MULTILINE), first.stdout
+    assert re.search(r"^zeta-wrong-key +FAILED ", first.stdout, re.MULTILINE)
+    assert "changed in the database without a reason" in first.stdout
+    assert "EAPI:Invalid signature" in first.stdout
+
+    address = re.search(r"Airflow +(http://\S+) +user (\S+), password (\S+)", first.stdout)
+    assert address
+    token = requests.post(
+        f"{address[1]}/auth/token", json={"username": address[2], "password": address[3]}, timeout=30
+    ).json()["access_token"]
+    page = requests.get(
+        f"{address[1]}/kraken-recon/api/latest", headers={"Authorization": f"Bearer {token}"}, timeout=30
+    )
+    accounts = {account["account"]: account for account in page.json()["accounts"]}
+    assert accounts["alpha-market-making"]["status"] == "succeeded"
+    assert requests.get(f"{address[1]}/kraken-recon/", timeout=30).status_code == 401
+
+    unbalanced = rows(
+        stack_environment,
+        "select account_id, asset, wallet from trading.positions p where quantity <> (select"
+        " coalesce(sum(quantity_after - quantity_before), 0) from trading.position_events v"
+        " where (v.account_id, v.asset, v.wallet) = (p.account_id, p.asset, p.wallet))",
+    )
+    assert unbalanced == []
+    assert rows(stack_environment, "select * from trading.discrepancies where residual <> 0") == []
+    through = {row[0] for row in rows(stack_environment, "select trigger from trading.reconciliation_runs")}
+    assert through <= {"scheduled", "manual"}
+
+    running = processes_of(Path(stack_environment["RECON_STATE_DIR"]))
+    assert any("postgres" in process for process in running), running
+    assert any("scheduler" in process for process in running), running
+
+    second = run(stack_environment, "demo")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert re.search(r"^alpha-market-making +ok ", second.stdout, re.MULTILINE), second.stdout
+
+    stopped = run(stack_environment, "down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert processes_of(Path(stack_environment["RECON_STATE_DIR"])) == []
+
+
+def test_taken_port_is_named_with_its_variable(stack_environment: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run(stack_environment | {"RECON_AIRFLOW_PORT": port}, "demo")
+    assert done.returncode != 0
+    assert port in done.stderr
+    assert "RECON_AIRFLOW_PORT" in done.stderr

@@ -1,0 +1,282 @@
+"""Kraken's exports: every generation of the header is read, and nothing broken comes through."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exports import LEDGER_HEADERS, TRADE_HEADERS, write_csv
+from kraken_recon.adapters.kraken.exports import parse_export, read_exports
+from kraken_recon.domain.exports import LedgerExport, TradesExport
+from kraken_recon.domain.joining import join_trade
+from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from kraken_recon.errors import ConfigurationError, ImportRefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROW = {
+    "txid": "L1",
+    "refid": "T1",
+    "time": "2026-01-31 12:00:05",
+    "type": "trade",
+    "subtype": "tradespot",
+    "aclass": "currency",
+    "subclass": "crypto",
+    "asset": "BTC",
+    "wallet": "spot / main",
+    "amount": "-0.5",
+    "fee": "0.0001",
+    "balance": "1.4999",
+}
+TRADE = {
+    "txid": "T1",
+    "ordertxid": "O1",
+    "pair": "BTC/EUR",
+    "time": "2026-01-31 12:00:05.1234",
+    "type": "sell",
+    "ordertype": "limit",
+    "price": "40000.0",
+    "cost": "20000.0",
+    "fee": "32.0",
+    "vol": "0.5",
+    "margin": "0.0",
+    "ledgers": "L1,L2",
+}
+
+
+def ledgers(*rows: dict[str, str], columns: int = 12, quoted: bool = True) -> bytes:
+    header = LEDGER_HEADERS[columns].split()
+    return write_csv(header, [[(ROW | row).get(c, "") for c in header] for row in rows], quoted=quoted)
+
+
+def trades(*rows: dict[str, str], columns: int = 24) -> bytes:
+    header = TRADE_HEADERS[columns].split()
+    return write_csv(header, [[(TRADE | row).get(c, "") for c in header] for row in rows])
+
+
+def ledger(content: bytes) -> LedgerExport:
+    export = parse_export("ledgers.csv", content)
+    assert isinstance(export, LedgerExport)
+    return export
+
+
+def trade_list(content: bytes) -> TradesExport:
+    export = parse_export("trades.csv", content)
+    assert isinstance(export, TradesExport)
+    return export
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("columns", LEDGER_HEADERS)
+def test_every_generation_of_ledgers_is_read(columns: int, quoted: bool) -> None:  # noqa: FBT001
+    export = ledger(ledgers({}, columns=columns, quoted=quoted))
+    assert export.lines == (2,)
+    assert export.entries == (
+        LedgerEntry(
+            "L1",
+            "T1",
+            datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC),
+            "trade",
+            "" if columns == 9 else "tradespot",
+            "BTC",
+            "spot",
+            Decimal("-0.5"),
+            Decimal("0.0001"),
+            Decimal("1.4999"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("columns", TRADE_HEADERS)
+def test_every_generation_of_trades_is_read(columns: int) -> None:
+    export = trade_list(trades({}, columns=columns))
+    assert export.trades[0].ledger_ids == ("L1", "L2")
+    assert export.trades[0].time == datetime(2026, 1, 31, 12, 0, 5, 123400, tzinfo=UTC)
+    assert (export.trades[0].volume, export.trades[0].cost) == (Decimal("0.5"), Decimal(20000))
+
+
+@pytest.mark.parametrize(
+    ("asset", "wallet", "holding"),
+    [
+        ("XXBT", "", HoldingKey("BTC", "spot")),
+        ("ZEUR", "spot / main", HoldingKey("EUR", "spot")),
+        ("ETH", "earn / flexible", HoldingKey("ETH", "F")),
+        ("ETH", "earn / liquid", HoldingKey("ETH", "F")),
+        ("DOT", "earn / bonded", HoldingKey("DOT", "B")),
+        ("DOT", "earn / locked", HoldingKey("DOT", "B")),
+        ("DOT.S", "spot / main", HoldingKey("DOT", "S")),
+        ("DOT28.S", "earn / bonded", HoldingKey("DOT", "28.S")),
+    ],
+)
+def test_assets_and_wallets_are_named_as_the_api_names_them(
+    asset: str, wallet: str, holding: HoldingKey
+) -> None:
+    assert ledger(ledgers({"asset": asset, "wallet": wallet})).entries[0].key == holding
+
+
+def test_unknown_columns_a_byte_order_mark_and_another_column_order_are_tolerated() -> None:
+    header = [*reversed(LEDGER_HEADERS[12].split()), "novelty"]
+    content = write_csv(header, [[ROW.get(c, "?") for c in header]])
+    assert ledger(b"\xef\xbb\xbf" + content).entries == ledger(ledgers({})).entries
+
+
+def test_dash_is_zero_and_pending_rows_are_skipped() -> None:
+    export = ledger(ledgers({"txid": "", "balance": "", "amount": "1"}, {"fee": "-", "balance": "1.5"}))
+    assert (export.pending, export.lines) == (1, (3,))
+    assert export.entries[0].fee == 0
+
+
+def test_rows_of_another_asset_class_are_counted_and_left_out() -> None:
+    export = ledger(ledgers({"aclass": "tokenized_asset"}))
+    assert (export.entries, export.other_class) == ((), 1)
+
+
+def test_same_row_twice_counts_once() -> None:
+    assert len(ledger(ledgers({}, {})).entries) == 1
+
+
+def test_header_alone_is_an_empty_export() -> None:
+    assert ledger(ledgers()).entries == ()
+
+
+def test_row_that_spans_lines_is_named_by_its_last_line() -> None:
+    broken = ledgers({"subtype": "a\nb"}, {"amount": "x", "txid": "L2"})
+    with pytest.raises(ImportRefusedError, match=r"^ledgers.csv, line 4: expected amount"):
+        ledger(broken)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"amount": "1,5"}, "line 2: expected amount to be a decimal number, was '1,5'"),
+        ({"amount": "1e5"}, "line 2: expected amount to be a decimal number"),
+        ({"amount": "NaN"}, "line 2: expected amount to be a decimal number"),
+        ({"amount": "\u0661"}, "line 2: expected amount to be a decimal number"),
+        ({"fee": ""}, "line 2: expected fee to be a decimal number, was ''"),
+        ({"balance": "0." + "1" * 19}, r"line 2: expected balance to be an amount of at most 20\+18 digits"),
+        ({"time": "2026-01-31"}, "line 2: expected time to be a time such as"),
+        ({"time": "2026-02-30 12:00:00"}, "line 2: expected time to be a time that exists"),
+        ({"time": "2026-01-31 12:00:00+01:00"}, "line 2: expected time to be a time such as"),
+        ({"wallet": "futures"}, "line 2: expected wallet to be one of spot / main"),
+        ({"asset": ""}, "line 2: expected asset to be a name"),
+        ({"type": ""}, "line 2: expected type to be a name"),
+        ({"aclass": ""}, "line 2: expected aclass to be a name"),
+    ],
+)
+def test_broken_row_refuses_the_whole_file(row: dict[str, str], reason: str) -> None:
+    with pytest.raises(ImportRefusedError, match=f"^ledgers.csv, {reason}"):
+        ledger(ledgers(row, {"txid": "L2"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "line 1: expected the header of Kraken's ledgers or trades export, was ''"),
+        (b"a,b\n1,2\n", "line 1: expected the header of Kraken's ledgers or trades export, was 'a,b'"),
+        (ledgers({}).replace(b"balance", b"remainder"), "line 1: the header lacks balance"),
+        (ledgers({}).replace(b"wallet", b"asset"), "line 1: the header names a column twice"),
+        (ledgers({}) + b'"L2","T2"\n', "line 3: expected 12 columns, was 2"),
+        (ledgers({}) + b"\n", "line 3: expected 12 columns, was 0"),
+        (ledgers({}) + b'"L2"x,"', "line 3: expected CSV"),
+        (ledgers({}) + b'"L\xff2"', "line 3: expected UTF-8, was byte"),
+        (ledgers({}, {"balance": "7"}), "line 3: the id L1 stands on line 2 with other content"),
+    ],
+)
+def test_broken_file_is_refused_with_line_and_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(ImportRefusedError, match=f"^ledgers.csv, {reason}"):
+        parse_export("ledgers.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"vol": "x"}, "line 3: expected vol to be a decimal number"),
+        ({"type": "hold"}, "line 3: expected type to be buy or sell"),
+        ({"txid": "T1", "vol": "2"}, "line 3: the id T1 stands on an earlier line with other content"),
+    ],
+)
+def test_broken_trade_refuses_the_whole_file(row: dict[str, str], reason: str) -> None:
+    with pytest.raises(ImportRefusedError, match=f"^trades.csv, {reason}"):
+        trade_list(trades({}, {"txid": "T2"} | row))
+
+
+def test_refusal_asks_for_a_person() -> None:
+    assert issubclass(ImportRefusedError, ConfigurationError)
+    assert not ImportRefusedError.retryable
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_", ".").replace("__", "/"), content)
+    return out.getvalue()
+
+
+def test_zip_with_both_reports_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    file.write_bytes(zipped(ledgers_csv=ledgers({}), trades_csv=trades({}), readme_txt=b"hello"))
+    assert [type(e) for e in read_exports(file)] == [LedgerExport, TradesExport]
+    assert [e.name for e in read_exports(file)] == ["export.zip:ledgers.csv", "export.zip:trades.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zipped(readme_txt=b"hello"), "export.zip: expected ledgers.csv or trades.csv in the zip"),
+        (zipped(ledgers_csv=ledgers({}))[:-30], "export.zip: the zip cannot be opened"),
+        (zipped(ledgers_csv=ledgers({"fee": "?"})), "export.zip:ledgers.csv, line 2: expected fee"),
+    ],
+)
+def test_broken_zip_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "export.zip"
+    file.write_bytes(content)
+    with pytest.raises(ImportRefusedError, match=f"^{reason}"):
+        read_exports(file)
+
+
+def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefusedError, match="cannot be read"):
+        read_exports(tmp_path / "nothing.csv")
+
+
+def legs(**changes: dict[str, str]) -> dict[str, LedgerEntry]:
+    rows = (
+        {"txid": "L1"} | changes.get("base", {}),
+        {"txid": "L2", "asset": "EUR", "amount": "20000.0000"} | changes.get("quote", {}),
+    )
+    return {entry.ledger_id: entry for entry in ledger(ledgers(*rows)).entries}
+
+
+def test_trade_joins_its_entries() -> None:
+    assert join_trade(trade_list(trades({})).trades[0], legs()) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "kind", "ledger_id"),
+    [
+        ({k: v for k, v in legs().items() if k == "L1"}, "entry_missing", "L2"),
+        (legs(base={"refid": "T9"}), "entry_of_another_trade", "L1"),
+        (legs(base={"amount": "-0.4999"}), "amount_differs", "L1"),
+        (legs(quote={"amount": "19999.9999"}), "amount_differs", "L2"),
+    ],
+)
+def test_what_does_not_join_is_a_finding(entries: dict[str, LedgerEntry], kind: str, ledger_id: str) -> None:
+    found = join_trade(trade_list(trades({})).trades[0], entries)
+    assert [(f.kind, f.txid, f.ledger_id) for f in found] == [(kind, "T1", ledger_id)]
+
+
+def test_rounding_of_a_leg_is_no_finding() -> None:
+    trade = trade_list(trades({"cost": "19999.99996"})).trades[0]
+    assert join_trade(trade, legs()) == []
+
+
+def test_trade_without_entries_is_a_finding() -> None:
+    found = join_trade(trade_list(trades({"ledgers": ""})).trades[0], {})
+    assert [f.kind for f in found] == ["names_no_entry"]
