@@ -2,15 +2,16 @@
 ### Reconcile positions with Kraken
 
 Every 15 minutes, compare what the database says each account holds with what Kraken holds, explain every
-difference from Kraken's own ledger, repair what may be repaired, and record all of it. This is a *now* DAG:
-it always reconciles with the present balances, and a run for the past is refused.
+difference from Kraken's own ledger, repair what may be repaired, and record all of it. A run whose interval
+is long over reconciles *as of its end*: it books ledger entries that were missed, once, and records how the
+books stood then. It asks for no balance and sets no position from the past.
 
 | | |
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken` |
 | Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts |
 | Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
-| Backfill | not yet: a run for a past interval is refused, and nothing is changed |
+| Backfill | safe for any past range, in any order; needed only for the history: `docs/how-to/backfill.md` |
 | Late after | 15 minutes: the next run is due; see `docs/runbooks/position_sync.md` |
 """
 

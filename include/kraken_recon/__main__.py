@@ -25,10 +25,11 @@ from kraken_recon.adapters.kraken.exports import read_exports
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
 from kraken_recon.bootstrap import Wiring, utc_now
-from kraken_recon.domain.intervals import interval_ending_now
+from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.costing import cost_view, recompute_account
 from kraken_recon.service.import_view import render_import, view_of_import
@@ -71,8 +72,9 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     policy = Policy()
     if arguments.tolerance is not None:
         policy = replace(policy, tolerance=Tolerance(arguments.tolerance))
+    past = _past_interval(*arguments.interval) if arguments.interval else None
     request = SyncRequest(
-        interval=interval_ending_now(utc_now()),
+        interval=past or interval_ending_now(utc_now()),
         mode=Mode.DRY_RUN if arguments.dry_run else Mode.REPAIR,
         policy=policy,
         trigger="command line",
@@ -80,13 +82,21 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     ports = wiring.sync_ports()
     with ports.open_unit_of_work() as unit:
         accounts = unit.sync.find_accounts(arguments.account)
-    run_ids = sync_accounts(accounts, request, ports)
+    run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
     with PostgresUnitOfWork(wiring.engine()) as unit:
         view = report_of_runs(unit.reports, run_ids)
     failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
     if failed:
         view["failed"] = failed
     return view, render_report(view)
+
+
+def _past_interval(start: datetime, end: datetime) -> Interval:
+    if not start < end < utc_now():
+        raise ConfigurationError(
+            f"expected an interval that is over, START before END, was {start.isoformat()} {end.isoformat()}"
+        )
+    return Interval(start.astimezone(UTC), end.astimezone(UTC))
 
 
 def _explain(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -180,9 +190,16 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("migrate", _migrate, "Bring the trading schema up to date.")
-    sync = command("sync", _sync, "Reconcile accounts with Kraken now.")
+    sync = command("sync", _sync, "Reconcile accounts with Kraken, now or as of the past.")
     sync.add_argument(
         "--account", action="append", required=True, metavar="NAME", help="account; may be given again"
+    )
+    sync.add_argument(
+        "--interval",
+        nargs=2,
+        type=_moment,
+        metavar=("START", "END"),
+        help="as of the end of this past interval instead of now; two times such as 2026-01-31T12:00Z",
     )
     sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
     sync.add_argument(

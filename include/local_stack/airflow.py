@@ -239,6 +239,19 @@ class AirflowApi:
         run = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
         return str(run["dag_run_id"])
 
+    def create_backfill(
+        self, dag_id: str, *, first: datetime, last: datetime, max_active_runs: int, run_backwards: bool
+    ) -> None:
+        """Ask for every interval that starts from ``first`` to ``last``; a DAG has one backfill at a time."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": first.isoformat(),
+            "to_date": last.isoformat(),
+            "max_active_runs": max_active_runs,
+            "run_backwards": run_backwards,
+        }
+        self._call("POST", "/api/v2/backfills", body)
+
     def wait_for_run(
         self, dag_id: str, run_id: str, *, timeout_seconds: float, on_change: Callable[[str], None]
     ) -> str:

@@ -1,17 +1,18 @@
-"""Decide which stretch of time a DAG run answers for.
+"""Decide which stretch of time a DAG run answers for, and whether it is for now or as of the past.
 
-A reconciliation compares positions with what the exchange holds *now*, so only a run for now is let
-through. Retries of a task get the same interval as its first try.
+A run for now compares positions with what Kraken holds at this moment. A run as of the past never does: it
+rebuilds how both sides stood at the end of its interval. Retries of a task get the same interval as its
+first try.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.intervals import RUN_INTERVAL, Interval, interval_ending_now
-from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,40 +24,45 @@ SCHEDULED: Final = "scheduled"
 BACKFILL: Final = "backfill"
 
 
-def window_of(context: Context, now: datetime | None = None) -> Interval:
-    """Take a scheduled run's data interval, or the time up to when a run was started by hand.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The interval of a run; ``is_past`` says that it is answered as of its end, and not from the present."""
 
-    The data interval of a run by hand is the one that a scheduled run has already answered for, so it says
-    only whether somebody asked for the past.
+    interval: Interval
+    is_past: bool
+
+
+def window_of(context: Context, now: datetime | None = None) -> Window:
+    """Take the interval that a run was made for, or for a run started by hand the time up to its start.
+
+    | run | answers for | as of |
+    |---|---|---|
+    | backfill | its data interval | its end, however recent |
+    | scheduled; cleared or caught up within two intervals | its data interval | now |
+    | scheduled; cleared or caught up later | its data interval | its end |
+    | by hand | the time up to its start: its data interval is one that a scheduled run answers for | now |
+    | by hand, cleared later | the same | its end |
+    | by hand, with a logical date in the past | the data interval of that date | its end |
 
     Args:
         context: of the running task.
         now: the present moment, in UTC; read from the clock when left out.
-
-    Raises:
-        ConfigurationError: the run is for the past.
     """
     run = context["dag_run"]
     now = now or datetime.now(UTC)
-    if run.run_type == BACKFILL:
-        raise _past(f"{run.run_id} is a backfill run")
-    asked_until = run.data_interval_end or run.run_after
-    if asked_until < now - AGE_MAX:
-        raise _past(f"{run.run_id} is for the time up to {asked_until.isoformat()}")
-    if run.run_type == SCHEDULED and run.data_interval_start and run.data_interval_end:
-        interval = Interval(_plain(run.data_interval_start), _plain(run.data_interval_end))
+    started = _plain(run.run_after)
+    asked_until = _plain(run.data_interval_end) if run.data_interval_end else started
+    is_past = run.run_type == BACKFILL or asked_until < now - AGE_MAX
+    has_own_interval = run.run_type in {BACKFILL, SCHEDULED} or asked_until < started - AGE_MAX
+    if has_own_interval and run.data_interval_start and run.data_interval_end:
+        interval = Interval(_plain(run.data_interval_start), asked_until)
         log.info("Reconciling for %s, the data interval of %s", interval, run.run_id)
     else:
-        interval = interval_ending_now(_plain(run.run_after))
+        interval = interval_ending_now(started)
         log.info("Reconciling for %s, up to when %s was started", interval, run.run_id)
-    return interval
-
-
-def _past(what: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{what}, and reconciling as of the past is not available yet; nothing was changed. To reconcile "
-        "now, trigger the DAG without a logical date"
-    )
+    if is_past:
+        log.info("It is over, so both sides are rebuilt as of its end")
+    return Window(interval, is_past)
 
 
 def _plain(moment: datetime) -> datetime:

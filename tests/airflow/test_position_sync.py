@@ -101,11 +101,22 @@ def test_an_unknown_account_fails_before_anything_is_asked(dag: DAG, desk: Airfl
     assert desk.rows(RUNS) == []
 
 
-def test_a_run_for_the_past_changes_nothing(dag: DAG, desk: AirflowDesk) -> None:
+def test_a_run_for_the_past_answers_as_of_its_interval_s_end(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("desk", USD="1")
+    dag.test()
+    desk.execute("update trading.accounts set opened_at = now() - interval '2 days'")
+    desk.execute("update trading.position_events set recorded_at = now() - interval '2 days'")
+    desk.execute("update trading.positions set quantity = 5")
     run = dag.test(logical_date=timezone.utcnow() - timedelta(days=1))
-    assert run.state == "failed"
-    assert desk.rows(RUNS) == []
+    assert run.state == "success"
+    then = desk.rows(
+        "select status, error, interval_start, interval_end, recorded_as_of, reported_as_of"
+        " from trading.reconciliation_runs order by interval_end"
+    )[0]
+    assert (then["status"], then["error"]) == ("succeeded", None)
+    assert then["interval_end"] - then["interval_start"] == timedelta(minutes=15)
+    assert then["recorded_as_of"] == then["reported_as_of"] == then["interval_end"]
+    assert desk.rows("select quantity::int from trading.positions") == [{"quantity": 5}]
 
 
 @pytest.mark.parametrize(

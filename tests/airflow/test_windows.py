@@ -9,9 +9,8 @@ from typing import Any
 import pendulum
 import pytest
 
-from kraken_airflow.windows import window_of
+from kraken_airflow.windows import Window, window_of
 from kraken_recon.domain.intervals import Interval
-from kraken_recon.errors import ConfigurationError
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 END = START + timedelta(minutes=15)
@@ -34,15 +33,15 @@ def context(run: Run) -> Any:
 
 def test_a_scheduled_run_answers_for_its_data_interval() -> None:
     run = Run("scheduled", END, START, END)
-    assert window_of(context(run), END + timedelta(seconds=3)) == Interval(START, END)
+    assert window_of(context(run), END + timedelta(seconds=3)) == Window(Interval(START, END), is_past=False)
 
 
 def test_pendulum_moments_become_plain_ones_to_the_microsecond() -> None:
     end = pendulum.instance(END).add(microseconds=123457)
     run = Run("manual", end)
     window = window_of(context(run), END + timedelta(seconds=1))
-    assert type(window.end) is datetime
-    assert window.end.isoformat() == "2026-11-22T10:15:00.123457+00:00"
+    assert type(window.interval.end) is datetime
+    assert window.interval.end.isoformat() == "2026-11-22T10:15:00.123457+00:00"
 
 
 @pytest.mark.parametrize("run_type", ["manual", "operator_triggered", "asset_triggered"])
@@ -50,30 +49,44 @@ def test_a_run_by_hand_gets_a_stretch_of_its_own_that_a_retry_shares(run_type: s
     started = END + timedelta(minutes=4)
     run = Run(run_type, started)
     first = window_of(context(run), started + timedelta(seconds=1))
-    assert first == window_of(context(run), started + timedelta(minutes=9)) == Interval(END, started)
+    assert first == window_of(context(run), started + timedelta(minutes=9))
+    assert first == Window(Interval(END, started), is_past=False)
 
 
 def test_a_run_by_hand_with_the_form_s_logical_date_looks_again() -> None:
     """The form fills in now, whose data interval a scheduled run has answered for already."""
     started = END + timedelta(minutes=4)
     run = Run("manual", started, START, END)
-    assert window_of(context(run), started) == Interval(END, started)
+    assert window_of(context(run), started) == Window(Interval(END, started), is_past=False)
 
 
-@pytest.mark.parametrize("run_type", ["scheduled", "manual"])
-def test_an_old_interval_is_refused(run_type: str) -> None:
-    run = Run(run_type, END, START, END)
-    with pytest.raises(ConfigurationError, match="the_run is for the time up to 2026-11-22T10:15"):
-        window_of(context(run), END + timedelta(minutes=30, seconds=1))
-
-
-def test_a_cleared_run_by_hand_is_refused() -> None:
-    run = Run("manual", END)
-    with pytest.raises(ConfigurationError, match="nothing was changed"):
-        window_of(context(run), END + timedelta(days=1))
-
-
-def test_a_backfill_is_refused_even_for_the_newest_interval() -> None:
+@pytest.mark.parametrize("age", [timedelta(seconds=1), timedelta(minutes=20), timedelta(days=30)], ids=str)
+def test_a_backfill_is_of_the_past_however_recent(age: timedelta) -> None:
     run = Run("backfill", END, START, END)
-    with pytest.raises(ConfigurationError, match="backfill"):
-        window_of(context(run), END + timedelta(seconds=1))
+    assert window_of(context(run), END + age) == Window(Interval(START, END), is_past=True)
+
+
+@pytest.mark.parametrize(
+    ("age", "is_past"), [(timedelta(minutes=30), False), (timedelta(minutes=30, seconds=1), True)], ids=str
+)
+def test_a_scheduled_run_that_was_cleared_or_caught_up_late_is_of_the_past(
+    age: timedelta, *, is_past: bool
+) -> None:
+    run = Run("scheduled", END, START, END)
+    assert window_of(context(run), END + age) == Window(Interval(START, END), is_past)
+
+
+def test_a_cleared_run_by_hand_keeps_its_interval_and_is_of_the_past() -> None:
+    started = END + timedelta(minutes=4)
+    for run in (Run("manual", started), Run("manual", started, START, END)):
+        first = window_of(context(run), started)
+        later = window_of(context(run), started + timedelta(days=1))
+        assert later == Window(first.interval, is_past=True)
+
+
+@pytest.mark.parametrize("run_after", [END, END + timedelta(days=3)], ids=str)
+def test_a_run_by_hand_with_a_logical_date_in_the_past_answers_for_its_data_interval(
+    run_after: datetime,
+) -> None:
+    run = Run("manual", run_after, START, END)
+    assert window_of(context(run), END + timedelta(days=3)) == Window(Interval(START, END), is_past=True)

@@ -245,6 +245,28 @@ def test_unusable_reply_empties_nothing_and_is_reported_as_failed(
     assert positions(terminal) == {"BTC": Decimal("0.55"), "USD": Decimal("7342.2")}
 
 
+def test_sync_as_of_a_past_interval(terminal: Terminal) -> None:
+    terminal.json("sync", "--account", "desk")
+    with psycopg.connect(terminal.environment["KRAKEN_RECON_DSN"]) as connection:
+        connection.execute("update trading.accounts set opened_at = '2026-01-05T07:00Z'")
+    then = ("--interval", "2026-01-05T08:00Z", "2026-01-05T08:30Z")
+    for mode, options in (("dry_run", ("--dry-run",)), ("repair", ())):
+        account = terminal.json("sync", "--account", "desk", *then, *options)["accounts"][0]
+        assert (account["status"], account["mode"], account["api_calls"]) == ("succeeded", mode, 0)
+    assert positions(terminal) == {"BTC": Decimal("0.05"), "USD": Decimal("6992.2")}
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [("2026-01-05T08:30Z", "2026-01-05T08:00Z"), ("2026-01-05T08:00Z", "2100-01-01T00:00Z")],
+    ids=["turned round", "not over"],
+)
+def test_an_interval_that_is_not_past_is_refused(terminal: Terminal, interval: tuple[str, str]) -> None:
+    done = terminal.run("sync", "--account", "desk", "--interval", *interval)
+    assert done.returncode == 1
+    assert "expected an interval that is over" in done.stderr
+
+
 LEDGERS_CSV = """"txid","refid","time","type","subtype","aclass","asset","amount","fee","balance"
 "","QAAAAAA-1","2026-01-05 07:50:00","deposit","","currency","ZUSD",10000.0000,0.0000,""
 "LAAAAA-00001-000001","QAAAAAA-1","2026-01-05 08:00:00","deposit","","currency","ZUSD",10000.0000,0.0000,10000.0000

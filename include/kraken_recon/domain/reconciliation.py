@@ -41,6 +41,7 @@ class Action(StrEnum):
     AWAITING_CONFIRMATION = "awaiting_confirmation"
     MOVING = "moving"
     HELD = "held"
+    RECORDED = "recorded"
 
 
 class Cause(StrEnum):

@@ -336,6 +336,9 @@ class _Booking:
         self._store.advance_watermarks(
             self._entries_read, {w.account_id: w.as_of for w in self._matched if w.as_of}
         )
+        self._store.advance_coverage(
+            {w.account_id: (w.reading.after, w.reading.as_of) for w in self._read if w.reading}
+        )
         self._store.remember_residuals(
             {account: a.observed for account, a in assessments.items()},
             [

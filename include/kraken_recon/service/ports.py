@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
+    from kraken_recon.domain.past import Coverage, HoldingThen
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
@@ -108,6 +109,10 @@ class SyncStore(Protocol):
         """Say that the ledger is proved complete: up to what was read, or where balances agreed at a time."""
         ...
 
+    def advance_coverage(self, read: Mapping[int, tuple[datetime | None, datetime]]) -> None:
+        """Say between when ledgers were read and proved; a stretch beyond a hole adds nothing."""
+        ...
+
     def ingest(
         self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
     ) -> set[tuple[int, str]]:
@@ -159,6 +164,28 @@ class SyncStore(Protocol):
         ...
 
 
+class BackfillStore(Protocol):
+    """The books as of a past moment, inside one transaction."""
+
+    def coverage(self, account_ids: Collection[int]) -> Mapping[int, Coverage]:
+        """Read since when accounts have books here, and how far their ledger was read, by account id."""
+        ...
+
+    def holdings_then(
+        self, account_id: int, at: datetime, read: Sequence[LedgerEntry] = ()
+    ) -> list[HoldingThen]:
+        """Read every holding as of a moment; entries of ``read`` that are not recorded count as happened."""
+        ...
+
+    def head_then(self, account_id: int, at: datetime) -> str | None:
+        """Name the newest recorded entry before a moment."""
+        ...
+
+    def record_run(self, run: RunRecord, findings: Sequence[Finding]) -> None:
+        """Write a run as of its interval's end with its discrepancies, unless it has succeeded before."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One database session and transaction; rolled back unless committed, always closed."""
 
@@ -170,6 +197,11 @@ class UnitOfWork(Protocol):
     @property
     def costs(self) -> CostStore:
         """Average costs and realised results."""
+        ...
+
+    @property
+    def backfill(self) -> BackfillStore:
+        """The books as of a past moment."""
         ...
 
     def commit(self) -> None:

@@ -47,6 +47,7 @@ ACTION_WORDS: Final = {
     "awaiting_confirmation": "not written until a later reading confirms it",
     "moving": "the account was moving; left to the next run",
     "held": "more than one run may repair; a person decides",
+    "recorded": "as it stood then; nothing is written to the past",
 }
 
 

@@ -75,16 +75,16 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         states = unit.sync.load_states([a for a in accounts if a.account_id not in finished])
     works = [AccountWork(state, run_id_of(state.account, request)) for state in states]
-    _side_by_side(works, lambda work: _ask(work, ports), request, ports)
+    side_by_side(works, lambda work: _ask(work, ports), request, ports)
     _compare(works, ports)
     unsettled = [work for work in works if work.needs_reading]
-    _side_by_side(unsettled, lambda work: _explain(work, request, ports), request, ports)
+    side_by_side(unsettled, lambda work: _explain(work, request, ports), request, ports)
     book(works, request, ports.open_unit_of_work)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]
 
 
-def _side_by_side(
+def side_by_side(
     works: Sequence[AccountWork],
     step: Callable[[AccountWork], None],
     request: SyncRequest,

@@ -19,6 +19,7 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.windows import window_of
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.rendering import render_report
 from kraken_recon.service.reporting import report_of_runs
 from kraken_recon.service.sync import SyncRequest, sync_accounts
@@ -78,10 +79,9 @@ class ListAccountsOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.names = names
 
-    def execute(self, context: Context) -> list[list[str]]:
-        """Find the accounts, after making sure that this run is for now."""
+    def execute(self, context: Context) -> list[list[str]]:  # noqa: ARG002 - Airflow's signature
+        """Find the accounts."""
         with translated_failures():
-            window_of(context)
             with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(json.loads(self.names) or None)
             if not accounts:
@@ -120,15 +120,17 @@ class ReconcileAccountsOperator(TradingDbOperator):
         """Reconcile, log one line per account, and return the ids of the runs."""
         with translated_failures():
             hook = TradingDbHook(self.trading_conn_id)
+            window = window_of(context)
             request = SyncRequest(
-                window_of(context),
+                window.interval,
                 Mode(self.mode),
                 Policy(Tolerance(Decimal(self.tolerance))),
                 trigger=str(context["dag_run"].run_type.value),
             )
             with hook.unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(list(self.accounts))
-            run_ids = sync_accounts(accounts, request, hook.wiring().sync_ports())
+            reconcile = reconcile_as_of if window.is_past else sync_accounts
+            run_ids = reconcile(accounts, request, hook.wiring().sync_ports())
             for account in _read_report(hook, run_ids)["accounts"]:
                 self.log.info("%s", account_line(account))
         return [str(run_id) for run_id in run_ids]

@@ -35,6 +35,7 @@ ACTIONS: Final = (
     "awaiting_confirmation",
     "moving",
     "held",
+    "recorded",
 )
 
 
@@ -68,6 +69,7 @@ accounts: Final = sa.Table(
     sa.Column("opening_source", sa.Text),
     sa.Column("ledger_watermark", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("ledger_floor", TIME),
+    sa.Column("ledger_read_until", TIME),
     sa.Column("created_at", TIME, nullable=False, server_default=sa.func.now()),
     _one_of("opening_source", ("ledger", "derived", "balance"), "opening_source_is_known"),
 )

@@ -218,6 +218,16 @@ class PostgresSyncStore:
             matched_at=list(matched.values()),
         )
 
+    def advance_coverage(self, read: Mapping[int, tuple[datetime | None, datetime]]) -> None:
+        """Say between when ledgers were read and proved; a stretch beyond a hole adds nothing."""
+        if read:
+            self._run(
+                "advance_coverage",
+                account_ids=list(read),
+                after=[after for after, _ in read.values()],
+                read_until=[until for _, until in read.values()],
+            )
+
     def ingest(
         self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
     ) -> set[tuple[int, str]]:

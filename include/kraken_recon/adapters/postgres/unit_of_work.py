@@ -17,6 +17,7 @@ import psycopg.errors
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
@@ -155,6 +156,11 @@ class PostgresUnitOfWork:
     def sync(self) -> PostgresSyncStore:
         """The rows of ``position_sync``."""
         return PostgresSyncStore(self.connection)
+
+    @property
+    def backfill(self) -> PostgresBackfillStore:
+        """The books as of a past moment."""
+        return PostgresBackfillStore(self.connection)
 
     @property
     def imports(self) -> PostgresImportStore:

@@ -388,6 +388,25 @@ set ledger_watermark = greatest(a.ledger_watermark, locked.ingest_seq)
 from locked
 where a.account_id = locked.account_id;
 
+-- name: advance_coverage
+-- Move on up to when each ledger was read without a hole, in account order. A stretch that begins beyond it leaves a
+-- hole, in which missed entries may cancel out, and does not count.
+with locked as (
+  select a.account_id, r.read_until
+  from trading.accounts a
+  join unnest(
+    cast(:account_ids as bigint[]), cast(:after as timestamptz[]), cast(:read_until as timestamptz[])
+  ) as r(account_id, after, read_until) using (account_id)
+  where (r.after is null or r.after <= coalesce(a.ledger_read_until, a.ledger_floor))
+    and (a.ledger_read_until is null or a.ledger_read_until < r.read_until)
+  order by a.account_id
+  for no key update of a
+)
+update trading.accounts a
+set ledger_read_until = greatest(a.ledger_read_until, locked.read_until)
+from locked
+where a.account_id = locked.account_id;
+
 -- name: remember_residuals
 -- Keep the residuals that a coherent reading saw.
 insert into trading.residuals (

@@ -1,0 +1,148 @@
+"""A day of the past, backfilled by a real Airflow: API server, scheduler, workers, database and simulator."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from airflow_desk import trading_connection
+from kraken_recon.__main__ import main
+from kraken_recon.domain.intervals import RUN_INTERVAL
+from local_stack import airflow
+from local_stack.databases import Database
+from local_stack.ports import free_port
+from local_stack.processes import Services, poll_until
+from local_stack.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Simulator
+
+DAY = 96
+DAY_TIMEOUT_SECONDS = 240
+KEY, SECRET = "desk-key", "ZGVzay1zZWNyZXQ="
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+YESTERDAY = TODAY - timedelta(days=1)
+TRADED_AT = YESTERDAY + timedelta(hours=6, minutes=1)
+FORGET_THE_TRADE = """
+delete from trading.position_events where ledger_id = 'LAAAAA-00001-000002';
+delete from trading.ledger_entries where ledger_id = 'LAAAAA-00001-000002';
+update trading.positions set quantity = 0 where asset = 'BTC';
+update trading.accounts set opened_at = now() - interval '2 days', ledger_read_until = null;
+update trading.position_events set recorded_at = now() - interval '2 days';
+"""
+
+
+def entry(number: int, at: datetime, kind: str, asset: str, amount: str) -> dict[str, str]:
+    return {
+        "id": f"LAAAAA-00001-{number:06}", "refid": f"TAAAAA-00001-{number:06}",
+        "time": str(at.timestamp()), "type": kind, "subtype": "", "aclass": "currency", "asset": asset,
+        "amount": amount, "fee": "0",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def connections(
+    simulator: Simulator,
+    database_url: str,
+    project_environment: dict[str, str],
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, str]:
+    """A desk that was opened two days ago and has missed yesterday's trade."""
+    simulator.control.post(
+        "accounts",
+        {
+            "name": "desk", "api_key": KEY, "api_secret": SECRET, "tier": "unlimited",
+            "entries": [
+                entry(1, TODAY - timedelta(days=4), "deposit", "ZUSD", "10000.0000"),
+                entry(2, TRADED_AT, "trade", "XXBT", "0.0500000000"),
+            ],
+        },
+    )  # fmt: skip
+    connection = {"conn_type": "kraken", "login": KEY, "password": SECRET, "host": simulator.base_url}
+    variables = {
+        "KRAKEN_RECON_DSN": database_url,
+        "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
+        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+        "AIRFLOW_CONN_KRAKEN_DESK": json.dumps({**connection, "extra": {"tier": "unlimited"}}),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with psycopg.connect(database_url) as session:
+        session.execute("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'kraken_desk')")
+    assert main(["sync", "--account", "desk"]) == 0
+    with psycopg.connect(database_url) as session:
+        session.execute(FORGET_THE_TRADE)
+    # The plugins of this checkout first, wherever the installation's own are.
+    roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
+    return {**variables, "PYTHONPATH": roots}
+
+
+@pytest.fixture
+def api(
+    tmp_path: Path, postgres_url: str, database_url: str, connections: dict[str, str]
+) -> Iterator[airflow.AirflowApi]:
+    """A healthy Airflow that has parsed the DAG."""
+    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
+    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
+    metadata.ensure()
+    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
+    airflow.migrate(environment)
+    services = Services(tmp_path)
+    try:
+        for service in airflow.component_services(settings, environment):
+            services.ensure(service)
+        api = airflow.AirflowApi(airflow.login_of(settings))
+        api.wait_until_healthy(services)
+        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
+        api.wait_until_parsed("position_sync")
+        yield api
+    finally:
+        services.stop(services.names())
+        with psycopg.connect(postgres_url, autocommit=True) as session:
+            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+
+
+@pytest.mark.timeout(480)
+def test_a_day_is_backfilled_backwards_and_in_parallel(api: airflow.AirflowApi, database_url: str) -> None:
+    def read(query: str) -> list[dict[str, Any]]:
+        with psycopg.connect(database_url, row_factory=dict_row) as session:
+            return session.execute(query.encode()).fetchall()
+
+    runs = "select * from trading.reconciliation_runs where trigger = 'backfill' order by interval_start"
+    api.unpause("position_sync")
+    api.create_backfill(
+        "position_sync",
+        first=YESTERDAY,
+        last=TODAY - RUN_INTERVAL,
+        max_active_runs=4,
+        run_backwards=True,
+    )
+    poll_until(lambda: len(read(runs)) == DAY, timeout_seconds=DAY_TIMEOUT_SECONDS, pause_seconds=1)
+
+    done = read(runs)
+    assert [row["interval_start"] for row in done] == [YESTERDAY + n * RUN_INTERVAL for n in range(DAY)]
+    assert {(row["status"], row["note"]) for row in done} == {("succeeded", None)}
+    found = read(
+        "select r.interval_end, d.asset, d.db_quantity, d.exchange_quantity, d.action"
+        " from trading.discrepancies d join trading.reconciliation_runs r using (run_id)"
+        " where r.trigger = 'backfill' order by 1"
+    )
+    assert [row["interval_end"] for row in found] == [
+        r["interval_end"] for r in done if r["interval_end"] > TRADED_AT
+    ]
+    assert {tuple(row.values())[1:] for row in found} == {("BTC", Decimal(0), Decimal("0.05"), "applied")}
+    assert read("select asset, quantity from trading.positions order by 1") == [
+        {"asset": "BTC", "quantity": Decimal("0.05")},
+        {"asset": "USD", "quantity": Decimal(10000)},
+    ]
