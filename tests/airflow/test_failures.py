@@ -18,6 +18,8 @@ MAY_PASS = {
 }
 FINAL = {
     errors.KrakenReconError,
+    errors.CertificateError,
+    errors.ImportRefusedError,
     errors.ConfigurationError,
     errors.ExchangeError,
     errors.AuthenticationError,

@@ -25,12 +25,13 @@ where datname = current_database() and backend_type = 'client backend' and pid <
 TASK = """
 import signal
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import SimpleNamespace
 from kraken_airflow.operators.reconcile import ReconcileAccountsOperator
 
 task = ReconcileAccountsOperator(task_id="task", accounts=["desk"], mode="repair", tolerance="0.001")
 signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
-run_type = SimpleNamespace(value="manual")
+run_type = StrEnum("RunType", {"MANUAL": "manual"}).MANUAL
 run = SimpleNamespace(run_id="run", run_type=run_type, run_after=datetime.now(UTC), data_interval_end=None)
 try:
     task.execute.__wrapped__(task, {"dag_run": run})

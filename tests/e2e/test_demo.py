@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -16,6 +17,8 @@ import psycopg
 import pytest
 import requests
 
+from local_stack.processes import is_alive
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,17 +32,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def processes_of(state: Path) -> list[str]:
-    """Name the processes that work for this stack: by their environment, arguments or place."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            signs = [process.environ().get("RECON_STATE_DIR", ""), process.cwd(), *process.cmdline()]
-        except (psutil.AccessDenied, psutil.NoSuchProcess):
-            continue
-        if process.pid != os.getpid() and any(sign.startswith(str(state)) for sign in signs):
-            found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+def processes_of(environment: dict[str, str]) -> dict[str, list[psutil.Process]]:
+    """Find the processes of each service of the stack, by the records that it keeps of them."""
+    found: dict[str, list[psutil.Process]] = {}
+    for record in (Path(environment["RECON_STATE_DIR"]) / "run").glob("*.json"):
+        leader = json.loads(record.read_text())["pid"]
+        found[record.stem] = [p for p in psutil.process_iter() if session_of(p) == leader]
     return found
+
+
+def session_of(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except (ProcessLookupError, PermissionError):
+        return None
 
 
 @pytest.fixture
@@ -109,17 +115,21 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     through = {row[0] for row in rows(stack_environment, "select trigger from trading.reconciliation_runs")}
     assert through <= {"scheduled", "manual"}
 
-    running = processes_of(Path(stack_environment["RECON_STATE_DIR"]))
-    assert any("postgres" in process for process in running), running
-    assert any("scheduler" in process for process in running), running
+    running = processes_of(stack_environment)
+    assert {"airflow-scheduler", "airflow-api-server", "exchange-simulator"} <= set(running)
+    assert all(running.values()), running
 
     second = run(stack_environment, "demo")
     assert second.returncode == 0, second.stdout + second.stderr
     assert re.search(r"^alpha-market-making +ok ", second.stdout, re.MULTILINE), second.stdout
 
+    running = processes_of(stack_environment)
     stopped = run(stack_environment, "down")
     assert stopped.returncode == 0, stopped.stderr
-    assert processes_of(Path(stack_environment["RECON_STATE_DIR"])) == []
+    left = [p for processes in running.values() for p in processes if p.is_running() and is_alive(p)]
+    assert left == []
+    with pytest.raises(psycopg.OperationalError):
+        rows(stack_environment, "select 1")
 
 
 def test_taken_port_is_named_with_its_variable(stack_environment: dict[str, str]) -> None:
