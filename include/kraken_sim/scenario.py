@@ -294,6 +294,8 @@ def load_demo(exchange: Exchange) -> None:
             api_key=key[:56],
             api_secret=true_secret,
             permissions=[*READ_PERMISSIONS, "modify-trades", "close-trades"],
+            # As the published connections say: a demo's runs follow one another within seconds.
+            tier="unlimited",
             opening={
                 asset: Decimal(amount) for asset, amount in desk.opening.items() if Decimal(amount) != ZERO
             },
