@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from kraken_recon.domain.cost_records import CostKey, CostScope
 from kraken_recon.domain.ledger import Balance
-from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
     Action,
@@ -28,9 +28,10 @@ from kraken_recon.domain.reconciliation import (
     assess,
     missing_holdings,
 )
-from kraken_recon.domain.records import Alert, RunRecord
+from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
 from kraken_recon.service.costing import recompute, scope_of
+from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -380,17 +381,17 @@ class _Booking:
     def _record(self, assessments: Mapping[int, Assessment], ingested: Mapping[int, int]) -> None:
         runs, findings, alerts = [], {}, []
         for work in self._works:
-            found = _findings(work, assessments.get(work.account_id))
+            found = findings_of(work, assessments.get(work.account_id))
             findings[work.run_id] = found
             runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
-            alerts += _alerts(work, found)
+            alerts += alerts_of(work, found)
         self._store.record_runs(runs, findings)
         if self._request.mode is Mode.REPAIR:
             self._store.raise_alerts(alerts)
             self._store.resolve_alerts([w.account_id for w in (*self._read, *self._matched)], "sync_failure")
 
     def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
-        status = "failed" if work.error else "moving" if work.moving or _moves(work) else "succeeded"
+        status = "failed" if work.error else "moving" if work.moving or is_moving(work) else "succeeded"
         reading = work.reading
         return RunRecord(
             run_id=work.run_id,
@@ -401,12 +402,12 @@ class _Booking:
             trigger=self._request.trigger,
             reported_as_of=reading.as_of if reading else work.as_of,
             reported_head=reading.head.ledger_id if reading and reading.head else None,
-            counts=_counts(work, found) if not work.error else {"failed": 1},
+            counts=counts_of(work, found) if not work.error else {"failed": 1},
             entries_ingested=ingested if not work.error else 0,
             api_calls=work.calls,
             seconds=work.seconds + time.monotonic() - self._started,
             lock_hold_ms=self._lock_hold_ms if reading else 0.0,
-            note=_note(work),
+            note=note_of(work),
             error=work.error,
         )
 
@@ -441,88 +442,3 @@ def _rolled_forward(
         key: replace(balance, balance=balance.balance + moved.get(key, ZERO))
         for key, balance in (dict.fromkeys(moved, nothing) | dict(balances)).items()
     }
-
-
-def _moves(work: AccountWork) -> bool:
-    return work.reading is not None and not work.reading.coherent
-
-
-def _note(work: AccountWork) -> str | None:
-    if work.moving:
-        return work.moving
-    reading = work.reading
-    if reading is None:
-        return None
-    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading.opening else None
-    return "; ".join(text for text in (opened, reading.note) if text) or None
-
-
-_OPENING_WORDS: Final = {
-    "ledger": "its whole ledger",
-    "derived": "balances derived from the oldest entries on file; what came before is not on file",
-    "balance": "the exchange's balance, because the ledger shows no entry of it",
-}
-
-
-def _findings(work: AccountWork, assessment: Assessment | None) -> tuple[Finding, ...]:
-    if work.error or work.moving or work.comparison is None:
-        return ()
-    if assessment is None:
-        return tuple(
-            Finding(
-                key,
-                (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
-                - residual,
-                reported,
-                ZERO,
-                ZERO,
-                residual,
-                Action.WITHIN_TOLERANCE,
-            )
-            for key, residual in sorted(work.comparison.settled.items())
-        )
-    opening = bool(work.reading and work.reading.opening)
-    return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
-
-
-def _counts(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
-    actions = Counter(finding.action for finding in found)
-    checked = work.comparison.checked if work.comparison else 0
-    return {
-        "checked": checked,
-        "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
-        "within_tolerance": actions[Action.WITHIN_TOLERANCE],
-        "explained": sum(1 for finding in found if finding.explained),
-        "updated": actions[Action.UPDATE],
-        "added": actions[Action.ADD],
-        "removed": actions[Action.REMOVE],
-        "held": actions[Action.HELD],
-        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING],
-    }
-
-
-def _alerts(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
-    name = work.state.account.name
-    if work.error:
-        return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
-    alerts = []
-    for finding in found:
-        if finding.database_drift:
-            kind, text = "database_drift", "was changed in the database without a reason on record"
-        elif finding.action is Action.HELD:
-            kind, text = "held_repair", "differs by more than one run may repair"
-        elif finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
-            kind, text = "unexplained_discrepancy", "differed without a ledger entry, and was repaired"
-        else:
-            continue
-        alerts.append(
-            Alert(
-                kind,
-                work.account_id,
-                finding.key.asset,
-                finding.key.wallet,
-                f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
-                f"Kraken {format_amount(finding.reported)}",
-            )
-        )
-    return alerts

@@ -1,0 +1,105 @@
+"""Say what a run of one account came to: its findings, counts, note and alerts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.domain.money import ZERO, format_amount
+from kraken_recon.domain.reconciliation import Action, Assessment, Finding
+from kraken_recon.domain.records import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from kraken_recon.service.booking import AccountWork
+
+
+def is_moving(work: AccountWork) -> bool:
+    """Say whether the account moved too much for its balances to be judged."""
+    return work.reading is not None and not work.reading.coherent
+
+
+def note_of(work: AccountWork) -> str | None:
+    """Say what a person should know of a run that went well."""
+    if work.moving:
+        return work.moving
+    reading = work.reading
+    if reading is None:
+        return None
+    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading.opening else None
+    return "; ".join(text for text in (opened, reading.note) if text) or None
+
+
+_OPENING_WORDS: Final = {
+    "ledger": "its whole ledger",
+    "derived": "balances derived from the oldest entries on file; what came before is not on file",
+    "balance": "the exchange's balance, because the ledger shows no entry of it",
+}
+
+
+def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Finding, ...]:
+    """List what differed; an opening is no difference, and a tolerated residual still is one."""
+    if work.error or work.moving or work.comparison is None:
+        return ()
+    if assessment is None:
+        return tuple(
+            Finding(
+                key,
+                (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
+                - residual,
+                reported,
+                ZERO,
+                ZERO,
+                residual,
+                Action.WITHIN_TOLERANCE,
+            )
+            for key, residual in sorted(work.comparison.settled.items())
+        )
+    opening = bool(work.reading and work.reading.opening)
+    return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
+
+
+def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
+    """Count what a run checked and found."""
+    actions = Counter(finding.action for finding in found)
+    checked = work.comparison.checked if work.comparison else 0
+    return {
+        "checked": checked,
+        "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
+        "within_tolerance": actions[Action.WITHIN_TOLERANCE],
+        "explained": sum(1 for finding in found if finding.explained),
+        "updated": actions[Action.UPDATE],
+        "added": actions[Action.ADD],
+        "removed": actions[Action.REMOVE],
+        "held": actions[Action.HELD],
+        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING],
+    }
+
+
+def alerts_of(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
+    """Name what a person must look at."""
+    name = work.state.account.name
+    if work.error:
+        return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
+    alerts = []
+    for finding in found:
+        if finding.database_drift:
+            kind, text = "database_drift", "was changed in the database without a reason on record"
+        elif finding.action is Action.HELD:
+            kind, text = "held_repair", "differs by more than one run may repair"
+        elif finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
+            kind, text = "unexplained_discrepancy", "differed without a ledger entry, and was repaired"
+        else:
+            continue
+        alerts.append(
+            Alert(
+                kind,
+                work.account_id,
+                finding.key.asset,
+                finding.key.wallet,
+                f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
+                f"Kraken {format_amount(finding.reported)}",
+            )
+        )
+    return alerts
