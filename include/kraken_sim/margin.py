@@ -137,7 +137,7 @@ def _by_market(shown: Sequence[MarginPosition], rows: dict[str, dict[str, Any]])
     """Add positions of one market, side and leverage up; the list has no ids."""
     grouped: dict[tuple[str, str, int], list[MarginPosition]] = {}
     for position in shown:
-        key = (position.pair.altname, position.order.side, position.leverage)
+        key = (position.pair.pair_id, position.order.side, position.leverage)
         grouped.setdefault(key, []).append(position)
     return [
         {

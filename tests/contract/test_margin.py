@@ -157,7 +157,7 @@ def test_positions_are_named_one_by_one_or_added_up_by_market(desk, opened):
     assert desk.call("OpenPositions", txid="TAAAAA-BBBBB-CCCCCC") == {}
     bitcoin, ether = desk.call("OpenPositions", consolidation="market", docalcs="true")
     assert bitcoin == {
-        "pair": "XBTUSD",
+        "pair": "XXBTZUSD",
         "positions": "2",
         "type": "buy",
         "leverage": "5.00000000",
@@ -197,15 +197,15 @@ def test_recorded_positions_have_fields_of_the_same_names_and_kinds(desk, opened
 def test_foreign_clients_read_positions(exchange):
     desk = exchange.open(now=None, opening={"ZUSD": "100000"})
     opened = desk.event("margin_open", pair="XBTUSD", side="buy", volume="0.5", price="60000")["trade"]
-    user = User(key=desk.key, secret=desk.secret, url=desk.simulator.url)
-    assert user.get_open_positions(docalcs=True, consolidation="")[opened]["vol"] == "0.50000000"
-    assert user.get_open_positions()[0]["vol"] == "0.50000000"
     client = ccxt.kraken({"apiKey": desk.key, "secret": desk.secret, "enableRateLimit": False})
     client.urls["api"] = dict.fromkeys(client.urls["api"], desk.simulator.url)
     client.load_markets()
     (position,) = client.fetch_positions()
     assert (position["symbol"], position["side"], position["contracts"]) == ("BTC/USD", "long", 0.5)
     client.close()
+    user = User(key=desk.key, secret=desk.secret, url=desk.simulator.url)
+    assert user.get_open_positions(docalcs=True, consolidation="")[opened]["vol"] == "0.50000000"
+    assert user.get_open_positions()[0]["vol"] == "0.50000000"
 
 
 def test_a_withdrawal_that_fails_leaves_no_trace_or_takes_its_row_back(desk):
