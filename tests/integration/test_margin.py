@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,9 @@ import pytest
 
 from desk import Desk
 from fakes import START, FakeBooks
+from kraken_recon.adapters.kraken.credentials import KrakenCredentials
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.bootstrap import Wiring
 from kraken_recon.domain.margin import MarginPosition
 from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import ExchangeUnavailableError
@@ -20,7 +25,10 @@ from kraken_recon.service.reporting import report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conftest import Simulator
+
 D = Decimal
+SECRET = base64.b64encode(b"margin desk").decode()
 
 
 @pytest.fixture
@@ -325,3 +333,54 @@ def test_the_report_shows_positions_and_what_changed(desk: Desk, books: FakeBook
     text = "\n".join(render_report(view))
     assert "margin TPOS1: buy 2 XXBTZUSD, 0 of it closed, cost 200, fees 1, result so far 3.5" in text
     assert f"margin TPOS1 was opened ({row})" in text
+
+
+def test_positions_are_followed_through_kraken_itself(simulator: Simulator, database_url: str) -> None:
+    control, seconds = simulator.control, itertools.count(1_767_225_600, 900)
+    control.post(
+        "accounts",
+        {
+            "name": "desk",
+            "api_key": "key",
+            "api_secret": SECRET,
+            "tier": "unlimited",
+            "opening": {"ZUSD": "9000"},
+        },
+    )
+    wiring = Wiring(
+        database_url,
+        lambda _: KrakenCredentials("key", SECRET, simulator.base_url, "unlimited"),
+        clock=lambda: datetime.fromtimestamp(int(control.get("clock")["now"].partition(".")[0]), UTC),
+    )
+    desk = Desk(database_url)
+    desk.execute("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'desk')")
+
+    def look() -> list[str]:
+        """Sync at the next quarter of an hour; tell what was found."""
+        known = len(events(desk))
+        control.post("clock", {"now": str(next(seconds))})
+        desk.now = wiring.clock()
+        desk.sync_again(ports=wiring.sync_ports())
+        assert desk.run()["status"] == "succeeded"
+        assert all(explained for _, _, explained, _ in events(desk)[known:])
+        return [action for action, *_ in events(desk)[known:]]
+
+    def happen(kind: str, **fields: str) -> str:
+        return str(control.post("accounts/desk/events", {"kind": kind, **fields}).get("trade"))
+
+    assert look() == []
+    opened = happen("margin_open", pair="XBTUSD", side="buy", volume="0.5", price="60000")
+    other = happen("margin_open", pair="ETHEUR", side="sell", volume="2", price="2700", to_asset="EURC")
+    assert look() == ["opened", "opened"]
+    happen("rollover", refid=opened)
+    assert look() == ["changed"]
+    happen("margin_close", refid=opened, volume="0.2", price="61000")
+    assert look() == ["changed"]
+    assert look() == []
+    happen("liquidation", refid=opened, pair="XBTUSD", side="sell", volume="0.3", price="50000")
+    happen("settled", refid=other)
+    assert look() == ["closed", "closed"]
+    assert {status for status, _ in positions(desk).values()} == {"closed"}
+    assert look() == []
+    assert desk.run()["api_calls"] == 1
+    assert alerts(desk) == []

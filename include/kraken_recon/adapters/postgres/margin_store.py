@@ -122,9 +122,9 @@ class PostgresMarginStore:
             types=sorted(MARGIN_TYPES),
         )
         found: dict[int, list[tuple[int, LedgerEntry]]] = defaultdict(list)
-        for row in rows:
-            account_id, seq, *columns = row.tuple()  # type: ignore[misc] # columns of a text query
-            found[account_id].append((seq, LedgerEntry(*columns)))
+        columns: list[Any]
+        for account_id, *columns in rows:
+            found[account_id].append((columns[0], LedgerEntry(*columns[1:])))
         return found
 
     def newest_entries(self, account_ids: Collection[int]) -> Mapping[int, int]:
