@@ -59,6 +59,7 @@ def arrive(  # noqa: PLR0913 - one order at one market
     """Let an order meet the market: take what there is, then rest or go, as it was asked for."""
     if order.kind.trigger and order.triggered is None:
         order.triggered = moment
+        account.clock.reach(moment)
     limited = order.kind.is_limited
     wanted = order.remaining if not limited or crosses(order, market) else ZERO
     if wanted and "post" in order.flags.split(","):

@@ -118,6 +118,7 @@ def amend_order(call: Call) -> dict[str, Any]:
         order.price, order.price2, order.volume = amended
         raise ApiError("EOrder:Post only order")
     order.amended = account.next_moment(call.due)
+    account.clock.reach(order.amended)
     if order.remaining <= ZERO:
         order.volume = max(order.executed, volume)
         trading.close(account, order, order.amended, reason=CANCELED)

@@ -23,7 +23,7 @@ CLIENT_ID: Final = re.compile(
 )
 TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTD"})
 #: Documented, and not simulated: better refused than silently left out.
-UNSUPPORTED: Final = ("close[ordertype]", "displayvol", "reduce_only", "starttm", "stptype")
+UNSUPPORTED: Final = ("close[ordertype]", "displayvol", "reduce_only", "starttm")
 USERREF_LIMIT: Final = 2**31
 DEADLINE_LEAST: Final = timedelta(seconds=2)
 DEADLINE_MOST: Final = timedelta(seconds=60)
