@@ -62,7 +62,6 @@ def create_app(exchange: Exchange) -> FastAPI:
     app = FastAPI(title="Kraken simulator", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.exchange = exchange
     app.add_middleware(KeepTransport)
-    app.include_router(control.router)
 
     @app.exception_handler(ControlError)
     async def refuse(_: Request, error: ControlError) -> Response:
@@ -81,6 +80,7 @@ def create_app(exchange: Exchange) -> FastAPI:
         del rest
         return Response(failure("EGeneral:Unknown method"), media_type=JSON_TYPE)
 
+    app.include_router(control.router)  # last: a route is looked for from the first on
     return app
 
 

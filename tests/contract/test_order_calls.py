@@ -69,7 +69,10 @@ def test_an_amended_price_may_cross_unless_it_must_not(desk):
     [
         ({"order_qty": "50"}, "EOrder:Insufficient funds"),
         ({"order_qty": "0"}, "EGeneral:Invalid arguments:order_qty"),
-        ({"limit_price": "1.23"}, "EOrder:Invalid price:XXBTZUSD price can only be specified up to 1 decimals."),
+        (
+            {"limit_price": "1.23"},
+            "EOrder:Invalid price:XXBTZUSD price can only be specified up to 1 decimals.",
+        ),
         ({"deadline": "2025-12-31T23:59:59Z"}, "EService:Deadline elapsed"),
         ({"cl_ord_id": "both"}, "EGeneral:Invalid arguments"),
     ],
@@ -118,7 +121,7 @@ def test_an_edit_that_cannot_be_paid_leaves_the_old_order(desk):
 
 def in_json(desk, endpoint, **parameters):
     """Call with a JSON body, as only batches need; tell the whole reply."""
-    path, nonce = f"/0/private/{endpoint}", str(desk.api._nonce())
+    path, nonce = f"/0/private/{endpoint}", str(next(desk.api.nonces))
     body = json.dumps({"nonce": nonce, **parameters}).encode()
     digest = path.encode() + hashlib.sha256(nonce.encode() + body).digest()
     signature = base64.b64encode(hmac.digest(base64.b64decode(desk.secret), digest, "sha512"))
@@ -170,7 +173,7 @@ def test_the_countdown_cancels_everything_unless_it_is_wound_up(desk):
     assert look(desk, txid)["status"] == "open"
     desk.advance(11)
     order = look(desk, txid)
-    assert (order["status"], order["closetm"]) == ("canceled", Decimal("1767225710"))
+    assert (order["status"], order["closetm"]) == ("canceled", Decimal(1767225710))
     second = place(desk)
     desk.call("CancelAllOrdersAfter", timeout=10)
     assert desk.call("CancelAllOrdersAfter", timeout=0)["triggerTime"] == "0"
@@ -196,7 +199,7 @@ def test_orders_are_found_by_what_they_are_called(desk):
 
 
 def test_closed_orders_are_cut_by_opening_or_closing_time(desk):
-    start = Decimal("1767225600")
+    start = Decimal(1767225600)
     txids = []
     for _ in range(3):
         txids.append(place(desk))

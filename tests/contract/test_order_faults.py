@@ -67,7 +67,7 @@ def test_a_late_order_is_nowhere_until_it_arrives(desk, fired):
         assert desk.call("TradesHistory")["count"] == found
         assert desk.call("Ledgers")["count"] == 2 * found
     (order,) = desk.call("ClosedOrders", cl_ord_id="late")["closed"].values()
-    assert order["opentm"] == Decimal("1767225630")
+    assert order["opentm"] == Decimal(1767225630)
     (record,) = fired()
     assert (record["outcome"], record["result"]["txid"]) == (
         "accepted",
@@ -101,7 +101,7 @@ def test_a_late_cancel(desk):
         desk.call("CancelOrder", txid=txid)
     assert txid in desk.call("OpenOrders")["open"]
     desk.advance(11)
-    assert desk.call("QueryOrders", txid=txid)[txid]["closetm"] == Decimal("1767225610")
+    assert desk.call("QueryOrders", txid=txid)[txid]["closetm"] == Decimal(1767225610)
 
 
 def test_late_orders_arrive_by_a_real_clock_too(exchange):
