@@ -104,6 +104,11 @@ def test_a_late_cancel(desk):
     assert desk.call("QueryOrders", txid=txid)[txid]["closetm"] == Decimal(1767225610)
 
 
+def test_only_a_write_can_be_late(desk):
+    fault = {"name": "late_accept", "endpoint": "Balance"}
+    assert "expected an endpoint" in desk.simulator.post("/faults", fault, status=400)["detail"]
+
+
 def test_late_orders_arrive_by_a_real_clock_too(exchange):
     desk = exchange.open(now=None, opening={"ZUSD": "100000"})
     desk.fault("late_accept", appearance="reset", after_seconds="0.4", count=1)
