@@ -43,14 +43,27 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 DSN_VARIABLE = "KRAKEN_RECON_DSN"
+DSN_FILE_VARIABLE = "KRAKEN_RECON_DSN_FILE"
+
+
+def _dsn() -> str:
+    if dsn := os.environ.get(DSN_VARIABLE):
+        return dsn
+    if file := os.environ.get(DSN_FILE_VARIABLE):
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read {file}, which {DSN_FILE_VARIABLE} names: {error.strerror}"
+            ) from error
+    raise ConfigurationError(
+        f"set {DSN_VARIABLE} to the trading database, such as postgresql://user@host:5432/trading, "
+        f"or {DSN_FILE_VARIABLE} to a file that holds it"
+    )
 
 
 def _wiring() -> Wiring:
-    dsn = os.environ.get(DSN_VARIABLE, "")
-    if not dsn:
-        raise ConfigurationError(
-            f"set {DSN_VARIABLE} to the trading database, such as postgresql://user@host:5432/trading"
-        )
+    dsn = _dsn()
     allowed_hosts = parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE))
     return Wiring(
         dsn,

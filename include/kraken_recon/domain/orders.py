@@ -1,0 +1,154 @@
+"""Orders and their fills as values, and the states an order goes through.
+
+Invariants:
+1. An order is sent only from ``submitting``, and it gets there once: its client id and deadline are on
+   record, committed, before the request leaves.
+2. ``unknown`` is left only by what Kraken's books say, never by sending again.
+3. An ended order stays ended, with one way out: ``not_placed`` to what was found, should Kraken show it late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from decimal import Decimal
+
+
+class Source(StrEnum):
+    """Who decided on an order; ``external`` for one found at Kraken that nobody here placed."""
+
+    AI = "ai"
+    MATCHING = "matching"
+    MANUAL = "manual"
+    EXTERNAL = "external"
+
+
+class Side(StrEnum):
+    """Whether the base asset is bought or sold."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """Kraken's ``ordertype``, as far as it is placed from here."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP_LOSS = "stop-loss"
+    TAKE_PROFIT = "take-profit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order may rest."""
+
+    GOOD_TILL_CANCELED = "GTC"
+    IMMEDIATE_OR_CANCEL = "IOC"
+    GOOD_TILL_DATE = "GTD"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands."""
+
+    DECIDED = "decided"  # nobody has taken it up yet
+    REFUSED = "refused"  # by us, before it left
+    SUBMITTING = "submitting"  # the intent is committed; the request may have left
+    UNKNOWN = "unknown"  # the request left, and its answer does not say what came of it
+    VALIDATED = "validated"  # a dry run: Kraken checked it and placed nothing
+    REJECTED = "rejected"  # by Kraken, before it existed
+    NOT_PLACED = "not_placed"  # proved after its deadline: Kraken's books do not have it
+    OPEN = "open"
+    CLOSED = "closed"  # filled whole
+    CANCELED = "canceled"  # perhaps filled in part
+    EXPIRED = "expired"  # perhaps filled in part
+
+
+ENDED_AT_EXCHANGE: Final = frozenset({OrderStatus.CLOSED, OrderStatus.CANCELED, OrderStatus.EXPIRED})
+"""States of an order that lived at Kraken and no longer does; each such order is verified."""
+ENDED: Final = ENDED_AT_EXCHANGE | {
+    OrderStatus.REFUSED,
+    OrderStatus.VALIDATED,
+    OrderStatus.REJECTED,
+    OrderStatus.NOT_PLACED,
+}
+
+_AT_EXCHANGE: Final = ENDED_AT_EXCHANGE | {OrderStatus.OPEN}
+_NEXT: Final[Mapping[OrderStatus, frozenset[OrderStatus]]] = MappingProxyType(
+    {
+        OrderStatus.DECIDED: frozenset({OrderStatus.REFUSED, OrderStatus.SUBMITTING}),
+        OrderStatus.SUBMITTING: _AT_EXCHANGE
+        | {OrderStatus.UNKNOWN, OrderStatus.VALIDATED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED},
+        OrderStatus.UNKNOWN: _AT_EXCHANGE | {OrderStatus.NOT_PLACED},
+        OrderStatus.NOT_PLACED: _AT_EXCHANGE,
+        OrderStatus.OPEN: ENDED_AT_EXCHANGE,
+    }
+)
+
+
+def may_become(status: OrderStatus, following: OrderStatus) -> bool:
+    """Say whether an order may go from one state to another."""
+    return following in _NEXT.get(status, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One row of ``orders``: what was decided, what was sent, and what Kraken says became of it.
+
+    Volumes are in units of ``base``, prices and costs in ``quote`` (our normalised codes); ``pair`` is
+    ``BASE/QUOTE``. Exactly one of ``volume`` and ``portion`` (of what is available, above 0 up to 1) was
+    decided; ``volume`` is filled in when a portion is sized.
+    """
+
+    order_id: int
+    account_id: int
+    source: Source
+    pair: str
+    base: str
+    quote: str
+    side: Side
+    order_type: OrderType
+    volume: Decimal | None
+    portion: Decimal | None
+    limit_price: Decimal | None
+    trigger_price: Decimal | None
+    expected_price: Decimal | None
+    time_in_force: TimeInForce
+    expires_at: datetime | None
+    is_post_only: bool
+    is_dry_run: bool
+    cl_ord_id: str | None
+    kraken_txid: str | None
+    status: OrderStatus
+    deadline: datetime | None
+    decided_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    volume_executed: Decimal
+    cost_executed: Decimal
+    fee_reported: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution of an order (Kraken: trade).
+
+    ``fee`` is Kraken's estimate in the quote currency; what was really taken, and on which leg, only the
+    ledger says (Kraken support 115000302707).
+    """
+
+    trade_id: str
+    kraken_txid: str
+    pair: str
+    side: Side
+    trade_time: datetime
+    price: Decimal
+    volume: Decimal
+    cost: Decimal
+    fee: Decimal
+    is_maker: bool | None = None
