@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +10,13 @@ import pytest
 
 from desk import Desk
 from fakes import START, FakeBooks
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring
 from kraken_recon.domain.margin import MarginPosition
 from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.service.rendering import render_report
 from kraken_recon.service.reporting import report
+from simulated_desk import SimulatedDesk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from conftest import Simulator
 
 D = Decimal
-SECRET = base64.b64encode(b"margin desk").decode()
 
 
 @pytest.fixture
@@ -336,37 +331,17 @@ def test_the_report_shows_positions_and_what_changed(desk: Desk, books: FakeBook
 
 
 def test_positions_are_followed_through_kraken_itself(simulator: Simulator, database_url: str) -> None:
-    control, seconds = simulator.control, itertools.count(1_767_225_600, 900)
-    control.post(
-        "accounts",
-        {
-            "name": "desk",
-            "api_key": "key",
-            "api_secret": SECRET,
-            "tier": "unlimited",
-            "opening": {"ZUSD": "9000"},
-        },
-    )
-    wiring = Wiring(
-        database_url,
-        lambda _: KrakenCredentials("key", SECRET, simulator.base_url, "unlimited"),
-        clock=lambda: datetime.fromtimestamp(int(control.get("clock")["now"].partition(".")[0]), UTC),
-    )
-    desk = Desk(database_url)
-    desk.execute("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'desk')")
+    desk = SimulatedDesk(simulator, database_url, ZUSD="9000", ZEUR="9000")
 
     def look() -> list[str]:
         """Sync at the next quarter of an hour; tell what was found."""
         known = len(events(desk))
-        control.post("clock", {"now": str(next(seconds))})
-        desk.now = wiring.clock()
-        desk.sync_again(ports=wiring.sync_ports())
-        assert desk.run()["status"] == "succeeded"
+        desk.look()
         assert all(explained for _, _, explained, _ in events(desk)[known:])
         return [action for action, *_ in events(desk)[known:]]
 
     def happen(kind: str, **fields: str) -> str:
-        return str(control.post("accounts/desk/events", {"kind": kind, **fields}).get("trade"))
+        return str(desk.happen(kind, **fields).get("trade"))
 
     assert look() == []
     opened = happen("margin_open", pair="XBTUSD", side="buy", volume="0.5", price="60000")
@@ -384,3 +359,15 @@ def test_positions_are_followed_through_kraken_itself(simulator: Simulator, data
     assert look() == []
     assert desk.run()["api_calls"] == 1
     assert alerts(desk) == []
+
+
+def test_a_doubt_about_something_else_begins_anew(desk: Desk, books: FakeBooks) -> None:
+    open_position(books)
+    desk.sync()
+    for _ in range(3):
+        close_part(books, "0.5", with_row=False)
+        desk.sync()
+    assert [event[0] for event in events(desk)[1:]] == ["awaiting_confirmation"] * 3
+    assert positions(desk) == {"TPOS1": ("open", 0)}
+    desk.sync()
+    assert positions(desk) == {"TPOS1": ("open", D("1.5"))}

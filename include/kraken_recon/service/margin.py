@@ -188,7 +188,7 @@ def _changes(
 
 def margin_note(work: AccountWork) -> str | None:
     """Say in a few words how the positions of an account stand."""
-    if work.margin is None:
+    if work.margin is None or work.error:
         return None
     changed = len(work.margin_findings)
     held = len(work.margin.reported)
