@@ -184,13 +184,16 @@ class Scope:
         path = path_of(node.func, self.imports)
         if isinstance(node.func, ast.Attribute) and node.func.attr in _SAME:
             return self.opening_of(node.func.value)
-        return self._by_full_name(node, path) or self._by_receiver(node, path) or self._by_name(path)
+        return self._by_full_name(node, path) or self._by_receiver(node, path) or self._by_name(node, path)
 
     def _by_full_name(self, node: ast.Call, path: str) -> Opening | None:
         module, _, name = path.rpartition(".")
         if module.split(".", 1)[0] in {"sqlalchemy", "sqlmodel"} and name in _SQLALCHEMY:
             kind = _SQLALCHEMY[name]
-            return Opening(kind, path, needs_closing=kind is not Kind.FACTORY and not _holds_nothing(node))
+            needs_closing = not _holds_nothing(node)
+            if kind in {Kind.FACTORY, Kind.SESSION}:
+                needs_closing = kind is Kind.SESSION and not self._is_on_connection(node)
+            return Opening(kind, path, needs_closing=needs_closing)
         if module in _DRIVERS and name == "connect":
             return Opening(
                 Kind.CONNECTION,
@@ -204,6 +207,11 @@ class Scope:
         if path.endswith("airflow.utils.session.create_session"):
             return Opening(Kind.SESSION, path, only_with=True)
         return Opening(Kind.SESSION, path) if path == "airflow.settings.Session" else None
+
+    def _is_on_connection(self, node: ast.Call) -> bool:
+        """Tell a session on somebody's connection: it holds none of its own, and ends with that one."""
+        binds = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "bind")]
+        return any(self._kind_of_value(bind) is Kind.CONNECTION for bind in binds)
 
     def _by_receiver(self, node: ast.Call, path: str) -> Opening | None:
         if not isinstance(node.func, ast.Attribute):
@@ -223,10 +231,10 @@ class Scope:
             return opening.kind
         return hook_kind(path.removesuffix("()")) or (self.kind_of(path) if path else None)
 
-    def _by_name(self, path: str) -> Opening | None:
+    def _by_name(self, node: ast.Call, path: str) -> Opening | None:
         name = last_name(path)
         if self.kind_of(path) is Kind.FACTORY:
-            return Opening(Kind.SESSION, path)
+            return Opening(Kind.SESSION, path, needs_closing=not self._is_on_connection(node))
         if _UNIT_NAME.search(name) and not path.endswith("()"):
             return Opening(Kind.UNIT, path, only_with=True)
         return None
@@ -255,6 +263,8 @@ class Scope:
             return hook_kind(called)
         if path.endswith("()") and (_CLIENT.search(called) or _EXCHANGE.search(called)):
             return Kind.CLIENT if _CLIENT.search(called) else Kind.EXCHANGE
+        if path.endswith(".get_bind()"):
+            return Kind.CONNECTION
         if path.endswith("()") and isinstance(value, ast.Call):
             # A factory of the project's own, such as make_engine() or get_db_connection().
             kind = _kind_by_name(last_name(path))

@@ -63,8 +63,8 @@ _RULES: Final = (
         ENGINE,
         "engine or pool that nobody disposes of",
         "Each engine keeps a pool. One that is made inside a function leaves its idle connections behind on every "
-        "call, until the garbage collector comes by. An engine in a module's global, a cached factory, one that "
-        "is returned, and one with `NullPool` are fine.",
+        "call, until the garbage collector comes by. An engine in a module's global or an "
+        "object's attribute, one that is returned, and one with `NullPool` are fine.",
         "make it once for the process, use poolclass=NullPool, or dispose of it in a finally block",
         "def load(dsn):\n    engine = create_engine(dsn)\n    with engine.connect() as connection:\n        ...",
         "ENGINE = create_engine(DSN)\n\n\ndef load():\n    with ENGINE.connect() as connection:\n        ...",
@@ -81,8 +81,8 @@ _RULES: Final = (
     Rule(
         NOT_ON_EVERY_PATH,
         "not closed on every path",
-        "An exception, an early return or a second opening leaves without closing it. A cursor, an engine or a "
-        "pool is only reported for an early return or an end without closing, not for an exception.",
+        "An exception, an early return or a second opening leaves without closing it. Of an "
+        "engine or a pool only a return or an end without closing is reported, of a cursor neither.",
         "open it in a with block, or close it in a finally block",
         "connection = psycopg.connect(dsn)\nconnection.execute(QUERY)\nconnection.close()",
         "with psycopg.connect(dsn) as connection:\n    connection.execute(QUERY)",

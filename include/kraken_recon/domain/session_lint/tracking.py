@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
-from kraken_recon.domain.session_lint.names import SCOPES, last_name, names_in, own_nodes, path_of
+from kraken_recon.domain.session_lint.names import FUNCTIONS, SCOPES, last_name, names_in, own_nodes, path_of
 from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening, Scope
 from kraken_recon.domain.session_lint.states import Resource, State
 from kraken_recon.domain.session_lint.waiting import waits
@@ -70,8 +70,9 @@ class Tracker:
         return state
 
     def passed_on(self, node: ast.AST, state: State) -> State:
-        """Let go of every resource that is named in a node: somebody else may close it now."""
-        return self.release(state, self.named(node, state))
+        """Let go of every resource that an inner function or class names: it may close it now."""
+        parts = node.body if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else [node]
+        return self.release(state, frozenset().union(*(self.named(part, state) for part in parts)))
 
     def named(self, node: ast.AST, state: State) -> frozenset[Resource]:
         """Return the resources that a node names."""

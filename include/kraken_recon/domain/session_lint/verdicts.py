@@ -44,6 +44,8 @@ def judge_exits(flow: Flow, exits: Exits, report: Report, *, is_module: bool) ->
                 report(resource.node, *_never_closed(flow, resource, is_module=is_module))
             continue
         is_strict = opening.kind in {Kind.SESSION, Kind.CONNECTION}
+        if opening.kind is Kind.CURSOR:
+            continue
         if resource in returned:
             how = f"the return in line {returned[resource]} leaves it open"
         elif resource in flow.lost and is_strict:
@@ -95,11 +97,11 @@ def judge_stored(flow: Flow, home: ast.ClassDef | None, module_names: set[str], 
     """Report sessions stored in an object that never closes them, or in a global."""
     for target, resource in flow.stored:
         kind, path = resource.opening.kind, path_of(target, {})
-        if not resource.opening.needs_closing or resource.is_managed:
+        if not resource.opening.needs_closing or resource.is_managed or kind is Kind.ENGINE:
             continue
         if path.startswith("self.") and isinstance(target, ast.Attribute):
             if home is not None and not _closes(home, path):
-                code = rules.ENGINE if kind in SHARED else rules.KEPT
+                code = rules.ENGINE if kind is Kind.POOL else rules.KEPT
                 report(resource.node, code, f"this {kind} is kept in {path}, which no method of the class closes")
         elif kind in HELD and (path.split(".", 1)[0].removesuffix("[]") in module_names or path in flow.outer_names):
             if path not in flow.outer_names or path in module_names:
