@@ -1,8 +1,8 @@
 """The operator's command line: ``python -m kraken_recon COMMAND``.
 
 Results go to standard output, logs to standard error. The exit status is 0 when the command did its work,
-whatever it found; 1 when it could not; 2 when it was called wrongly. Only ``lint-sessions`` tells what it found by
-its status: 1 for findings, 2 for files that it could not read.
+whatever it found; 1 when it could not; 2 when it was called wrongly. Only ``lint-sessions``
+tells what it found by its status: 1 for findings, 2 for files that it could not read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from kraken_recon.adapters.kraken.credentials import (
     parse_allowed_hosts,
 )
 from kraken_recon.adapters.kraken.exports import read_exports
-from kraken_recon.adapters.python_sources import read_sources
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
+from kraken_recon.adapters.python_sources import read_sources
 from kraken_recon.bootstrap import Wiring, utc_now
 from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
@@ -240,7 +240,9 @@ def _parser() -> argparse.ArgumentParser:
         "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
     )
     checked.add_argument("file", type=Path, metavar="FILE")
-    linted = command("lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open.")
+    linted = command(
+        "lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open."
+    )
     linted.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder to search")
     linted.add_argument(
         "--only-in",

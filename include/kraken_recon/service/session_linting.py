@@ -18,11 +18,16 @@ class Source(Protocol):
     """One file: its text, or why it could not be read."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """Where it is."""
+
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """What is in it."""
+
     @property
-    def problem(self) -> str: ...
+    def problem(self) -> str:
+        """Why it could not be read, or nothing."""
 
 
 def lint_sessions(sources: Iterable[Source], *, only_in: Sequence[Path] = ()) -> dict[str, Any]:
@@ -46,7 +51,10 @@ def lint_sessions(sources: Iterable[Source], *, only_in: Sequence[Path] = ()) ->
                 found = check_source(source.text, is_the_one_place=is_the_place)
             except SyntaxError as error:
                 problem = f"line {error.lineno}: {error.msg}"
-            except (ValueError, RecursionError) as error:  # a null byte; an expression too deep for the parser
+            except (
+                ValueError,
+                RecursionError,
+            ) as error:  # a null byte; an expression too deep for the parser
                 problem = str(error)
             else:
                 findings += [_view(source.path, finding) for finding in found]
@@ -72,8 +80,7 @@ def _view(path: Path, finding: Finding) -> dict[str, Any]:
 def render_lint(view: dict[str, Any]) -> list[str]:
     """Write one line per finding, as compilers do, and a last line that sums up."""
     lines = [
-        f"{found['path']}:{found['line']}:{found['column']}: {found['rule']} {found['message']} ({found['remedy']})"
-        for found in view["findings"]
+        "{path}:{line}:{column}: {rule} {message} ({remedy})".format(**found) for found in view["findings"]
     ]
     lines += [f"{unread['path']}: not checked: {unread['problem']}" for unread in view["unreadable"]]
     unread = f", {len(view['unreadable'])} files not checked" if view["unreadable"] else ""

@@ -35,7 +35,7 @@ from kraken_recon.domain.session_lint.verdicts import (
 from kraken_recon.domain.session_lint.waiting import waiting_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 _ALLOWED: Final = re.compile(r"#\s*session:\s*allowed\b(?:\s*-+\s*(?P<reason>\S.*))?")
 _OPENS: Final = HELD | SHARED | {Kind.FACTORY}
@@ -124,7 +124,9 @@ class _ModuleCheck:
             # A function or class of the module is itself, whatever its name looks like.
             scope.kinds.update({node.name: None for node in inner if not isinstance(node, ast.Lambda)})
         if isinstance(root, ast.ClassDef):
-            scope.kinds["self"] = next((k for b in root.bases if (k := hook_kind(path_of(b, self.imports)))), None)
+            scope.kinds["self"] = next(
+                (k for b in root.bases if (k := hook_kind(path_of(b, self.imports)))), None
+            )
             for method in root.body:
                 if isinstance(method, FUNCTIONS):
                     scope.learn_attributes(method)
@@ -135,7 +137,9 @@ class _ModuleCheck:
     def _check_place(self, scope: Scope) -> None:
         for node, opening in scope.openings.items():
             if opening.kind in _OPENS - {Kind.CURSOR, Kind.UNIT}:
-                self.report(node, rules.OUTSIDE, f"this {opening.kind} is opened outside the one place for it")
+                self.report(
+                    node, rules.OUTSIDE, f"this {opening.kind} is opened outside the one place for it"
+                )
 
     def _has_something_to_follow(self, root: ast.AST, scope: Scope) -> bool:
         return any(opening.kind in HELD | SHARED for opening in scope.openings.values()) or (

@@ -1,7 +1,7 @@
 """Which sessions a function may leave open: a walk over all paths through its statements.
 
-Conditions are not evaluated, with two exceptions: a test of a variable that holds a session, and a test of the
-same names that decided whether it was opened.
+Conditions are not evaluated, with two exceptions: a test of a variable that holds a session, and a test of
+the same names that decided whether it was opened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from kraken_recon.domain.session_lint.states import Resource
     from kraken_recon.domain.session_lint.tracking import Tracker
 
-_ENDS_PROCESS: Final = frozenset({"sys.exit", "exit", "quit", "os._exit", "os.abort", "os.execv", "os.execvp"})
+_ENDS_PROCESS: Final = frozenset(
+    {"sys.exit", "exit", "quit", "os._exit", "os.abort", "os.execv", "os.execvp"}
+)
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
 _SWALLOW: Final = frozenset({"suppress", "raises"})
 _WRAP_CLOSING: Final = frozenset({"closing", "aclosing"})
@@ -84,6 +86,8 @@ class Flow:
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
                 return self._assign(node, state)
         if isinstance(node, SCOPES):
+            if self.tracker.scope.parent is None:
+                return Exits(state)  # a global stays one, whichever function uses it
             return Exits(self.tracker.passed_on(node, state))
         return self._simple(node, state)
 
@@ -96,7 +100,9 @@ class Flow:
 
     def _raised(self, node: ast.AST, before: State, line: int) -> State | None:
         """Give the state in which an expression leaves by an exception; what it closes counts as closed."""
-        may_raise = isinstance(node, ast.Assert) or self.tracker.may_raise(node, yields_raise=self.yields_raise)
+        may_raise = isinstance(node, ast.Assert) or self.tracker.may_raise(
+            node, yields_raise=self.yields_raise
+        )
         return before.leaving(line) if may_raise else None
 
     def _simple(self, node: ast.stmt, state: State) -> Exits:
@@ -267,7 +273,7 @@ class Flow:
         return self._finally(node.finalbody, exits) if node.finalbody else exits
 
     def _finally(self, statements: Sequence[ast.stmt], exits: Exits) -> Exits:
-        """Walk the finally block once for each way that leads into it; each way goes on where it was going."""
+        """Walk the finally block once for each way that leads into it; each goes on where it was going."""
         result = Exits()
         for way in ("next", "returned", "raised", "broke", "continued"):
             entry = getattr(exits, way)

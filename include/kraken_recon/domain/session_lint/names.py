@@ -47,9 +47,9 @@ def imported_names(module: ast.Module) -> dict[str, str]:
 
 
 def path_of(node: ast.AST, imports: dict[str, str]) -> str:
-    """Write an expression of names, attributes and calls as a path such as ``sqlalchemy.create_engine().connect``.
+    """Write names, attributes and calls as a path such as ``sqlalchemy.create_engine().connect``.
 
-    Anything else gives an empty path.
+    Any other expression gives an empty path.
     """
     if isinstance(node, ast.Await):
         return path_of(node.value, imports)
@@ -81,6 +81,24 @@ def names_in(node: ast.AST) -> set[str]:
         elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
             found.add(f"{part.value.id}.{part.attr}")
     return found - {"self", "cls"}
+
+
+def free_names(scope: ast.AST) -> set[str]:
+    """Name what an inner function or class takes from outside; what it assigns itself, it does not."""
+    parts = scope.body if isinstance(scope, (*FUNCTIONS, ast.ClassDef)) else [scope]
+    names = set[str]().union(*(names_in(part) for part in parts))
+    declared = {
+        name
+        for part in own_nodes(scope)
+        if isinstance(part, (ast.Global, ast.Nonlocal))
+        for name in part.names
+    }
+    own = {
+        part.id for part in own_nodes(scope) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
+    if isinstance(scope, (*FUNCTIONS, ast.Lambda)):
+        own |= {argument.arg for argument in ast.walk(scope.args) if isinstance(argument, ast.arg)}
+    return names - (own - declared)
 
 
 def decorators_of(function: Function, imports: dict[str, str]) -> list[str]:

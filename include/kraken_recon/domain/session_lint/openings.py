@@ -73,9 +73,28 @@ _SQLALCHEMY: Final = {
     "AsyncSession": Kind.SESSION,
 }
 _DRIVERS: Final = frozenset(
-    "psycopg psycopg.Connection psycopg.AsyncConnection psycopg2 asyncpg sqlite3 aiosqlite pymysql MySQLdb "
-    "mysql.connector pyodbc cx_Oracle oracledb pymssql aiopg aiomysql duckdb snowflake.connector trino.dbapi "
-    "redshift_connector".split()
+    [
+        "psycopg",
+        "psycopg.Connection",
+        "psycopg.AsyncConnection",
+        "psycopg2",
+        "asyncpg",
+        "sqlite3",
+        "aiosqlite",
+        "pymysql",
+        "MySQLdb",
+        "mysql.connector",
+        "pyodbc",
+        "cx_Oracle",
+        "oracledb",
+        "pymssql",
+        "aiopg",
+        "aiomysql",
+        "duckdb",
+        "snowflake.connector",
+        "trino.dbapi",
+        "redshift_connector",
+    ]
 )
 _WITH_LEAVES_OPEN: Final = frozenset({"psycopg2", "sqlite3", "pyodbc"})
 _POOL_MODULES: Final = ("psycopg_pool.", "psycopg2.pool.")
@@ -96,7 +115,9 @@ _CLIENT: Final = re.compile(
     r"^(requests\.[Ss]ession|httpx\.(Async)?Client|aiohttp\.ClientSession|urllib3\.PoolManager"
     r"|http\.client\.HTTPS?Connection|subprocess\.Popen)$|(^|\.)Http(Async)?Hook$"
 )
-_EXCHANGE: Final = re.compile(r"(^|\.)(open_exchange|KrakenClient)$|^krakenex\.API$|^kraken\.spot\.\w+$|^ccxt\.\w+$")
+_EXCHANGE: Final = re.compile(
+    r"(^|\.)(open_exchange|KrakenClient)$|^krakenex\.API$|^kraken\.spot\.\w+$|^ccxt\.\w+$"
+)
 _ANNOTATIONS: Final = {
     "Engine": Kind.ENGINE,
     "AsyncEngine": Kind.ENGINE,
@@ -223,7 +244,10 @@ class Scope:
         if kind is None or (kind, method) not in _METHODS:
             return None
         given, only_with = _METHODS[kind, method]
-        return Opening(given, path, with_closes=method != "get_conn" or kind is Kind.HOOK, only_with=only_with)
+        # The cursor of a temporary connection is that temporary's matter.
+        is_owned = given is Kind.CURSOR and isinstance(node.func.value, ast.Call)
+        with_closes = method != "get_conn" or kind is Kind.HOOK
+        return Opening(given, path, with_closes=with_closes, only_with=only_with, needs_closing=not is_owned)
 
     def _kind_of_receiver(self, node: ast.expr, path: str) -> Kind | None:
         opening = self.opening_of(node)
@@ -233,7 +257,8 @@ class Scope:
 
     def _by_name(self, node: ast.Call, path: str) -> Opening | None:
         name = last_name(path)
-        if self.kind_of(path) is Kind.FACTORY:
+        made = self.opening_of(node.func)
+        if self.kind_of(path) is Kind.FACTORY or (made is not None and made.kind is Kind.FACTORY):
             return Opening(Kind.SESSION, path, needs_closing=not self._is_on_connection(node))
         if _UNIT_NAME.search(name) and not path.endswith("()"):
             return Opening(Kind.UNIT, path, only_with=True)
@@ -308,6 +333,8 @@ def _holds_nothing(node: ast.Call) -> bool:
 
 def _says_autocommit(node: ast.Call) -> bool:
     return any(
-        keyword.arg == "autocommit" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+        keyword.arg == "autocommit"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is True
         for keyword in node.keywords
     )

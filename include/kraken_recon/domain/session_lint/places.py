@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     Report = Callable[[ast.AST, str, str], None]
 
 # They only borrow the connection that they are given.
-_BORROWERS: Final = frozenset({"read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch"})
+_BORROWERS: Final = frozenset(
+    {"read_sql", "read_sql_query", "read_sql_table", "to_sql", "execute_values", "execute_batch"}
+)
 # What gives back the thing itself, or enters it.
 _NO_USE: Final = frozenset({"execution_options", "__enter__", "__aenter__", "enter_context"})
 
@@ -32,7 +34,7 @@ def check_temporaries(root: ast.AST, scope: Scope, report: Report) -> None:
         if opening.kind not in HELD | SHARED or opening.only_with or not opening.needs_closing:
             continue
         use = _use(node, parents)
-        if use is None or node in failing or (opening.kind is Kind.CURSOR and _has_named_owner(node)):
+        if not use or node in failing or (opening.kind is Kind.CURSOR and _has_named_owner(node)):
             continue
         code = rules.ENGINE if opening.kind in SHARED else rules.TEMPORARY
         report(node, code, f"this {opening.kind} is {use}, so nothing can close it")
@@ -45,27 +47,31 @@ def _expects_failure(node: ast.AST) -> bool:
     )
 
 
-def _use(node: ast.expr, parents: dict[ast.AST, ast.AST]) -> str | None:
-    """Say how the value is used up at once, or None if something holds it."""
-    parent = parents.get(node)
-    if isinstance(parent, ast.Await):
-        return _use(parent, parents)
-    if isinstance(parent, ast.Attribute):
-        if parent.attr in CLOSERS:
-            return None
-        if parent.attr in _NO_USE:
-            return _use(parents[parent], parents) if isinstance(parents.get(parent), ast.Call) else None  # type: ignore[arg-type]
-        return f"used for .{parent.attr} at once"
-    if isinstance(parent, ast.Expr):
-        return "dropped at once"
-    if isinstance(parent, (ast.For, ast.AsyncFor, ast.comprehension)) and parent.iter is node:
-        return "iterated over at once"
-    if isinstance(parent, ast.Yield):
-        return "yielded without a name"
-    called = parents.get(parent) if isinstance(parent, ast.keyword) else parent
-    if isinstance(called, ast.Call) and last_name(path_of(called.func, {})) in _BORROWERS:
-        return f"lent to {last_name(path_of(called.func, {}))}()"
-    return None
+def _use(node: ast.expr, parents: dict[ast.AST, ast.AST]) -> str:
+    """Say how the value is used up at once, or nothing if something holds it."""
+    match parents.get(node):
+        case ast.Await() as parent:
+            return _use(parent, parents)
+        case ast.Attribute(attr=name) as parent:
+            call = parents.get(parent)
+            if name in _NO_USE and isinstance(call, ast.Call):
+                return _use(call, parents)
+            return "" if name in CLOSERS else f"used for .{name} at once"
+        case ast.Expr():
+            return "dropped at once"
+        case (ast.For() | ast.AsyncFor() | ast.comprehension()) as parent if parent.iter is node:
+            return "iterated over at once"
+        case ast.Yield():
+            return "yielded without a name"
+        case ast.keyword() as parent:
+            return _loan(parents.get(parent))
+        case parent:
+            return _loan(parent)
+
+
+def _loan(call: ast.AST | None) -> str:
+    name = last_name(path_of(call.func, {})) if isinstance(call, ast.Call) else ""
+    return f"lent to {name}()" if name in _BORROWERS else ""
 
 
 def _has_named_owner(node: ast.Call) -> bool:

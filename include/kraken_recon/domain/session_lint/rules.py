@@ -53,7 +53,8 @@ _RULES: Final = (
     Rule(
         OUTSIDE,
         "opened outside the one place",
-        "Limits, attribution and closing are built into one unit of work. A session that is opened in any other "
+        "Limits, attribution and closing are built into one unit of work. A session that is opened in any "
+        "other "
         "way has none of them. Only checked when the one place is named with `--only-in`.",
         "go through the unit of work",
         "engine = sqlalchemy.create_engine(dsn)",
@@ -62,11 +63,13 @@ _RULES: Final = (
     Rule(
         ENGINE,
         "engine or pool that nobody disposes of",
-        "Each engine keeps a pool. One that is made inside a function leaves its idle connections behind on every "
+        "Each engine keeps a pool. One that is made inside a function leaves its idle connections behind "
+        "on every "
         "call, until the garbage collector comes by. An engine in a module's global or an "
         "object's attribute, one that is returned, and one with `NullPool` are fine.",
         "make it once for the process, use poolclass=NullPool, or dispose of it in a finally block",
-        "def load(dsn):\n    engine = create_engine(dsn)\n    with engine.connect() as connection:\n        ...",
+        "def load(dsn):\n    engine = create_engine(dsn)\n    with engine.connect() as connection:\n      "
+        "  ...",
         "ENGINE = create_engine(DSN)\n\n\ndef load():\n    with ENGINE.connect() as connection:\n        ...",
     ),
     Rule(
@@ -99,7 +102,8 @@ _RULES: Final = (
         WITH_LEAVES_OPEN,
         "with block that does not close",
         "With psycopg2, sqlite3 and pyodbc `with connection:` ends the transaction and leaves the connection "
-        "open. What `PostgresHook.get_conn()` gives is psycopg2's or psycopg 3's, depending on what is installed.",
+        "open. What `PostgresHook.get_conn()` gives is psycopg2's or psycopg 3's, depending on what is "
+        "installed.",
         "wrap it in contextlib.closing",
         "with psycopg2.connect(dsn) as connection:\n    ...",
         "with closing(psycopg2.connect(dsn)) as connection, connection:\n    ...",
@@ -107,7 +111,8 @@ _RULES: Final = (
     Rule(
         KEPT,
         "kept beyond its use",
-        "A session in a global, a class attribute, a default argument, a cache or an object that never closes it "
+        "A session in a global, a class attribute, a default argument, a cache or an object that never "
+        "closes it "
         "is shared by threads, inherited by forks, broken after the server restarts, and never ends.",
         "open it where it is used; keep an engine or a session factory instead",
         "SESSION = SessionLocal()",
@@ -116,27 +121,33 @@ _RULES: Final = (
     Rule(
         GENERATOR,
         "held open by a generator",
-        "Whoever stops iterating early leaves the generator suspended, and its session open. A generator with a "
+        "Whoever stops iterating early leaves the generator suspended, and its session open. A generator "
+        "with a "
         "single yield outside of loops, or with a context manager's or fixture's decorator, is fine.",
         "read the rows and return them, or let the caller pass the session in",
-        "def rows():\n    with engine.connect() as connection:\n        for row in connection.execute(QUERY):\n"
+        "def rows():\n    with engine.connect() as connection:\n        for row in "
+        "connection.execute(QUERY):\n"
         "            yield row",
         "def rows(connection):\n    yield from connection.execute(QUERY)",
     ),
     Rule(
         WAITING,
         "held across a wait",
-        "An HTTP call, a sleep or a child process takes as long as it likes. Meanwhile the session's transaction "
-        "holds its locks, and keeps the database from cleaning up. A session that has done nothing yet, or was "
+        "An HTTP call, a sleep or a child process takes as long as it likes. Meanwhile the session's "
+        "transaction "
+        "holds its locks, and keeps the database from cleaning up. A session that has done nothing yet, "
+        "or was "
         "committed, and a connection with `autocommit=True` hold nothing.",
         "wait before the session is opened or after it is closed",
-        "with Session(engine) as session:\n    order = session.get(Order, 1)\n    requests.get(order.url, timeout=5)",
+        "with Session(engine) as session:\n    order = session.get(Order, 1)\n    requests.get(order.url, "
+        "timeout=5)",
         "with Session(engine) as session:\n    url = session.get(Order, 1).url\nrequests.get(url, timeout=5)",
     ),
     Rule(
         NESTED,
         "a second one inside the first",
-        "One task then needs two connections at once: the two can wait for each other's locks, and enough such "
+        "One task then needs two connections at once: the two can wait for each other's locks, and enough "
+        "such "
         "tasks wait for each other's place in the pool for ever.",
         "pass the open one on",
         "with unit_of_work() as unit:\n    with unit_of_work() as other:\n        ...",

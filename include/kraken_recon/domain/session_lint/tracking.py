@@ -1,4 +1,4 @@
-"""What an expression does to the sessions that are open: it opens, uses, commits, closes or passes them on."""
+"""What an expression does to open sessions: it opens, uses, commits, closes or passes them on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
-from kraken_recon.domain.session_lint.names import FUNCTIONS, SCOPES, last_name, names_in, own_nodes, path_of
+from kraken_recon.domain.session_lint.names import SCOPES, free_names, last_name, names_in, own_nodes, path_of
 from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening, Scope
 from kraken_recon.domain.session_lint.states import Resource, State
 from kraken_recon.domain.session_lint.waiting import waits
@@ -17,17 +17,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLOSERS: Final = frozenset(
-    "close aclose dispose remove terminate closeall close_all disconnect shutdown stop release quit invalidate "
-    "__exit__ __aexit__".split()
+    [
+        "close",
+        "aclose",
+        "dispose",
+        "remove",
+        "terminate",
+        "closeall",
+        "close_all",
+        "disconnect",
+        "shutdown",
+        "stop",
+        "release",
+        "quit",
+        "invalidate",
+        "__exit__",
+        "__aexit__",
+    ]
 )
 _ENDERS: Final = frozenset({"commit", "rollback", "expunge_all"})
 _TAKERS: Final = frozenset(
-    "putconn release enter_context enter_async_context push push_async_exit callback push_async_callback "
-    "addfinalizer addCleanup addAsyncCleanup addModuleCleanup enterContext register finalize "
-    "append appendleft insert add set setdefault put put_nowait".split()
+    [
+        "putconn",
+        "release",
+        "enter_context",
+        "enter_async_context",
+        "push",
+        "push_async_exit",
+        "callback",
+        "push_async_callback",
+        "addfinalizer",
+        "addCleanup",
+        "addAsyncCleanup",
+        "addModuleCleanup",
+        "enterContext",
+        "register",
+        "finalize",
+        "append",
+        "appendleft",
+        "insert",
+        "add",
+        "set",
+        "setdefault",
+        "put",
+        "put_nowait",
+    ]
 )
-_CLOSING_NAME: Final = re.compile(r"close|release|dispose|clean_?up|tear_?down|shut_?down|finalize|disconnect", re.I)
-_WRAPPERS: Final = frozenset({"partial", "closing", "aclosing", "enter_context", "enter_async_context", "cast"})
+_MAY_FAIL: Final = frozenset(
+    {"insert", "put", "put_nowait", "enter_context", "enter_async_context", "enterContext"}
+)
+_CLOSING_NAME: Final = re.compile(
+    r"close|release|dispose|clean_?up|tear_?down|shut_?down|finalize|disconnect", re.IGNORECASE
+)
+_WRAPPERS: Final = frozenset(
+    {"partial", "closing", "aclosing", "enter_context", "enter_async_context", "cast"}
+)
 _QUIET: Final = re.compile(
     r"^(print|isinstance|len|repr|str|bool|id|type|hasattr|getattr)$"
     r"|^(self\.)?_?(log|logger|logging|LOG|LOGGER)\b|^warnings\.warn$|^time\.(time|monotonic|perf_counter)$"
@@ -71,8 +115,10 @@ class Tracker:
 
     def passed_on(self, node: ast.AST, state: State) -> State:
         """Let go of every resource that an inner function or class names: it may close it now."""
-        parts = node.body if isinstance(node, (*FUNCTIONS, ast.ClassDef)) else [node]
-        return self.release(state, frozenset().union(*(self.named(part, state) for part in parts)))
+        names = frozenset[Resource]().union(
+            *(state.names.get(name, frozenset()) for name in free_names(node))
+        )
+        return self.release(state, names)
 
     def named(self, node: ast.AST, state: State) -> frozenset[Resource]:
         """Return the resources that a node names."""
@@ -105,7 +151,9 @@ class Tracker:
         if isinstance(function, ast.Attribute) and function.attr in CLOSERS:
             receiver = path_of(function.value, {})
             closed |= state.names.get(receiver, frozenset())
-            closed |= {r for r in state.open if r.opening.source == path_of(function.value, self.scope.imports)}
+            closed |= {
+                r for r in state.open if r.opening.source == path_of(function.value, self.scope.imports)
+            }
         takes = name in _TAKERS or bool(_CLOSING_NAME.search(name))
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
             if isinstance(argument, ast.Attribute) and argument.attr in CLOSERS:
@@ -115,7 +163,7 @@ class Tracker:
         return closed
 
     def carried(self, node: ast.AST, state: State) -> frozenset[Resource]:
-        """Return the resources that an expression's value is, contains or owns, its own openings among them."""
+        """Return the resources that an expression's value is or contains, its own openings too."""
         if isinstance(node, (ast.Name, ast.Attribute)):
             return state.names.get(path_of(node, {}), frozenset())
         if isinstance(node, (ast.Await, ast.Starred, ast.NamedExpr)):
@@ -123,17 +171,17 @@ class Tracker:
         if isinstance(node, ast.Call):
             return self._carried_by_call(node, state)
         parts: list[ast.expr] = []
+        is_choice = isinstance(node, (ast.IfExp, ast.BoolOp))
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             parts = node.elts
-        elif isinstance(node, ast.Dict):
+        elif isinstance(node, (ast.Dict, ast.BoolOp)):
             parts = node.values
-        elif isinstance(node, (ast.IfExp, ast.BoolOp)):
-            parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values
-            self.guards.append(names_in(node))
-            found = frozenset[Resource]().union(*(self.carried(part, state) for part in parts))
-            self.guards.pop()
-            return found
-        return frozenset[Resource]().union(*(self.carried(part, state) for part in parts))
+        elif isinstance(node, ast.IfExp):
+            parts = [node.body, node.orelse]
+        self.guards.append(names_in(node) if is_choice else set())
+        found = frozenset[Resource]().union(*(self.carried(part, state) for part in parts))
+        self.guards.pop()
+        return found
 
     def _carried_by_call(self, node: ast.Call, state: State) -> frozenset[Resource]:
         name = last_name(path_of(node.func, self.scope.imports))
@@ -185,4 +233,4 @@ class Tracker:
         if isinstance(node.func, ast.Attribute) and node.func.attr in CLOSERS:
             return True
         path = path_of(node.func, self.scope.imports)
-        return bool(_QUIET.search(path)) or (last_name(path) in _TAKERS)
+        return bool(_QUIET.search(path)) or last_name(path) in _TAKERS - _MAY_FAIL

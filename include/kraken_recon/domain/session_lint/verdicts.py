@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 _CACHES: Final = frozenset({"lru_cache", "cache", "cached", "alru_cache", "memoize"})
 _DRIVEN: Final = re.compile(r"contextmanager|fixture|depend|provide|hook", re.IGNORECASE)
 _CLOSING_METHOD: Final = re.compile(
-    r"close|exit|getattr|del|stop|shut_?down|dispose|disconnect|tear_?down|terminate|clean|release|kill|finish|finali|reset|end",
+    r"(^|_)(a?close|a?exit|getattr|stop|shut_?down|dispose|disconnect|tear_?down|terminate|clean|release|kill"
+    r"|finish|finali[sz]e|reset|(del|end)(_|$))",
     re.IGNORECASE,
 )
 
 
 def judge_exits(flow: Flow, exits: Exits, report: Report, *, is_module: bool) -> None:
     """Report what is open where control leaves for good."""
-    ends = exits.next.open if exits.next else {}
-    returned = exits.returned.open if exits.returned else {}
-    raised = exits.raised.open if exits.raised and not is_module else {}
+    if is_module and exits.raised is not None:
+        exits = replace(exits, raised=None)  # the process ends with it
     for resource in flow.tracker.resources.values():
         opening = resource.opening
         is_owned = opening.kind is Kind.CURSOR and resource.owners
@@ -39,30 +40,38 @@ def judge_exits(flow: Flow, exits: Exits, report: Report, *, is_module: bool) ->
             continue
         if is_module and opening.kind in SHARED:
             continue
-        if resource not in flow.tracker.released:
-            if resource in ends or resource in returned or resource in raised or resource in flow.lost:
-                report(resource.node, *_never_closed(flow, resource, is_module=is_module))
-            continue
-        is_strict = opening.kind in {Kind.SESSION, Kind.CONNECTION}
-        if opening.kind is Kind.CURSOR:
-            continue
-        if resource in returned:
-            how = f"the return in line {returned[resource]} leaves it open"
-        elif resource in flow.lost and is_strict:
-            how = f"line {flow.lost[resource]} replaces it while it is open"
-        elif resource in ends:
-            how = "the end can be reached with it open"
-        elif resource in raised and is_strict:
-            how = f"an exception in line {raised[resource]} leaves it open"
-        else:
-            continue
-        report(resource.node, rules.NOT_ON_EVERY_PATH, f"this {opening.kind} is closed on some paths only: {how}")
+        if resource in flow.tracker.released:
+            how = "" if opening.kind is Kind.CURSOR else _way_out(flow, exits, resource)
+            if how:
+                message = f"this {opening.kind} is closed on some paths only: {how}"
+                report(resource.node, rules.NOT_ON_EVERY_PATH, message)
+        elif resource in flow.lost or any(
+            way is not None and resource in way.open for way in (exits.next, exits.returned, exits.raised)
+        ):
+            report(resource.node, *_never_closed(flow, resource, is_module=is_module))
+
+
+def _way_out(flow: Flow, exits: Exits, resource: Resource) -> str:
+    """Say by which way control leaves with the resource open, or nothing."""
+    is_strict = resource.opening.kind in {Kind.SESSION, Kind.CONNECTION}
+    if exits.returned is not None and resource in exits.returned.open:
+        return f"the return in line {exits.returned.open[resource]} leaves it open"
+    if resource in flow.lost and is_strict:
+        return f"line {flow.lost[resource]} replaces it while it is open"
+    if exits.next is not None and resource in exits.next.open:
+        return "the end can be reached with it open"
+    if is_strict and exits.raised is not None and resource in exits.raised.open:
+        return f"an exception in line {exits.raised.open[resource]} leaves it open"
+    return ""
 
 
 def _never_closed(flow: Flow, resource: Resource, *, is_module: bool) -> tuple[str, str]:
     kind = resource.opening.kind
     if resource in flow.tracker.entered:
-        return rules.WITH_LEAVES_OPEN, f"the with block ends the transaction of this {kind} and leaves it open"
+        return (
+            rules.WITH_LEAVES_OPEN,
+            f"the with block ends the transaction of this {kind} and leaves it open",
+        )
     if is_module:
         return rules.KEPT, f"this {kind} is kept in a global of the module"
     if kind in SHARED:
@@ -72,20 +81,18 @@ def _never_closed(flow: Flow, resource: Resource, *, is_module: bool) -> tuple[s
 
 def judge_keeping(flow: Flow, function: Function, imports: dict[str, str], report: Report) -> None:
     """Report sessions that the function's cache, or pytest, keeps for ever."""
-    keepers = set(decorators_of(function, imports)) & (_CACHES | {"fixture"})
-    for node, resource in flow.returned:
-        is_kept = resource.opening.kind in HELD and resource.node in set(ast.walk(node))
-        if keepers and (is_kept or resource in flow.tracker.released) and resource.opening.kind in HELD:
-            keeper = keepers.copy().pop()
-            if keeper == "fixture" and _is_finalised(function, resource, node):
-                continue
-            report(resource.node, rules.KEPT, f"this {resource.opening.kind} is returned through @{keeper}, which never closes it")
+    keepers = sorted(set(decorators_of(function, imports)) & (_CACHES | {"fixture"}))
+    for node, resource in flow.returned if keepers else ():
+        opening = resource.opening
+        if opening.kind not in HELD or resource.is_managed or not opening.needs_closing:
+            continue
+        if "fixture" not in keepers or not _is_finalised(function, node):
+            message = f"this {opening.kind} is returned through @{keepers[0]}, which never closes it"
+            report(resource.node, rules.KEPT, message)
 
 
-def _is_finalised(function: Function, resource: Resource, returned: ast.Return) -> bool:
+def _is_finalised(function: Function, returned: ast.Return) -> bool:
     """Tell whether the fixture names the closing of what it returns anywhere."""
-    if resource.is_managed:
-        return True
     names = names_in(returned)
     return any(
         isinstance(part, ast.Attribute) and part.attr in CLOSERS and names_in(part.value) & names
@@ -102,10 +109,10 @@ def judge_stored(flow: Flow, home: ast.ClassDef | None, module_names: set[str], 
         if path.startswith("self.") and isinstance(target, ast.Attribute):
             if home is not None and not _closes(home, path):
                 code = rules.ENGINE if kind is Kind.POOL else rules.KEPT
-                report(resource.node, code, f"this {kind} is kept in {path}, which no method of the class closes")
-        elif kind in HELD and (path.split(".", 1)[0].removesuffix("[]") in module_names or path in flow.outer_names):
-            if path not in flow.outer_names or path in module_names:
-                report(resource.node, rules.KEPT, f"this {kind} is kept in the global {path}")
+                message = f"this {kind} is kept in {path}, which no method of the class closes"
+                report(resource.node, code, message)
+        elif kind in HELD and path.split(".", 1)[0].removesuffix("[]") in module_names:
+            report(resource.node, rules.KEPT, f"this {kind} is kept in the global {path}")
 
 
 def _closes(home: ast.ClassDef, path: str) -> bool:
@@ -138,11 +145,14 @@ def judge_yields(flow: Flow, function: Function, imports: dict[str, str], report
         is_one = node in flow.looping_yields or isinstance(node, ast.YieldFrom)
         if is_one or (len(places) > 1 and not gives_it):
             kind = held[0].opening.kind
-            report(node, rules.GENERATOR, f"the {kind} of line {held[0].node.lineno} stays open while this generator waits")
+            report(
+                node,
+                rules.GENERATOR,
+                f"the {kind} of line {held[0].node.lineno} stays open while this generator waits",
+            )
             return
 
 
 def is_fixture(function: Function, imports: dict[str, str]) -> bool:
     """Tell whether pytest drives the generator, which never raises into it."""
     return "fixture" in decorators_of(function, imports)
-

@@ -22,7 +22,9 @@ _WAITS: Final = re.compile(
     r"|\.query_(private|public)$"
 )
 _CLIENT_METHODS: Final = re.compile(rf"^({_VERBS}|run|urlopen|getresponse|wait|communicate)$")
-_CLIENT_SOURCES: Final = frozenset({"requests.Session", "httpx.Client", "httpx.AsyncClient", "aiohttp.ClientSession"})
+_CLIENT_SOURCES: Final = frozenset(
+    {"requests.Session", "httpx.Client", "httpx.AsyncClient", "aiohttp.ClientSession"}
+)
 _EXCHANGE_NAME: Final = re.compile(r"^(self\._?)?(exchange|kraken)(_client|_api|_hook)?$")
 
 
@@ -41,7 +43,9 @@ def waits(node: ast.Call, scope: Scope) -> bool:
     kind = scope.kind_of(receiver)
     if kind is Kind.CLIENT:
         return bool(_CLIENT_METHODS.match(method))
-    return (kind is Kind.EXCHANGE or (kind is None and bool(_EXCHANGE_NAME.match(receiver)))) and method != "close"
+    return (
+        kind is Kind.EXCHANGE or (kind is None and bool(_EXCHANGE_NAME.match(receiver)))
+    ) and method != "close"
 
 
 def waiting_functions(scopes: dict[ast.AST, Scope]) -> frozenset[str]:
