@@ -159,7 +159,7 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _lint_sessions(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    view = lint_sessions(read_sources(arguments.paths), only_in=arguments.only_in)
+    view = lint_sessions(read_sources(arguments.paths, exclude=arguments.exclude), only_in=arguments.only_in)
     return view, render_lint(view)
 
 
@@ -251,6 +251,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="the file or folder in which alone sessions may be opened; may be given again",
+    )
+    linted.add_argument(
+        "--exclude", action="append", default=[], type=Path, metavar="PATH", help="leave out; may be given again"
     )
     return parser
 

@@ -20,12 +20,19 @@ class PythonSource:
     problem: str = ""
 
 
-def read_sources(paths: Iterable[Path]) -> Iterator[PythonSource]:
-    """Read each file once: those named, and those below the named folders except in hidden ones."""
+def read_sources(paths: Iterable[Path], *, exclude: Iterable[Path] = ()) -> Iterator[PythonSource]:
+    """Read each file once: those named, and those below the named folders except in hidden ones.
+
+    Args:
+        paths: files and folders.
+        exclude: files and folders to leave out.
+    """
+    left_out = [place.resolve() for place in exclude]
     seen = set()
     for path in paths:
         for file in _python_files(path) if path.is_dir() else [path]:
-            if (place := file.resolve()) not in seen:
+            place = file.resolve()
+            if place not in seen and not any(place.is_relative_to(excluded) for excluded in left_out):
                 seen.add(place)
                 yield _read(file)
 

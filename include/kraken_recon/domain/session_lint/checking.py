@@ -7,7 +7,7 @@ import io
 import re
 import tokenize
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kraken_recon.domain.session_lint import rules
 from kraken_recon.domain.session_lint.flow import Flow
@@ -33,9 +33,6 @@ from kraken_recon.domain.session_lint.verdicts import (
     judge_yields,
 )
 from kraken_recon.domain.session_lint.waiting import waiting_functions
-
-if TYPE_CHECKING:
-    pass
 
 _ALLOWED: Final = re.compile(r"#\s*session:\s*allowed\b(?:\s*-+\s*(?P<reason>\S.*))?")
 _OPENS: Final = HELD | SHARED | {Kind.FACTORY}

@@ -47,7 +47,7 @@ def _expects_failure(node: ast.AST) -> bool:
     )
 
 
-def _use(node: ast.expr, parents: dict[ast.AST, ast.AST]) -> str:
+def _use(node: ast.expr, parents: dict[ast.AST, ast.AST]) -> str:  # noqa: PLR0911 - one line per place
     """Say how the value is used up at once, or nothing if something holds it."""
     match parents.get(node):
         case ast.Await() as parent:

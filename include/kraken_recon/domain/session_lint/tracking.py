@@ -73,7 +73,7 @@ _WRAPPERS: Final = frozenset(
     {"partial", "closing", "aclosing", "enter_context", "enter_async_context", "cast"}
 )
 _QUIET: Final = re.compile(
-    r"^(print|isinstance|len|repr|str|bool|id|type|hasattr|getattr)$"
+    r"^(print|isinstance|len|repr|str|bool|id|type|hasattr|getattr|(contextlib\.)?(suppress|nullcontext))$"
     r"|^(self\.)?_?(log|logger|logging|LOG|LOGGER)\b|^warnings\.warn$|^time\.(time|monotonic|perf_counter)$"
 )
 
