@@ -253,7 +253,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the file or folder in which alone sessions may be opened; may be given again",
     )
     linted.add_argument(
-        "--exclude", action="append", default=[], type=Path, metavar="PATH", help="leave out; may be given again"
+        "--exclude",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="leave out; may be given again",
     )
     return parser
 

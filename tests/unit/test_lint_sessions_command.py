@@ -10,7 +10,13 @@ import pytest
 
 from kraken_recon.__main__ import main
 
-LEAK = "import psycopg\n\n\ndef work():\n    connection = psycopg.connect('')\n    connection.execute('select 1')\n"
+LEAK = """import psycopg
+
+
+def work():
+    connection = psycopg.connect('')
+    connection.execute('select 1')
+"""
 REMEDY = "(open it in a with block)"
 
 

@@ -1,4 +1,4 @@
-"""The session rules find what they say, and nothing else: on a corpus, on their own examples, on what may run."""
+"""The session rules find what they say, and nothing else: on a corpus and on their own examples."""
 
 from __future__ import annotations
 

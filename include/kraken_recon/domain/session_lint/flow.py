@@ -26,7 +26,6 @@ _ENDS_PROCESS: Final = frozenset(
     {"sys.exit", "exit", "quit", "os._exit", "os.abort", "os.execv", "os.execvp"}
 )
 _CATCH_ALL: Final = frozenset({"Exception", "BaseException"})
-_SWALLOW: Final = frozenset({"suppress", "raises"})
 _WRAP_CLOSING: Final = frozenset({"closing", "aclosing"})
 _PASSES: Final = 2  # over a loop's body: the second one begins with what the first one left open
 
@@ -209,20 +208,20 @@ class Flow:
     def _with(self, node: ast.With | ast.AsyncWith, state: State) -> Exits:
         managed: frozenset[Resource] = frozenset()
         raised: State | None = None
-        swallows = False
+        swallows = ""
         for item in node.items:
             may = self._raised(item.context_expr, state, node.lineno)
             raised = joined(raised, may.closed(managed) if may else None)
             state, closing = self._enter(item, state)
             managed |= closing
-            called = path_of(item.context_expr, self.tracker.scope.imports)
-            swallows = swallows or last_name(called) in _SWALLOW
+            swallows = swallows or _swallows(item.context_expr)
         body = self.block(node.body, state)
         self.tracker.released |= managed
         ways = (body.next, body.returned, body.raised, body.broke, body.continued)
         exits = Exits(*(way.closed(managed) if way else None for way in ways))
         if swallows and exits.raised is not None:
-            exits = replace(exits, next=joined(exits.next, exits.raised.leaving(0)), raised=None)
+            left = exits.raised if swallows == "some" else None
+            exits = replace(exits, next=joined(exits.next, exits.raised.leaving(0)), raised=left)
         return Exits(raised=raised).then(exits)
 
     def _enter(self, item: ast.withitem, state: State) -> tuple[State, frozenset[Resource]]:
@@ -333,6 +332,16 @@ def _catches_all(node: ast.Try | ast.TryStar) -> bool:
         handler.type is None or _CATCH_ALL & {last_name(path_of(part, {})) for part in _types(handler.type)}
         for handler in node.handlers
     )
+
+
+def _swallows(node: ast.expr) -> str:
+    """Say which exceptions a context manager keeps to itself: all, some, or none (empty)."""
+    if not isinstance(node, ast.Call):
+        return ""
+    name = last_name(path_of(node.func, {}))
+    if name == "suppress":
+        return "all" if _CATCH_ALL & {last_name(path_of(part, {})) for part in node.args} else "some"
+    return "all" if "raises" in name.lower() else ""
 
 
 def _types(node: ast.expr) -> list[ast.expr]:

@@ -123,7 +123,7 @@ _RULES: Final = (
         "held open by a generator",
         "Whoever stops iterating early leaves the generator suspended, and its session open. A generator "
         "with a "
-        "single yield outside of loops, or with a context manager's or fixture's decorator, is fine.",
+        "single yield outside of loops, or with a decorator (a context manager, a fixture), is fine.",
         "read the rows and return them, or let the caller pass the session in",
         "def rows():\n    with engine.connect() as connection:\n        for row in "
         "connection.execute(QUERY):\n"

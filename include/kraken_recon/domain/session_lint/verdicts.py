@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Report = Callable[[ast.AST, str, str], None]
 
 _CACHES: Final = frozenset({"lru_cache", "cache", "cached", "alru_cache", "memoize"})
-_DRIVEN: Final = re.compile(r"contextmanager|fixture|depend|provide|hook", re.IGNORECASE)
+# Any other decorator may drive the generator to its end.
+_LEAVES_ALONE: Final = frozenset({"staticmethod", "classmethod", "property", "override", "wraps"})
 _CLOSING_METHOD: Final = re.compile(
     r"(^|_)(a?close|a?exit|getattr|stop|shut_?down|dispose|disconnect|tear_?down|terminate|clean|release|kill"
     r"|finish|finali[sz]e|reset|(del|end)(_|$))",
@@ -132,7 +133,7 @@ def _closes(home: ast.ClassDef, path: str) -> bool:
 
 def judge_yields(flow: Flow, function: Function, imports: dict[str, str], report: Report) -> None:
     """Report a generator that suspends with a session open, unless it is driven to its end by design."""
-    if any(_DRIVEN.search(name) for name in decorators_of(function, imports)):
+    if set(decorators_of(function, imports)) - _LEAVES_ALONE:
         return
     holding = []
     for node, state in flow.tracker.yields:
