@@ -15,7 +15,7 @@ from kraken_recon.service.session_linting import lint_sessions
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Each was read by hand and is a real one, save that the engine of testing/requirements.py never connects. A new
+# Each was read by hand and is real, save that the engine of testing/requirements.py never connects. A new
 # version of a package may bring new ones: read them, and mend the rule if one is wrong.
 REVIEWED = {
     "airflow": {

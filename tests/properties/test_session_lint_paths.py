@@ -1,7 +1,7 @@
 """Whatever a function's control flow, a connection that some run of it leaves open is found.
 
-The programs are generated and really run, with a connection that counts. A function that closes in ``finally``
-or ``with`` must never be found, whatever happens in between.
+The programs are generated and really run, with a connection that counts. A function that closes in
+``finally`` or ``with`` must never be found, whatever happens in between.
 """
 
 from __future__ import annotations

@@ -91,14 +91,16 @@ class _ModuleCheck:
     def run(self, *, is_the_one_place: bool) -> None:
         self.imports = imported_names(self.module)
         self._build(self.module, None, None)
+        if not any(s.openings or self._has_something_to_follow(root, s) for root, s in self.scopes.items()):
+            return
         waiting = waiting_functions(self.scopes)
         names = {
             node.id
-            for node in own_nodes(self.module)
+            for node in self.scopes[self.module].nodes
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         for root, scope in self.scopes.items():
-            check_temporaries(root, scope, self.report)
+            check_temporaries(scope, self.report)
             check_kept(root, scope, self.report)
             if not is_the_one_place:
                 self._check_place(scope)
@@ -110,13 +112,13 @@ class _ModuleCheck:
             self.findings.append((node, code, message))
 
     def _build(self, root: ast.AST, parent: Scope | None, home: ast.ClassDef | None) -> None:
-        scope = Scope(self.imports, parent)
+        scope = Scope(self.imports, parent, list(own_nodes(root)))
         self.scopes[root] = scope
         if home is not None:
             self.homes[root] = home
         if isinstance(root, (*FUNCTIONS, ast.Lambda)):
             scope.learn_parameters(root.args)
-        inner = [node for node in own_nodes(root) if isinstance(node, SCOPES)]
+        inner = [node for node in scope.nodes if isinstance(node, SCOPES)]
         if isinstance(root, ast.Module):
             # A function or class of the module is itself, whatever its name looks like.
             scope.kinds.update({node.name: None for node in inner if not isinstance(node, ast.Lambda)})
@@ -127,7 +129,7 @@ class _ModuleCheck:
             for method in root.body:
                 if isinstance(method, FUNCTIONS):
                     scope.learn_attributes(method)
-        scope.learn(root)
+        scope.learn()
         for node in inner:
             self._build(node, scope, root if isinstance(root, ast.ClassDef) else home)
 
@@ -148,7 +150,7 @@ class _ModuleCheck:
     ) -> None:
         outer = {
             name
-            for node in own_nodes(root)
+            for node in scope.nodes
             if isinstance(node, (ast.Global, ast.Nonlocal))
             for name in node.names
         }

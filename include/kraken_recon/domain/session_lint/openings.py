@@ -153,6 +153,7 @@ class Scope:
 
     imports: dict[str, str]
     parent: Scope | None = None
+    nodes: list[ast.AST] = field(default_factory=list)
     kinds: dict[str, Kind | None] = field(default_factory=dict)
     openings: dict[ast.Call, Opening] = field(default_factory=dict)
 
@@ -165,9 +166,9 @@ class Scope:
             scope = scope.parent
         return None if path.endswith("()") else _kind_by_name(last_name(path))
 
-    def learn(self, root: ast.AST) -> None:
+    def learn(self) -> None:
         """Note what the scope's own assignments make of its names, and every opening in it."""
-        for node in own_nodes(root):
+        for node in self.nodes:
             if isinstance(node, ast.Call):
                 opening = self.opening_of(node)
                 if opening is not None:
@@ -211,7 +212,7 @@ class Scope:
         module, _, name = path.rpartition(".")
         if module.split(".", 1)[0] in {"sqlalchemy", "sqlmodel"} and name in _SQLALCHEMY:
             kind = _SQLALCHEMY[name]
-            needs_closing = not _holds_nothing(node)
+            needs_closing = not _holds_nothing(node, path)
             if kind in {Kind.FACTORY, Kind.SESSION}:
                 needs_closing = kind is Kind.SESSION and not self._is_on_connection(node)
             return Opening(kind, path, needs_closing=needs_closing)
@@ -220,7 +221,7 @@ class Scope:
                 Kind.CONNECTION,
                 path,
                 with_closes=module not in _WITH_LEAVES_OPEN,
-                needs_closing=not _holds_nothing(node),
+                needs_closing=not _holds_nothing(node, path),
                 is_autocommit=_says_autocommit(node),
             )
         if path in _POOL_MAKERS or (path.startswith(_POOL_MODULES) and name.endswith("Pool")):
@@ -239,7 +240,7 @@ class Scope:
             return None
         receiver, method = path_of(node.func.value, self.imports), node.func.attr
         if method == "get_sqlalchemy_engine":
-            return Opening(Kind.ENGINE, path, needs_closing=not _holds_nothing(node))
+            return Opening(Kind.ENGINE, path, needs_closing=not _holds_nothing(node, path))
         kind = self._kind_of_receiver(node.func.value, receiver)
         if kind is None or (kind, method) not in _METHODS:
             return None
@@ -321,8 +322,10 @@ def hook_kind(path: str) -> Kind | None:
     return Kind.HOOK if _SQL_HOOK.search(path) else None
 
 
-def _holds_nothing(node: ast.Call) -> bool:
+def _holds_nothing(node: ast.Call, path: str) -> bool:
     """Tell an engine without a pool, and a database in memory."""
+    if path == "duckdb.connect" and not (node.args or node.keywords):
+        return True
     in_memory = any(
         isinstance(argument, ast.Constant)
         and argument.value in {":memory:", "sqlite://", "sqlite:///:memory:", "sqlite+aiosqlite://"}

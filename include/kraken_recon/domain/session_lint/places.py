@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
-from kraken_recon.domain.session_lint.names import FUNCTIONS, last_name, own_nodes, path_of
+from kraken_recon.domain.session_lint.names import FUNCTIONS, last_name, path_of
 from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening
 from kraken_recon.domain.session_lint.tracking import CLOSERS
 
@@ -25,11 +25,12 @@ _BORROWERS: Final = frozenset(
 _NO_USE: Final = frozenset({"execution_options", "__enter__", "__aenter__", "enter_context"})
 
 
-def check_temporaries(root: ast.AST, scope: Scope, report: Report) -> None:
+def check_temporaries(scope: Scope, report: Report) -> None:
     """Report what is opened where nothing can hold it."""
-    nodes = list(own_nodes(root))
-    parents = {child: node for node in nodes for child in ast.iter_child_nodes(node)}
-    failing = {part for node in nodes if _expects_failure(node) for part in ast.walk(node)}
+    if not scope.openings:
+        return
+    parents = {child: node for node in scope.nodes for child in ast.iter_child_nodes(node)}
+    failing = {part for node in scope.nodes if _expects_failure(node) for part in ast.walk(node)}
     for node, opening in scope.openings.items():
         if opening.kind not in HELD | SHARED or opening.only_with or not opening.needs_closing:
             continue

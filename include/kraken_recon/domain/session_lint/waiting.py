@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.session_lint.names import FUNCTIONS, own_nodes, path_of
+from kraken_recon.domain.session_lint.names import FUNCTIONS, path_of
 from kraken_recon.domain.session_lint.openings import Kind
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def waiting_functions(scopes: dict[ast.AST, Scope]) -> frozenset[str]:
             continue
         is_method = bool(node.args.args) and node.args.args[0].arg in {"self", "cls"}
         name = f"self.{node.name}" if is_method else node.name
-        made = [part for part in own_nodes(node) if isinstance(part, ast.Call)]
+        made = [part for part in scope.nodes if isinstance(part, ast.Call)]
         calls.setdefault(name, set()).update(path_of(call.func, scope.imports) for call in made)
         if any(waits(call, scope) for call in made):
             found.add(name)

@@ -8,6 +8,7 @@ import time
 import weakref
 from contextlib import ExitStack, closing
 
+import duckdb
 import psycopg
 import psycopg2
 from django.db import connection as django_connection
@@ -48,6 +49,11 @@ def sqlite_closing(path):
 def sqlite_in_memory():
     connection = sqlite3.connect(":memory:")
     return connection.execute("select 1").fetchone()
+
+
+def duckdb_in_memory(query):
+    connection = duckdb.connect()
+    return connection.execute(query).fetchall()
 
 
 def from_pool(query):
