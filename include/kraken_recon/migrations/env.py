@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from kraken_recon.adapters.postgres import plan_models  # noqa: F401 - puts its tables into the metadata
 from kraken_recon.adapters.postgres.models import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]

@@ -32,6 +32,7 @@ from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
 from kraken_recon.service.costing import recompute, scope_of
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
+from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -144,6 +145,8 @@ class _Booking:
     def __init__(self, unit: UnitOfWork, works: Sequence[AccountWork], request: SyncRequest) -> None:
         self._store: SyncStore = unit.sync
         self._costs = unit.costs
+        self._plan_store = unit.plans
+        self._plans = RunPlans()
         self._cost_scope = CostScope()
         self._request = request
         self._works = works
@@ -171,6 +174,7 @@ class _Booking:
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
+            self._plans = self._plan(assessments)
         if self._request.mode is Mode.REPAIR:
             self._write(assessments)
         self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
@@ -247,6 +251,7 @@ class _Booking:
         new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
     ) -> dict[int, Assessment]:
         recorded = self._store.recorded(keys)
+        last_repairs = self._last_repairs(recorded)
         meanwhile = self._store.arrived_meanwhile(
             {
                 w.account_id: (w.reading.after, [e.ledger_id for e in w.reading.entries])
@@ -259,10 +264,30 @@ class _Booking:
             by_account[account][key] = recorded.get((account, key), Recorded())
         return {
             work.account_id: self._assess_account(
-                work, by_account[work.account_id], new[work.account_id], meanwhile
+                work, by_account[work.account_id], new[work.account_id], meanwhile, last_repairs
             )
             for work in self._read
         }
+
+    def _last_repairs(
+        self, recorded: Mapping[tuple[int, HoldingKey], Recorded]
+    ) -> Mapping[tuple[int, HoldingKey], frozenset[Decimal]]:
+        """Ask about the holdings that may be repaired; most runs repair nothing and ask nothing."""
+        seen = {(w.account_id, key) for w in self._read for key in w.state.observations}
+        return self._plan_store.last_repairs(
+            sorted(
+                place
+                for place, row in recorded.items()
+                if row.quantity != row.expected or row.adjustment_total or place in seen
+            )
+        )
+
+    def _plan(self, assessments: Mapping[int, Assessment]) -> RunPlans:
+        return plans_of(
+            assessments,
+            {w.account_id: w.reading.as_of for w in self._read if w.reading},
+            {w.account_id: w.prices for w in self._read},
+        )
 
     def _keys_to_judge(
         self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]
@@ -290,6 +315,7 @@ class _Booking:
         recorded: Mapping[HoldingKey, Recorded],
         new: Mapping[HoldingKey, Sequence[LedgerEntry]],
         meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
+        last_repairs: Mapping[tuple[int, HoldingKey], frozenset[Decimal]],
     ) -> Assessment:
         reading, comparison = work.reading, work.comparison
         if reading is None or comparison is None:
@@ -313,6 +339,10 @@ class _Booking:
             observations=work.state.observations,
             all_positions=comparison.all_positions,
             prices=work.prices,
+            last_repairs={
+                key: changes for (account, key), changes in last_repairs.items() if account == work.account_id
+            },
+            approved=self._request.approval.changes if self._request.approval else {},
         )
         missing = missing_holdings(evidence)
         if missing:
@@ -331,7 +361,9 @@ class _Booking:
         return assess(evidence, policy)
 
     def _write(self, assessments: Mapping[int, Assessment]) -> None:
-        self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        self._store.write_steps(
+            {account: a.steps for account, a in assessments.items()}, self._run_ids, self._plans.written_ids
+        )
         recompute(self._costs, self._cost_scope)
         self._update_available()
         self._store.advance_watermarks(
@@ -351,6 +383,23 @@ class _Booking:
             {account: a.cleared for account, a in assessments.items()} | self._gone_from_matched(),
             {w.account_id: w.reading.as_of for w in self._read if w.reading},
         )
+        self._finish_approved(assessments)
+        record_repair(self._plan_store, self._plans, self._run_ids, self._judged)
+
+    @property
+    def _judged(self) -> list[int]:
+        """Name the accounts whose drift this run knows."""
+        return [w.account_id for w in (*self._read, *self._matched) if not is_moving(w)]
+
+    def _finish_approved(self, assessments: Mapping[int, Assessment]) -> None:
+        approval = self._request.approval
+        for work in self._read:
+            if approval is None or not assessments[work.account_id].approval_stands:
+                continue
+            if not self._plan_store.finish_approved(approval.plan_id, work.run_id):
+                raise _AccountRefusedError(
+                    work, StoreError(f"plan {approval.plan_id} is approved no longer; nothing was written")
+                )
 
     def _update_available(self) -> None:
         """Bring what is available up to date wherever a locked position may differ."""
@@ -384,10 +433,14 @@ class _Booking:
             found = findings_of(work, assessments.get(work.account_id))
             findings[work.run_id] = found
             runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
-            alerts += alerts_of(work, found)
+            assessment = assessments.get(work.account_id)
+            alerts += alerts_of(work, found, assessment.not_converging if assessment else ())
         self._store.record_runs(runs, findings)
-        if self._request.mode is Mode.REPAIR:
+        if self._request.mode is Mode.DRY_RUN:
+            record_dry_run(self._plan_store, self._plans, self._run_ids)
+        else:
             self._store.raise_alerts(alerts)
+            self._plan_store.resolve_settled_alerts(self._judged, alerts)
             self._store.resolve_alerts([w.account_id for w in (*self._read, *self._matched)], "sync_failure")
 
     def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:

@@ -12,6 +12,7 @@ from kraken_recon.domain.records import Alert
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from kraken_recon.domain.ledger import HoldingKey
     from kraken_recon.service.booking import AccountWork
 
 
@@ -77,14 +78,18 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
     }
 
 
-def alerts_of(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
+def alerts_of(
+    work: AccountWork, found: Collection[Finding], not_converging: Collection[HoldingKey] = ()
+) -> list[Alert]:
     """Name what a person must look at."""
     name = work.state.account.name
     if work.error:
         return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
     alerts = []
     for finding in found:
-        if finding.database_drift:
+        if finding.key in not_converging:
+            kind, text = "repair_not_converging", "needs the same repair as last time, which did not last"
+        elif finding.database_drift:
             kind, text = "database_drift", "was changed in the database without a reason on record"
         elif finding.action is Action.HELD:
             kind, text = "held_repair", "differs by more than one run may repair"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
     from kraken_recon.service.costing import CostStore
+    from kraken_recon.service.planning import PlanStore
 
 
 class CallSlots(Protocol):
@@ -137,8 +138,13 @@ class SyncStore(Protocol):
         """Read positions with the totals of their events, entries and adjustments."""
         ...
 
-    def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
-        """Append the events and move the positions to where the steps end."""
+    def write_steps(
+        self,
+        steps: Mapping[int, Sequence[Step]],
+        run_ids: Mapping[int, UUID],
+        plan_ids: Mapping[int, UUID] | None = None,
+    ) -> None:
+        """Append the events, of these plans, and move the positions to where the steps end."""
         ...
 
     def remember_residuals(
@@ -197,6 +203,11 @@ class UnitOfWork(Protocol):
     @property
     def costs(self) -> CostStore:
         """Average costs and realised results."""
+        ...
+
+    @property
+    def plans(self) -> PlanStore:
+        """Repair plans and what became of them."""
         ...
 
     @property

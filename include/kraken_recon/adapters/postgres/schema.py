@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from kraken_recon.adapters.postgres import plan_models  # noqa: F401 - puts its tables into the metadata
 from kraken_recon.adapters.postgres.models import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
 
