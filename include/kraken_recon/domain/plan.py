@@ -59,8 +59,8 @@ class PlanStatus(StrEnum):
 class RepairPlan:
     """The rows that a repair writes to one account, in the order in which it writes them.
 
-    ``prices`` are those that the drift was judged by, in the account's quote currency; they are no part of
-    the plan's identity.
+    ``prices`` are those that the drift was judged by, in the account's quote currency, and ``why`` says why a
+    person decides; neither is part of the plan's identity.
     """
 
     kind: PlanKind
@@ -68,6 +68,7 @@ class RepairPlan:
     as_of: datetime
     rows: tuple[Step, ...]
     prices: Mapping[str, Decimal] = field(default_factory=dict)
+    why: str | None = None
 
     @property
     def plan_id(self) -> UUID:

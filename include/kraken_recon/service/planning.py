@@ -122,13 +122,27 @@ def plans_of(
 ) -> RunPlans:
     """Make the plans of a batch: one of what is written, one of what is held, none of nothing."""
 
-    def plan(kind: PlanKind, account: int, rows: tuple[Step, ...]) -> RepairPlan:
-        return RepairPlan(kind, account, as_of[account], rows, prices[account])
+    def plan(kind: PlanKind, account: int, rows: tuple[Step, ...], why: str | None = None) -> RepairPlan:
+        return RepairPlan(kind, account, as_of[account], rows, prices[account], why)
 
     return RunPlans(
         {a: plan(PlanKind.REPAIR, a, found.steps) for a, found in assessments.items() if found.steps},
-        {a: plan(PlanKind.HELD, a, found.held) for a, found in assessments.items() if found.held},
+        {
+            a: plan(PlanKind.HELD, a, found.held, _why(found))
+            for a, found in assessments.items()
+            if found.held
+        },
     )
+
+
+def _why(found: Assessment) -> str:
+    reasons = []
+    if found.not_converging:
+        names = ", ".join(map(str, found.not_converging))
+        reasons.append(f"the same repair of {names} was made before and did not last")
+    if {step.key for step in found.held} - set(found.not_converging):
+        reasons.append("it is more than one run may repair by itself")
+    return "; ".join(reasons)
 
 
 def record_dry_run(store: PlanStore, plans: RunPlans, run_ids: Mapping[int, UUID]) -> None:

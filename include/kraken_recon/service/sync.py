@@ -39,8 +39,8 @@ class SyncRequest:
     """What one run shall do; the same for every account of the run.
 
     ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run.
-    Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the one account of
-    the run.
+    Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the
+    one account of the run.
     """
 
     interval: Interval

@@ -32,6 +32,7 @@ repair_plans: Final = sa.Table(
     sa.Column("as_of", TIME, nullable=False),
     sa.Column("fingerprint", sa.Uuid),
     sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text),
     sa.Column("undoes", sa.Uuid, sa.ForeignKey(f"{SCHEMA}.repair_plans.plan_id")),
     sa.Column("written_by_run", sa.Uuid),
     sa.Column("created_at", TIME, nullable=False, server_default=sa.func.now()),

@@ -200,4 +200,5 @@ def _plan_arrays(
         "as_of": [plan.as_of for plan in plans],
         "fingerprints": [plan.fingerprint for plan in plans],
         "row_counts": [len(plan.rows) for plan in plans],
+        "whys": [plan.why for plan in plans],
     }

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("as_of", TIME, nullable=False),
         sa.Column("fingerprint", sa.Uuid(), nullable=True),
         sa.Column("row_count", sa.Integer(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=True),
         sa.Column("undoes", sa.Uuid(), nullable=True),
         sa.Column("written_by_run", sa.Uuid(), nullable=True),
         sa.Column("created_at", TIME, server_default=sa.text("now()"), nullable=False),

@@ -50,10 +50,10 @@ group by k.account_id, k.asset, k.wallet;
 -- Write plans that are only planned, or written in this transaction. What a dry run planned and a repair then writes
 -- from the same reading is one and the same plan.
 insert into trading.repair_plans (
-  plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, applied_at, closed_at
+  plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why, applied_at, closed_at
 )
 select
-  plan_id, account_id, kind, :status, run_id, as_of, fingerprint, row_count,
+  plan_id, account_id, kind, :status, run_id, as_of, fingerprint, row_count, why,
   case when :status = 'applied' then now() end, now()
 from unnest(
   cast(:plan_ids as uuid[]),
@@ -62,8 +62,9 @@ from unnest(
   cast(:run_ids as uuid[]),
   cast(:as_of as timestamptz[]),
   cast(:fingerprints as uuid[]),
-  cast(:row_counts as int[])
-) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count)
+  cast(:row_counts as int[]),
+  cast(:whys as text[])
+) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
 order by plan_id
 on conflict (plan_id) do update
 set status = excluded.status,
@@ -136,8 +137,8 @@ where p.plan_id = stale.plan_id
 
 -- name: hold_plans
 -- Hold plans of accounts that have none open; return those really held.
-insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count)
-select plan_id, account_id, kind, 'held', run_id, as_of, fingerprint, row_count
+insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why)
+select plan_id, account_id, kind, 'held', run_id, as_of, fingerprint, row_count, why
 from unnest(
   cast(:plan_ids as uuid[]),
   cast(:account_ids as bigint[]),
@@ -145,8 +146,9 @@ from unnest(
   cast(:run_ids as uuid[]),
   cast(:as_of as timestamptz[]),
   cast(:fingerprints as uuid[]),
-  cast(:row_counts as int[])
-) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count)
+  cast(:row_counts as int[]),
+  cast(:whys as text[])
+) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
 order by plan_id
 on conflict do nothing
 returning plan_id;
