@@ -24,6 +24,7 @@ from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
 from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.operators.approve import ask_about_held_plans
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
     PublishSummaryOperator,
@@ -69,7 +70,7 @@ PARAMS = {
     doc_md=__doc__,
 )
 def position_sync() -> None:
-    """List the accounts, reconcile them in groups, publish what came out, and fail if any was missed."""
+    """Reconcile the accounts in groups, publish what came out, and fail if any was missed."""
     accounts = ListAccountsOperator(task_id="list_accounts", names="{{ params.accounts | tojson }}")
     runs = ReconcileAccountsOperator.partial(
         task_id="reconcile_accounts",
@@ -92,6 +93,7 @@ def position_sync() -> None:
         trigger_rule=TriggerRule.ALL_DONE,
     )
     summary >> outcome
+    runs >> ask_about_held_plans()
 
 
 position_sync()
