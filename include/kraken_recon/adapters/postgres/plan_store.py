@@ -67,7 +67,7 @@ class PostgresPlanStore:
 
     def forget_dry_runs(self, run_ids: Collection[UUID]) -> None:
         """Forget what an earlier try at the same dry runs planned."""
-        self._run("forget_dry_runs", run_ids=list(run_ids))
+        self._run("forget_planned", run_ids=list(run_ids), plan_ids=[])
 
     def settle_held(self, fingerprints: Mapping[int, UUID | None]) -> None:
         """Close what is held of these accounts under another fingerprint than this."""
@@ -78,6 +78,7 @@ class PostgresPlanStore:
         """Hold plans of accounts that have none open."""
         if plans:
             ids = [plan.plan_id for plan in plans]
+            self._run("forget_planned", run_ids=[], plan_ids=ids)
             held = self._run("hold_plans", **_plan_arrays(plans, ids, run_ids))
             self._insert_rows(plans, ids, {row.plan_id for row in held})
 

@@ -94,12 +94,12 @@ from unnest(
   cast(:prices as numeric[])
 ) as r(plan_id, place, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, effective_at, price);
 
--- name: forget_dry_runs
--- Forget what an earlier try at the same dry run planned.
+-- name: forget_planned
+-- Forget what dry runs planned: by run, where the same dry run is tried again, or by plan, where it is now held.
 with forgotten as (
   select plan_id
   from trading.repair_plans
-  where run_id = any(cast(:run_ids as uuid[]))
+  where (run_id = any(cast(:run_ids as uuid[])) or plan_id = any(cast(:plan_ids as uuid[])))
     and status = 'planned'
 ),
 rows as (
