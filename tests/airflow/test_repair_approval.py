@@ -5,6 +5,7 @@ That a person's answer arrives is tested through a real scheduler, in tests/e2e.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.approvals import open_approvals
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator
-from kraken_recon.errors import PlanNotWrittenError
+from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
+from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.intervals import interval_ending_now
+from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.errors import ConfigurationError, PlanNotWrittenError
+from kraken_recon.service.sync import SyncRequest, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,16 +50,24 @@ def sync(repository: Path) -> Callable[[], list[str]]:
 
 
 @pytest.fixture
-def plan_id(sync: Callable[[], list[str]], desk: AirflowDesk) -> str:
+def plan_id(desk: AirflowDesk) -> str:
     """Return a plan that is held because Kraken lost most bitcoins without a ledger line, an hour ago."""
     desk.account("desk", ZUSD="1000", XXBT="1")
-    sync()
+    reconcile()
     desk.simulator.control.post("accounts/desk/residual", {"asset": "XXBT", "amount": "-0.6"})
-    sync()
+    reconcile()
     desk.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
-    assert sync() == ["success"]
+    reconcile()
     [plan] = desk.rows(STATUSES)
     return str(plan["plan_id"])
+
+
+def reconcile() -> None:
+    hook = TradingDbHook()
+    with hook.unit_of_work() as unit:
+        accounts = unit.sync.find_accounts(None)
+    request = SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy())
+    sync_accounts(accounts, request, hook.wiring().sync_ports())
 
 
 def act(plan_id: str, answer: object) -> str:
@@ -70,6 +83,7 @@ def answered(choice: str, *, by: str | None = "alice", is_timeout: bool = False)
 def test_one_run_asks_about_a_plan_however_often_it_is_held(
     plan_id: str, sync: Callable[[], list[str]], desk: AirflowDesk
 ) -> None:
+    assert sync() == ["success"]
     assert sync() == ["skipped"]
     assert desk.rows(BITCOINS) == [{"quantity": Decimal(1)}]
     with TradingDbHook().unit_of_work() as unit:
@@ -121,7 +135,10 @@ def test_no_is_recorded_and_a_task_without_an_answer_says_so(
 
 
 @pytest.mark.parametrize("hours", ["soon", "-1", "0", "nan", "1e300"])
-def test_a_senseless_waiting_time_is_refused_by_name(plan_id: str, hours: str) -> None:
-    task = AskForApprovalOperator(task_id="ask", plan_id=plan_id, hours=hours)
-    with pytest.raises(AirflowFailException, match="expected a number of hours"):
-        task.execute.__wrapped__(task, {})  # type: ignore[attr-defined]
+def test_a_senseless_waiting_time_is_refused(hours: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected a number of hours"):
+        waiting_time(hours)
+
+
+def test_waiting_may_take_a_fraction_of_an_hour() -> None:
+    assert waiting_time("0.5") == timedelta(minutes=30)

@@ -103,7 +103,7 @@ class AskForApprovalOperator(HITLOperator):
                 if plan["status"] != PlanStatus.HELD or plan["closed_at"]:
                     raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to decide")
                 case = case_of(unit.plans, unit.reports, UUID(self.plan_id))
-            self.response_timeout = _hours(self.hours)
+            self.response_timeout = waiting_time(self.hours)
             self.assigned_users = json.loads(self.approvers) or None
         self.subject = case_subject(case)
         self.body = case_markdown(case)
@@ -176,7 +176,12 @@ class ActOnAnswerOperator(TradingDbOperator):
         return reject(plan_id, by, ports, note=note)
 
 
-def _hours(text: str) -> timedelta:
+def waiting_time(text: str) -> timedelta:
+    """Read a number of hours.
+
+    Raises:
+        ConfigurationError: it is no number above zero.
+    """
     try:
         length = timedelta(hours=float(text))
     except (ValueError, OverflowError) as error:
