@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from kraken_recon.domain.cost_records import CostKey, CostScope
-from kraken_recon.domain.ledger import Balance
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
@@ -31,6 +30,7 @@ from kraken_recon.domain.reconciliation import (
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
 from kraken_recon.service.costing import recompute, scope_of
+from kraken_recon.service.evidence import as_if_opened, rolled_forward
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.records import Account, AccountState, Comparison
     from kraken_recon.service.ports import SyncStore, UnitOfWork
     from kraken_recon.service.reading import Reading
@@ -251,6 +251,15 @@ class _Booking:
         new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
     ) -> dict[int, Assessment]:
         recorded = self._store.recorded(keys)
+        if self._request.mode is Mode.REPAIR:
+            # The totals were read after the new entries were inserted; judge from before them.
+            recorded = {
+                (account, key): replace(
+                    row,
+                    ledger_total=row.ledger_total - sum((e.change for e in new[account].get(key, ())), ZERO),
+                )
+                for (account, key), row in recorded.items()
+            }
         last_repairs = self._last_repairs(recorded)
         meanwhile = self._store.arrived_meanwhile(
             {
@@ -320,20 +329,12 @@ class _Booking:
         reading, comparison = work.reading, work.comparison
         if reading is None or comparison is None:
             raise ValueError(f"expected a reading of account {work.state.account.name}, was none")
-        if self._request.mode is Mode.REPAIR:
-            # The totals were read after the new entries were inserted; judge from before them.
-            recorded = {
-                key: replace(
-                    row, ledger_total=row.ledger_total - sum((e.change for e in new.get(key, ())), ZERO)
-                )
-                for key, row in recorded.items()
-            }
-        elif reading.opening:
-            recorded = _as_if_opened(recorded, reading.opening.quantities)
+        if self._request.mode is Mode.DRY_RUN and reading.opening:
+            recorded = as_if_opened(recorded, reading.opening.quantities)
         evidence = Evidence(
             recorded=recorded,
             ingested=new,
-            balances=_rolled_forward(reading.balances, work.account_id, meanwhile),
+            balances=rolled_forward(reading.balances, work.account_id, meanwhile),
             coherent=reading.coherent,
             as_of=reading.as_of,
             observations=work.state.observations,
@@ -463,35 +464,3 @@ class _Booking:
             note=note_of(work),
             error=work.error,
         )
-
-
-def _as_if_opened(
-    recorded: Mapping[HoldingKey, Recorded], quantities: Mapping[HoldingKey, Decimal]
-) -> dict[HoldingKey, Recorded]:
-    """Say what a dry run would find right after the opening that it does not write."""
-    return {
-        key: replace(
-            row,
-            quantity=row.quantity
-            + (quantities.get(key, ZERO) if row.event_total or not row.quantity else ZERO),
-            event_total=row.event_total + quantities.get(key, ZERO),
-            ledger_total=row.ledger_total + quantities.get(key, ZERO),
-        )
-        for key, row in recorded.items()
-    }
-
-
-def _rolled_forward(
-    balances: Mapping[HoldingKey, Balance],
-    account_id: int,
-    meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
-) -> Mapping[HoldingKey, Balance]:
-    """Add entries that others recorded after this reading, so that an older balance undoes nothing."""
-    moved = {key: change for (account, key), change in meanwhile.items() if account == account_id and change}
-    if not moved:
-        return balances
-    nothing = Balance(ZERO, ZERO, ZERO, ZERO)
-    return {
-        key: replace(balance, balance=balance.balance + moved.get(key, ZERO))
-        for key, balance in (dict.fromkeys(moved, nothing) | dict(balances)).items()
-    }
