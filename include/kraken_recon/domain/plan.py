@@ -69,15 +69,13 @@ class RepairPlan:
     rows: tuple[Step, ...]
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     why: str | None = None
+    plan_id: UUID = field(init=False)
 
-    @property
-    def plan_id(self) -> UUID:
-        """Name the plan by what it says."""
-        lines = [
-            f"{self.kind}|{self.account_id}|{self.as_of.astimezone(UTC).isoformat()}",
-            *map(_line, self.rows),
-        ]
-        return uuid5(PLAN_NAMESPACE, "\n".join(lines))
+    def __post_init__(self) -> None:
+        as_of = self.as_of.astimezone(UTC).isoformat()
+        lines = [f"{self.kind}|{self.account_id}|{as_of}", *map(_line, self.rows)]
+        # Once, because a plan may have thousands of rows.
+        object.__setattr__(self, "plan_id", uuid5(PLAN_NAMESPACE, "\n".join(lines)))
 
     @property
     def changes(self) -> dict[HoldingKey, Decimal]:
