@@ -22,6 +22,7 @@ from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
+from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -172,6 +173,11 @@ class PostgresUnitOfWork:
     def costs(self) -> PostgresCostStore:
         """Average costs and realised results."""
         return PostgresCostStore(self.connection)
+
+    @property
+    def plans(self) -> PostgresPlanStore:
+        """Repair plans and what became of them."""
+        return PostgresPlanStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:
