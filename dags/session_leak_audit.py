@@ -41,9 +41,7 @@ PARAMS = {
         description="Look through these. The first leads to the trading database, and only there anything is "
         "ended; others, such as Airflow's own database, are reported on.",
     ),
-    "dry_run": Param(
-        default=True, type="boolean", title="Dry run", description="Write down what would be done."
-    ),
+    "dry_run": Param(default=True, type="boolean", title="Dry run", description="Write down, do not do."),
     "policy": Param(
         {},
         type="object",

@@ -221,6 +221,7 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     backend: Backend | None = None
     owner: Owner | None = None
+    task: TaskIdentity | None = None
 
 
 def normalised(statement: str) -> str:

@@ -32,7 +32,7 @@ from kraken_recon.domain.session_trend import is_rising
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from kraken_recon.domain.session_records import PastSample, Sample, TaskState, TaskStates
+    from kraken_recon.domain.session_records import PastSample, Sample, TaskIdentity, TaskState, TaskStates
 
 TASK_PREFIX: Final = "af1|"
 PROJECT_PREFIX: Final = "kraken_recon"
@@ -131,6 +131,7 @@ class Audit:
         self._limits = thresholds or Thresholds()
         self._standings = {b.pid: standing_of(b, sample) for b in sample.backends}
         self._waiters = _waiters(sample.backends)
+        self._of_task = {o.task.task_instance_id: o for o in owners.values() if o.task}
 
     @property
     def unattributed(self) -> int:
@@ -270,8 +271,8 @@ class Audit:
         if owner := self._owners.get(backend.application_name):
             return owner.pool_size or owner.connections_max
         identity = task_instance_id(backend.application_name)
-        of_task = (o for o in self._owners.values() if o.task and o.task.task_instance_id == identity)
-        return max((owner.connections_max for owner in of_task), default=self._limits.pool_size)
+        of_task = self._of_task.get(identity) if identity else None
+        return of_task.connections_max if of_task else self._limits.pool_size
 
     def _blockers(self) -> Iterator[Finding]:
         """Find the sessions at the root of a blocking tree; who waits is never the culprit."""
@@ -341,11 +342,14 @@ class Audit:
         self, rule: Rule, backend: Backend, what: str, *, is_critical: bool = False, **evidence: object
     ) -> Finding:
         owner, state = self._owners.get(backend.application_name), self._state_of(backend)
+        identity = task_instance_id(backend.application_name)
+        of_task = self._of_task.get(identity) if identity else None
+        task = of_task.task if of_task else None
         return Finding(
             rule,
             Severity.CRITICAL if is_critical else Severity.WARNING,
             backend.identity,
-            f"session {backend.pid} of {described(backend, owner)}: {what}",
+            f"session {backend.pid} of {described(backend, owner, task)}: {what}",
             self._standings[backend.pid],
             {
                 "state": backend.state,
@@ -361,6 +365,7 @@ class Audit:
             },
             backend,
             owner,
+            task,
         )
 
     def _of_server(
@@ -370,16 +375,13 @@ class Audit:
         return Finding(rule, severity, subject, message, Standing.WATCHED, evidence)
 
 
-def described(backend: Backend, owner: Owner | None) -> str:
+def described(backend: Backend, owner: Owner | None, task: TaskIdentity | None) -> str:
     """Say for people who opened a session and where, as far as it is known."""
-    if owner is None:
-        return backend.application_name or f"role {backend.role}, without a name"
-    place = f"at {owner.call_site}, process {owner.process_id} on {owner.host}"
-    if owner.task is None:
-        return f"{owner.application_name} ({place})"
-    task = owner.task
+    place = f" ({owner.call_site}; process {owner.process_id} on {owner.host})" if owner else ""
+    if task is None:
+        return (backend.application_name or f"role {backend.role}, without a name") + place
     mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
-    return f"{task.dag_id}.{task.task_id}{mapped} try {task.try_number} of run {task.run_id} ({place})"
+    return f"{task.dag_id}.{task.task_id}{mapped} try {task.try_number} of run {task.run_id}{place}"
 
 
 def decide(finding: Finding, policy: ActionPolicy, *, was_cancelled: bool) -> Action:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
+    from uuid import UUID
 
     from kraken_recon.domain.session_records import (
         Backend,
@@ -65,8 +66,8 @@ class SessionRecords(Protocol):
         """Name the role under which the project works."""
         ...
 
-    def owners(self, names: Collection[str]) -> Mapping[str, Owner]:
-        """Read who opened sessions of these names."""
+    def owners(self, names: Collection[str], task_instance_ids: Collection[UUID]) -> Mapping[str, Owner]:
+        """Read who opened sessions of these names, and whatever else these tasks opened."""
         ...
 
     def past_samples(self, source: str, since: datetime, *, most: int) -> Sequence[PastSample]:
@@ -195,8 +196,9 @@ class _SourceAudit:
         with self._source.watch() as watch:
             sample = watch.sample(self._source.name, app_roles, is_ours=self._source.is_ours)
         names = {b.application_name for b in sample.backends}
+        identities = {identity for name in names if (identity := task_instance_id(name))}
         with self._ports.open_unit_of_work() as unit:
-            owners = unit.sessions.owners(names)
+            owners = unit.sessions.owners(names, identities)
             history = unit.sessions.past_samples(
                 sample.source, sample.taken_at - HISTORY, most=HISTORY_SAMPLES - 1
             )

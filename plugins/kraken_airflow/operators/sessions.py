@@ -1,4 +1,4 @@
-"""The task of ``session_leak_audit``: look at sessions of databases, and act as far as the run's form says."""
+"""The task of ``session_leak_audit``: look at databases' sessions, and act as far as the run's form says."""
 
 from __future__ import annotations
 

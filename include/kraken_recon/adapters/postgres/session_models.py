@@ -43,6 +43,7 @@ session_owners: Final = sa.Table(
         "num_nulls(task_instance_id, dag_id, run_id, task_id, map_index, try_number) in (0, 6)",
         name="task_is_whole_or_absent",
     ),
+    sa.Index("ix_session_owners_task_instance_id", "task_instance_id"),
 )
 
 session_samples: Final = sa.Table(

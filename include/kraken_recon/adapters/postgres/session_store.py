@@ -26,6 +26,7 @@ from kraken_recon.domain.session_records import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.engine import Connection, CursorResult
 
@@ -105,12 +106,10 @@ class PostgresSessionStore:
         """Name the role under which the project works."""
         return str(self._run("role").scalar_one())
 
-    def owners(self, names: Collection[str]) -> dict[str, Owner]:
-        """Read who opened sessions of these names."""
-        return {
-            row["application_name"]: _owner(dict(row))
-            for row in self._run("owners", names=sorted(names)).mappings()
-        }
+    def owners(self, names: Collection[str], task_instance_ids: Collection[UUID]) -> dict[str, Owner]:
+        """Read who opened sessions of these names, and whatever else these tasks opened."""
+        rows = self._run("owners", names=sorted(names), task_instance_ids=list(task_instance_ids)).mappings()
+        return {row["application_name"]: _owner(dict(row)) for row in rows}
 
     def past_samples(self, source: str, since: datetime, *, most: int) -> list[PastSample]:
         """Read what earlier samples counted, oldest first."""
@@ -198,8 +197,7 @@ def _owner(row: Mapping[str, Any]) -> Owner:
 
 
 def _row(finding: Finding) -> dict[str, Any]:
-    owner, backend = finding.owner, finding.backend
-    task = owner.task if owner else None
+    owner, backend, task = finding.owner, finding.backend, finding.task
     return {
         "rule": str(finding.rule),
         "severity": str(finding.severity),

@@ -45,6 +45,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("application_name", name=op.f("pk_session_owners")),
         schema="trading",
     )
+    op.create_index(
+        "ix_session_owners_task_instance_id",
+        "session_owners",
+        ["task_instance_id"],
+        unique=False,
+        schema="trading",
+    )
     op.create_table(
         "session_samples",
         sa.Column("sample_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

@@ -143,10 +143,11 @@ where a.pid = :pid
   );
 
 -- name: owners
--- Read what sessions of these names declared of themselves.
+-- Read what sessions of these names, and of these tasks, declared of themselves.
 select *
 from trading.session_owners
-where application_name = any(cast(:names as text[]));
+where application_name = any(cast(:names as text[]))
+   or task_instance_id = any(cast(:task_instance_ids as uuid[]));
 
 -- name: past_samples
 -- Read what the newest samples counted, oldest first.
