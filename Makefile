@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score requirements
+.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score bench-sessions requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -56,6 +56,9 @@ bench: setup ## compare with other ways to do the job
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
+
+bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt

@@ -13,7 +13,7 @@ from kraken_recon.domain.session_records import Action, Rule, Severity
 if TYPE_CHECKING:
     from enum import StrEnum
 
-OUTCOMES: Final = ("intended", "dry_run", "done", "gone", "survived", "not_permitted", "failed")
+OUTCOMES: Final = ("intended", "dry_run", "done", "changed", "survived", "not_permitted", "failed")
 
 
 def _one_of(column: str, values: type[StrEnum] | tuple[str, ...]) -> sa.CheckConstraint:

@@ -90,7 +90,7 @@ class PostgresWatch:
             if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
                 return "not_permitted"
             raise
-        return "gone" if sent is None else "done" if sent else "survived"
+        return "changed" if sent is None else "done" if sent else "survived"
 
 
 class PostgresSessionStore:

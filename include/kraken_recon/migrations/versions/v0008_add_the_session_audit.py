@@ -128,7 +128,7 @@ def _create_findings() -> None:
             "action in ('cancel', 'terminate')", name=op.f("ck_session_actions_action_is_known")
         ),
         sa.CheckConstraint(
-            "outcome in ('intended', 'dry_run', 'done', 'gone', 'survived', 'not_permitted', 'failed')",
+            "outcome in ('intended', 'dry_run', 'done', 'changed', 'survived', 'not_permitted', 'failed')",
             name=op.f("ck_session_actions_outcome_is_known"),
         ),
         sa.ForeignKeyConstraint(
