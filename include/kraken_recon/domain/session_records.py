@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 STATEMENT_CHARACTERS_MAX: Final = 200
-_LITERALS: Final = re.compile(
+# What the server shows may be cut anywhere, so that every part may end with the text.
+_PARTS: Final = re.compile(
     r"""
-    \$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)   # $tag$...$tag$; the server cuts long statements anywhere
+      (?P<kept>"(?:[^"]|"")*(?:"|\Z))
+    | (?P<dropped>--[^\n]*|/\*.*?(?:\*/|\Z))
+    | \$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)
+    | \b[eE]'(?:[^'\\]|''|\\.)*(?:'|\\?\Z)
     | '(?:[^']|'')*(?:'|\Z)
-    | (?<![\w$.])-?\d[\d_.]*(?:[eE][-+]?\d+)?\b
+    | (?<![\w$.])-?\.?\d[\d_.]*(?:[eE][-+]?\d+)?\b
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -225,6 +229,10 @@ class Finding:
 
 
 def normalised(statement: str) -> str:
-    """Write a statement without its values, on one line, and cut it."""
-    bare = " ".join(_LITERALS.sub("?", statement).split())
+    """Write a statement without its values and comments, on one line, and cut it."""
+
+    def without_value(part: re.Match[str]) -> str:
+        return part["kept"] or (" " if part["dropped"] else "?")
+
+    bare = " ".join(_PARTS.sub(without_value, statement).split())
     return bare if len(bare) <= STATEMENT_CHARACTERS_MAX else f"{bare[: STATEMENT_CHARACTERS_MAX - 3]}..."

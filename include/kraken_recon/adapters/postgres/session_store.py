@@ -85,6 +85,7 @@ class PostgresWatch:
             for name in ("pid", "backend_start", "application_name", "state", "state_change")
         }
         try:
+            self._run("look_again")
             sent = self._run(str(action), **guard, books=list(BOOKS), modes=list(WRITERS_LOCKS)).scalar()
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):

@@ -100,6 +100,10 @@ select clock_timestamp();
 -- Ask under which role the project works.
 select current_user::text;
 
+-- name: look_again
+-- Forget what this transaction saw: Postgres shows the sessions as of its first look.
+select pg_stat_clear_snapshot();
+
 -- name: cancel
 -- Cancel the statement of exactly the session that was judged, unless it stirred since or writes to the books.
 select pg_cancel_backend(a.pid) as is_sent
