@@ -17,6 +17,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -86,13 +87,20 @@ def call_site(frame: FrameType | None) -> str:
     """Name the innermost places of the stack that are neither driver nor unit of work, innermost first."""
     places: list[str] = []
     while frame is not None and len(places) < PLACES_MAX:
-        file = frame.f_code.co_filename
-        if not any(part in file for part in _PLUMBING):
-            places.append(f"{'/'.join(Path(file).parts[-2:])}:{frame.f_lineno} {frame.f_code.co_name}")
+        file = _short_name(frame.f_code.co_filename)
+        if file:
+            places.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
     return " < ".join(places) or "unknown"
 
 
+@cache
+def _short_name(file: str) -> str:
+    """Name a source file by its directory and itself; empty for a driver's and the unit of work's."""
+    return "" if any(part in file for part in _PLUMBING) else "/".join(Path(file).parts[-2:])
+
+
+@cache
 def _code(*parts: object) -> str:
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return base64.b32encode(digest).decode()[:CODE_CHARACTERS].lower()
