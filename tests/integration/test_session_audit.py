@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import subprocess
@@ -307,7 +308,7 @@ def test_what_is_old_is_forgotten(bench: Bench, leaked: psycopg.Connection) -> N
     assert kept == []
 
 
-def test_the_command_finds_draws_and_ends(
+def test_the_command_draws_finds_and_ends(
     bench: Bench, leaked: psycopg.Connection, project_environment: dict[str, str], tmp_path: Path
 ) -> None:
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -319,14 +320,22 @@ def test_the_command_finds_draws_and_ends(
             check=False,
         )
 
-    with psycopg.connect(bench.url) as connection:
-        connection.execute("select pg_sleep(0.1)")
-    shown = command()
-    assert (shown.returncode, "no findings" in shown.stdout) == (0, True), shown.stderr
-    drawn = command("--plot", str(tmp_path / "sessions.png"), "--json")
+    quiet = command()
+    assert (quiet.returncode, "no findings" in quiet.stdout) == (0, True), quiet.stderr
+    drawn = command("--plot", str(tmp_path / "sessions.png"))
     assert drawn.returncode == 0, drawn.stderr
     assert (tmp_path / "sessions.png").read_bytes().startswith(b"\x89PNG")
+    with psycopg.connect(bench.url) as connection:
+        connection.execute(
+            "insert into trading.session_owners (application_name, host, process_id, call_site, hold_seconds,"
+            " pool_size, connections_max) values ('kraken_recon:leak', 'worker', 7, 'script.py:1 f', 0, 0, 1)"
+        )
+    found = json.loads(command("--json").stdout)
+    assert [(f["rule"], f["outcome"]) for f in found["findings"]] == [("idle_in_transaction", "dry_run")]
+    assert "script.py:1 f; process 7 on worker" in found["findings"][0]["message"]
     assert bench.is_open(leaked)
+    assert command("--act").returncode == 0
+    assert poll_until(lambda: not bench.is_open(leaked), timeout_seconds=10)
 
 
 def test_every_rule_has_a_policy_or_is_about_the_server() -> None:

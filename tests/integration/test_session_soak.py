@@ -1,4 +1,4 @@
-"""A quarter of a virtual hour of every DAG, with faults and kills, leaves as many connections as there were."""
+"""A virtual quarter of an hour of every DAG, with faults and kills, leaves as many connections as before."""
 
 from __future__ import annotations
 
