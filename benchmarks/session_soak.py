@@ -119,7 +119,19 @@ def load_dags() -> dict[str, Any]:
     return dict(bag.dags)
 
 
-def run_once(dag: Any, fate: str, delay_seconds: float) -> str:  # noqa: ANN401 - a DAG
+def look(url: str) -> None:
+    """Audit from outside, as an operator would on the command line; what it saw is what the plot shows."""
+    from kraken_recon.adapters.airflow_api import NoAirflow  # noqa: PLC0415 - see prepare_airflow
+    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork  # noqa: PLC0415
+    from kraken_recon.bootstrap import Wiring, source_of  # noqa: PLC0415
+    from kraken_recon.service.auditing import AuditRequest, audit  # noqa: PLC0415
+
+    wiring = Wiring(url, credentials_of=lambda _: None)  # type: ignore[arg-type,return-value]
+    source = source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine()))
+    audit(AuditRequest(), wiring.audit_ports([source], NoAirflow(), acted_by="soak"))
+
+
+def run_once(url: str, dag: Any, fate: str, delay_seconds: float) -> str:  # noqa: ANN401 - a DAG
     """Run a DAG in a process of its own and let its fate overtake it; say how it ended."""
     from airflow import settings  # noqa: PLC0415 - see prepare_airflow
 
@@ -135,11 +147,12 @@ def run_once(dag: Any, fate: str, delay_seconds: float) -> str:  # noqa: ANN401 
     ended: list[int] = []
 
     def is_over() -> bool:
+        look(url)
         pid, status = os.waitpid(child, os.WNOHANG)
         ended.extend([status] if pid else [])
         return bool(ended)
 
-    if not poll_until(is_over, timeout_seconds=RUN_TIMEOUT_SECONDS, pause_seconds=0.02):
+    if not poll_until(is_over, timeout_seconds=RUN_TIMEOUT_SECONDS, pause_seconds=0.2):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return "too long"
@@ -181,7 +194,7 @@ def soak(url: str, market: Exchange, dags: dict[str, Any], *, rounds: int, seed:
             for _ in range(RUNS_PER_ROUND.get(dag_id, 1)):
                 fate = chance.choice(FATES)
                 with failing(market, is_failing=fate == "faulty exchange"):
-                    ends[run_once(dag, fate, chance.uniform(0.05, 3))] += 1
+                    ends[run_once(url, dag, fate, chance.uniform(0.05, 3))] += 1
                 most = max(most, connections(url))
     poll_until(lambda: connections(url) <= start, timeout_seconds=SETTLE_SECONDS, pause_seconds=0.5)
     return {
@@ -229,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with server() as url, exchange(Path(place)) as market:
             prepare_airflow(Path(place), url, market)
             result = soak(url, market, load_dags(), rounds=parsed.rounds, seed=parsed.seed)
+            look(url)
             os.environ["KRAKEN_RECON_DSN"] = url
             from kraken_recon.__main__ import main as command  # noqa: PLC0415 - only after the soak
 
