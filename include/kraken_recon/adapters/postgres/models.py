@@ -243,7 +243,8 @@ alerts: Final = sa.Table(
     metadata,
     sa.Column("alert_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
-    _account(),
+    # Empty where an alert is about no account, such as a leaked session.
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.accounts.account_id")),
     sa.Column("asset", sa.Text),
     sa.Column("wallet", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default="open"),

@@ -14,6 +14,7 @@ from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join t
     margin_models,
     order_models,
     plan_models,
+    session_models,
 )
 from kraken_recon.adapters.postgres.models import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
