@@ -167,7 +167,8 @@ class _Booking:
         locked_at = time.monotonic()
         if self._request.mode is Mode.REPAIR:
             if self._request.keeps_costs:
-                self._cost_scope = scope_of(self._costs, *self._touched(entries))
+                opening = {w.account_id for w in self._read if w.reading and w.reading.opening}
+                self._cost_scope = scope_of(self._costs, *self._touched(entries), opening=opening)
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
