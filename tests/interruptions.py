@@ -59,6 +59,10 @@ class _SteppedUnit:
     def costs(self) -> Any:
         return _SteppedStore(self._unit.costs, self._steps)
 
+    @property
+    def turns(self) -> Any:
+        return _SteppedStore(self._unit.turns, self._steps)
+
     def commit(self) -> None:
         self._steps.reach("before commit")
         self._unit.commit()

@@ -147,7 +147,11 @@ class _Holding:
         return AssetCost(self.known, self.unknown, self.moving, self.cost, self.realised, self.as_of)
 
     def resume(self, cost: AssetCost) -> None:
-        self.known, self.unknown, self.moving = cost.quantity_known, cost.quantity_unknown, cost.quantity_moving
+        self.known, self.unknown, self.moving = (
+            cost.quantity_known,
+            cost.quantity_unknown,
+            cost.quantity_moving,
+        )
         self.cost, self.realised, self.as_of = cost.cost, cost.realised, cost.as_of
 
 
@@ -320,7 +324,7 @@ def grouped(
     Args:
         entries: in any order.
         quote: the currency that the account counts in.
-        before: what holdings were before these entries (zero where not named), or None where nothing is known.
+        before: what holdings were before these entries (zero where not named), None where nothing is known.
     """
     groups = _in_time(entries)
     shared = {key for key in _shared(groups) if key.asset != quote}

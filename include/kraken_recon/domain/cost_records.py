@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from kraken_recon.domain.cost import AssetCost
@@ -65,7 +65,7 @@ class QuoteTotal(NamedTuple):
 class CountedCost:
     """An asset's figures, and what they were made from: so many entries, after such an opening."""
 
-    cost: AssetCost = AssetCost()
+    cost: AssetCost = field(default_factory=AssetCost)
     entries: int = 0
     opening: Decimal = ZERO
 

@@ -1,10 +1,10 @@
 """Go on with an account's average costs from where they stand, with its newest entries alone.
 
 Invariants:
-1. What comes out is, to the last digit, what all entries from the first on would give; where that is not certain
-   nothing is concluded here, and the whole is computed.
-2. Entries are only ever added. So if an asset has as many as were counted and as are new, and all new ones are
-   later than all that were counted, nothing else has come.
+1. What comes out is, to the last digit, what all entries from the first on would give; where that is not
+   certain nothing is concluded here, and the whole is computed.
+2. Entries are only ever added. So if an asset has as many as were counted and as are new, and all new ones
+   are later than all that were counted, nothing else has come.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from kraken_recon.domain.money import exact_arithmetic
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from kraken_recon.domain.cost import EntryGroup, RealisedResult
     from kraken_recon.domain.cost_records import CostProgress
-    from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.service.costing import CostStore
 
 
@@ -64,7 +65,7 @@ def continuation(store: CostStore, keys: Collection[CostKey]) -> Continuation | 
     if not _are_all(news, progress):
         return None
     places = undecided_holdings(news, quote)
-    before = {}
+    before: Mapping[HoldingKey, Decimal] = {}
     if places:
         as_of = {key.asset: at.stored.cost.as_of for key, at in progress.items()}
         before = store.balances_before(account_id, {key: as_of[key.asset] for key in places})
@@ -86,7 +87,7 @@ def _are_all(news: Collection[LedgerEntry], progress: Mapping[CostKey, CostProgr
 def _are_later(groups: Sequence[EntryGroup], progress: Mapping[CostKey, CostProgress], quote: str) -> bool:
     """Say whether each group happened after everything that was counted of its assets.
 
-    The order in which the quote currency comes and goes makes no difference, so each entry of it counts alone.
+    The order in which the quote currency comes and goes makes no difference: each entry of it counts alone.
     """
     as_of: dict[str, datetime | None] = defaultdict(lambda: None)
     as_of |= {key.asset: at.stored.cost.as_of for key, at in progress.items()}

@@ -68,13 +68,13 @@ class CostStore(Protocol):
         ...
 
     def news(self, keys: Collection[CostKey]) -> Sequence[LedgerEntry]:
-        """Read the entries of these assets that are later than those counted, and all that share a ``refid``."""
+        """Read the entries of these assets later than those counted, and all that share a ``refid``."""
         ...
 
     def balances_before(
         self, account_id: int, places: Mapping[HoldingKey, datetime | None]
     ) -> Mapping[HoldingKey, Decimal]:
-        """Sum the openings of these holdings and their entries up to a time each (None: the openings alone)."""
+        """Sum the openings of these holdings and their entries up to a time each (None: no entries)."""
         ...
 
     def entries(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:

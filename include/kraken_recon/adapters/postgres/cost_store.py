@@ -123,13 +123,14 @@ class PostgresCostStore:
         return found
 
     def news(self, keys: Collection[CostKey]) -> Sequence[LedgerEntry]:
-        """Read the entries of these assets that are later than those counted, and all that share a ``refid``."""
-        return [LedgerEntry(*row) for row in self._execute("news", **_key_arrays(keys))]
+        """Read the entries of these assets later than those counted, and all that share a ``refid``."""
+        rows = self._execute("news", **_key_arrays(keys))
+        return [LedgerEntry(**row) for row in rows.mappings()]
 
     def balances_before(
         self, account_id: int, places: Mapping[HoldingKey, datetime | None]
     ) -> Mapping[HoldingKey, Decimal]:
-        """Sum the openings of these holdings and their entries up to a time each (None: the openings alone)."""
+        """Sum the openings of these holdings and their entries up to a time each (None: no entries)."""
         rows = self._execute(
             "balances_before",
             account_id=account_id,

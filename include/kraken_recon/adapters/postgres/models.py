@@ -162,9 +162,7 @@ position_events: Final = sa.Table(
         "account_id",
         "recorded_at",
         "effective_at",
-        postgresql_where=sa.text(
-            "cause = 'ledger' and recorded_at - effective_at > interval '01:00:00'"
-        ),
+        postgresql_where=sa.text("cause = 'ledger' and recorded_at - effective_at > interval '01:00:00'"),
     ),
     sa.Index(
         "ix_position_events_early",

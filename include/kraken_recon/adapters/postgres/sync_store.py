@@ -121,6 +121,7 @@ class PostgresSyncStore:
                 rows[account.account_id].ledger_floor,
                 observations.get(account.account_id, {}),
                 tolerances.get(account.account_id, {}),
+                rows[account.account_id].ledger_read_until,
             )
             for account in accounts
         ]

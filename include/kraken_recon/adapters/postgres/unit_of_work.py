@@ -23,6 +23,7 @@ from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
+from kraken_recon.adapters.postgres.turns_store import PostgresTurnsStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
@@ -171,6 +172,11 @@ class PostgresUnitOfWork:
     def costs(self) -> PostgresCostStore:
         """Average costs and realised results."""
         return PostgresCostStore(self.connection)
+
+    @property
+    def turns(self) -> PostgresTurnsStore:
+        """Which accounts come first."""
+        return PostgresTurnsStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

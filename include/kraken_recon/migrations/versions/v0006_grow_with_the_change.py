@@ -32,27 +32,19 @@ def upgrade() -> None:
         "opening_counted <> 'NaN'::numeric",
         schema="trading",
     )
-    index = {"table_name": "position_events", "schema": "trading"}
+    _index("then", ["account_id", "asset", "wallet", "recorded_at"])
+    _index("without_entry", ["account_id", "asset", "wallet"], "cause <> 'ledger'")
+    _index("late", ["account_id", "recorded_at", "effective_at"], LATE)
+    _index("early", ["account_id", "effective_at"], EARLY)
+
+
+def _index(name: str, columns: list[str], where: str | None = None) -> None:
     op.create_index(
-        "ix_position_events_then", columns=["account_id", "asset", "wallet", "recorded_at"], **index
-    )
-    op.create_index(
-        "ix_position_events_without_entry",
-        columns=["account_id", "asset", "wallet"],
-        postgresql_where=sa.text("cause <> 'ledger'"),
-        **index,
-    )
-    op.create_index(
-        "ix_position_events_late",
-        columns=["account_id", "recorded_at", "effective_at"],
-        postgresql_where=sa.text(LATE),
-        **index,
-    )
-    op.create_index(
-        "ix_position_events_early",
-        columns=["account_id", "effective_at"],
-        postgresql_where=sa.text(EARLY),
-        **index,
+        f"ix_position_events_{name}",
+        "position_events",
+        columns,
+        schema="trading",
+        postgresql_where=sa.text(where) if where else None,
     )
 
 
