@@ -82,14 +82,17 @@ select
   q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
 from keys k
 cross join lateral (
-  select money.*
-  from trading.ledger_entries e
-  join trading.ledger_entries money on (money.account_id, money.refid) = (e.account_id, e.refid)
-  where (e.account_id, e.asset) = (k.account_id, k.asset)
-    and e.refid <> ''
-    and money.asset = k.quote
+  select distinct account_id, refid
+  from trading.ledger_entries
+  where (account_id, asset) = (k.account_id, k.asset)
+    and refid <> ''
   offset 0
-) q;
+) e
+-- Fenced by refid alone: on a table that was just filled, the planner would rather walk all quote entries each time.
+cross join lateral (
+  select * from trading.ledger_entries where (account_id, refid) = (e.account_id, e.refid) offset 0
+) q
+where q.asset = k.quote;
 
 -- name: wallets
 -- Name the existing positions of these assets.
