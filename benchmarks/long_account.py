@@ -27,7 +27,10 @@ SEED: Final = 20260105
 END: Final = datetime(2026, 2, 1, tzinfo=UTC)
 MONTH: Final = timedelta(days=31)
 LENGTH: Final = 24 * MONTH
-HEADER: Final = "txid refid time type subtype aclass subclass asset wallet amount fee balance".split()
+HEADER: Final = (
+    *("txid", "refid", "time", "type", "subtype", "aclass", "subclass", "asset", "wallet"),
+    *("amount", "fee", "balance"),
+)
 MARKETS: Final = {"BTC": Decimal(40_000), "ETH": Decimal(3_000), "SOL": Decimal(150), "ADA": Decimal("0.5")}
 PAGE_LENGTH: Final = 50
 ZERO: Final = Decimal(0)
@@ -44,9 +47,7 @@ def make_entries(count: int) -> list[LedgerEntry]:
         balances[asset] += amount - fee
         at = END - LENGTH + LENGTH * place / count
         ledger_id = f"L{len(entries):06d}-AAAAA-BBBBBB"
-        entries.append(
-            LedgerEntry(ledger_id, refid, at, kind, "", asset, SPOT, amount, fee, balances[asset])
-        )
+        entries.append(LedgerEntry(ledger_id, refid, at, kind, "", asset, SPOT, amount, fee, balances[asset]))
 
     while len(entries) < count:
         place = len(entries)

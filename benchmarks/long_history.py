@@ -1,7 +1,7 @@
 """What an account with a long history costs: import, sync, explain, certify, and a month of backfill.
 
-1. Three accounts, of which one is twice and one four times as long as the shortest: what grows with the history
-   shows as a ratio.
+1. Three accounts, of which one is twice and one four times as long as the shortest: what grows with the
+   history shows as a ratio.
 2. Every step must leave what the exchange says; a step that does not is an error, not a figure.
 """
 
@@ -13,6 +13,7 @@ import statistics
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +129,9 @@ class Bench:
         with self.measured("backfill_of_a_month") as noted:
             for number in range(intervals):
                 start = first + number * RUN_INTERVAL
-                request = SyncRequest(Interval(start, start + RUN_INTERVAL), Mode.REPAIR, Policy(), "backfill")
+                request = SyncRequest(
+                    Interval(start, start + RUN_INTERVAL), Mode.REPAIR, Policy(), "backfill"
+                )
                 began = time.perf_counter()
                 reconcile_as_of([account], request, self.ports)
                 each.append(1000 * (time.perf_counter() - began))
@@ -188,7 +191,7 @@ def _ratios(by_size: dict[int, dict[str, Any]]) -> dict[str, list[float]]:
     return {
         step: [
             round(by_size[larger][step]["seconds"] / max(0.001, by_size[smaller][step]["seconds"]), 2)
-            for smaller, larger in zip(sizes, sizes[1:], strict=False)
+            for smaller, larger in pairwise(sizes)
         ]
         for step in by_size[sizes[0]]
     }

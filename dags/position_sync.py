@@ -23,7 +23,7 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
-from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL, SWEEP_AGE_HOURS
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
     PublishSummaryOperator,
@@ -54,6 +54,7 @@ PARAMS = {
         description="An unexplained difference of at most this many units of an asset is recorded and left "
         "alone. A decimal number that is not negative, such as 0.001.",
     ),
+    "sweep_age_hours": SWEEP_AGE_HOURS,
 }
 
 
@@ -75,6 +76,7 @@ def position_sync() -> None:
         task_id="reconcile_accounts",
         mode="{{ params.mode }}",
         tolerance="{{ params.tolerance }}",
+        sweep_age_hours="{{ params.sweep_age_hours }}",
         map_index_template="{{ task.accounts | join(', ') }}",
         pool=KRAKEN_POOL,
         execution_timeout=timedelta(minutes=10),

@@ -15,18 +15,19 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.turns import ACTIVE_FOR, SWEEP_AGE, due_for_sweep, in_order_of_need
-from kraken_recon.errors import ExchangeError, KrakenReconError, StoreError
+from kraken_recon.errors import ConfigurationError, ExchangeError, KrakenReconError, StoreError
 from kraken_recon.service.booking import AccountWork, book, run_id_of
 from kraken_recon.service.catching_up import book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.reading import LongLedgerError, StillMovingError, read_books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READINGS_BOOKED_TOGETHER: Final = 8
+SWEEP_HOURS_MAX: Final = 24 * 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,17 @@ class SyncPorts:
     clock: Callable[[], datetime]
     pause: Callable[[float], None] = time.sleep
     stop: Callable[[], None] = lambda: None
+
+
+def sweep_age_of(hours: float) -> timedelta:
+    """Read the greatest age of a ledger's proof, in hours.
+
+    Raises:
+        ConfigurationError: it is no number of at least one.
+    """
+    if not 1 <= hours <= SWEEP_HOURS_MAX:
+        raise ConfigurationError(f"expected a sweep age of 1 to {SWEEP_HOURS_MAX} hours, was {hours}")
+    return timedelta(hours=hours)
 
 
 def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: SyncPorts) -> list[UUID]:
@@ -108,6 +121,18 @@ def _in_turn(
     return [
         AccountWork(by_id[number], run_id_of(by_id[number].account, request), is_swept=number in swept)
         for number in in_order_of_need(needs, now)
+    ]
+
+
+def accounts_in_turn(unit: UnitOfWork, names: Collection[str] | None, now: datetime) -> list[Account]:
+    """List active accounts, or those named, the most pressing first.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+    """
+    by_id = {account.account_id: account for account in unit.sync.find_accounts(names)}
+    return [
+        by_id[number] for number in in_order_of_need(unit.turns.needs(list(by_id), now - ACTIVE_FOR), now)
     ]
 
 

@@ -124,8 +124,7 @@ class PostgresCostStore:
 
     def news(self, keys: Collection[CostKey]) -> Sequence[LedgerEntry]:
         """Read the entries of these assets later than those counted, and all that share a ``refid``."""
-        rows = self._execute("news", **_key_arrays(keys))
-        return [LedgerEntry(**row) for row in rows.mappings()]
+        return [LedgerEntry(*columns) for (*columns,) in self._execute("news", **_key_arrays(keys))]
 
     def balances_before(
         self, account_id: int, places: Mapping[HoldingKey, datetime | None]
