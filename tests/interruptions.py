@@ -60,6 +60,10 @@ class _SteppedUnit:
         return _SteppedStore(self._unit.costs, self._steps)
 
     @property
+    def backfill(self) -> Any:
+        return _SteppedStore(self._unit.backfill, self._steps)
+
+    @property
     def turns(self) -> Any:
         return _SteppedStore(self._unit.turns, self._steps)
 
