@@ -180,8 +180,8 @@ def books_of(desk: Desk, name: str) -> dict[str, Any]:
     account = desk.account_id(name)
     columns = {
         "ledger_entries": "ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance",
-        "asset_costs": "asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of,"
-        " entries_counted, opening_counted",
+        "asset_costs": "asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised,"
+        " as_of, entries_counted, opening_counted",
         "realised_results": "refid, asset, quantity, proceeds, cost, result, unknown_share, effective_at",
     }
     rows = {
