@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cost_books import QUOTE, costed
@@ -23,7 +23,7 @@ from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import ImportRefusedError
 from kraken_recon.service.costing import recompute, recompute_account, scope_of
 from past import SETTLED, backfill, history, recorded_at
-from properties.histories import adjustments, at_exchange, fresh_account, on_database, unconnected_events
+from properties.histories import adjustments, at_exchange, fresh_account, unconnected_events
 from properties.test_9_any_order_of_the_past import past_desk
 from properties.test_average_cost import KINDS, Happening, amounts, fees, write
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fakes import FakeBooks
     from kraken_recon.domain.ledger import LedgerEntry
 
+# An example is two accounts with a history each, every window of them twice.
+few = settings(max_examples=settings.default.max_examples // 6)
 TICKS_MAX = 5
 ASSETS = ("BTC", "ETH", "DOT")
 
@@ -203,7 +205,7 @@ def books_of(desk: Desk, name: str) -> dict[str, Any]:
     return {**rows, "events": events, "positions": averages, "past": history(desk, name)}
 
 
-@on_database
+@few
 @given(ticks, st.lists(cuts, min_size=1, max_size=2), doings, st.data())
 def test_every_way_leads_to_the_books_of_one_straight_pass(
     desk: Desk, past: list[Tick], several: list[list[int]], done: list[Doing], data: st.DataObject
