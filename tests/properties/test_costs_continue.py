@@ -15,7 +15,7 @@ from kraken_recon.domain.cost import AssetCost, CostBook, grouped
 from kraken_recon.domain.cost_records import CostKey, CostProgress, CountedCost
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 from kraken_recon.domain.money import ZERO, exact_arithmetic
-from kraken_recon.service.continuing_costs import continuation
+from kraken_recon.service.continuing_costs import continuations
 from properties.test_average_cost import ASSETS, KINDS, Happening, amounts, happenings, write
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class MemoryCosts:
             for key in keys
         }
 
-    def news(self, keys: Collection[CostKey]) -> list[LedgerEntry]:
+    def news(self, keys: Collection[CostKey]) -> dict[int, list[LedgerEntry]]:
         assets = {key.asset for key in keys}
         new = {e.ledger_id: e for e in self.entries if e.asset in assets and self.is_later(e)}
         refids = {e.refid for e in new.values() if e.refid}
-        return list((new | {e.ledger_id: e for e in self.entries if e.refid in refids}).values())
+        return {1: list((new | {e.ledger_id: e for e in self.entries if e.refid in refids}).values())}
 
     def is_later(self, entry: LedgerEntry) -> bool:
         until = self.stored.get(entry.asset, CountedCost()).cost.as_of
@@ -74,7 +74,7 @@ class MemoryCosts:
     def add(self, batch: list[LedgerEntry]) -> bool:
         """Bring a batch and its costs; say whether they could be added to what was there."""
         self.entries += batch
-        found = continuation(self, {CostKey(1, entry.asset, QUOTE) for entry in batch})  # type: ignore[arg-type]
+        found = continuations(self, {CostKey(1, entry.asset, QUOTE) for entry in batch})[1]  # type: ignore[arg-type]
         if found is None:
             costs, self.results = self.whole()
             counted = Counter(entry.asset for entry in self.entries)

@@ -47,21 +47,40 @@ class Continuation:
         }, book.results
 
 
-def continuation(store: CostStore, keys: Collection[CostKey]) -> Continuation | None:
-    """Collect what is new of these assets of one account and of those exchanged with them since.
+def continuations(store: CostStore, keys: Collection[CostKey]) -> dict[int, Continuation | None]:
+    """Collect, by account, what is new of these assets and of those exchanged with them since.
 
-    Returns None where the whole history is needed: an entry is not later than what was counted, belongs to an
-    older exchange, or the opening has changed.
+    None stands for an account whose whole history is needed: an entry is not later than what was counted,
+    belongs to an older exchange, or the opening has changed.
     """
-    (account_id, quote) = {(key.account_id, key.quote) for key in keys}.pop()
-    wanted = set(keys)
-    while True:
+    if not keys:
+        return {}
+    quotes = {key.account_id: key.quote for key in keys}
+    wanted, found = set(keys), set[CostKey]()
+    while wanted != found:
+        wanted |= found
         news = store.news(wanted)
-        found = {CostKey(account_id, entry.asset, quote) for entry in news} | wanted
-        if found == wanted:
-            break
-        wanted = found
-    progress = store.progress(wanted)
+        found = wanted | {
+            CostKey(account, entry.asset, quotes[account])
+            for account, entries in news.items()
+            for entry in entries
+        }
+    progress: dict[int, dict[CostKey, CostProgress]] = defaultdict(dict)
+    for key, at in store.progress(wanted).items():
+        progress[key.account_id][key] = at
+    return {
+        account: _continuation(store, account, quotes[account], news.get(account, ()), progress[account])
+        for account in quotes
+    }
+
+
+def _continuation(
+    store: CostStore,
+    account_id: int,
+    quote: str,
+    news: Sequence[LedgerEntry],
+    progress: Mapping[CostKey, CostProgress],
+) -> Continuation | None:
     if not _are_all(news, progress):
         return None
     places = undecided_holdings(news, quote)

@@ -20,7 +20,7 @@ from kraken_recon.domain.cost import MOVES, AssetCost, CostBook, grouped
 from kraken_recon.domain.cost_records import CostKey, CostScope, CountedCost, Written
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.errors import LockUnavailableError
-from kraken_recon.service.continuing_costs import continuation
+from kraken_recon.service.continuing_costs import continuations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -67,8 +67,8 @@ class CostStore(Protocol):
         """Read the stored figures of these assets, and how much of each is on record by now."""
         ...
 
-    def news(self, keys: Collection[CostKey]) -> Sequence[LedgerEntry]:
-        """Read the entries of these assets later than those counted, and all that share a ``refid``."""
+    def news(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
+        """Read, by account, entries later than those counted of these assets, and all that share a refid."""
         ...
 
     def balances_before(
@@ -123,15 +123,13 @@ def scope_of(
         paid: new entries in the quote currency: a trade's leg in it may come later than the other.
         opening: accounts whose opening is written after this; they are computed as a whole.
     """
-    continued: dict[int, Collection[CostKey]] = {}
-    whole: list[CostKey] = []
-    for account_id, keys in _by_account(sorted(set(touched))).items():
-        found = None if account_id in opening else continuation(store, keys)
-        if found is None:
-            whole += keys
-        else:
-            continued[account_id] = found.progress.keys()
-    kept = [key for keys in continued.values() for key in keys]
+    keys = sorted(set(touched))
+    if not keys:
+        return CostScope()
+    found = continuations(store, [key for key in keys if key.account_id not in opening])
+    continued = {account for account, news in found.items() if news}
+    whole = [key for key in keys if key.account_id not in continued]
+    kept = [key for news in found.values() if news for key in news.progress]
     linked = CostScope()
     if whole:
         linked = store.linked(whole, [(key, refid) for key, refid in paid if key.account_id not in continued])
@@ -153,14 +151,13 @@ def recompute(store: CostStore, scope: CostScope) -> Written:
         return Written()
     rebuilt = [key for key in scope.keys if key.account_id not in scope.continues]
     costs, results = _rebuilt(store, rebuilt) if rebuilt else ({}, [])
-    for account_id, keys in _by_account(scope.keys).items():
-        if account_id in scope.continues:
-            found = continuation(store, keys)
-            if found is None or not found.progress.keys() <= set(keys):
-                raise LockUnavailableError("other entries of the account were booked meanwhile")
-            figures, sales = found.figures()
-            costs |= figures
-            results += [(account_id, sale) for sale in sales]
+    continued = [key for key in scope.keys if key.account_id in scope.continues]
+    for account_id, found in continuations(store, continued).items():
+        if found is None or not found.progress.keys() <= set(continued):
+            raise LockUnavailableError("other entries of the account were booked meanwhile")
+        figures, sales = found.figures()
+        costs |= figures
+        results += [(account_id, sale) for sale in sales]
     return store.write(costs, results, rebuilt)
 
 

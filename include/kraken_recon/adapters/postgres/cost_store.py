@@ -122,9 +122,13 @@ class PostgresCostStore:
             found[key] = CostProgress(stored, row.entries, row.opening)
         return found
 
-    def news(self, keys: Collection[CostKey]) -> Sequence[LedgerEntry]:
-        """Read the entries of these assets later than those counted, and all that share a ``refid``."""
-        return [LedgerEntry(*columns) for (*columns,) in self._execute("news", **_key_arrays(keys))]
+    def news(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
+        """Read, by account, entries later than those counted of these assets, and all that share a refid."""
+        found: dict[int, list[LedgerEntry]] = defaultdict(list)
+        columns: list[Any]
+        for account_id, *columns in self._execute("news", **_key_arrays(keys)):
+            found[account_id].append(LedgerEntry(*columns))
+        return found
 
     def balances_before(
         self, account_id: int, places: Mapping[HoldingKey, datetime | None]

@@ -158,8 +158,8 @@ named as (
   ) other
 )
 select
-  e.ledger_id, e.refid, e.entry_time, e.type as entry_type, e.subtype, e.asset, e.wallet, e.amount, e.fee,
-  e.balance
+  e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount,
+  e.fee, e.balance
 from named
 join trading.ledger_entries e using (account_id, ledger_id);
 
