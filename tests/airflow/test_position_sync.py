@@ -129,6 +129,8 @@ def test_a_run_for_the_past_answers_as_of_its_interval_s_end(dag: DAG, desk: Air
         {"mode": "force"},
         {"accounts": "desk"},
         {"accounts": [""]},
+        {"sweep_age_hours": 0},
+        {"sweep_age_hours": "24"},
     ],
     ids=str,
 )
