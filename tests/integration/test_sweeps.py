@@ -20,6 +20,8 @@ from kraken_recon.service.sync import SyncRequest, accounts_in_turn, sync_accoun
 from properties.histories import at_exchange
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fakes import FakeBooks
 
 HOURS = timedelta(hours=1)
@@ -69,31 +71,6 @@ def test_round_trip_that_was_missed_is_found_and_costed_although_the_balances_ag
     assert desk.run()["api_calls"] == 1
 
 
-def test_every_ledger_is_read_within_the_age_and_quiet_runs_cost_one_call(desk: Desk) -> None:
-    names = [f"account {number}" for number in range(6)]
-    for name in names:
-        desk.account(name).add("BTC", "1")
-    desk.sync(*names)
-    swept: dict[str, list[object]] = {name: [] for name in names}
-    for _ in range(2 * 96):
-        run_ids = desk.sync(*names)
-        rows = desk.rows(
-            "select name, api_calls from trading.reconciliation_runs join trading.accounts using (account_id)"
-            " where run_id = any(:runs)",
-            runs=run_ids,
-        )
-        assert {row["api_calls"] for row in rows} <= {1, 3}
-        read = [row["name"] for row in rows if row["api_calls"] == 3]
-        assert len(read) <= 1
-        for name in read:
-            swept[name].append(desk.now)
-    for times in swept.values():
-        assert len(times) in {3, 4}
-        assert all(later - earlier <= 24 * HOURS for earlier, later in pairwise(times))
-    ages = desk.rows("select ledger_read_until from trading.accounts")
-    assert all(desk.now - row["ledger_read_until"] <= 24 * HOURS for row in ages)
-
-
 def sync_one_by_one(desk: Desk, *, sweep_age: timedelta = 24 * HOURS) -> None:
     """Run one sync of all accounts with a single thread."""
     with PostgresUnitOfWork(desk.engine) as unit:
@@ -102,6 +79,33 @@ def sync_one_by_one(desk: Desk, *, sweep_age: timedelta = 24 * HOURS) -> None:
     sync_accounts(
         accounts, SyncRequest(interval, Mode.REPAIR, Policy(), concurrency=1, sweep_age=sweep_age), desk.ports
     )
+
+
+def test_every_ledger_is_read_within_the_age_and_quiet_runs_cost_one_call(desk: Desk) -> None:
+    names = [f"account {number}" for number in range(4)]
+    for name in names:
+        desk.account(name).add("BTC", "1")
+    desk.sync()
+    swept: dict[str, list[datetime]] = {name: [] for name in names}
+    for _ in range(3 * 24):
+        desk.now += RUN_INTERVAL
+        sync_one_by_one(desk, sweep_age=6 * HOURS)
+        rows = desk.rows(
+            "select name, api_calls from trading.reconciliation_runs join trading.accounts using (account_id)"
+            " where interval_end = :now",
+            now=desk.now,
+        )
+        assert len(rows) == 4
+        assert {row["api_calls"] for row in rows} <= {1, 3}
+        read = [row["name"] for row in rows if row["api_calls"] == 3]
+        assert len(read) <= 1
+        for name in read:
+            swept[name].append(desk.now)
+    for times in swept.values():
+        assert len(times) >= 3
+        assert all(3 * HOURS < later - earlier <= 6 * HOURS for earlier, later in pairwise(times))
+    ages = desk.rows("select ledger_read_until from trading.accounts")
+    assert all(desk.now - row["ledger_read_until"] <= 6 * HOURS for row in ages)
 
 
 def test_the_age_of_the_proof_is_what_the_request_says(desk: Desk, books: FakeBooks) -> None:
