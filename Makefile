@@ -1,7 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
-        mutation-score bench-sessions soak requirements
+        mutation-score bench-history bench-sessions soak requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -59,6 +59,9 @@ format: setup ## let ruff reformat and fix
 
 bench: setup ## compare with other ways to do the job
 	@$(BIN)/python -m benchmarks
+
+bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill
+	@$(BIN)/python -m benchmarks history
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score

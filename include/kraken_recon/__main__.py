@@ -33,6 +33,7 @@ from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
+from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
 from kraken_recon.plan_commands import PlanCommands
 from kraken_recon.service.auditing import AuditRequest, audit, render_audit
@@ -45,7 +46,7 @@ from kraken_recon.service.plan_views import plans_of_runs, render_plan
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.session_linting import lint_sessions, render_lint
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.service.sync import SyncRequest, sweep_age_of, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         mode=Mode.DRY_RUN if arguments.dry_run else Mode.REPAIR,
         policy=policy,
         trigger="command line",
+        sweep_age=arguments.sweep_age,
     )
     ports = wiring.sync_ports()
     with ports.open_unit_of_work() as unit:
@@ -221,6 +223,13 @@ def _quantity(text: str) -> Decimal:
     return quantity
 
 
+def _hours(text: str) -> timedelta:
+    try:
+        return sweep_age_of(float(text))
+    except (ValueError, ConfigurationError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
@@ -250,6 +259,13 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
     sync.add_argument(
         "--tolerance", type=_quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
+    )
+    sync.add_argument(
+        "--sweep-age",
+        type=_hours,
+        default=SWEEP_AGE,
+        metavar="HOURS",
+        help="read a ledger in any case once its last proof is nearly this old (24)",
     )
     explain = command("explain", _explain, "Write one asset of an account as a bank statement.")
     explain.add_argument("--account", required=True, metavar="NAME")

@@ -27,6 +27,7 @@ from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
 from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, PostgresWatch
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
+from kraken_recon.adapters.postgres.turns_store import PostgresTurnsStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ class PostgresUnitOfWork:
     def plans(self) -> PostgresPlanStore:
         """Repair plans and what became of them."""
         return PostgresPlanStore(self.connection)
+
+    @property
+    def turns(self) -> PostgresTurnsStore:
+        """Which accounts come first."""
+        return PostgresTurnsStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:
