@@ -274,7 +274,7 @@ class OrderSettings:
     look_every: timedelta = timedelta(minutes=5)
     first_look_back: timedelta = timedelta(hours=24)
     sends_max: int = 4
-    sizing_tries_max: int = 5
+    sizing_tries_max: int = 8
     wait_seconds: float = 1.0
     follow_passes: int = 4
     concurrency: int = 4
