@@ -258,8 +258,8 @@ class OrderPorts:
 class OrderSettings:
     """How long things may take.
 
-    An order can be accepted until its deadline, and Kraken's books were seen up to two minutes late: an order is
-    declared not placed only when they were found without it twice, ``absence_gap`` apart, the first time
+    An order can be accepted until its deadline, and Kraken's books were seen up to two minutes late: an order
+    is declared not placed only when they were found without it twice, ``absence_gap`` apart, the first time
     ``absence_margin`` after its deadline.
     """
 
