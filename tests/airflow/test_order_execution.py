@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,26 +34,19 @@ def trader(desk: AirflowDesk) -> AirflowDesk:
 
 def orders(desk: AirflowDesk) -> list[tuple[str, str, str]]:
     rows = desk.rows(
-        "select source, o.status, received_via from trading.orders o join trading.order_decisions using (order_id)"
+        "select source, o.status, received_via"
+        " from trading.orders o join trading.order_decisions using (order_id)"
     )
     return [(row["source"], row["status"], row["received_via"]) for row in rows]
 
 
 def test_the_form_decides_and_the_run_places(dag: DAG, trader: AirflowDesk) -> None:
-    run = dag.test(
-        run_conf={
-            "account": "trader",
-            "pair": "BTC/USD",
-            "side": "buy",
-            "volume": "0.25",
-            "reason": "by hand",
-        }  # fmt: skip
-    )
+    form = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.25", "reason": "by hand"}
+    run = dag.test(run_conf=form)
     assert run.state == "success"
     assert orders(trader) == [("manual", "closed", "airflow")]
-    assert trader.rows("select quantity from trading.positions where asset = 'BTC'")[0][
-        "quantity"
-    ] == pytest.approx(0.25)
+    [held] = trader.rows("select quantity from trading.positions where asset = 'BTC'")
+    assert held["quantity"] == Decimal("0.25")
 
 
 def test_an_empty_form_works_on_what_is_in_the_table(dag: DAG, trader: AirflowDesk) -> None:
@@ -96,4 +90,7 @@ def test_one_accounts_failure_turns_the_run_red_and_stops_no_other(dag: DAG, tra
     statuses = trader.rows(
         "select name, status from trading.orders join trading.accounts using (account_id) order by 1"
     )
-    assert [(row["name"], row["status"]) for row in statuses] == [("reader", "decided"), ("trader", "closed")]
+    assert [(row["name"], row["status"]) for row in statuses] == [
+        ("reader", "decided"),
+        ("trader", "closed"),
+    ]

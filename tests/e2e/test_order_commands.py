@@ -111,7 +111,8 @@ def test_a_dry_run_places_nothing(simulated: Simulator) -> None:
     assert simulated.control.get("accounts/main/statement")["orders"] == []
 
 
-def test_a_models_decision_may_come_without_its_details(simulated: Simulator) -> None:
+@pytest.mark.usefixtures("simulated")
+def test_a_models_decision_may_come_without_its_details() -> None:
     done = run_json(*ORDER, "--side", "sell", "--volume", "0.1", "--source", "ai")
     assert done["source"] == "ai"
     assert run_json("trace", "--order", str(done["order_id"]))["decision"]["payload"]["ai_details_missing"]

@@ -1,4 +1,4 @@
-"""A worker killed between any two steps of placing an order: the order is sent once, or proved not to be there.
+"""A worker killed between any two steps of placing: the order is sent once, or proved not to be there.
 
 Each child is a fork of the test and kills itself with SIGKILL at one step: around every transaction, every
 commit and every call to the exchange. Then an undisturbed worker goes on.

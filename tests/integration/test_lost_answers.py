@@ -1,4 +1,4 @@
-"""Answers that get lost, in every way and every pair of ways: each order is on the exchange once, or not placed.
+"""Answers that get lost, in every way and every pair of ways: each order is there once, or not placed.
 
 Every order is aimed at by its turn: which two faults strike its sending follows from its number. Workers are
 killed as well, before and after every step of a sending. Time passes on the simulator's clock.
@@ -128,7 +128,8 @@ def execute_until_quiet(desk: Saboteur) -> int:
             continue
         left = desk.rows(
             "select count(*) as n from trading.orders"
-            " where status in ('decided', 'submitting', 'unknown') or (ended_at is not null and settled_at is null)"
+            " where status in ('decided', 'submitting', 'unknown')"
+            " or (ended_at is not null and settled_at is null)"
         )[0]["n"]
         if not left:
             return killed

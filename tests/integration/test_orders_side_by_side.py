@@ -1,7 +1,7 @@
-"""BUY and SELL of one account from eight processes, with the sync running, on a real database and the simulator.
+"""BUY and SELL of one account from eight processes, with the sync running.
 
-All processes share one API key, so its nonces and calls are shared through the database as well. The decisions
-want more than the account has: what is left must be refused here, never by Kraken.
+All processes share one API key, so its nonces and calls are shared through the database as well. The
+decisions want more than the account has: what is left must be refused here, never by Kraken.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Account
 
 WORKERS, ORDERS = 8, 48
-SETTINGS = OrderSettings(balance_lag=timedelta(milliseconds=300), wait_seconds=0.1, follow_passes=1)
+SETTINGS = OrderSettings(balance_lag=timedelta(milliseconds=300), wait_seconds=0.1, follow_passes=0)
 
 
 def wiring(url: str, base_url: str, name: str) -> Wiring:
     def credentials_of(_: Account) -> KrakenCredentials:
-        fields = ConnectionFields("key-of-desk", SECRET, base_url, {"tier": "unlimited"})
+        fields = ConnectionFields(
+            login="key-of-desk", password=SECRET, host=base_url, extra={"tier": "unlimited"}
+        )
         return credentials_from_connection("kraken_desk", fields, allowed_hosts={"127.0.0.1"})
 
     return Wiring(url, credentials_of, application_name=name)
@@ -90,7 +92,7 @@ def base_url(simulator: Simulator, database_url: str) -> str:
         {
             "name": "desk", "api_key": "key-of-desk", "api_secret": SECRET, "tier": "unlimited",
             "permissions": list(TRADING), "answers_at_once": True,
-            "opening": {"XXBT": "5", "ZUSD": "250000"},
+            "opening": {"XXBT": "2", "ZUSD": "80000"},
         },
     )  # fmt: skip
     simulator.control.post("prices", {"XBTUSD": "50000"})
@@ -170,6 +172,7 @@ def run_together(url: str, base_url: str) -> list[str]:
     reports: list[str] = []
     while sum(report.startswith("sent") for report in reports) < WORKERS:
         reports.append(results.get(timeout=120))
+        assert not reports[-1].startswith("failed"), reports[-1]
     ended.set()
     while not any(report.startswith("synced") for report in reports):
         reports.append(results.get(timeout=60))

@@ -77,7 +77,7 @@ def test_portions_are_sized_from_what_is_available(desk):
     assert (sold["status"], sold["volume"]) == ("closed", Decimal("7.5"))
     assert bought["status"] == "closed"
     # Half of a million and what the sale brought, with room for the fee and for the price to move.
-    assert Decimal("265") < bought["volume"] < Decimal("275")
+    assert Decimal(265) < bought["volume"] < Decimal(275)
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ def test_one_set_explains_the_balances() -> None:
 
 
 def test_a_market_order_costs_about_what_was_expected() -> None:
-    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal("-35100")})
+    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-35100)})
     assert (told["explained_by"], told["orders"]) == ("unique", ["3"])
-    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal("-40000")})
+    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-40000)})
     assert told["explained_by"] == "impossible"
     assert told["residual_units"] == [7_000_000_000, -400_000_000_000_000]
 
 
 def test_twins_stay_ambiguous() -> None:
     twin = replace(ORDER, order_id=9)
-    told = judged([ORDER, twin], {"BTC": Decimal("0.5"), "USD": Decimal("-25000")})
+    told = judged([ORDER, twin], {"BTC": Decimal("0.5"), "USD": Decimal(-25000)})
     assert told["sets"] == [["1"], ["9"]]
