@@ -34,14 +34,8 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 QUICK = RetryPolicy(wait_first_seconds=0.01, wait_max_seconds=0.05, wait_rate_limited_seconds=0.05)
-TRADING = [
-    "query-funds",
-    "query-ledger",
-    "query-open-trades",
-    "query-closed-trades",
-    "modify-trades",
-    "close-trades",
-]
+READING = ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades"]
+TRADING = [*READING, "modify-trades", "close-trades"]
 SECRET = base64.b64encode(b"a trading desk's secret".ljust(64)).decode()
 
 

@@ -52,10 +52,10 @@ def test_the_form_decides_and_the_run_places(dag: DAG, trader: AirflowDesk) -> N
 def test_an_empty_form_works_on_what_is_in_the_table(dag: DAG, trader: AirflowDesk) -> None:
     trader.execute(
         "insert into trading.order_decisions (payload) values"
-        """ ('{"account": "trader", "pair": "XBTUSD", "side": "sell", "portion": "0.5", "source": "matching"}')"""
+        """ ('{"account": "trader", "pair": "XBTUSD", "side": "sell", "portion": "0.5"}')"""
     )
     assert dag.test().state == "success"
-    assert orders(trader) == [("matching", "closed", "row")]
+    assert orders(trader) == [("manual", "closed", "row")]
 
 
 def test_a_bad_form_is_refused_whole_and_kept(dag: DAG, trader: AirflowDesk) -> None:

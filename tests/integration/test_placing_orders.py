@@ -9,7 +9,7 @@ import pytest
 
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.executing import amend_order, cancel_order
-from trading_desk import TRADING, TradingDesk
+from trading_desk import READING, TRADING, TradingDesk
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_decided_order_can_be_taken_back(desk):
 
 
 def test_a_key_that_may_not_trade_is_told_before_anything_is_claimed(desk):
-    desk.account("reader", permissions=TRADING[:4], XXBT="1", ZUSD="1000")
+    desk.account("reader", permissions=READING, XXBT="1", ZUSD="1000")
     desk.decide("reader", volume="0.01")
     desk.decide("desk", volume="0.01")
     done = desk.execute_orders()
