@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.margin import MarginPosition
     from kraken_recon.service.reading import Reading
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "mutation-score.md"
@@ -119,6 +120,10 @@ class DamagedExchange:
         if after is not None:
             rows = [entry for entry in rows if entry.entry_time > after]
         return LedgerPage(tuple(rows[offset : offset + PAGE_LENGTH]), len(rows))
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Know no margin."""
+        return {}
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Know no prices."""

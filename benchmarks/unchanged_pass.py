@@ -47,6 +47,10 @@ class CountingExchange:
         """Refuse."""
         raise AssertionError("asked for the ledger of an account in which nothing changed")
 
+    def open_positions(self) -> dict[str, Any]:
+        """Refuse."""
+        raise AssertionError("asked for the positions of an account in which nothing changed")
+
     def prices(self, quote: str) -> dict[str, Any]:
         """Refuse."""
         raise AssertionError(f"asked for prices in {quote} for an account in which nothing changed")

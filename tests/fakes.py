@@ -14,6 +14,8 @@ from kraken_recon.domain.money import exact_arithmetic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from kraken_recon.domain.margin import MarginPosition
+
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ZERO = Decimal(0)
 
@@ -26,6 +28,7 @@ class FakeBooks:
     entries: list[LedgerEntry] = field(default_factory=list)
     residuals: dict[HoldingKey, Decimal] = field(default_factory=dict)
     holds: dict[HoldingKey, Decimal] = field(default_factory=dict)
+    margin: dict[str, MarginPosition] = field(default_factory=dict)
     now: datetime = START
     made: int = 0
 
@@ -111,6 +114,11 @@ class FakeExchange:
         if after is not None:
             ordered = [e for e in ordered if e.entry_time > after]
         return LedgerPage(tuple(ordered[offset : offset + 50]), len(ordered))
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Answer ``OpenPositions``."""
+        self._count("OpenPositions")
+        return dict(self.books.margin)
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Answer with the given price list, whatever the quote."""

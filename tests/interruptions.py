@@ -59,6 +59,10 @@ class _SteppedUnit:
     def costs(self) -> Any:
         return _SteppedStore(self._unit.costs, self._steps)
 
+    @property
+    def margin(self) -> Any:
+        return _SteppedStore(self._unit.margin, self._steps)
+
     def commit(self) -> None:
         self._steps.reach("before commit")
         self._unit.commit()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kraken_sim.identifiers import Identifiers
     from kraken_sim.ledger import Ledger
     from kraken_sim.limits import Budget
+    from kraken_sim.margin import MarginPosition
     from kraken_sim.reference import Pair, Reference
 
 #: What Kraken writes as the position of a trade that belongs to none.
@@ -230,11 +231,12 @@ class Transfer:
     fee: Decimal
     requested: Decimal
     booked: Decimal | None = None
-    state: Literal["pending", "done", "reversed"] = "pending"
+    state: Literal["pending", "done", "reversed", "failed"] = "pending"
 
     def debited(self, moment: Decimal) -> Decimal:
         """Tell what is gone from the balance although the ledger does not show it."""
-        if self.kind == "deposit" or moment < self.requested:
+        is_gone = self.state == "failed" and self.booked is None
+        if self.kind == "deposit" or moment < self.requested or is_gone:
             return ZERO
         return ZERO if self.booked is not None and self.booked <= moment else self.amount + self.fee
 
@@ -266,6 +268,7 @@ class Account:
     orders: dict[str, Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     transfers: dict[str, Transfer] = field(default_factory=dict)
+    positions: dict[str, MarginPosition] = field(default_factory=dict)
     residuals: dict[str, Decimal] = field(default_factory=dict)
     calls: Tally[str] = field(default_factory=Tally)
     late: list[LateCall] = field(default_factory=list)

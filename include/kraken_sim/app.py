@@ -295,11 +295,11 @@ class PrivateCall(PublicCall):
                 return failure(str(fault.options.get("text", "EService:Unavailable")))
         if self.endpoint == "Balance" and not result:
             return failure()  # an account that never held anything: no error, and no result either
-        if fault := self.take(*CONTENT):
+        if isinstance(result, dict) and (fault := self.take(*CONTENT)):
             result = corruption.spoil_content(fault, result)
         return success(result)
 
-    def _result(self, body: bytes) -> dict[str, Any]:
+    def _result(self, body: bytes) -> Any:  # noqa: ANN401 - a map, or what a consolidated list is
         """Let the caller in and do what is asked, without giving way to any other request."""
         if self.request.method != "POST":
             raise ApiError("EGeneral:Invalid arguments")

@@ -30,6 +30,7 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
     "TradeBalance": frozenset({"query-open-trades"}),
     "OpenOrders": frozenset({"query-open-trades"}),
     "ClosedOrders": frozenset({"query-closed-trades"}),
+    "OpenPositions": frozenset({"query-open-trades"}),
     "QueryOrders": frozenset({"query-open-trades", "query-closed-trades"}),
     "TradesHistory": frozenset({"query-closed-trades"}),
     "QueryTrades": frozenset({"query-closed-trades"}),

@@ -88,6 +88,7 @@ class EventBody(Model):
     fee_percent: Decimal | None = None
     base_fee: Decimal | None = None
     ledger_row: Literal["at_request", "when_done"] = "at_request"
+    leverage: int = Field(default=2, ge=2, le=10)
 
 
 class FillBody(Model):

@@ -92,3 +92,17 @@ def reverse(account: Account, refid: str, at: Decimal | None = None) -> list[str
     ids += events.reverse(account, refid, at)
     transfer.state = "reversed"
     return ids
+
+
+def fail(account: Account, refid: str, at: Decimal | None = None) -> list[str]:
+    """Let a pending withdrawal fail: its ledger row is taken back; without one there never will be.
+
+    Raises:
+        ControlError: when no withdrawal of this refid is pending.
+    """
+    transfer = account.transfers.get(refid)
+    if transfer is None or (transfer.kind, transfer.state) != ("withdrawal", "pending"):
+        raise ControlError(f"expected the refid of a pending withdrawal, was {refid!r}")
+    ids = events.reverse(account, refid, at) if transfer.booked is not None else []
+    transfer.state = "failed"
+    return ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kraken_sim import events, funding, matching, trading
+from kraken_sim import events, funding, margin, matching, trading
 from kraken_sim.account import NO_POSITION
 from kraken_sim.amounts import ZERO
 from kraken_sim.errors import ApiError, ControlError
@@ -96,7 +96,9 @@ def _manual_order(account: Account, event: EventBody) -> dict[str, Any]:
 
 
 def _liquidation(account: Account, event: EventBody) -> dict[str, Any]:
-    """Close a margin position by force; ``amount`` is what it made, ``refid`` the trade that opened it."""
+    """Close a margin position by force: one on file, or one of which ``amount`` is what it made."""
+    if position := margin.position_of(account, event):
+        return margin.closed(account, event, position)
     request = _request(account, event)
     fill = trading.Execution(
         volume=request.volume,
@@ -170,7 +172,35 @@ def _adjustment(account: Account, event: EventBody) -> list[str]:
     return events.adjustment(account, postings, event.at)
 
 
+def _withdrawal_failed(account: Account, event: EventBody) -> list[str]:
+    return funding.fail(account, _need(event.refid, "refid", event), event.at)
+
+
+def _margin_open(account: Account, event: EventBody) -> dict[str, Any]:
+    if event.pair is None:
+        return {"ledger_ids": _margin(account, event)}
+    return margin.opened(account, event, _request(account, event))
+
+
+def _margin_close(account: Account, event: EventBody) -> dict[str, Any]:
+    if position := margin.position_of(account, event):
+        return margin.closed(account, event, position)
+    return {"ledger_ids": _margin(account, event)}
+
+
+def _settled(account: Account, event: EventBody) -> dict[str, Any]:
+    position = _need(margin.position_of(account, event), "the refid of an open position", event)
+    return margin.settled(account, event, position)
+
+
+def _rollover(account: Account, event: EventBody) -> list[str]:
+    if position := margin.position_of(account, event):
+        return margin.rolled_over(account, event, position)
+    return _margin(account, event)
+
+
 def _margin(account: Account, event: EventBody) -> list[str]:
+    """Write a margin row alone, of a position that is not on file."""
     return events.margin(
         account,
         kind=event.kind,
@@ -200,15 +230,18 @@ _KINDS: Final[dict[str, Callable[[Account, EventBody], list[str]]]] = {
     "earn_deallocation": _earn_move,
     "airdrop": lambda account, event: events.airdrop(account, *_coin(event), event.at),
     "adjustment": _adjustment,
-    "margin_open": _margin,
-    "margin_close": _margin,
-    "rollover": _margin,
+    "rollover": _rollover,
+    "collateral_conversion": margin.collateral_conversion,
+    "withdrawal_failed": _withdrawal_failed,
 }
 #: Those that tell more than their ledger rows.
 _TELLING: Final[dict[str, Callable[[Account, EventBody], dict[str, Any]]]] = {
     "trade": _trade,
     "manual_order": _manual_order,
     "liquidation": _liquidation,
+    "margin_open": _margin_open,
+    "margin_close": _margin_close,
+    "settled": _settled,
     "withdrawal_pending": _withdrawal_pending,
     "deposit_pending": _deposit_pending,
 }

@@ -8,7 +8,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_sim import order_endpoints, paging
+from kraken_sim import margin, order_endpoints, paging
+from kraken_sim.account import HUNDRED
 from kraken_sim.amounts import ZERO, fixed, number, plain
 from kraken_sim.errors import ApiError
 
@@ -54,17 +55,23 @@ def _cash(call: Call, seen: Decimal) -> dict[str, Decimal]:
 
 
 def trade_balance(call: Call) -> dict[str, Any]:
-    """Answer ``TradeBalance`` of an account without positions; ``ml`` is left out, as Kraken does then."""
-    reference = call.account.reference
+    """Answer ``TradeBalance``; ``ml`` is left out without open positions, as Kraken does then."""
+    reference, seen = call.account.reference, call.seen_until("balance")
     quote = reference.asset_id(call.parameters.get("asset", "ZUSD"))
     rate = reference.usd_price(quote)
     if not rate:
         raise ApiError("EQuery:Unknown asset")
-    cash = _cash(call, call.seen_until("balance"))
-    equity = sum((amount * reference.usd_price(asset) for asset, amount in cash.items()), ZERO) / rate
-    worth, nothing = fixed(equity, 4), fixed(ZERO, 4)
-    none = dict.fromkeys(("m", "n", "c", "v"), nothing)
-    return {"eb": worth, "tb": worth} | none | {"e": worth, "mf": worth, "uv": nothing}
+
+    def worth(asset: str, amount: Decimal) -> Decimal:
+        return amount * reference.usd_price(asset) / rate
+
+    cash = sum((worth(asset, amount) for asset, amount in _cash(call, seen).items()), ZERO)
+    used = margin.totals(call.account, seen, worth)
+    equity = cash + used["n"]
+    figures = {"eb": cash, "tb": cash, **used, "e": equity, "mf": equity - used["m"]}
+    if used["m"]:
+        figures["ml"] = equity / used["m"] * HUNDRED
+    return {name: fixed(amount, 4) for name, amount in {**figures, "uv": ZERO}.items()}
 
 
 def ledgers(call: Call) -> dict[str, Any]:
@@ -248,10 +255,11 @@ def get_websockets_token(call: Call) -> dict[str, Any]:
     return {"token": call.account.identifiers.funding(), "expires": TOKEN_SECONDS}
 
 
-ENDPOINTS: Final[dict[str, Callable[[Call], dict[str, Any]]]] = {
+ENDPOINTS: Final[dict[str, Callable[[Call], Any]]] = {
     "Balance": balance,
     "BalanceEx": balance_ex,
     "TradeBalance": trade_balance,
+    "OpenPositions": margin.open_positions,
     "Ledgers": ledgers,
     "QueryLedgers": query_ledgers,
     "TradesHistory": trades_history,

@@ -73,6 +73,7 @@ class Execution:
     fee_percent: Decimal | None = None
     profit: Decimal | None = None  # set when the fill closes a margin position
     position: str = NO_POSITION
+    collateral: str | None = None  # the currency that a margin fee and loss are taken in, if not the quote
 
 
 def validate(account: Account, reference: Reference, request: OrderRequest) -> None:
@@ -226,12 +227,22 @@ def _book_profit(account: Account, order: Order, pair: Pair, trade: Trade, fill:
     """Write what a closed margin position made or lost, and its fee."""
     del order
     delay = Decimal(account.identifiers.milliseconds(5, 158))
-    return account.ledger.post(
+    profit, asset, converted = fill.profit or ZERO, fill.collateral or pair.quote, []
+    due = trade.fee - profit
+    if fill.collateral and due > ZERO:
+        converted = account.ledger.post(
+            moment=trade.time,
+            refid=trade.trade_id,
+            entry_type="collateralconversion",
+            subtype="",
+            postings=[Posting(pair.quote, -due, ZERO, delay), Posting(asset, due, ZERO, delay)],
+        )
+    return converted + account.ledger.post(
         moment=trade.time,
         refid=trade.trade_id,
         entry_type="margin",
         subtype="",
-        postings=[Posting(pair.quote, fill.profit or ZERO, trade.fee, delay)],
+        postings=[Posting(asset, profit, trade.fee, delay)],
     )
 
 

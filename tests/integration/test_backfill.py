@@ -246,3 +246,11 @@ def test_a_dry_run_says_the_same_and_writes_no_entry(desk: Desk) -> None:
     assert desk.rows("select ledger_read_until from trading.accounts") == before
     backfill(desk, NEXT)
     assert history(desk, mode="dry_run") == history(desk)
+
+
+def test_a_missed_entry_of_an_unknown_kind_raises_an_alert(desk: Desk) -> None:
+    desk.books["desk"].add("BTC", "0.5", entry_type="moonshot")
+    backfill(desk, quarter(0))
+    backfill(desk, quarter(1))
+    alerts = desk.rows("select kind, asset, occurrences from trading.alerts")
+    assert alerts == [{"kind": "unknown_entry_kind", "asset": "BTC", "occurrences": 1}]

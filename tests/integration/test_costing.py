@@ -126,3 +126,24 @@ def test_recomputation_waits_for_whoever_books_the_asset(desk: Desk, books: Fake
         other.rollback()
     thread.join(timeout=20)
     assert done.is_set()
+
+
+@pytest.mark.parametrize("late", ["USD", "ICN"])
+def test_a_conversion_whose_legs_share_no_refid_and_come_apart_is_one_in_the_end(
+    desk: Desk, books: FakeBooks, late: str
+) -> None:
+    happen(books, ("ICN", "10"), ("USD", "-20"))
+    desk.sync()
+    legs = {"USD": "70", "ICN": "-10"}
+    early = next(asset for asset in legs if asset != late)
+    kind = {"kind": "transfer", "subtype": "delistingconversion"}
+    happen(books, (early, legs[early]), **kind)
+    desk.sync()
+    assert desk.rows("select * from trading.realised_results") == []
+    happen(books, (late, legs[late]), **kind)
+    desk.sync()
+    assert cost(desk, "ICN") == ("0", "0", "0")
+    results = desk.rows("select asset, proceeds, cost, result from trading.realised_results")
+    assert results == [{"asset": "ICN", "proceeds": 70, "cost": 20, "result": 50}]
+    with PostgresUnitOfWork(desk.engine) as unit:
+        assert not recompute_account(unit.costs, "desk").anything

@@ -107,7 +107,7 @@ def test_no_session_is_open_during_a_network_call(desk: Desk, missed: int, *, is
     seen: list[list[dict[str, object]]] = []
 
     def look(_: int, step: str) -> None:
-        if step in {"BalanceEx", "Ledgers"}:
+        if step in {"BalanceEx", "Ledgers", "OpenPositions"}:
             # A session closed a moment ago may still be on its way out; one inside a transaction is not.
             seen.append([s for s in sessions(desk, application) if s["state"] != "idle"])
 

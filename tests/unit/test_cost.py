@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal, FloatOperation
 from typing import TYPE_CHECKING
 
@@ -275,3 +276,39 @@ def test_entries_without_a_refid_are_groups_of_their_own(books: FakeBooks) -> No
 def test_float_is_refused() -> None:
     with pytest.raises((FloatOperation, TypeError)):
         CostBook("USD", {"BTC": 0.5})  # type: ignore[dict-item]
+
+
+def convert(books: FakeBooks, *legs: tuple[str, str, int]) -> CostBook:
+    """Write legs of a refid each, some seconds after the start."""
+    for asset, amount, seconds in legs:
+        happen(books, (asset, amount), kind="adjustment", at=START + timedelta(hours=1, seconds=seconds))
+    return costed(books.entries)
+
+
+def test_conversion_legs_belong_together_within_a_minute_and_not_beyond(books: FakeBooks) -> None:
+    happen(books, ("AAA", "4"), ("USD", "-10"))
+    happen(books, ("BBB", "4"), ("USD", "-30"))
+    book = convert(books, ("AAA", "-4", 0), ("CCC", "1", 60), ("BBB", "-4", 200), ("DDD", "1", 261))
+    assert figures(book, "CCC") == ("1", "0", "10", "10", "0")
+    assert figures(book, "DDD") == ("0", "1", "0", None, "0")
+
+
+def test_conversion_legs_with_a_second_candidate_are_left_apart(books: FakeBooks) -> None:
+    happen(books, ("AAA", "4"), ("USD", "-10"))
+    book = convert(books, ("AAA", "-4", 0), ("CCC", "1", 5), ("DDD", "1", 50))
+    assert figures(book, "CCC") == figures(book, "DDD") == ("0", "1", "0", None, "0")
+
+
+def test_a_leg_whose_partner_has_another_candidate_is_left_apart(books: FakeBooks) -> None:
+    happen(books, ("AAA", "4"), ("USD", "-10"))
+    happen(books, ("BBB", "4"), ("USD", "-10"))
+    book = convert(books, ("AAA", "-4", 0), ("CCC", "1", 50), ("BBB", "-4", 100))
+    assert figures(book, "CCC") == ("0", "1", "0", None, "0")
+
+
+def test_old_stakes_of_another_quantity_are_left_apart(books: FakeBooks) -> None:
+    happen(books, ("ETH", "4"), ("USD", "-10"))
+    happen(books, ("ETH", "-1"), kind="transfer", subtype="spottostaking")
+    happen(books, ("ETH2", "2", "0", "S"), kind="transfer", subtype="stakingfromspot")
+    book = costed(books.entries)
+    assert (book.costs["ETH"].quantity_moving, book.costs["ETH2"].quantity_moving) == (-1, 2)

@@ -417,6 +417,21 @@ def test_asset_may_be_left_out_only_where_the_ledger_ends_in_zero(
     assert missing_holdings(evidence(recorded, reported)) == missing
 
 
+def test_an_asset_under_a_new_code_is_not_left_out_but_waits_for_a_person() -> None:
+    old, new = HoldingKey("LUNA", "spot"), HoldingKey("LUNC", "spot")
+    renamed = evidence({old: held(7), new: held(0)}, {new: Decimal(7), BTC: Decimal(2)})
+    assert missing_holdings(renamed) == ()
+    assert {f.key: f.action for f in assess(renamed, EAGER).findings} == dict.fromkeys(
+        (old, new), Action.AWAITING_CONFIRMATION
+    )
+    other = evidence({old: held(7), new: held(0)}, {new: Decimal(6)})
+    assert missing_holdings(other) == ("LUNA",)
+    both = evidence({old: held(7), ETH: held(7), new: held(0)}, {new: Decimal(7)})
+    assert missing_holdings(both) == ("LUNA",)
+    known = evidence({old: held(7), new: held(7)}, {new: Decimal(7)})
+    assert missing_holdings(known) == ("LUNA",)
+
+
 def test_new_entries_count_for_what_may_be_left_out() -> None:
     sold = evidence({BTC: held(1)}, {}, ingested={BTC: [entry(BTC, Decimal(-1), 1)]})
     bought = evidence({BTC: held(0)}, {}, ingested={BTC: [entry(BTC, Decimal(1), 1)]})

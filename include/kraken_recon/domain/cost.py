@@ -18,6 +18,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import by_holding, prove_chain
+from kraken_recon.domain.conversions import shared_refids
 from kraken_recon.domain.money import INTEGER_DIGITS_MAX, SCALE_MAX, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ MOVES: Final = frozenset(
     }
 )
 """Types and subtypes of entries that carry an asset from one of its wallets to another."""
+ALONE: Final = frozenset({"margin", "rollover"})
+"""Types of entries that are no leg of anything; a conversion of collateral may have the same ``refid``."""
 
 
 def _portion(whole: Decimal, part: Decimal, of: Decimal) -> Decimal:
@@ -212,12 +215,14 @@ class CostBook:
     def _apply(self, group: EntryGroup) -> None:
         changes: dict[str, Decimal] = defaultdict(lambda: ZERO)
         traded: set[str] = set()
+        # From one asset to another (ETH2 to ETH) it is no move between wallets, whatever it is called.
+        is_move = len({e.asset for e in group.entries if (e.entry_type, e.subtype) in MOVES}) == 1
         for entry in group.entries:
             holding = self._holding(entry.asset)
             holding.as_of = (
                 entry.entry_time if holding.as_of is None else max(holding.as_of, entry.entry_time)
             )
-            if (entry.entry_type, entry.subtype) in MOVES:
+            if is_move and (entry.entry_type, entry.subtype) in MOVES:
                 holding.moving += entry.amount
                 changes[entry.asset] -= entry.fee
                 continue
@@ -297,14 +302,17 @@ def _known_of(taken: Mapping[str, _Taken], quantity: Decimal) -> Decimal:
 
 @exact_arithmetic()
 def grouped(entries: Iterable[LedgerEntry], quote: str) -> list[EntryGroup]:
-    """Group entries by ``refid``, each group at the time of its first entry, in the order they happened.
+    """Group entries that belong together, each at the time of its first entry, in the order they happened.
 
     Groups of one instant are put in the order that the running balances prove; where these leave it open (the
     quote currency's are not looked at), by ``refid``.
     """
+    listed = list(entries)
+    shared = shared_refids(listed)
     by_refid: dict[str, list[LedgerEntry]] = defaultdict(list)
-    for entry in entries:
-        by_refid[entry.refid or entry.ledger_id].append(entry)
+    for entry in listed:
+        refid = "" if entry.entry_type in ALONE else shared.get(entry.ledger_id, entry.refid)
+        by_refid[refid or entry.ledger_id].append(entry)
     groups = sorted(
         (
             EntryGroup(refid, min([entry.entry_time for entry in legs]), tuple(legs))
@@ -315,10 +323,10 @@ def grouped(entries: Iterable[LedgerEntry], quote: str) -> list[EntryGroup]:
     if len({group.effective_at for group in groups}) == len(groups):
         return groups
     instants = [list(same) for _, same in groupby(groups, key=lambda group: group.effective_at)]
-    shared = {e.key for same in instants if len(same) > 1 for group in same for e in group.entries}
-    if not shared:
+    crowded = {e.key for same in instants if len(same) > 1 for group in same for e in group.entries}
+    if not crowded:
         return groups
-    places = _places_in_chain(groups, {key for key in shared if key.asset != quote})
+    places = _places_in_chain(groups, {key for key in crowded if key.asset != quote})
     return [
         group for same in instants for group in (_in_chain_order(same, places) if len(same) > 1 else same)
     ]

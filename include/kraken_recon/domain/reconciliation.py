@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -353,11 +354,23 @@ def missing_holdings(evidence: Evidence) -> tuple[str, ...]:
     """Name the assets that the reply leaves out although Kraken's own ledger still holds some.
 
     An asset may be absent from a balance reply only when its family of wallets ends in zero; otherwise the
-    reply is partial, and nothing may be concluded from it.
+    reply is partial, and nothing may be concluded from it. Not so where just as much of another asset, of
+    which the ledger knows nothing, is in the reply: Kraken gave the asset a new code (``LUNA`` became
+    ``LUNC``). Both are then residuals, which a person decides on.
     """
     held: dict[str, Decimal] = {}
     for key, recorded in evidence.recorded.items():
         ingested = sum((entry.change for entry in evidence.ingested.get(key, ())), ZERO)
         held[key.asset] = held.get(key.asset, ZERO) + recorded.ledger_total + ingested
-    named = {key.asset for key in evidence.balances}
-    return tuple(sorted(asset for asset, quantity in held.items() if quantity and asset not in named))
+    reported: dict[str, Decimal] = {}
+    for key, balance in evidence.balances.items():
+        reported[key.asset] = reported.get(key.asset, ZERO) + balance.balance
+    new = Counter(total for asset, total in reported.items() if total and held.get(asset) == ZERO)
+    missing = []
+    for asset, quantity in sorted(held.items()):
+        if quantity and asset not in reported:
+            if new[quantity]:
+                new[quantity] -= 1
+            else:
+                missing.append(asset)
+    return tuple(missing)

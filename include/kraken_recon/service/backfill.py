@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.entry_kinds import strange_entries
 from kraken_recon.domain.money import exact_arithmetic
 from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.policy import Mode
@@ -22,6 +23,7 @@ from kraken_recon.errors import StoreError
 from kraken_recon.service.booking import STORE_TRIES_MAX, AccountWork, run_id_of
 from kraken_recon.service.costing import recompute_account
 from kraken_recon.service.reading import LAG_MAX, KnownBooks, LedgerReader, Reading
+from kraken_recon.service.strange import strange_alerts
 from kraken_recon.service.sync import side_by_side
 
 if TYPE_CHECKING:
@@ -197,6 +199,8 @@ def _apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading) -> tupl
     unit.sync.advance_coverage({account: (reading.after, reading.as_of)})
     if inserted:
         recompute_account(unit.costs, work.state.account.name)
+        strange = strange_entries(entry for entries in fresh.values() for entry in entries)
+        unit.sync.raise_alerts(strange_alerts(work.state.account, strange))
     return len(inserted), (time.monotonic() - started) * 1000
 
 

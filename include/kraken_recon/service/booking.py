@@ -31,6 +31,7 @@ from kraken_recon.domain.reconciliation import (
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
 from kraken_recon.service.costing import recompute, scope_of
+from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.margin import MarginFinding, MarginLook
     from kraken_recon.domain.records import Account, AccountState, Comparison
     from kraken_recon.service.ports import SyncStore, UnitOfWork
     from kraken_recon.service.reading import Reading
@@ -67,6 +69,8 @@ class AccountWork:
     calls: int = 0
     error: str | None = None
     moving: str | None = None
+    margin: MarginLook | None = None
+    margin_findings: tuple[MarginFinding, ...] = ()
 
     @property
     def account_id(self) -> int:
@@ -144,6 +148,7 @@ class _Booking:
     def __init__(self, unit: UnitOfWork, works: Sequence[AccountWork], request: SyncRequest) -> None:
         self._store: SyncStore = unit.sync
         self._costs = unit.costs
+        self._margin = unit.margin
         self._cost_scope = CostScope()
         self._request = request
         self._works = works
@@ -174,6 +179,7 @@ class _Booking:
         if self._request.mode is Mode.REPAIR:
             self._write(assessments)
         self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
+        reconcile_margin(self._margin, self._works, entries, self._request)
         self._record(assessments, ingested)
 
     @property
@@ -407,7 +413,7 @@ class _Booking:
             api_calls=work.calls,
             seconds=work.seconds + time.monotonic() - self._started,
             lock_hold_ms=self._lock_hold_ms if reading else 0.0,
-            note=note_of(work),
+            note=note_of(work, found),
             error=work.error,
         )
 

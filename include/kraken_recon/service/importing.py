@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID, uuid4
 
 from kraken_recon.domain.chain import by_holding, prove_chain
+from kraken_recon.domain.entry_kinds import strange_entries
 from kraken_recon.domain.exports import LedgerExport, TradesExport
 from kraken_recon.domain.history import Extension, Hole, KnownOpening, extend, whole_second
 from kraken_recon.domain.joining import TradeFinding, join_trade
@@ -25,6 +26,7 @@ from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.reconciliation import Cause, Reason, Recorded, Step
 from kraken_recon.errors import ImportRefusedError, LockUnavailableError
 from kraken_recon.service.costing import recompute_account
+from kraken_recon.service.strange import strange_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -117,6 +119,8 @@ def import_exports(
             with open_unit_of_work() as unit:
                 done = _Import(unit, account.account_id, files).run()
                 recompute_account(unit.costs, account.name)
+                if done.imported:
+                    unit.sync.raise_alerts(strange_alerts(account, strange_entries(files.entries.values())))
                 unit.commit()
                 return done
         except LockUnavailableError:

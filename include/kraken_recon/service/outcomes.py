@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.entry_kinds import strange_entries
 from kraken_recon.domain.money import ZERO, format_amount
 from kraken_recon.domain.reconciliation import Action, Assessment, Finding
 from kraken_recon.domain.records import Alert
+from kraken_recon.service.margin import margin_alerts, margin_awaiting, margin_note
+from kraken_recon.service.strange import strange_alerts, strange_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from kraken_recon.domain.ledger import LedgerEntry
     from kraken_recon.service.booking import AccountWork
 
 
@@ -20,15 +24,24 @@ def is_moving(work: AccountWork) -> bool:
     return work.reading is not None and not work.reading.coherent
 
 
-def note_of(work: AccountWork) -> str | None:
+def note_of(work: AccountWork, found: Collection[Finding] = ()) -> str | None:
     """Say what a person should know of a run that went well."""
     if work.moving:
         return work.moving
     reading = work.reading
-    if reading is None:
-        return None
-    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading.opening else None
-    return "; ".join(text for text in (opened, reading.note) if text) or None
+    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading and reading.opening else None
+    told = (opened, reading.note if reading else None, strange_note(_strange(work, found)), margin_note(work))
+    return "; ".join(text for text in told if text) or None
+
+
+def _strange(work: AccountWork, found: Collection[Finding]) -> list[LedgerEntry]:
+    """Pick the entries of an unknown kind among those that this run added."""
+    if work.reading is None or work.error:
+        return []
+    if work.reading.opening:
+        return strange_entries(work.reading.entries)
+    added = {ledger_id for finding in found for ledger_id in finding.ledger_ids}
+    return strange_entries(entry for entry in work.reading.entries if entry.ledger_id in added)
 
 
 _OPENING_WORDS: Final = {
@@ -73,7 +86,7 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
         "added": actions[Action.ADD],
         "removed": actions[Action.REMOVE],
         "held": actions[Action.HELD],
-        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING],
+        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING] + margin_awaiting(work),
     }
 
 
@@ -82,7 +95,7 @@ def alerts_of(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
     name = work.state.account.name
     if work.error:
         return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
-    alerts = []
+    alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
     for finding in found:
         if finding.database_drift:
             kind, text = "database_drift", "was changed in the database without a reason on record"

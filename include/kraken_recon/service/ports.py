@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
+    from kraken_recon.domain.margin import MarginPosition
     from kraken_recon.domain.past import Coverage, HoldingThen
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
     from kraken_recon.service.costing import CostStore
+    from kraken_recon.service.margin import MarginStore
 
 
 class CallSlots(Protocol):
@@ -55,6 +57,10 @@ class Exchange(Protocol):
             until: id of the newest entry to include (Kraken's ``end``, inclusive); None for the head.
             offset: how many entries to skip.
         """
+        ...
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Read ``OpenPositions`` by position id; empty when none is open, never for want of an answer."""
         ...
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
@@ -202,6 +208,11 @@ class UnitOfWork(Protocol):
     @property
     def backfill(self) -> BackfillStore:
         """The books as of a past moment."""
+        ...
+
+    @property
+    def margin(self) -> MarginStore:
+        """Open margin positions."""
         ...
 
     def commit(self) -> None:

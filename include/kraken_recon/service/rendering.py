@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.service.margin_view import margin_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -76,6 +78,7 @@ def _account_details(account: Mapping[str, Any]) -> list[str]:
         lines.append(f"      {finding['explanation']}")
     if len(findings) > FINDINGS_SHOWN_MAX:
         lines.append(f"  and {len(findings) - FINDINGS_SHOWN_MAX} more; see --json")
+    lines += margin_lines(account["margin"])
     return ["", account["account"], *lines] if lines else []
 
 

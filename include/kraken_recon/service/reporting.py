@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.money import ZERO, format_amount
+from kraken_recon.service.margin_view import margin_view
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -68,6 +69,14 @@ class Reports(Protocol):
 
     def open_alerts(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
         """Read the alerts that nobody resolved yet."""
+        ...
+
+    def margin_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+        """Read the margin positions on record of these accounts that are not closed."""
+        ...
+
+    def margin_changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read what runs found of margin positions."""
         ...
 
     def account_id(self, name: str) -> int:
@@ -157,6 +166,13 @@ def _assembled(
 ) -> dict[str, Any]:
     findings = reports.findings_of([run["run_id"] for run in runs if run["run_id"]])
     views = [_run_view(run, [f for f in findings if f["run_id"] == run["run_id"]]) for run in runs]
+    positions = reports.margin_positions([run["name"] for run in runs])
+    changes = reports.margin_changes([run["run_id"] for run in runs if run["run_id"]])
+    for run, view in zip(runs, views, strict=True):
+        view["margin"] = margin_view(
+            [position for position in positions if position["name"] == run["name"]],
+            [change for change in changes if change["run_id"] == run["run_id"]],
+        )
     return {
         "accounts": views,
         "totals": {

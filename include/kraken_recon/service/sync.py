@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kraken_recon.errors import ExchangeError, KrakenReconError, StoreError
 from kraken_recon.service.booking import AccountWork, book, run_id_of
+from kraken_recon.service.margin import ask_positions, must_ask
 from kraken_recon.service.reading import KnownBooks, LedgerReader, StillMovingError, read_books
 
 if TYPE_CHECKING:
@@ -74,11 +75,14 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
     with ports.open_unit_of_work() as unit:
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         states = unit.sync.load_states([a for a in accounts if a.account_id not in finished])
+        margins = unit.margin.states([state.account.account_id for state in states])
     works = [AccountWork(state, run_id_of(state.account, request)) for state in states]
     side_by_side(works, lambda work: _ask(work, ports), request, ports)
     _compare(works, ports)
     unsettled = [work for work in works if work.needs_reading]
     side_by_side(unsettled, lambda work: _explain(work, request, ports), request, ports)
+    leveraged = [work for work in works if must_ask(work, margins[work.account_id])]
+    side_by_side(leveraged, lambda work: ask_positions(work, margins[work.account_id], ports), request, ports)
     book(works, request, ports.open_unit_of_work)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]

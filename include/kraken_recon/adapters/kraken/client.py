@@ -18,6 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 
 from kraken_recon.adapters.kraken import wire
 from kraken_recon.adapters.kraken.limits import call_cost
+from kraken_recon.adapters.kraken.margin_wire import parse_open_positions
 from kraken_recon.adapters.kraken.transport import KrakenTransport
 from kraken_recon.errors import (
     ConfigurationError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kraken_recon.adapters.kraken.credentials import KrakenCredentials
     from kraken_recon.adapters.kraken.transport import Parameter
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerPage
+    from kraken_recon.domain.margin import MarginPosition
     from kraken_recon.service.ports import CallSlots
 
 logger = logging.getLogger(__name__)
@@ -147,6 +149,11 @@ class KrakenClient:
         # although BalanceEx shows their balances.
         parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
         return wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Read ``OpenPositions`` with their values, by position id; empty when none is open."""
+        result = self._read_result("OpenPositions", {"docalcs": "true"})
+        return parse_open_positions(result, account=self._account)
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.sync_store import array_literal
+from kraken_recon.domain.conversions import CONVERSION_GAP, CONVERSIONS
 from kraken_recon.domain.cost_records import CostKey, CostScope, QuoteTotal, Written
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 from kraken_recon.errors import ConfigurationError
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.cost import AssetCost, RealisedResult
 
+#: Twice as far as two legs may lie apart: what competes for the other leg is seen as well.
+NEAR: Final = {
+    "near": 2 * CONVERSION_GAP,
+    "conversions": sorted("/".join(kind) for kind in CONVERSIONS),
+}
 QUERIES: Final = {name: sa.text(query) for name, query in load("costs").items()}
 
 
@@ -67,6 +73,7 @@ class PostgresCostStore:
             paying_account_ids=[key.account_id for key, _ in paid],
             paying_quotes=[key.quote for key, _ in paid],
             refids=[refid for _, refid in paid],
+            **NEAR,
         ).all()
         return CostScope(
             tuple(CostKey(row.account_id, row.asset, row.quote) for row in rows),
@@ -87,7 +94,7 @@ class PostgresCostStore:
         found: dict[int, dict[str, LedgerEntry]] = defaultdict(dict)
         # By place, and by id: a quote leg comes once for each asset that it paid for.
         columns: list[Any]
-        for account_id, *columns in self._execute("entries", **_key_arrays(keys)):
+        for account_id, *columns in self._execute("entries", **_key_arrays(keys), **NEAR):
             found[account_id][columns[0]] = LedgerEntry(*columns)
         return {account_id: list(entries.values()) for account_id, entries in found.items()}
 

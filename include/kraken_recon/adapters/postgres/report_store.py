@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.errors import ConfigurationError
 
@@ -44,6 +45,14 @@ class ReportStore:
     def open_alerts(self, names: Collection[str] | None, *, most: int = 100) -> list[Mapping[str, Any]]:
         """Read the newest alerts that nobody resolved yet."""
         return self._rows("open_alerts", names=sorted(names) if names is not None else None, most=most)
+
+    def margin_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+        """Read the margin positions on record of these accounts that are not closed."""
+        return PostgresMarginStore(self._connection).open_positions(names)
+
+    def margin_changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read what runs found of margin positions."""
+        return PostgresMarginStore(self._connection).changes(run_ids)
 
     def account_id(self, name: str) -> int:
         """Find an account by name.

@@ -21,6 +21,7 @@ from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
+from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
@@ -182,6 +183,11 @@ class PostgresUnitOfWork:
     def reports(self) -> ReportStore:
         """Read-only views for people."""
         return ReportStore(self.connection)
+
+    @property
+    def margin(self) -> PostgresMarginStore:
+        """Open margin positions."""
+        return PostgresMarginStore(self.connection)
 
     @property
     def certificates(self) -> CertificateStore:

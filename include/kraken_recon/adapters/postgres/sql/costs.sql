@@ -19,7 +19,7 @@ order by asset;
 
 -- name: linked
 -- Follow exchanges from asset to asset, but not through the quote currency, of which only the trades named are
--- followed; then find all their positions.
+-- followed; then find all their positions. Legs of conversions may share no refid: all that are near are followed.
 with recursive touched(account_id, asset, quote) as (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
@@ -28,7 +28,17 @@ with recursive touched(account_id, asset, quote) as (
   from unnest(cast(:paying_account_ids as bigint[]), cast(:paying_quotes as text[]), cast(:refids as text[]))
     as p(account_id, quote, refid)
   cross join lateral (
-    select asset from trading.ledger_entries where (account_id, refid) = (p.account_id, p.refid) offset 0
+    select asset from trading.ledger_entries where (account_id, refid) = (p.account_id, p.refid)
+    union all
+    select other.asset
+    from trading.ledger_entries leg
+    join trading.ledger_entries other
+      on other.account_id = leg.account_id
+      and other.entry_time between leg.entry_time - cast(:near as interval) and leg.entry_time + cast(:near as interval)
+    where (leg.account_id, leg.refid) = (p.account_id, p.refid)
+      and leg.type || '/' || leg.subtype = any(cast(:conversions as text[]))
+      and other.type || '/' || other.subtype = any(cast(:conversions as text[]))
+    offset 0
   ) e
 ),
 linked(account_id, asset, quote) as (
@@ -43,6 +53,18 @@ linked(account_id, asset, quote) as (
     where e.account_id = l.account_id
       and e.asset = l.asset
       and e.refid <> ''
+      and l.asset <> l.quote
+      and o.asset not in (l.asset, l.quote)
+    union all
+    select o.asset
+    from trading.ledger_entries e
+    join trading.ledger_entries o
+      on o.account_id = e.account_id
+      and o.entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
+    where e.account_id = l.account_id
+      and e.asset = l.asset
+      and e.type || '/' || e.subtype = any(cast(:conversions as text[]))
+      and o.type || '/' || o.subtype = any(cast(:conversions as text[]))
       and l.asset <> l.quote
       and o.asset not in (l.asset, l.quote)
     offset 0
@@ -64,7 +86,8 @@ order by p.account_id, p.asset, p.wallet
 for no key update of p;
 
 -- name: entries
--- Read the entries of these assets, and the legs of their trades in the quote currency (once for each asset).
+-- Read the entries of these assets, and the legs of their trades and of conversions near theirs in the quote currency
+-- (once for each asset).
 with keys as materialized (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
@@ -87,6 +110,16 @@ cross join lateral (
   join trading.ledger_entries money on (money.account_id, money.refid) = (e.account_id, e.refid)
   where (e.account_id, e.asset) = (k.account_id, k.asset)
     and e.refid <> ''
+    and money.asset = k.quote
+  union all
+  select money.*
+  from trading.ledger_entries e
+  join trading.ledger_entries money
+    on money.account_id = e.account_id
+    and money.entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
+  where (e.account_id, e.asset) = (k.account_id, k.asset)
+    and e.type || '/' || e.subtype = any(cast(:conversions as text[]))
+    and money.type || '/' || money.subtype = any(cast(:conversions as text[]))
     and money.asset = k.quote
   offset 0
 ) q;
