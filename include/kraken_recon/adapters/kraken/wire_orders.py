@@ -115,10 +115,17 @@ def _parse_order(read: _Reader, txid: str, value: object, field: str, markets: M
         opened_at=read.time(row.get("opentm", _ABSENT), f"{field}.opentm"),
         closed_at=_moment_or_none(read, row.get("closetm"), f"{field}.closetm"),
         expires_at=_moment_or_none(read, row.get("expiretm"), f"{field}.expiretm"),
-        reason=read.text(row["reason"], f"{field}.reason") if row.get("reason") else None,
+        reason=_free_text(read, row.get("reason"), f"{field}.reason"),
         flags=frozenset(filter(None, read.text(row.get("oflags") or "", f"{field}.oflags").split(","))),
         trade_ids=tuple(read.name(trade, f"{field}.trades") for trade in trades),
     )
+
+
+def _free_text(read: _Reader, value: object, field: str) -> str | None:
+    """Read words for people on one line; a recorded one was broken over two."""
+    if value is not None and not isinstance(value, str):
+        read.refuse(field, "text", value)
+    return " ".join(value.split()) if value else None
 
 
 def _order_type(text: str) -> OrderType:
