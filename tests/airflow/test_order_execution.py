@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
 from trading_desk import TRADING
 
 if TYPE_CHECKING:
@@ -68,14 +70,15 @@ def test_a_bad_form_is_refused_whole_and_kept(dag: DAG, trader: AirflowDesk) -> 
     assert trader.rows("select * from trading.orders") == []
 
 
-def test_a_run_again_decides_nothing_again(dag: DAG, trader: AirflowDesk) -> None:
+def test_a_cleared_task_decides_nothing_again(dag: DAG, trader: AirflowDesk) -> None:
     form = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.1"}
     run = dag.test(run_conf=form)
-    for ti in run.get_task_instances():
-        ti.set_state(None)
-    dag.test(run_conf=form, logical_date=run.logical_date)
-    statement = trader.simulator.control.get("accounts/trader/statement")
-    assert len(statement["orders"]) == len(trader.rows("select * from trading.orders"))
+    again = RecordDecisionOperator(task_id="again", decision=json.dumps(form))
+    context: Any = {"dag_run": run, "dag": dag}
+    again.execute(context)
+    ExecuteOrdersOperator(task_id="and_again").execute(context)
+    assert len(orders(trader)) == 1
+    assert len(trader.simulator.control.get("accounts/trader/statement")["orders"]) == 1
 
 
 def test_one_accounts_failure_turns_the_run_red_and_stops_no_other(dag: DAG, trader: AirflowDesk) -> None:

@@ -216,3 +216,18 @@ def test_an_order_found_after_it_was_declared_not_placed_is_adopted_with_an_aler
     assert len(desk.true_orders("desk0")) == 1
     kinds = {row["kind"] for row in desk.rows("select kind from trading.alerts")}
     assert kinds == {"order_not_placed", "order_found_late"}
+
+
+def test_a_trade_whose_order_is_not_shown_keeps_its_absence_from_being_believed(desk: Saboteur) -> None:
+    desk.is_at_work = False
+    desk.fault("accept_then_fail", appearance="504", count=1)
+    desk.fault("lag", view="orders", seconds="400")
+    desk.decide("desk0", volume="0.1")
+    for _ in range(15):
+        desk.execute_orders()
+        desk.pause(20)
+        assert desk.order()["status"] == "unknown"
+    desk.pause(120)
+    desk.run_until_settled()
+    assert desk.order()["status"] == "closed"
+    assert desk.rows("select kind from trading.alerts") == []

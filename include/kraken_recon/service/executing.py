@@ -58,7 +58,7 @@ def execute_orders(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> Exe
     )
     # Whoever's orders cannot be looked through has no order at stake here; its sync says what is wrong.
     adopted = adopt_external_orders(None, ports, settings)
-    _tell(accounts, failures, ports)
+    _tell(failures, ports)
     return Executed(len(accounts), sent, adopted, failures)
 
 
@@ -252,8 +252,8 @@ def _side_by_side(
             raise
 
 
-def _tell(accounts: Sequence[Account], failures: Mapping[str, str], ports: OrderPorts) -> None:
-    """Keep the alerts of failing accounts open, and resolve those of accounts that work again."""
+def _tell(failures: Mapping[str, str], ports: OrderPorts) -> None:
+    """Keep the alerts of failing accounts open, and resolve those of all others."""
     with ports.open_unit_of_work() as unit:
         known = {a.name: a for a in unit.sync.find_accounts(None)}
         unit.sync.raise_alerts(
@@ -263,7 +263,7 @@ def _tell(accounts: Sequence[Account], failures: Mapping[str, str], ports: Order
                 if name in known
             ]
         )
-        well = [a.account_id for a in accounts if a.name not in failures]
-        if well:
-            unit.sync.resolve_alerts(well, FAILURE_ALERT)
+        unit.sync.resolve_alerts(
+            [a.account_id for a in known.values() if a.name not in failures], FAILURE_ALERT
+        )
         unit.commit()

@@ -272,7 +272,7 @@ class OrderSettings:
     clock_skew: timedelta = timedelta(minutes=1)
     settle_patience: timedelta = timedelta(minutes=10)
     look_every: timedelta = timedelta(minutes=5)
-    first_look_back: timedelta = timedelta(hours=24)
+    first_look_back: timedelta = timedelta(hours=1)
     sends_max: int = 4
     sizing_tries_max: int = 8
     wait_seconds: float = 1.0
