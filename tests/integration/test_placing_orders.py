@@ -7,6 +7,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
+from kraken_recon.errors import RequestRefusedError
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.executing import amend_order, cancel_order
 from trading_desk import READING, TRADING, TradingDesk
@@ -169,6 +170,23 @@ def test_a_partly_filled_order_that_is_cancelled_keeps_its_fills(desk):
     desk.sync()
     assert desk.positions()["BTC"] == Decimal("10.3")
     assert desk.rows("select volume from trading.fills") == [{"volume": Decimal("0.3")}]
+
+
+def test_a_fill_that_wins_the_race_against_a_cancellation_is_the_answer(desk):
+    desk.decide(volume="1", type="limit", limit_price="49000")
+    desk.execute_orders()
+    order = desk.order()
+    desk.prices(XBTUSD="49000")
+    assert cancel_order(order["order_id"], desk.ports).status == "closed"
+    assert desk.order()["volume_executed"] == 1
+
+
+def test_a_refused_change_is_told_and_the_order_stays(desk):
+    desk.decide(volume="1", type="limit", limit_price="49000")
+    desk.execute_orders()
+    with pytest.raises(RequestRefusedError, match="EOrder"):
+        amend_order(desk.order()["order_id"], desk.ports, volume=Decimal(10_000))
+    assert (desk.order()["status"], desk.order()["volume"]) == ("open", 1)
 
 
 def test_an_order_is_amended_in_place(desk):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kraken_recon.domain.orders import ENDED, OrderStatus
 from kraken_recon.domain.records import Alert
-from kraken_recon.errors import ConfigurationError, KrakenReconError
+from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.order_books import OrderBookkeeper
 from kraken_recon.service.order_ports import DEFAULTS
@@ -171,13 +171,7 @@ def cancel_order(order_id: int, ports: OrderPorts) -> Order:
         txid = _open_txid(order)
         unit.orders.add_event(order_id, order.status, order.status, "cancellation asked for", by=ports.worker)
         unit.commit()
-    with ports.open_exchange(account) as exchange:
-        try:
-            exchange.cancel_order(txid)
-        finally:
-            OrderBookkeeper(account, exchange, ports, DEFAULTS).follow()
-    with ports.open_unit_of_work() as unit:
-        return unit.orders.orders([order_id])[0]
+    return _change(account, order_id, lambda exchange: exchange.cancel_order(txid), ports, DEFAULTS)
 
 
 def amend_order(  # noqa: PLR0913 - all but three by name
@@ -207,13 +201,41 @@ def amend_order(  # noqa: PLR0913 - all but three by name
             order_id, order.status, order.status, "amendment asked for", by=ports.worker, detail=asked
         )
         unit.commit()
+    deadline = ports.clock() + settings.deadline
+    return _change(
+        account,
+        order_id,
+        lambda exchange: exchange.amend_order(txid, **changes, deadline=deadline),
+        ports,
+        settings,
+    )
+
+
+def _change(
+    account: Account,
+    order_id: int,
+    change: Callable[[TradingExchange], None],
+    ports: OrderPorts,
+    settings: OrderSettings,
+) -> Order:
+    """Send a change of an order once, and return what Kraken then says of the order.
+
+    Raises:
+        RequestRefusedError: Kraken refused it, unless it was too late: then the order's end is the answer.
+    """
+    refusal: RequestRefusedError | None = None
     with ports.open_exchange(account) as exchange:
         try:
-            exchange.amend_order(txid, **changes, deadline=ports.clock() + settings.deadline)
+            change(exchange)
+        except RequestRefusedError as error:
+            refusal = error
         finally:
             OrderBookkeeper(account, exchange, ports, settings).follow()
     with ports.open_unit_of_work() as unit:
-        return unit.orders.orders([order_id])[0]
+        order = unit.orders.orders([order_id])[0]
+    if refusal is not None and order.status not in ENDED:
+        raise refusal
+    return order
 
 
 def _open_txid(order: Order) -> str:
