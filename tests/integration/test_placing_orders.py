@@ -7,6 +7,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
+from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.errors import RequestRefusedError
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.executing import amend_order, cancel_order
@@ -294,3 +295,33 @@ def test_fill_or_sync_first_the_position_moves_once(desk, sync_comes):
     ) == [{"n": 1}]
     assert desk.order()["settled_at"] is not None
     assert desk.rows("select message from trading.alerts") == []
+
+
+def test_an_order_that_ends_while_the_books_are_read_is_seen_in_one_of_them(desk, monkeypatch):
+    looks = []
+
+    def then_fill(read):
+        def reading(client, **options):
+            seen = read(client, **options)
+            looks.append(read.__name__)
+            if len(looks) == 1:
+                desk.prices(XBTUSD="49000")
+            return seen
+
+        return reading
+
+    for name in ("open_orders", "closed_orders"):
+        monkeypatch.setattr(TradingClient, name, then_fill(getattr(TradingClient, name)))
+    desk.simulator.control.post(
+        "accounts/desk/events",
+        {
+            "kind": "manual_order",
+            "pair": "XBTUSD",
+            "side": "buy",
+            "ordertype": "limit",
+            "volume": "1",
+            "price": "49000",
+        },
+    )
+    assert desk.execute_orders().adopted == 1
+    assert desk.order()["status"] == "closed"

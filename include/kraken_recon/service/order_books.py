@@ -81,9 +81,14 @@ class OrderBookkeeper:
     def _is_provable(self, order: Order, looked_at: datetime) -> bool:
         return order.deadline is not None and order.deadline + self.settings.absence_margin <= looked_at
 
+    def _all_orders(self, since: datetime) -> dict[str, ReportedOrder]:
+        # The open ones first: an order that ends between the two readings is then in one of them.
+        still_open = self.books.open_orders()
+        return {**still_open, **self.books.closed_orders(after=since)}
+
     def _search(self, since: datetime) -> tuple[dict[str, ReportedOrder], list[Fill]]:
         """Read every order and trade since a moment, and name the trades whose order is not shown."""
-        reports = {**self.books.closed_orders(after=since), **self.books.open_orders()}
+        reports = self._all_orders(since)
         strays = {
             fill.kraken_txid: fill
             for fill in self.books.trades(after=since).values()
@@ -241,7 +246,7 @@ class OrderBookkeeper:
         """
         now = self.ports.clock()
         after = read_until - self.settings.look_every if read_until else now - self.settings.first_look_back
-        reports = {**self.books.closed_orders(after=after), **self.books.open_orders()}
+        reports = self._all_orders(after)
         with self.ports.open_unit_of_work() as unit:
             adopted = self._adopt_unknown(unit, reports)
             unit.orders.looked_through(self.account.account_id, now)
