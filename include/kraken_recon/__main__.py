@@ -32,11 +32,13 @@ from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
 from kraken_recon.order_commands import add_order_commands
+from kraken_recon.plan_commands import PlanCommands
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.costing import cost_view, recompute_account
 from kraken_recon.service.import_view import render_import, view_of_import
 from kraken_recon.service.importing import import_exports
+from kraken_recon.service.plan_views import plans_of_runs, render_plan
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.session_linting import lint_sessions, render_lint
@@ -102,10 +104,14 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
     with PostgresUnitOfWork(wiring.engine()) as unit:
         view = report_of_runs(unit.reports, run_ids)
+        view["plans"] = plans_of_runs(unit.plans, run_ids, with_rows=arguments.dry_run)
     failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
     if failed:
         view["failed"] = failed
-    return view, render_report(view)
+    return view, [
+        *render_report(view),
+        *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
+    ]
 
 
 def _past_interval(start: datetime, end: datetime) -> Interval:
@@ -274,6 +280,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="leave out; may be given again",
     )
+    plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
+    PlanCommands(_wiring).add_to(plans)
     add_order_commands(command, _wiring)
     return parser
 

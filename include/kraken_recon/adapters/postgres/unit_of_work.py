@@ -23,6 +23,7 @@ from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
+from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
@@ -178,6 +179,11 @@ class PostgresUnitOfWork:
     def orders(self) -> PostgresOrderStore:
         """Orders, decisions and fills."""
         return PostgresOrderStore(self.connection)
+
+    @property
+    def plans(self) -> PostgresPlanStore:
+        """Repair plans and what became of them."""
+        return PostgresPlanStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:
