@@ -22,7 +22,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
-from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
 
 AMOUNT = r"^([0-9]{1,20}(\.[0-9]{1,18})?)?$"
@@ -74,10 +74,16 @@ PARAMS = {
 )
 def order_execution() -> None:
     """Keep the form's decision, if there is one, then do all the work there is."""
-    decision = RecordDecisionOperator(task_id="record_decision", decision="{{ params | tojson }}")
+    decision = RecordDecisionOperator(
+        task_id="record_decision",
+        decision="{{ params | tojson }}",
+        pool=KRAKEN_POOL,
+        queue=EXCHANGE_QUEUE,
+    )
     execution = ExecuteOrdersOperator(
         task_id="execute_orders",
         pool=KRAKEN_POOL,
+        queue=EXCHANGE_QUEUE,
         execution_timeout=timedelta(minutes=10),
     )
     decision >> execution
