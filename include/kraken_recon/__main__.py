@@ -35,6 +35,7 @@ from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.order_commands import add_order_commands
 from kraken_recon.plan_commands import PlanCommands
 from kraken_recon.service.auditing import AuditRequest, audit, render_audit
 from kraken_recon.service.backfill import reconcile_as_of
@@ -324,6 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
     PlanCommands(_wiring).add_to(plans)
+    add_order_commands(command, _wiring)
     return parser
 
 

@@ -22,6 +22,7 @@ from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
+from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
@@ -186,6 +187,11 @@ class PostgresUnitOfWork:
     def costs(self) -> PostgresCostStore:
         """Average costs and realised results."""
         return PostgresCostStore(self.connection)
+
+    @property
+    def orders(self) -> PostgresOrderStore:
+        """Orders, decisions and fills."""
+        return PostgresOrderStore(self.connection)
 
     @property
     def plans(self) -> PostgresPlanStore:
