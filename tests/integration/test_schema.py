@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from desk import Desk
-from kraken_recon.adapters.postgres import order_models  # noqa: F401 - its tables join the metadata
+from kraken_recon.adapters.postgres import order_models, verification_models  # noqa: F401 - their tables join the metadata
 from kraken_recon.adapters.postgres.models import SCHEMA, metadata
 from kraken_recon.adapters.postgres.schema import _config, current_revision, expected_revision, migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from kraken_recon.adapters.postgres import order_models  # noqa: F401 - its tables join the metadata
+from kraken_recon.adapters.postgres import order_models, verification_models  # noqa: F401 - their tables join the metadata
 from kraken_recon.adapters.postgres.models import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]
