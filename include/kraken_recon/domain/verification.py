@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.reported_orders import ReportedOrder
 
 
 class Level(StrEnum):
@@ -63,25 +64,6 @@ class Tolerances:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedOrder:
-    """An order as Kraken tells it; ``cost`` and ``fee`` as written, because their digits are cut off there."""
-
-    kraken_txid: str
-    status: str
-    pair: str
-    side: Side
-    volume_executed: Decimal
-    cost: Decimal
-    fee: Decimal
-    trade_ids: tuple[str, ...]
-
-    @property
-    def has_ended(self) -> bool:
-        """Say whether nothing about it can change any more."""
-        return self.status in {str(status) for status in ENDED_AT_EXCHANGE}
-
-
-@dataclass(frozen=True, slots=True)
 class OrderEvidence:
     """All that is known of one order: our rows, and what Kraken's books show.
 
@@ -110,6 +92,11 @@ class OrderEvidence:
         )
 
     @property
+    def has_ended_at_kraken(self) -> bool:
+        """Say whether Kraken shows the order and nothing about it can change any more."""
+        return self.reported is not None and self.reported.status in ENDED_AT_EXCHANGE
+
+    @property
     def missing_trades(self) -> list[str]:
         """Name the trades that Kraken's order lists and its trade history does not show."""
         return [t for t in self.reported.trade_ids if t not in self.trades] if self.reported else []
@@ -117,7 +104,7 @@ class OrderEvidence:
 
 @dataclass(frozen=True, slots=True)
 class LevelResult:
-    """One level's verdict with its figures; ``awaits_kraken`` says whose books an inconclusive one waits for."""
+    """One level's verdict with its figures, and whose books an inconclusive one waits for."""
 
     level: Level
     verdict: Verdict
@@ -125,6 +112,7 @@ class LevelResult:
     observed: Mapping[str, str]
     message: str
     awaits_kraken: bool = False
+    awaits_us: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +131,11 @@ class Verification:
     def awaits_kraken(self) -> bool:
         """Say whether looking at Kraken again may bring it further."""
         return self.verdict is Overall.INCONCLUSIVE and any(result.awaits_kraken for result in self.levels)
+
+    @property
+    def awaits_us(self) -> bool:
+        """Say whether Kraken's books show something that ours lack."""
+        return any(r.verdict is Verdict.INCONCLUSIVE and r.awaits_us for r in self.levels)
 
     @property
     def message(self) -> str:
@@ -183,8 +176,10 @@ class _Result:
             return self._made(Verdict.MISMATCH, "; ".join(self._wrong))
         if self._awaited:
             text = "; ".join(message for message, _ in self._awaited)
-            from_kraken = any(from_kraken for _, from_kraken in self._awaited)
-            return self._made(Verdict.INCONCLUSIVE, text, awaits_kraken=from_kraken)
+            sides = {from_kraken for _, from_kraken in self._awaited}
+            return self._made(
+                Verdict.INCONCLUSIVE, text, awaits_kraken=True in sides, awaits_us=False in sides
+            )
         return self._made(Verdict.PASSED, passed)
 
     def not_applicable(self, message: str) -> LevelResult:
@@ -193,8 +188,12 @@ class _Result:
     def warning(self, message: str) -> LevelResult:
         return self._made(Verdict.WARNING, message)
 
-    def _made(self, verdict: Verdict, message: str, *, awaits_kraken: bool = False) -> LevelResult:
-        return LevelResult(self.level, verdict, self.expected, self.observed, message, awaits_kraken)
+    def _made(
+        self, verdict: Verdict, message: str, *, awaits_kraken: bool = False, awaits_us: bool = False
+    ) -> LevelResult:
+        return LevelResult(
+            self.level, verdict, self.expected, self.observed, message, awaits_kraken, awaits_us
+        )
 
 
 NOTHING_EXECUTED: Final = "nothing was executed"
@@ -223,6 +222,14 @@ def judge(evidence: OrderEvidence, tolerances: Tolerances) -> Verification:
     return Verification(Overall.VERIFIED, results)
 
 
+def unasked(message: str) -> Verification:
+    """Say of an order whose books could not be read why that is."""
+    return Verification(
+        Overall.INCONCLUSIVE,
+        tuple(LevelResult(level, Verdict.INCONCLUSIVE, {}, {}, message) for level in Level),
+    )
+
+
 def _state(evidence: OrderEvidence) -> LevelResult:
     """Compare our order with Kraken's.
 
@@ -234,8 +241,8 @@ def _state(evidence: OrderEvidence) -> LevelResult:
         result.awaited("Kraken does not show the order yet")
         return result.end("")
     result.expected |= {"status": str(order.status), "side": str(order.side), "pair": order.pair}
-    result.observed |= {"status": reported.status, "side": str(reported.side), "pair": reported.pair}
-    if not reported.has_ended:
+    result.observed |= {"status": str(reported.status), "side": str(reported.side), "pair": reported.pair}
+    if not evidence.has_ended_at_kraken:
         result.awaited(f"Kraken still shows the order as {reported.status}")
         return result.end("")
     for name in result.expected:
@@ -253,7 +260,7 @@ def _fills(evidence: OrderEvidence) -> LevelResult:
     result, reported, trades = _Result(Level.FILLS), evidence.reported, evidence.trades
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
-    if reported is None or not reported.has_ended:
+    if reported is None or not evidence.has_ended_at_kraken:
         result.awaited("Kraken's order does not list its fills for good yet")
         return result.end("")
     for trade_id in evidence.missing_trades:
@@ -318,8 +325,7 @@ def _signed_volume(order: Order, volume: Decimal) -> Decimal:
 
 def _await_trades(result: _Result, evidence: OrderEvidence, legs: Legs) -> None:
     """Wait for whatever is not there yet and not proved to stay away."""
-    reported = evidence.reported
-    if reported is None or not reported.has_ended or evidence.missing_trades:
+    if not evidence.has_ended_at_kraken or evidence.missing_trades:
         result.awaited("Kraken does not show all trades of the order yet")
     for trade_id, asset in legs.awaited:
         result.awaited(f"Kraken does not show the {asset} entry of trade {trade_id} yet")
