@@ -13,6 +13,7 @@ from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.sync import SyncPorts
+from kraken_recon.service.verifying import VerifyingPorts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +76,13 @@ class Wiring:
         engine = self.engine()
         return SyncPorts(
             lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
+        )
+
+    def verifying_ports(self) -> VerifyingPorts:
+        """Wire ``order_verification``."""
+        engine = self.engine()
+        return VerifyingPorts(
+            lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.stopped.set
         )
 
     def pause(self, seconds: float) -> None:

@@ -121,9 +121,7 @@ def _meetings(change: Vector, left: Sequence[_Sum], right: Sequence[_Sum]) -> It
         for other in right[first:last]:
             if all(
                 a + b <= wanted <= c + d
-                for a, b, wanted, c, d in zip(
-                    one.low, other.low, change, one.high, other.high, strict=True
-                )
+                for a, b, wanted, c, d in zip(one.low, other.low, change, one.high, other.high, strict=True)
             ):
                 yield one.members | other.members
 

@@ -120,7 +120,9 @@ def spendable(balances: Mapping[HoldingKey, Balance], asset: str) -> Decimal:
 
 
 @exact_arithmetic()
-def size(order: Order, market: Market, funds: Funds, last_price: Decimal | None) -> Sized | Unfit | Undecidable:
+def size(
+    order: Order, market: Market, funds: Funds, last_price: Decimal | None
+) -> Sized | Unfit | Undecidable:
     """Give a decided order its volume, or say why it may not leave.
 
     Args:
@@ -173,7 +175,9 @@ def _fits(
 
 def _broken_price(order: Order, market: Market) -> str | None:
     for label, price in (("limit", order.limit_price), ("trigger", order.trigger_price)):
-        if price is not None and (price % market.tick_size or price % Decimal(1).scaleb(-market.price_decimals)):
+        if price is not None and (
+            price % market.tick_size or price % Decimal(1).scaleb(-market.price_decimals)
+        ):
             return (
                 f"expected a {label} price in steps of {format_amount(market.tick_size)} with at most "
                 f"{market.price_decimals} decimals, was {format_amount(price)}"
@@ -210,5 +214,3 @@ def _cut(amount: Decimal, decimals: int) -> Decimal:
 def _rounded_down(amount: Decimal) -> Decimal:
     """Keep what a column holds; a reserve need not be exact to the last digit."""
     return _cut(amount, 18)
-
-

@@ -56,10 +56,6 @@ class Legs:
         """List the entries of one asset."""
         return tuple(row for row in self.rows if row.asset == asset)
 
-    def has_rows(self, trade_id: str) -> bool:
-        """Say whether the ledger shows anything of a trade."""
-        return any(row.refid == trade_id for row in self.rows)
-
 
 @dataclass(frozen=True, slots=True)
 class Moved:

@@ -371,8 +371,10 @@ def _ledger(evidence: OrderEvidence, legs: Legs) -> LevelResult:
         return result.not_applicable(NOTHING_EXECUTED)
     if legs.are_of_margin:
         return result.not_applicable("a margin trade has one entry, for its profit and fee")
-    away = {t: account for t, account in evidence.elsewhere.items() if not legs.has_rows(t)}
-    for trade_id, account in away.items():
+    booked = {entry.refid for entry in evidence.entries}
+    for trade_id, account in evidence.elsewhere.items():
+        if trade_id in booked:
+            continue
         result.wrong(f"the entries of trade {trade_id} are in the books of account {account}")
     for name, (expected, observed) in legs.figures.items():
         result.expected |= _amounts(**{name: expected})

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The claims of a sweep look this far back for orders without a row; a full search finds older ones.
-ENLIST_LATELY: Final = timedelta(days=1)
+# A quick look for orders without a row goes back this far; a claim finds older ones.
+ENDED_LATELY: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,13 @@ class VerificationStore(Protocol):
         ...
 
     def claim(
-        self, token: str, *, now: datetime, until: datetime, most: int, order_ids: Collection[int] | None = None
+        self,
+        token: str,
+        *,
+        now: datetime,
+        until: datetime,
+        most: int,
+        order_ids: Collection[int] | None = None,
     ) -> int:
         """Take due orders that nobody works on; return how many."""
         ...
@@ -104,7 +110,13 @@ class VerificationStore(Protocol):
         """Write verdicts with their levels; return the orders whose verdict was ours to write."""
         ...
 
-    def overdue(self, account_ids: Collection[int], *, now: datetime) -> Mapping[tuple[int, str], tuple[int, int]]:
+    def waiting(self, *, now: datetime, due_before: datetime, ended_after: datetime) -> int:
+        """Count the orders that are due, or have no row yet, and that nobody works on."""
+        ...
+
+    def overdue(
+        self, account_ids: Collection[int], *, now: datetime
+    ) -> Mapping[tuple[int, str], tuple[int, int]]:
         """Count orders beyond their deadline without a verdict by account and asset, with the first one's id."""
         ...
 
@@ -193,6 +205,15 @@ def claim_orders(
     return count
 
 
+def waiting_orders(ports: VerifyingPorts, *, for_at_least: timedelta) -> int:
+    """Count the orders that have been due for so long and that nobody works on."""
+    now = ports.clock()
+    with ports.open_unit_of_work() as unit:
+        return unit.verifications.waiting(
+            now=now, due_before=now - for_at_least, ended_after=now - ENDED_LATELY
+        )
+
+
 def new_token(name: str) -> str:
     """Make a token for a batch; the name says who holds it."""
     return f"{name}|{uuid4().hex}"
@@ -213,6 +234,7 @@ def look_at(
         unit.verifications.renew(token, until=ports.clock() + rules.lease)
         unit.commit()
         claimed = unit.verifications.claimed(token)
+    kept = seen if seen is not None else {}
     by_account: dict[int, list[ClaimedOrder]] = {}
     for one in claimed:
         by_account.setdefault(one.account.account_id, []).append(one)
@@ -220,8 +242,8 @@ def look_at(
         return []
 
     def look(listed: list[ClaimedOrder]) -> list[Case]:
-        known = (seen or {}).get(listed[0].account.account_id)
-        return _look_at_account(ports, rules, listed, known or SeenBooks())
+        books = kept.setdefault(listed[0].account.account_id, SeenBooks())
+        return _look_at_account(ports, rules, listed, books)
 
     with ThreadPoolExecutor(max_workers=min(rules.concurrency, len(by_account))) as pool:
         try:

@@ -87,9 +87,7 @@ def parse_orders(
     }
 
 
-def _parse_order(
-    read: _Reader, txid: str, value: object, field: str, markets: Markets
-) -> ReportedOrder:
+def _parse_order(read: _Reader, txid: str, value: object, field: str, markets: Markets) -> ReportedOrder:
     row = read.mapping(value, field)
     description = read.mapping(row.get("descr", _ABSENT), f"{field}.descr")
     status = row.get("status", _ABSENT)

@@ -23,6 +23,7 @@ from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
+from kraken_recon.adapters.postgres.verification_store import PostgresVerificationStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ class PostgresUnitOfWork:
     def certificates(self) -> CertificateStore:
         """What a certificate is built from."""
         return CertificateStore(self.connection)
+
+    @property
+    def verifications(self) -> PostgresVerificationStore:
+        """The verification of orders."""
+        return PostgresVerificationStore(self.connection)
 
     def commit(self) -> None:
         """Make the work permanent; the unit stays usable for a next transaction."""

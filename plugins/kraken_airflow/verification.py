@@ -1,0 +1,43 @@
+"""What the sensor and the trigger of order verification share: ports, and a look at a watched batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
+
+if TYPE_CHECKING:
+    from kraken_recon.service.order_evidence import SeenBooks
+    from kraken_recon.service.verifying import VerifyingPorts
+
+# The run that an event starts takes new orders at once; a batch that is watched takes those it missed.
+LEFT_OVER_AFTER: Final = timedelta(seconds=3)
+RULES: Final = VerifyingRules()
+
+
+def verifying_ports(trading_conn_id: str, *, application_name: str | None = None) -> VerifyingPorts:
+    """Wire order verification to the trading database, and to Kraken through each account's connection."""
+    hook = TradingDbHook(trading_conn_id, application_name=application_name)
+    return hook.wiring().verifying_ports()
+
+
+@dataclass(slots=True)
+class BooksWatch:
+    """A claimed batch whose books at Kraken are not all there yet."""
+
+    ports: VerifyingPorts
+    token: str
+    seen: dict[int, SeenBooks] = field(default_factory=dict)
+
+    def needs_a_worker(self) -> bool:
+        """Look at Kraken's books once; say whether an order can be judged, or new ones were left over.
+
+        The lease of the batch is renewed by the look.
+        """
+        cases = look_at(self.ports, RULES, self.token, self.seen)
+        if not cases or any(not case.verification.awaits_kraken for case in cases):
+            return True
+        return waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER) > 0
