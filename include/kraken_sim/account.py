@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections import Counter as Tally
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, fixed, number, truncated
 from kraken_sim.errors import ControlError
+from kraken_sim.order_types import ORDER_TYPES, UNKNOWN, OrderType
 
 if TYPE_CHECKING:
     from kraken_sim.auth import ApiKey
     from kraken_sim.clock import Clock
+    from kraken_sim.faults import Faults
     from kraken_sim.identifiers import Identifiers
     from kraken_sim.ledger import Ledger
     from kraken_sim.limits import Budget
@@ -51,6 +54,7 @@ class Order:
     side: Literal["buy", "sell"] = "buy"
     order_type: str = "limit"
     price: Decimal = ZERO
+    price2: Decimal = ZERO
     volume: Decimal = ZERO
     flags: str = "fciq"
     leverage: str = "none"
@@ -59,12 +63,29 @@ class Order:
     closed: Decimal | None = None
     ending: Literal["closed", "canceled", "expired"] = "closed"
     expires: Decimal = ZERO
+    triggered: Decimal | None = None
+    amended: Decimal | None = None
     is_liquidation: bool = False
     reason: str | None = None
     trades: list[Trade] = field(default_factory=list)
     totals: Literal["full", "truncated"] = "full"
     source: Literal["api", "website", "exchange", "recording"] = "api"
     recorded: dict[str, Any] | None = None
+
+    @property
+    def kind(self) -> OrderType:
+        """What its ``ordertype`` means."""
+        return ORDER_TYPES.get(self.order_type, UNKNOWN)
+
+    @property
+    def limit_price(self) -> Decimal:
+        """The price that it fills at or better; the trigger's for an order without a limit."""
+        return self.price2 if self.kind.trigger and self.kind.is_limited else self.price
+
+    @property
+    def names(self) -> set[str]:
+        """Everything that the order may be called by."""
+        return {self.order_id, self.client_id or "", "" if self.userref is None else str(self.userref)} - {""}
 
     @property
     def executed(self) -> Decimal:
@@ -107,9 +128,11 @@ class Order:
         if self.pair is None:
             return ""
         volume = fixed(self.volume, self.pair.lot_decimals)
-        what = f"{self.side} {volume} {self.pair.altname} @ {self.order_type}"
+        what = f"{self.side} {volume} {self.pair.altname} @ {self.kind.words or self.order_type}"
         if self.order_type != "market":
             what = f"{what} {fixed(self.price, self.pair.price_decimals)}"
+        if self.price2:
+            what = f"{what} -> limit {fixed(self.price2, self.pair.price_decimals)}"
         return what if self.leverage == "none" else f"{what} with {self.leverage} leverage"
 
     def wire(self, moment: Decimal, *, with_trades: bool) -> dict[str, Any]:
@@ -132,9 +155,8 @@ class Order:
             "descr": self._description(self.pair),
             "vol": fixed(self.volume, self.pair.lot_decimals),
             **self._totals(self.pair, seen),
-            "stopprice": fixed(ZERO, self.pair.cost_decimals),
-            "limitprice": fixed(ZERO, self.pair.cost_decimals),
-            "misc": self._remarks(status, seen),
+            **self._trigger(self.pair, moment),
+            "misc": self._remarks(status, seen, moment),
             "oflags": self.flags,
         }
         if with_trades and seen:
@@ -143,9 +165,29 @@ class Order:
             body |= {"reason": self.reason, "closetm": self.closed}
         return body
 
-    def _remarks(self, status: str, seen: list[Trade]) -> str:
-        partial = status in {"canceled", "expired"} and seen
-        return ",".join(["liquidated"] * self.is_liquidation + ["partial"] * bool(partial))
+    def _is_triggered(self, moment: Decimal) -> bool:
+        return self.triggered is not None and self.triggered <= moment
+
+    def _trigger(self, pair: Pair, moment: Decimal) -> dict[str, str]:
+        """Tell the trigger's price, and the limit once that was reached."""
+        nothing = fixed(ZERO, pair.cost_decimals)
+        if not self.kind.trigger:
+            return {"stopprice": nothing, "limitprice": nothing}
+        limited = self.price2 and self._is_triggered(moment)
+        return {
+            "stopprice": fixed(self.price, pair.price_decimals),
+            "limitprice": fixed(self.price2, pair.price_decimals) if limited else nothing,
+            "trigger": "last",
+        }
+
+    def _remarks(self, status: str, seen: list[Trade], moment: Decimal) -> str:
+        remarks = {
+            self.kind.trigger: self._is_triggered(moment),
+            "liquidated": self.is_liquidation,
+            "partial": status in {"canceled", "expired"} and bool(seen),
+            "amended": self.amended is not None and self.amended <= moment,
+        }
+        return ",".join(remark for remark, applies in remarks.items() if applies)
 
     def _description(self, pair: Pair) -> dict[str, str]:
         return {
@@ -153,7 +195,7 @@ class Order:
             "type": self.side,
             "ordertype": self.order_type,
             "price": "0" if self.order_type == "market" else fixed(self.price, pair.price_decimals),
-            "price2": "0",
+            "price2": fixed(self.price2, pair.price_decimals) if self.price2 else "0",
             "leverage": self.leverage,
             "order": self.describe(),
             "close": "",
@@ -197,6 +239,17 @@ class Transfer:
         return ZERO if self.booked is not None and self.booked <= moment else self.amount + self.fee
 
 
+@dataclass(frozen=True, slots=True)
+class LateCall:
+    """A write that was let in, but has not reached the engine yet; ``records`` learn what comes of it."""
+
+    due: Decimal
+    arrived: Decimal
+    endpoint: str
+    parameters: dict[str, str]
+    records: list[dict[str, Any]]
+
+
 @dataclass(slots=True)
 class Account:
     """Everything that Kraken knows about one customer."""
@@ -208,18 +261,40 @@ class Account:
     identifiers: Identifiers
     reference: Reference
     budget: Budget
+    faults: Faults
+    neighbours: dict[str, Account]
     orders: dict[str, Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     transfers: dict[str, Transfer] = field(default_factory=dict)
     residuals: dict[str, Decimal] = field(default_factory=dict)
     calls: Tally[str] = field(default_factory=Tally)
+    late: list[LateCall] = field(default_factory=list)
+    cancel_all_at: Decimal | None = None
     has_own_clock: bool = False
+    answers_at_once: bool = False
     in_flight: int = 0
     concurrent_limit: int = 0
     order_totals: Literal["full", "truncated"] = "full"
+    _open: dict[str, Order] = field(default_factory=dict)
+    _orders_looked_at: int = 0
+
+    def open_orders(self) -> list[Order]:
+        """List the orders that may still fill, without looking at every closed one each time."""
+        new = islice(self.orders.values(), self._orders_looked_at, None)
+        self._open |= {order.order_id: order for order in new}
+        self._orders_looked_at = len(self.orders)
+        self._open = {name: order for name, order in self._open.items() if order.is_open}
+        return list(self._open.values())
+
+    def reopen(self, order: Order) -> None:
+        """Take back that an order has ended."""
+        order.closed, order.ending, order.reason = None, "closed", None
+        self._open[order.order_id] = order
 
     def next_moment(self, at: Decimal | None = None) -> Decimal:
-        """Tell when the next thing may happen: now, but after everything on file.
+        """Tell when the next thing may happen: now, and by a virtual clock after everything on file.
+
+        By a real clock a fill does not wait for the rows of the one before: the ledger keeps their order.
 
         Raises:
             ControlError: when the book on file reaches past the account's clock.
@@ -229,6 +304,8 @@ class Account:
             raise ControlError(
                 f"account {self.name} has rows on file after its clock {now}: advance it first"
             )
+        if at is None and self.clock.mode == "real":
+            return now
         moment = now if at is None else at
         return max(moment, self.ledger.last_time + TENTH_MILLISECOND)
 
@@ -244,10 +321,12 @@ class Account:
         """Tell what open orders hold: volume when selling, notional and a fee reserve when buying."""
         held: dict[str, Decimal] = {}
         for order in self.orders.values():
+            if order.closed is not None and order.closed <= moment and order.recorded is None:
+                continue
             volume = order.reserved(moment)
             if not volume or order.pair is None:
                 continue
-            asset, amount = reserve(order.pair, order.side, volume, order.price)
+            asset, amount = reserve(order.pair, order.side, volume, order.limit_price)
             if order.recorded is not None:  # 1433.0939 were enough for a recorded buy of 1432.76
                 amount = min(amount, self.ledger.balances(moment).get(asset, ZERO))
             held[asset] = held.get(asset, ZERO) + amount
@@ -263,8 +342,8 @@ class Account:
 
     def expire_orders(self, now: Decimal) -> None:
         """End the open orders whose time is up."""
-        for order in self.orders.values():
-            if order.is_open and ZERO < order.expires <= now:
+        for order in self.open_orders():
+            if ZERO < order.expires <= now:
                 order.closed, order.ending = order.expires, "expired"
 
     def _spendable_as(self, code: str, asset: str) -> bool:

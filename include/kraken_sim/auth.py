@@ -36,7 +36,13 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
     "Ledgers": frozenset({"query-ledger"}),
     "QueryLedgers": frozenset({"query-ledger"}),
     "AddOrder": frozenset({"modify-trades"}),
+    "AddOrderBatch": frozenset({"modify-trades"}),
+    "AmendOrder": frozenset({"modify-trades"}),
+    "EditOrder": frozenset({"modify-trades"}),
     "CancelOrder": frozenset({"modify-trades", "close-trades"}),
+    "CancelOrderBatch": frozenset({"modify-trades", "close-trades"}),
+    "CancelAll": frozenset({"modify-trades", "close-trades"}),
+    "CancelAllOrdersAfter": frozenset({"modify-trades", "close-trades"}),
     "GetApiKeyInfo": frozenset(),
     "GetWebSocketsToken": frozenset({"create-ws-token"}),
 }

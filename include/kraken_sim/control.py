@@ -13,12 +13,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from kraken_sim import control_models as models
-from kraken_sim import happenings, recordings, scenario, trading
+from kraken_sim import happenings, matching, recordings, scenario, trading
 from kraken_sim.amounts import ZERO, plain
 from kraken_sim.errors import ControlError
 from kraken_sim.exchange import Exchange
 from kraken_sim.limits import TIERS
 from kraken_sim.settling import settle
+from kraken_sim.upkeep import catch_up
 from kraken_sim.wire import decode, encode
 
 router = APIRouter(prefix="/_sim")
@@ -34,9 +35,11 @@ KEY_FIELDS: Final = (
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def the_exchange(request: Request) -> Exchange:
-    """Hand the program's state to a route."""
+async def the_exchange(request: Request) -> Exchange:
+    """Hand the program's state to a route, with everything done that is due."""
     exchange: Exchange = request.app.state.exchange
+    for account in list(exchange.accounts.values()):
+        catch_up(exchange, account)
     return exchange
 
 
@@ -91,6 +94,7 @@ async def open_account(request: Request, exchange: State) -> Response:
     for field in KEY_FIELDS:
         setattr(account.key, field, getattr(body, field))
     account.order_totals, account.concurrent_limit = body.order_totals, body.concurrent_limit
+    account.answers_at_once = body.answers_at_once
     try:
         account.ledger.load(body.entries)
     except (ControlError, KeyError, ValueError) as error:
@@ -117,6 +121,8 @@ async def change_account(name: str, request: Request, exchange: State) -> Respon
     account.order_totals = body.order_totals or account.order_totals
     if body.concurrent_limit is not None:
         account.concurrent_limit = body.concurrent_limit
+    if body.answers_at_once is not None:
+        account.answers_at_once = body.answers_at_once
     return reply({"name": name})
 
 
@@ -151,7 +157,7 @@ async def fill_order(name: str, request: Request, exchange: State) -> Response:
     if order is None:
         raise ControlError(f"expected an open order, was {body.txid!r}")
     trade = trading.execute(
-        account, order, trading.Execution(body.volume, body.price or order.price, is_maker=True)
+        account, order, trading.Execution(body.volume, body.price or order.limit_price, is_maker=True)
     )
     await settle(account)
     return reply({"trade": trade.trade_id, "ledger_ids": trade.ledger_ids})
@@ -195,7 +201,19 @@ async def move_prices(request: Request, exchange: State) -> Response:
     for name, price in prices.items():
         pair = exchange.reference.set_price(name, Decimal(str(price)))
         for account in exchange.accounts.values():
-            trading.match_resting(account, pair, exchange.reference.prices[pair.pair_id])
+            matching.match_resting(account, exchange.reference, pair)
+    for account in exchange.accounts.values():
+        await settle(account)
+    return reply({})
+
+
+@router.post("/liquidity")
+async def move_liquidity(request: Request, exchange: State) -> Response:
+    """Say how much can be had at a market's price, and let resting orders have it."""
+    body = await read(request, models.LiquidityBody)
+    pair = exchange.reference.set_depth(body.pair, body.volume)
+    for account in exchange.accounts.values():
+        matching.match_resting(account, exchange.reference, pair)
     for account in exchange.accounts.values():
         await settle(account)
     return reply({})
@@ -225,12 +243,16 @@ async def list_faults(exchange: State) -> Response:
 async def set_fault(request: Request, exchange: State) -> Response:
     """Set a fault; unnamed fields are its options."""
     body = await read(request, models.FaultBody)
+    if body.name.endswith("_wrong_account"):
+        exchange.account(str((body.model_extra or {}).get("to_account")))
     fault = exchange.faults.add(
         name=body.name,
         probability=body.probability,
         count=body.count,
         endpoint=body.endpoint,
         account=body.account,
+        order=body.order,
+        nth=body.nth,
         options=dict(body.model_extra or {}),
     )
     return reply(fault.wire())

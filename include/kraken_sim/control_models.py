@@ -33,6 +33,7 @@ class AccountBody(Model):
     history_cost: Literal[2, 4] = 4
     order_totals: Literal["full", "truncated"] = "full"
     concurrent_limit: int = Field(default=0, ge=0)
+    answers_at_once: bool = False
     opening: dict[str, Decimal] = Field(default_factory=dict)
     entries: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -53,6 +54,7 @@ class AccountChange(Model):
     history_cost: Literal[2, 4] | None = None
     order_totals: Literal["full", "truncated"] | None = None
     concurrent_limit: int | None = Field(default=None, ge=0)
+    answers_at_once: bool | None = None
     opening: dict[str, Decimal] | None = None
 
 
@@ -113,6 +115,15 @@ class FaultBody(BaseModel):
     count: int | None = Field(default=None, ge=1)
     endpoint: str | None = None
     account: str | None = None
+    order: str | None = None
+    nth: int = Field(default=1, ge=1)
+
+
+class LiquidityBody(Model):
+    """How much can be had at a market's price; ``null`` for any amount, as at first."""
+
+    pair: str
+    volume: Decimal | None = Field(ge=0)
 
 
 class PairBody(Model):

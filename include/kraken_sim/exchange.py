@@ -6,9 +6,9 @@ Invariant: everything random follows from one seed, per account and per fault.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from kraken_sim import lagging
 from kraken_sim.account import Account
 from kraken_sim.amounts import ZERO
 from kraken_sim.auth import ApiKey, is_secret
@@ -21,11 +21,11 @@ from kraken_sim.limits import TIERS, Budget
 from kraken_sim.reference import Reference
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from pathlib import Path
 
     from kraken_sim.account import Order, Transfer
-
-View = Literal["balance", "ledger", "trades", "orders"]
+    from kraken_sim.lagging import View
 
 
 @dataclass(slots=True)
@@ -36,12 +36,23 @@ class Call:
     account: Account
     endpoint: str
     parameters: dict[str, str]
+    arrived: Decimal | None = None  # when its request came in, which may have been a while ago
+    due: Decimal | None = None  # when it reached the engine, where that is not now
+
+    @property
+    def now(self) -> Decimal:
+        """When this happens."""
+        return self.account.clock.now() if self.due is None else self.due
 
     def seen_until(self, view: View) -> Decimal:
         """Tell up to which moment this view is up to date."""
-        now = self.account.clock.now()
-        lag = self.exchange.faults.take(("lag",), self.account.name, self.endpoint, now, view=view)
-        return now - Decimal(str(lag.options.get("seconds", "2"))) if lag else now
+        return lagging.seen_until(self.exchange.faults, self.account, self.endpoint, view)
+
+    def seen_of(self, view: View, order: Order | None, seen: Decimal) -> Decimal:
+        """Tell up to which moment this view of one order is up to date."""
+        return lagging.seen_of(
+            self.exchange.faults, self.account, self.endpoint, view, order=order, seen=seen
+        )
 
     def flag(self, name: str) -> bool:
         """Read an optional boolean parameter."""
@@ -109,6 +120,8 @@ class Exchange:
             identifiers=identifiers,
             reference=self.reference,
             budget=Budget(TIERS[tier], history_cost),
+            faults=self.faults,
+            neighbours=self.accounts,
         )
         account.ledger.open_with(opening or {})
         self.accounts[name] = self.by_key[api_key] = account

@@ -8,12 +8,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_sim.errors import ControlError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 #: Before the request is looked at: nothing has happened yet.
 BEFORE: Final = (
+    "fail_before_accept",
     "http_error",
     "reset",
     "redirect_302",
@@ -35,11 +39,41 @@ PAGING: Final = (
     "missing_page",
     "missing_row",
 )
-NAMES: Final = frozenset({*BEFORE, *AFTER, *CONTENT, *PAGING, "slow", "lag", "accept_then_fail"})
+#: To what is written about one fill: the ledger rows differ from the trade.
+LEDGER_WRONGS: Final = (
+    "ledger_wrong_volume",
+    "ledger_wrong_fee",
+    "ledger_wrong_side",
+    "ledger_missing_leg",
+    "ledger_wrong_account",
+)
+#: The trade differs from its order.
+TRADE_WRONGS: Final = (
+    "trade_wrong_volume",
+    "trade_wrong_fee",
+    "trade_wrong_side",
+    "trade_missing",
+    "trade_wrong_account",
+)
+#: To the way of one request.
+TRANSPORT: Final = ("slow", "hang", "reset_mid_answer", "accept_then_fail", "late_accept")
+NAMES: Final = frozenset(
+    {*BEFORE, *AFTER, *CONTENT, *PAGING, *LEDGER_WRONGS, *TRADE_WRONGS, *TRANSPORT, "lag"}
+)
 
 #: What may be said about each fault besides where and how often; a typo must not pass for an option.
 OPTIONS: Final[dict[str, frozenset[str]]] = {
     "accept_then_fail": frozenset({"appearance", "seconds"}),
+    "fail_before_accept": frozenset({"appearance", "seconds"}),
+    "hang": frozenset({"seconds"}),
+    "late_accept": frozenset({"appearance", "seconds", "after_seconds"}),
+    "ledger_missing_leg": frozenset({"leg"}),
+    "ledger_wrong_account": frozenset({"to_account"}),
+    "ledger_wrong_fee": frozenset({"factor"}),
+    "ledger_wrong_volume": frozenset({"factor"}),
+    "trade_wrong_account": frozenset({"to_account"}),
+    "trade_wrong_fee": frozenset({"factor"}),
+    "trade_wrong_volume": frozenset({"factor"}),
     "api_error": frozenset({"text", "executed"}),
     "count_drift": frozenset({"by", "page"}),
     "duplicate_row": frozenset({"page"}),
@@ -58,12 +92,25 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "warning": frozenset({"text"}),
 }
 
-WRITES: Final = frozenset({"AddOrder", "CancelOrder"})
+WRITES: Final = frozenset(
+    {
+        "AddOrder",
+        "AddOrderBatch",
+        "AmendOrder",
+        "EditOrder",
+        "CancelOrder",
+        "CancelOrderBatch",
+        "CancelAll",
+        "CancelAllOrdersAfter",
+    }
+)
 _BALANCES: Final = frozenset({"Balance", "BalanceEx"})
 _PAGED: Final = frozenset({"Ledgers", "TradesHistory", "ClosedOrders"})
 #: Where a fault applies when no endpoint was named; absent means every private endpoint.
 DEFAULT_ENDPOINTS: Final[dict[str, frozenset[str]]] = {
     "accept_then_fail": frozenset({"AddOrder"}),
+    "fail_before_accept": frozenset({"AddOrder"}),
+    "late_accept": frozenset({"AddOrder"}),
     "empty_balances": _BALANCES,
     "partial_balances": _BALANCES,
     "nan_amount": _BALANCES,
@@ -83,7 +130,19 @@ class Fault:
     account: str | None
     options: dict[str, Any]
     dice: random.Random = field(repr=False)
+    order: str | None = None
+    nth: int = 1
+    met: int = 0
     fired: int = 0
+
+    def strikes(self, about: Collection[str]) -> bool:
+        """Tell whether it is this one's turn: the order that is meant, the n-th time, and the dice."""
+        if self.order is not None and self.order not in about:
+            return False
+        self.met += 1
+        return self.met >= self.nth and (
+            self.probability >= 1 or Decimal(str(self.dice.random())) < self.probability
+        )
 
     def matches(self, account: str, endpoint: str) -> bool:
         """Tell whether the fault is meant for this call."""
@@ -103,6 +162,8 @@ class Fault:
             "remaining": self.remaining,
             "endpoint": self.endpoint,
             "account": self.account,
+            "order": self.order,
+            "nth": self.nth,
             "options": self.options,
             "fired": self.fired,
         }
@@ -126,6 +187,8 @@ class Faults:
         endpoint: str | None,
         account: str | None,
         options: dict[str, Any],
+        order: str | None = None,
+        nth: int = 1,
     ) -> Fault:
         """Set a switch.
 
@@ -137,13 +200,15 @@ class Faults:
         known = OPTIONS.get(name, frozenset())
         if unknown := options.keys() - known:
             raise ControlError(f"expected options of {name} out of {sorted(known)}, was {sorted(unknown)}")
+        if name == "late_accept" and endpoint not in {None, *WRITES}:
+            raise ControlError(f"expected an endpoint out of {sorted(WRITES)}, was {endpoint!r}")
         if name == "api_error":  # without a word about it nothing was executed
             options = {"executed": False} | options
         if options.get("only_concurrent") is False:
             options = {option: value for option, value in options.items() if option != "only_concurrent"}
         self._made += 1
         dice = random.Random(f"{self._seed}:fault:{self._made}")  # noqa: S311 - must be reproducible
-        fault = Fault(self._made, name, probability, count, endpoint, account, options, dice)
+        fault = Fault(self._made, name, probability, count, endpoint, account, options, dice, order, nth)
         self.active.append(fault)
         return fault
 
@@ -152,7 +217,14 @@ class Faults:
         self.active.clear()
 
     def take(
-        self, names: tuple[str, ...], account: str, endpoint: str, now: Decimal, **wanted: object
+        self,
+        names: tuple[str, ...],
+        account: str,
+        endpoint: str,
+        now: Decimal,
+        *,
+        about: Collection[str] = (),
+        **wanted: object,
     ) -> Fault | None:
         """Draw the first fault with one of these names that strikes this call.
 
@@ -161,6 +233,7 @@ class Faults:
             account: who calls.
             endpoint: what is called.
             now: when, for the record.
+            about: what the orders that the call is about are called.
             wanted: options that a fault must have with this value, if it has them at all.
         """
         for fault in self.active:
@@ -170,12 +243,29 @@ class Faults:
                 option in fault.options and fault.options[option] != value for option, value in wanted.items()
             ):
                 continue
-            if fault.probability < 1 and Decimal(str(fault.dice.random())) >= fault.probability:
+            if not fault.strikes(about):
                 continue
             if fault.remaining is not None:
                 fault.remaining -= 1
-            fault.fired += 1
-            record = {"time": str(now), "fault": fault.fault_id, "name": fault.name}
-            self.fired.append(record | {"account": account, "endpoint": endpoint, "options": fault.options})
+            self.note(fault, account, endpoint, now, about)
             return fault
         return None
+
+    def note(
+        self, fault: Fault, account: str, endpoint: str, now: Decimal, about: Collection[str] = ()
+    ) -> None:
+        """Write down that a fault struck."""
+        fault.fired += 1
+        record = {"time": str(now), "fault": fault.fault_id, "name": fault.name, "account": account}
+        self.fired.append(record | {"endpoint": endpoint, "options": fault.options, "about": sorted(about)})
+
+    def lags_of_orders(self, account: str, endpoint: str, view: str) -> list[Fault]:
+        """List the lags that hold back single orders in a view."""
+        return [
+            fault
+            for fault in self.active
+            if fault.name == "lag"
+            and fault.order is not None
+            and fault.matches(account, endpoint)
+            and fault.options.get("view", view) == view
+        ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kraken_sim import events, funding, trading
+from kraken_sim import events, funding, matching, trading
 from kraken_sim.account import NO_POSITION
 from kraken_sim.amounts import ZERO
 from kraken_sim.errors import ApiError, ControlError
@@ -87,7 +87,7 @@ def _manual_order(account: Account, event: EventBody) -> dict[str, Any]:
         trading.validate(account, account.reference, request)
     except ApiError as error:
         raise ControlError(str(error)) from error
-    order = trading.place(account, account.reference, request, source="website")
+    order = matching.place(account, account.reference, request, source="website")
     return {
         "ledger_ids": [row for trade in order.trades for row in trade.ledger_ids],
         "trade": order.trades[0].trade_id if order.trades else None,

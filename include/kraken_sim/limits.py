@@ -17,7 +17,9 @@ Transaction = Literal["add", "amend", "edit", "cancel"]
 #: Calls that read history cost more than the others; Kraken's pages disagree on 2 or 4.
 HISTORY: Final = frozenset({"Ledgers", "QueryLedgers", "TradesHistory", "QueryTrades", "ClosedOrders"})
 #: The matching engine counts these itself.
-FREE: Final = frozenset({"AddOrder", "CancelOrder"})
+FREE: Final = frozenset(
+    {"AddOrder", "AddOrderBatch", "AmendOrder", "EditOrder", "CancelOrder", "CancelOrderBatch"}
+)
 #: Rejected calls still count, up to this much over the maximum: who keeps calling stays limited.
 OVERDRAFT: Final = Decimal(5)
 

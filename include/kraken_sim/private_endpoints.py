@@ -1,20 +1,19 @@
-"""The private endpoints: views over the books, and the two that write orders.
+"""The private endpoints: views over the books; those that write orders are in ``order_endpoints``.
 
 Invariant: a view never changes anything but counters; what a key may not see is left out without a word.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from kraken_sim import paging, trading
+from kraken_sim import order_endpoints, paging
 from kraken_sim.amounts import ZERO, fixed, number, plain
 from kraken_sim.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from kraken_sim.account import Order, Trade
     from kraken_sim.exchange import Call
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 SALES: Final = frozenset({"spend", "receive"})
 ORDERS_PER_QUERY: Final = 50
 ROWS_PER_QUERY: Final = 20
-CLIENT_ID_MAXIMUM: Final = 36
 TOKEN_SECONDS: Final = 900
 
 
@@ -129,13 +127,22 @@ def trades_history(call: Call) -> dict[str, Any]:
 
 def query_trades(call: Call) -> dict[str, Any]:
     """Answer ``QueryTrades``; unknown ids are left out."""
-    found = {trade.trade_id: trade for trade in _visible_trades(call)}
-    return {row: _trade(call, found[row]) for row in _ids(call, "txid") if row in found}
+    wanted = _ids(call, "txid")
+    found = {trade.trade_id: trade for trade in _visible_trades(call, frozenset(wanted))}
+    return {row: _trade(call, found[row]) for row in wanted if row in found}
 
 
-def _visible_trades(call: Call) -> list[Trade]:
-    seen, key = call.seen_until("trades"), call.account.key
-    return [trade for trade in call.account.trades if trade.time <= seen and key.sees(trade.time)]
+def _visible_trades(call: Call, wanted: frozenset[str] | None = None) -> list[Trade]:
+    """List the trades that can be seen: all of them, or those that are wanted."""
+    account = call.account
+    seen, key, orders = call.seen_until("trades"), account.key, account.orders
+    return [
+        trade
+        for trade in account.trades
+        if (wanted is None or trade.trade_id in wanted)
+        and trade.time <= call.seen_of("trades", orders.get(trade.order_id), seen)
+        and key.sees(trade.time)
+    ]
 
 
 def _trade(call: Call, trade: Trade) -> dict[str, Any]:
@@ -145,9 +152,10 @@ def _trade(call: Call, trade: Trade) -> dict[str, Any]:
 def open_orders(call: Call) -> dict[str, Any]:
     """Answer ``OpenOrders``."""
     seen = call.seen_until("orders")
-    rows = [order for order in _orders(call, seen) if order.status(seen) == "open"]
+    rows = [(order, moment) for order, moment in _orders(call, seen) if order.status(moment) == "open"]
+    with_trades = call.flag("trades")
     return {
-        "open": {order.order_id: order.wire(seen, with_trades=call.flag("trades")) for order in rows[::-1]}
+        "open": {order.order_id: order.wire(moment, with_trades=with_trades) for order, moment in rows[::-1]}
     }
 
 
@@ -155,20 +163,24 @@ def closed_orders(call: Call) -> dict[str, Any]:
     """Answer ``ClosedOrders``: newest opened first; an order id cuts at its opening time."""
     paging.disturb(call)
     seen, by = call.seen_until("orders"), call.parameters.get("closetime", "both")
-    rows = [order for order in _orders(call, seen) if order.status(seen) not in {"open", "pending"}]
+    rows = [
+        (order, moment)
+        for order, moment in _orders(call, seen)
+        if order.status(moment) not in {"open", "pending"}
+    ]
     for name in ("start", "end"):
         text = call.parameters.get(name, "")
         if text in call.account.orders:
             call.parameters[name] = plain(call.account.orders[text].opened)
     lower, upper = _moment(call, "start", Decimal("-Infinity")), _moment(call, "end", Decimal("Infinity"))
-    rows = [order for order in rows if any(lower < moment <= upper for moment in _moments(order, by))]
-    rows.sort(key=lambda order: order.opened)
+    rows = [row for row in rows if any(lower < moment <= upper for moment in _moments(row[0], by))]
+    rows.sort(key=lambda row: row[0].opened)
     with_trades = call.flag("trades")
     return paging.answer(
         call,
         "closed",
         paging.cut(call, rows),
-        lambda order: (order.order_id, order.wire(seen, with_trades=with_trades)),
+        lambda row: (row[0].order_id, row[0].wire(row[1], with_trades=with_trades)),
     )
 
 
@@ -189,130 +201,26 @@ def _moment(call: Call, name: str, default: Decimal) -> Decimal:
 
 def query_orders(call: Call) -> dict[str, Any]:
     """Answer ``QueryOrders``; an order that the key does not see yet is simply not there."""
-    seen = call.seen_until("orders")
-    found = {order.order_id: order for order in _orders(call, seen)}
-    wanted = [row for row in _ids(call, "txid", ORDERS_PER_QUERY) if row in found]
-    return {row: found[row].wire(seen, with_trades=call.flag("trades")) for row in wanted}
+    wanted = _ids(call, "txid", ORDERS_PER_QUERY)
+    call.parameters.pop("cl_ord_id", None)  # the other two know this filter, this one does not
+    known = [call.account.orders[row] for row in wanted if row in call.account.orders]
+    found = _orders(call, call.seen_until("orders"), known)
+    return {order.order_id: order.wire(seen, with_trades=call.flag("trades")) for order, seen in found}
 
 
-def _orders(call: Call, seen: Decimal) -> list[Order]:
-    key, reference, client_id = (
-        call.account.key,
-        call.parameters.get("userref"),
-        call.parameters.get("cl_ord_id"),
-    )
-    return [
-        order
-        for order in call.account.orders.values()
-        if order.known_from <= seen
-        and key.sees(order.opened)
-        and (not reference or str(order.userref) == reference)
-        and (not client_id or order.client_id == client_id)
-    ]
-
-
-def add_order(call: Call) -> dict[str, Any]:
-    """Answer ``AddOrder`` for market and limit orders."""
-    account = call.account
-    request = _order_request(call)
-    now = account.clock.now()
-    _check_deadline(call, now)
-    account.budget.charge_engine("add", request.pair.pair_id, now)
-    trading.validate(account, account.reference, request)
-    if call.flag("validate"):
-        draft = trading.draft(account, request)
-        return {"descr": {"order": draft.describe()}}
-    order = trading.place(account, account.reference, request)
-    return {"descr": {"order": order.describe()}, "txid": [order.order_id]}
-
-
-def _order_request(call: Call) -> trading.OrderRequest:
-    given = call.parameters
-    side, order_type = given.get("type", ""), given.get("ordertype", "")
-    if order_type not in {"market", "limit"}:
-        raise ApiError("EGeneral:Invalid arguments:ordertype")
-    if side not in {"buy", "sell"}:
-        raise ApiError("EGeneral:Invalid arguments:type")
-    if "pair" not in given:
-        raise ApiError("EGeneral:Invalid arguments")
-    if given.get("userref") and given.get("cl_ord_id"):
-        raise ApiError("EGeneral:Invalid arguments")
-    if len(given.get("cl_ord_id", "")) > CLIENT_ID_MAXIMUM:
-        raise ApiError("EGeneral:Invalid arguments:cl_ord_id")
-    return trading.OrderRequest(
-        pair=call.account.reference.pair(given["pair"]),
-        side=cast("Literal['buy', 'sell']", side),
-        order_type=order_type,
-        volume=_amount(given.get("volume", ""), "volume"),
-        price=_amount(given.get("price", ""), "price") if order_type == "limit" else ZERO,
-        flags=tuple(flag for flag in given.get("oflags", "").split(",") if flag),
-        userref=_integer(given.get("userref", ""), "userref"),
-        client_id=given.get("cl_ord_id") or None,
-        time_in_force=given.get("timeinforce", "GTC").upper(),
-        expires=_expiry(given.get("expiretm", "0"), call.account.clock.now()),
-    )
-
-
-def _amount(text: str, name: str) -> Decimal:
-    try:
-        return number(text)
-    except ValueError as error:
-        raise ApiError(f"EGeneral:Invalid arguments:{name}") from error
-
-
-def _expiry(text: str, now: Decimal) -> Decimal:
-    """Read ``expiretm``: unix seconds, or ``+`` seconds from now; 0 for never."""
-    moment = (now if text.startswith("+") else ZERO) + _amount(text, "expiretm")
-    if moment and moment <= now:
-        raise ApiError("EGeneral:Invalid arguments:expiretm")
-    return moment
-
-
-def _integer(text: str, name: str) -> int | None:
-    try:
-        return int(text) if text else None
-    except ValueError as error:
-        raise ApiError(f"EGeneral:Invalid arguments:{name}") from error
-
-
-def _check_deadline(call: Call, now: Decimal) -> None:
-    """Refuse an order whose ``deadline`` has passed by the time it is looked at."""
-    text = call.parameters.get("deadline")
-    if not text:
-        return
-    try:
-        deadline = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ApiError("EGeneral:Invalid arguments:deadline") from error
-    present = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(now * 1_000_000))
-    if deadline.tzinfo is None:
-        deadline = deadline.replace(tzinfo=UTC)
-    if deadline < present:
-        raise ApiError("EService:Deadline elapsed")
-    if deadline > present + timedelta(seconds=60):
-        raise ApiError("EGeneral:Invalid arguments:deadline")
-
-
-def cancel_order(call: Call) -> dict[str, Any]:
-    """Answer ``CancelOrder`` by order id, userref or client order id."""
-    account, given = call.account, call.parameters
-    wanted, client_id = given.get("txid", ""), given.get("cl_ord_id", "")
-    if not wanted and not client_id:
-        raise ApiError("EGeneral:Invalid arguments")
+def _orders(call: Call, seen: Decimal, known: Iterable[Order] | None = None) -> list[tuple[Order, Decimal]]:
+    """List the orders that can be seen and pass the filters, each with the moment it is seen at."""
+    key, userref = call.account.key, call.parameters.get("userref")
+    client_id = call.parameters.get("cl_ord_id")
+    orders = call.account.orders.values() if known is None else known
     found = [
-        order
-        for order in account.orders.values()
-        if order.is_open
-        and (order.client_id == client_id if client_id else wanted in {order.order_id, str(order.userref)})
+        (order, call.seen_of("orders", order, seen))
+        for order in orders
+        if (not client_id or order.client_id == client_id)
+        and (not userref or str(order.userref) == userref)
+        and key.sees(order.opened)
     ]
-    if not found:
-        raise ApiError("EOrder:Unknown order")
-    now = account.clock.now()
-    for order in found:
-        if order.pair is not None:
-            account.budget.charge_engine("cancel", order.pair.pair_id, now, age_seconds=now - order.opened)
-        trading.close(account, order, now, reason="User requested")
-    return {"count": len(found)}
+    return [(order, moment) for order, moment in found if order.known_from <= moment]
 
 
 def get_api_key_info(call: Call) -> dict[str, Any]:
@@ -351,8 +259,7 @@ ENDPOINTS: Final[dict[str, Callable[[Call], dict[str, Any]]]] = {
     "OpenOrders": open_orders,
     "ClosedOrders": closed_orders,
     "QueryOrders": query_orders,
-    "AddOrder": add_order,
-    "CancelOrder": cancel_order,
     "GetApiKeyInfo": get_api_key_info,
     "GetWebSocketsToken": get_websockets_token,
+    **order_endpoints.ENDPOINTS,
 }

@@ -58,6 +58,7 @@ class Reference:
             altname: number(price) for _, altname, _, _, price in reference_data.ASSETS if price
         }
         self.prices: dict[str, Decimal] = {}
+        self.depths: dict[str, Decimal] = {}
         assets, pairs = _snapshot(directory) if directory else (_own_assets(), _own_pairs())
         for asset_id, wire in assets.items():
             self._add_asset(asset_id, wire)
@@ -107,6 +108,23 @@ class Reference:
     def set_status(self, name: str, status: str) -> None:
         """Change whether a market takes orders."""
         self.pair(name).wire["status"] = status
+
+    def set_depth(self, name: str, volume: Decimal | None) -> Pair:
+        """Say how much can be had at a market's price; None for any amount."""
+        pair = self.pair(name)
+        self.depths.pop(pair.pair_id, None)
+        if volume is not None:
+            self.depths[pair.pair_id] = volume
+        return pair
+
+    def available(self, pair_id: str, wanted: Decimal) -> Decimal:
+        """Tell how much of a volume can be had."""
+        return min(wanted, self.depths.get(pair_id, wanted))
+
+    def use_up(self, pair_id: str, volume: Decimal) -> None:
+        """Take what was filled out of what can be had."""
+        if pair_id in self.depths:
+            self.depths[pair_id] -= volume
 
     def set_price(self, name: str, price: Decimal) -> Pair:
         """Move the market."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_sim import events, trading
+from kraken_sim import events, matching, trading
 from kraken_sim.amounts import TENTH_MILLISECOND, ZERO, half_up
 from kraken_sim.auth import READ_PERMISSIONS
 from kraken_sim.errors import ControlError
@@ -102,7 +102,7 @@ def _more_market_making(exchange: Exchange, account: Account) -> None:
     _past_trade(account, "SOLUSD", "buy", Decimal("4.2"), fee_mode="base")
     pair = exchange.reference.pair("XBTUSD")
     price = half_up(exchange.reference.prices[pair.pair_id] * Decimal("0.97"), pair.price_decimals)
-    trading.place(
+    matching.place(
         account, exchange.reference, trading.OrderRequest(pair, "buy", "limit", Decimal("0.05"), price)
     )
 

@@ -1,4 +1,4 @@
-"""Orders and fills: validation with Kraken's texts, matching against one price, two ledger legs per fill.
+"""Orders and fills: validation with Kraken's texts, two ledger legs per fill; ``matching`` says when.
 
 Invariants:
 1. A refused order leaves no trace but the engine counter.
@@ -17,8 +17,11 @@ from kraken_sim.account import HUNDRED, NO_POSITION, Account, Order, Trade, rese
 from kraken_sim.amounts import ZERO, decimals_of, fixed, half_up
 from kraken_sim.errors import ApiError, ControlError
 from kraken_sim.ledger import Posting
+from kraken_sim.misbooking import file_trade, wrong_rows
+from kraken_sim.order_types import ORDER_TYPES
 
 if TYPE_CHECKING:
+    from kraken_sim.order_types import OrderType
     from kraken_sim.reference import Pair, Reference
 
 FeeMode = Literal["quote", "base", "both", "kfee"]
@@ -44,6 +47,18 @@ class OrderRequest:
     client_id: str | None = None
     time_in_force: str = "GTC"
     expires: Decimal = ZERO
+    price2: Decimal = ZERO
+
+    @property
+    def kind(self) -> OrderType:
+        """What its ``ordertype`` means."""
+        return ORDER_TYPES[self.order_type]
+
+    @property
+    def prices(self) -> tuple[Decimal, ...]:
+        """The prices that it names: trigger, limit, both or none."""
+        named = (self.price, self.price2)
+        return named[: bool(self.kind.trigger) + self.kind.is_limited]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +85,20 @@ def validate(account: Account, reference: Reference, request: OrderRequest) -> N
     _validate_market_state(request)
     if request.volume <= ZERO or decimals_of(request.volume) > pair.lot_decimals:
         raise ApiError("EGeneral:Invalid arguments:volume")
-    if request.order_type == "limit":
-        _validate_price(request)
+    for price in request.prices:
+        validate_price(pair, price)
     if request.volume < pair.minimum_volume:
         raise ApiError("EOrder:Order minimum not met")
-    price = request.price if request.order_type == "limit" else reference.prices.get(pair.pair_id)
-    if price is None:
+    market = reference.prices.get(pair.pair_id)
+    if market is None and request.order_type != "limit":
         raise ApiError("EService:Unavailable")
+    price = request.prices[-1] if request.prices else market or ZERO
     if request.volume * price < pair.minimum_cost:
         raise ApiError("EOrder:Cost minimum not met")
-    open_orders = [order for order in account.orders.values() if order.is_open and order.pair == pair]
-    if len(open_orders) >= account.budget.tier.open_orders_per_pair:
+    open_orders = account.open_orders()
+    if sum(order.pair is pair for order in open_orders) >= account.budget.tier.open_orders_per_pair:
         raise ApiError("EOrder:Orders limit exceeded")
-    if request.client_id and any(
-        order.is_open and order.client_id == request.client_id for order in account.orders.values()
-    ):
+    if request.client_id and any(order.client_id == request.client_id for order in open_orders):
         raise ApiError(DUPLICATE_CLIENT_ID)
     asset, amount = reserve(pair, request.side, request.volume, price)
     if account.available(asset) < half_up(amount, reference.decimals(asset)):
@@ -97,22 +111,26 @@ def _validate_market_state(request: OrderRequest) -> None:
             raise ApiError("EService:Market in cancel_only mode")
         case "post_only" if "post" not in request.flags:
             raise ApiError("EService:Market in post_only mode")
-        case "limit_only" if request.order_type != "limit":
+        case "limit_only" if not request.kind.is_limited:
             raise ApiError("EService:Market in limit_only mode")
         case "reduce_only":
             raise ApiError("EOrder:Reduce only:No position exists")
 
 
-def _validate_price(request: OrderRequest) -> None:
-    pair = request.pair
-    if request.price <= ZERO:
+def validate_price(pair: Pair, price: Decimal) -> None:
+    """Refuse a price that the market does not know.
+
+    Raises:
+        ApiError: with Kraken's text.
+    """
+    if price <= ZERO:
         raise ApiError("EGeneral:Invalid arguments:price")
-    if decimals_of(request.price) > pair.price_decimals:
+    if decimals_of(price) > pair.price_decimals:
         raise ApiError(
             f"EOrder:Invalid price:{pair.pair_id} price can only be "
             f"specified up to {pair.price_decimals} decimals."
         )
-    if request.price % pair.tick_size:
+    if price % pair.tick_size:
         raise ApiError("EOrder:Tick size check failed")
 
 
@@ -125,7 +143,8 @@ def draft(account: Account, request: OrderRequest, at: Decimal | None = None) ->
         pair=request.pair,
         side=request.side,
         order_type=request.order_type,
-        price=request.price if request.order_type == "limit" else ZERO,
+        price=request.price if request.prices else ZERO,
+        price2=request.price2,
         volume=request.volume,
         flags=",".join([*(flag for flag in request.flags if flag not in preferred), *preferred]),
         userref=request.userref,
@@ -135,43 +154,10 @@ def draft(account: Account, request: OrderRequest, at: Decimal | None = None) ->
     )
 
 
-def place(
-    account: Account, reference: Reference, request: OrderRequest, source: Literal["api", "website"] = "api"
-) -> Order:
-    """Accept a validated order, and fill it at once as far as it crosses the market."""
-    market = reference.prices.get(request.pair.pair_id, request.price)
-    order = draft(account, request)
-    moment = order.opened
-    order.order_id, order.source = account.identifiers.order(), source
-    account.orders[order.order_id] = order
-    account.clock.reach(order.opened)
-    if request.order_type == "market" or crosses(order, market):
-        if "post" in request.flags:
-            close(account, order, moment, reason="Post only order")
-        else:
-            execute(account, order, Execution(order.volume, market, fee_mode=_fee_mode(order)))
-    elif request.time_in_force in {"IOC", "FOK"}:
-        close(account, order, moment, reason="Immediate or cancel")
-    return order
-
-
-def crosses(order: Order, market: Decimal) -> bool:
-    """Tell whether a limit order meets the market price."""
-    return order.price >= market if order.side == "buy" else order.price <= market
-
-
-def match_resting(account: Account, pair: Pair, market: Decimal) -> None:
-    """Fill resting orders that the market has reached, at their own price."""
-    account.expire_orders(account.clock.now())
-    for order in list(account.orders.values()):
-        if order.is_open and order.pair == pair and crosses(order, market):
-            fill = Execution(order.remaining, order.price, is_maker=True, fee_mode=_fee_mode(order))
-            execute(account, order, fill)
-
-
 def close(account: Account, order: Order, moment: Decimal, reason: str) -> None:
     """Cancel what is left of an order."""
-    order.closed, order.ending, order.reason = max(moment, order.opened), "canceled", reason
+    newest = order.trades[-1].time if order.trades else order.opened
+    order.closed, order.ending, order.reason = max(moment, newest), "canceled", reason
     account.clock.reach(order.closed)
 
 
@@ -196,8 +182,8 @@ def execute(account: Account, order: Order, fill: Execution, at: Decimal | None 
     book = _book_legs if fill.profit is None else _book_profit
     trade.ledger_ids = book(account, order, pair, trade, fill)
     trade.body = _describe(order, pair, trade, fill) | {"trade_id": len(account.trades) + 1}
-    account.trades.append(trade)
     order.trades.append(trade)
+    file_trade(account, order, pair, trade)
     if not order.remaining:
         order.closed = moment
     if at is None:
@@ -215,7 +201,7 @@ def _describe(order: Order, pair: Pair, trade: Trade, fill: Execution) -> dict[s
         "pair": pair.pair_id,
         "time": trade.time,
         "type": order.side,
-        "ordertype": order.order_type,
+        "ordertype": order.kind.trade_words or order.order_type,
         "price": fixed(fill.price, pair.price_decimals),
         "cost": fixed(trade.cost, pair.cost_decimals),
         "fee": fixed(trade.fee, pair.cost_decimals),
@@ -271,7 +257,8 @@ def _book_legs(account: Account, order: Order, pair: Pair, trade: Trade, fill: E
     ]
     if credits_used:
         postings.append(Posting("KFEE", ZERO, credits_used, second))
-    return account.ledger.post(
+    ledger, postings = wrong_rows(account, order, pair, postings)
+    return ledger.post(
         moment=trade.time, refid=trade.trade_id, entry_type="trade", subtype="tradespot", postings=postings
     )
 
@@ -314,5 +301,6 @@ def _earning(account: Account, asset: str) -> list[str]:
     return [code for code in codes if code.endswith(".F") and account.reference.family(code) == asset]
 
 
-def _fee_mode(order: Order) -> FeeMode:
+def fee_mode(order: Order) -> FeeMode:
+    """Tell where an order wants its fee; Kraken calls it a preference."""
     return "base" if "fcib" in order.flags.split(",") else "quote"

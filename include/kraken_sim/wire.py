@@ -47,15 +47,22 @@ def parameters(body: bytes, content_type: str) -> dict[str, str]:
         if "json" not in content_type:
             return dict(parse_qsl(body.decode(), keep_blank_values=True))
         fields = decode(body)
-        return {name: _text(item) for name, item in fields.items() if item is not None}
+        return as_text(fields)
     except (ValueError, AttributeError) as error:
         raise ApiError("EGeneral:Invalid arguments") from error
+
+
+def as_text(fields: dict[str, Any]) -> dict[str, str]:
+    """Write every parameter as a form would send it; one that is null is not there."""
+    return {name: _text(item) for name, item in fields.items() if item is not None}
 
 
 def _text(item: object) -> str:
     match item:
         case bool():
             return "true" if item else "false"
+        case list() if any(isinstance(part, dict) for part in item):
+            return encode(item)  # a batch: whoever reads it decodes it again
         case list():
             return ",".join(map(_text, item))
         case Decimal():

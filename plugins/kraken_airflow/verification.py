@@ -10,7 +10,7 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
 
 if TYPE_CHECKING:
-    from kraken_recon.service.order_evidence import SeenBooks
+    from kraken_recon.service.verification_evidence import SeenBooks
     from kraken_recon.service.verifying import VerifyingPorts
 
 # The run that an event starts takes new orders at once; a batch that is watched takes those it missed.

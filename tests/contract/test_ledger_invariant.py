@@ -56,6 +56,7 @@ steps = st.lists(
         st.tuples(st.just("order"), orders),
         st.tuples(st.just("event"), events),
         st.tuples(st.just("cancel"), st.none()),
+        st.tuples(st.just("amend"), volumes.map(str)),
     ),
     min_size=1,
     max_size=10,
@@ -68,6 +69,9 @@ def perform(desk, step, detail):
     elif step == "cancel":
         for txid in list(desk.call("OpenOrders")["open"])[:1]:
             desk.call("CancelOrder", txid=txid)
+    elif step == "amend":
+        for txid in list(desk.call("OpenOrders")["open"])[:1]:
+            desk.call("AmendOrder", txid=txid, order_qty=detail)
     else:
         price = PRICES[detail["pair"]] * detail["percent"] / 100
         fields = {name: detail[name] for name in ("pair", "type", "ordertype", "volume", "oflags")}

@@ -88,6 +88,17 @@ def test_it_answers_fast(desk):
     assert calls / (time.monotonic() - started) > 50
 
 
+def test_many_fills_in_a_row_do_not_run_ahead_of_the_clock(exchange):
+    desk = exchange.open(now=None, opening={"ZUSD": "100000"}, answers_at_once=True)
+    for _ in range(30):
+        desk.call("AddOrder", pair="XBTUSD", type="buy", ordertype="market", volume="0.001")
+    statement = desk.statement()
+    newest = Decimal(statement["ledger"][-1]["time"])
+    assert len(statement["ledger"]) == 60
+    assert newest - Decimal(statement["now"]) < Decimal("0.2")
+    assert {order["status"] for order in statement["orders"]} == {"closed"}
+
+
 @pytest.fixture(scope="module")
 def demo(start_simulator):
     with start_simulator("--scenario", "demo") as simulator:

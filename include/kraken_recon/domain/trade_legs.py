@@ -8,9 +8,9 @@ asset, from both, or in fee credits: the ledger says which (Kraken support 11500
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import prove_chain

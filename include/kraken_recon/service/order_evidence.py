@@ -1,117 +1,117 @@
-"""Read Kraken's books about a batch of orders of one account, once for all of them.
+"""What the balances say of orders that Kraken's order books do not show: evidence for a person, never a decision.
 
-Calls that read history cost four times as much as others, so they are asked for last and only about what the
-cheaper ones have shown: first the orders, then the trades of those that ended, then the ledger around the trades.
+The balances of the account less its recorded positions moved by exactly what those orders did, if nothing else
+is on its way. Which of them explain that movement is inferred exactly (``domain/inference.py``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.domain.orders import ENDED_AT_EXCHANGE
-from kraken_recon.domain.verification import OrderEvidence
-from kraken_recon.domain.verification_records import Recorded
+from kraken_recon.domain.inference import (
+    Ambiguous,
+    Candidate,
+    Impossible,
+    Inference,
+    TooMany,
+    Unique,
+    infer,
+    smallest_units,
+)
+from kraken_recon.domain.markets import TRADABLE_WALLETS
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.domain.orders import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
-    from kraken_recon.domain.ledger import LedgerEntry
-    from kraken_recon.domain.orders import Fill, Order
-    from kraken_recon.domain.reported_orders import ReportedOrder
+    from kraken_recon.domain.ledger import Balance, HoldingKey
+    from kraken_recon.domain.orders import Order
+    from kraken_recon.domain.records import Account
+    from kraken_recon.service.order_ports import OrderBooks, OrderPorts
 
-# How much of the ledger before and after a trade is read, and beyond which gap two trades are read apart.
-AROUND: Final = timedelta(minutes=1)
-APART: Final = timedelta(minutes=10)
-
-
-class OrderBooks(Protocol):
-    """One account's orders, trades and ledger at Kraken."""
-
-    def query_orders(self, txids: Collection[str]) -> Mapping[str, ReportedOrder]:
-        """Read orders with their trade ids; those that Kraken does not show are left out."""
-        ...
-
-    def trades_of(self, trade_ids: Collection[str]) -> Mapping[str, Fill]:
-        """Read trades; those that Kraken does not show are left out."""
-        ...
-
-    def ledger_between(self, after: datetime, until: datetime) -> Sequence[LedgerEntry]:
-        """Read the ledger entries later than ``after`` up to ``until``."""
-        ...
+# Finer than any asset's smallest unit (Kraken: at most ten decimals).
+DECIMALS: Final = 10
+PRICE_SLACK: Final = Decimal("0.05")
+FEE_PERCENT_MAX: Final = Decimal(1)
+COST_MAX: Final = Decimal(10) ** 19
 
 
-@dataclass(slots=True)
-class SeenBooks:
-    """What Kraken's books of one account have shown; an order that ended and a trade never change any more."""
-
-    orders: dict[str, ReportedOrder] = field(default_factory=dict)
-    trades: dict[str, Fill] = field(default_factory=dict)
-    entries: tuple[LedgerEntry, ...] = ()
-
-    def order(self, order: Order) -> ReportedOrder | None:
-        """Find Kraken's telling of an order."""
-        return self.orders.get(order.kraken_txid or "")
-
-    def trade_ids_of(self, order: Order) -> tuple[str, ...]:
-        """List the trades of an order that ended, as Kraken's order does."""
-        reported = self.order(order)
-        return reported.trade_ids if reported is not None and reported.status in ENDED_AT_EXCHANGE else ()
+def evidence_of(
+    orders: Sequence[Order], account: Account, books: OrderBooks, ports: OrderPorts
+) -> dict[str, Any]:
+    """Say which of these orders, filled whole, would explain how balances differ from recorded positions."""
+    assets = sorted({asset for order in orders for asset in (order.base, order.quote)})
+    reported = books.balances()
+    with ports.open_unit_of_work() as unit:
+        recorded = unit.orders.recorded_holdings(account.account_id, assets)
+    return judged(orders, _drifts(assets, reported, recorded))
 
 
-def read_books(books: OrderBooks, orders: Sequence[Order], seen: SeenBooks) -> None:
-    """Add what Kraken's books show of these orders to what was seen before."""
-    unsettled = [o.kraken_txid for o in orders if o.kraken_txid and not _is_settled(seen, o)]
-    if unsettled:
-        seen.orders.update(books.query_orders(unsettled))
-    trade_ids = [trade for order in orders for trade in seen.trade_ids_of(order)]
-    unseen = [trade for trade in trade_ids if trade not in seen.trades]
-    if unseen:
-        seen.trades.update(books.trades_of(unseen))
-    times = [seen.trades[trade].trade_time for trade in trade_ids if trade in seen.trades]
-    read = [entry for start, end in _stretches(times) for entry in books.ledger_between(start, end)]
-    seen.entries = tuple({entry.ledger_id: entry for entry in read}.values())
+@exact_arithmetic()
+def _drifts(
+    assets: Sequence[str], reported: Mapping[HoldingKey, Balance], recorded: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    held = dict.fromkeys(assets, ZERO)
+    for key, balance in reported.items():
+        if key.asset in held and key.wallet in TRADABLE_WALLETS:
+            held[key.asset] += balance.balance
+    return {asset: quantity - recorded.get(asset, ZERO) for asset, quantity in held.items()}
 
 
-def _is_settled(seen: SeenBooks, order: Order) -> bool:
-    reported = seen.order(order)
-    return reported is not None and reported.status in ENDED_AT_EXCHANGE
+@exact_arithmetic()
+def judged(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> dict[str, Any]:
+    """Infer which orders explain these drifts, and write the answer for an order's story."""
+    assets = sorted(drifts)
+    change = tuple(smallest_units(drifts[asset], DECIMALS) for asset in assets)
+    inference = infer(change, [_candidate(order, assets) for order in orders])
+    return {
+        "drift": {asset: format_amount(drifts[asset]) for asset in assets},
+        "explained_by": type(inference).__name__.lower(),
+        **_listed(inference),
+    }
 
 
-def _stretches(times: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
-    """Join moments that lie close together into stretches, with something around each."""
-    stretches: list[tuple[datetime, datetime]] = []
-    for time in sorted(times):
-        if stretches and time - stretches[-1][1] <= APART:
-            stretches[-1] = (stretches[-1][0], time + AROUND)
-        else:
-            stretches.append((time - AROUND, time + AROUND))
-    return stretches
+def _listed(inference: Inference) -> dict[str, Any]:
+    match inference:
+        case Unique(filled):
+            return {"orders": sorted(filled)}
+        case Ambiguous(sets):
+            return {"sets": [sorted(one) for one in sets]}
+        case TooMany(reason):
+            return {"reason": reason}
+        case Impossible(residual):
+            return {"residual_units": list(residual)}
 
 
-def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but two by name
-    order: Order,
-    seen: SeenBooks | None = None,
-    *,
-    fills: Mapping[str, Fill] | None = None,
-    recorded: Recorded | None = None,
-    elsewhere: Mapping[str, str] | None = None,
-    is_past_deadline: bool = False,
-) -> OrderEvidence:
-    """Put together what is known of one order."""
-    seen = seen or SeenBooks()
-    recorded = recorded or Recorded({}, {})
-    trade_ids = seen.trade_ids_of(order)
-    return OrderEvidence(
-        order=order,
-        recorded_fills=fills or {},
-        reported=seen.order(order),
-        trades={trade: seen.trades[trade] for trade in trade_ids if trade in seen.trades},
-        entries=seen.entries,
-        recorded_entries=recorded.entries,
-        movements=recorded.movements,
-        elsewhere={t: account for t, account in (elsewhere or {}).items() if t in trade_ids},
-        is_past_deadline=is_past_deadline,
+def _candidate(order: Order, assets: Sequence[str]) -> Candidate:
+    """Say what an order would have moved, filled whole: base exactly, quote as far as prices and fees allow."""
+    volume = order.volume or ZERO
+    cheapest, dearest = _cost_range(order, volume)
+    fee = dearest * FEE_PERCENT_MAX / 100
+    if order.side is Side.BUY:
+        moves = {order.base: (volume, volume), order.quote: (-dearest - fee, -cheapest)}
+    else:
+        moves = {order.base: (-volume, -volume), order.quote: (cheapest - fee, dearest)}
+    nothing = (ZERO, ZERO)
+    return Candidate(
+        str(order.order_id),
+        tuple(_units(moves.get(asset, nothing)[0], ROUND_FLOOR) for asset in assets),
+        tuple(_units(moves.get(asset, nothing)[1], ROUND_CEILING) for asset in assets),
     )
+
+
+def _cost_range(order: Order, volume: Decimal) -> tuple[Decimal, Decimal]:
+    """Bound what an order cost: a limit is never exceeded, an expected price about right."""
+    if order.limit_price is not None:
+        limit = volume * order.limit_price
+        return (ZERO, limit) if order.side is Side.BUY else (limit, COST_MAX)
+    if order.expected_price is not None:
+        expected = volume * order.expected_price
+        return expected * (1 - PRICE_SLACK), expected * (1 + PRICE_SLACK)
+    return ZERO, COST_MAX
+
+
+def _units(amount: Decimal, rounding: str) -> int:
+    return int(amount.scaleb(DECIMALS).to_integral_value(rounding=rounding))

@@ -20,7 +20,8 @@ from uuid import uuid4
 from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
 from kraken_recon.domain.verification_records import Judged
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.service.order_evidence import SeenBooks, evidence_of, read_books
+from kraken_recon.service.filling import book_entries
+from kraken_recon.service.verification_evidence import SeenBooks, evidence_of, read_books
 from kraken_recon.service.verification_outcomes import alerts_of_failures, alerts_of_overdue
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Account
     from kraken_recon.domain.verification import OrderEvidence, Verification
     from kraken_recon.domain.verification_records import ClaimedOrder, Recorded, WindowCount
-    from kraken_recon.service.order_evidence import OrderBooks
+    from kraken_recon.service.costing import CostStore
+    from kraken_recon.service.order_ports import OrderStore
     from kraken_recon.service.ports import SyncStore
+    from kraken_recon.service.verification_evidence import VerificationBooks
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +141,18 @@ class VerifyingUnit(Protocol):
         ...
 
     @property
+    def orders(self) -> OrderStore:
+        """Where fills are recorded."""
+        ...
+
+    @property
     def sync(self) -> SyncStore:
-        """Where alerts are raised."""
+        """Ledger entries, positions and alerts."""
+        ...
+
+    @property
+    def costs(self) -> CostStore:
+        """Average costs, which follow the entries."""
         ...
 
     def commit(self) -> None:
@@ -147,23 +160,14 @@ class VerifyingUnit(Protocol):
         ...
 
 
-def _bring_nothing(account: Account, evidences: Sequence[OrderEvidence]) -> None:
-    """Leave what is missing here to the sync."""
-
-
 @dataclass(frozen=True, slots=True)
 class VerifyingPorts:
-    """The outside world, wired by the caller.
-
-    ``bring`` takes in fills and ledger entries that Kraken's books show and ours lack; ``stop`` ends every pause
-    of a reading with an error.
-    """
+    """The outside world, wired by the caller; ``stop`` ends every pause of a reading with an error."""
 
     open_unit_of_work: Callable[[], AbstractContextManager[VerifyingUnit]]
-    open_books: Callable[[Account], AbstractContextManager[OrderBooks]]
+    open_books: Callable[[Account], AbstractContextManager[VerificationBooks]]
     clock: Callable[[], datetime]
     stop: Callable[[], None] = lambda: None
-    bring: Callable[[Account, Sequence[OrderEvidence]], None] = _bring_nothing
 
 
 @dataclass(slots=True)
@@ -264,7 +268,7 @@ def _look_at_account(
         evidences = _with_our_rows(ports, listed, seen)
         lacking = [e for e in evidences if _awaits_us(judge(e, rules.tolerances))]
         if lacking:
-            ports.bring(account, lacking)
+            _bring_in(ports, account, lacking)
             evidences = _with_our_rows(ports, listed, seen)
     except KrakenReconError as error:
         message = f"{type(error).__name__}: {error}"
@@ -278,6 +282,26 @@ def _look_at_account(
             for one, evidence in zip(listed, evidences, strict=True)
         ]
     return [Case(one, evidence_of(one.order), unasked(message)) for one in listed]
+
+
+def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[OrderEvidence]) -> None:
+    """Book what Kraken's books show of these orders and ours lack, as any fill is booked."""
+    fills = {
+        trade_id: (evidence.order.order_id, fill)
+        for evidence in evidences
+        for trade_id, fill in evidence.trades.items()
+        if trade_id not in evidence.recorded_fills and fill.kraken_txid == evidence.order.kraken_txid
+    }
+    entries = {
+        entry.ledger_id: entry
+        for evidence in evidences
+        for entry in evidence.entries
+        if entry.refid in evidence.trades and entry.ledger_id not in evidence.recorded_entries
+    }
+    with ports.open_unit_of_work() as unit:
+        book_entries(unit, {account: tuple(entries.values())})
+        unit.orders.record_fills(account.account_id, fills)
+        unit.commit()
 
 
 def _awaits_us(verification: Verification) -> bool:

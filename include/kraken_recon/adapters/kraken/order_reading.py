@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from kraken_recon.adapters.kraken.transport import Parameter
     from kraken_recon.domain.ledger import LedgerEntry
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.orders import Fill
@@ -79,7 +80,7 @@ class OrderReadingClient(KrakenClient):
         """Read orders by id, with their trade ids; one that Kraken does not show yet is left out."""
         found: dict[str, ReportedOrder] = {}
         for some in _in_parts(sorted(txids), ORDERS_PER_QUERY):
-            parameters = {"txid": some, "trades": True, "consolidate_taker": False}
+            parameters: dict[str, Parameter] = {"txid": some, "trades": True, "consolidate_taker": False}
             result = self._read_result("QueryOrders", parameters)
             found |= self._orders(result, "QueryOrders")
         return found

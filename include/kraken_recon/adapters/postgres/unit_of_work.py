@@ -21,6 +21,7 @@ from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
+from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.adapters.postgres.verification_store import PostgresVerificationStore
@@ -172,6 +173,11 @@ class PostgresUnitOfWork:
     def costs(self) -> PostgresCostStore:
         """Average costs and realised results."""
         return PostgresCostStore(self.connection)
+
+    @property
+    def orders(self) -> PostgresOrderStore:
+        """Orders, decisions and fills."""
+        return PostgresOrderStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

@@ -12,7 +12,7 @@ from kraken_recon.adapters.postgres.order_models import orders
 from kraken_recon.domain.verification import Level, Overall, Verdict
 
 
-def _in(column: str, values: type[Level] | type[Overall] | type[Verdict], name: str) -> sa.CheckConstraint:
+def _in(column: str, values: type[Level | Overall | Verdict], name: str) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value.value}'" for value in values)
     return sa.CheckConstraint(f"{column} in ({listed})", name=name)
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.engine import CursorResult
-
-    from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.engine import Connection, CursorResult, Row
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("verification").items()}
 _KINDS: Final = {
