@@ -1,16 +1,16 @@
 """
 ### Verify every order that ended
 
-Within seconds of an order's end, and every 5 minutes in any case, check the order against every book: Kraken's
-order, its trades, its ledger, the balances before and after, and our own fills and positions. Orders are claimed
-from the table, so two runs at once share the work, and nothing is lost with an event. A verdict never changes
-an order, a position or the next trade.
+Within seconds of an order's end, and every 5 minutes in any case, check the order against every book:
+Kraken's order, its trades, its ledger, the balances before and after, and our own fills and positions. Orders
+are claimed from the table, so two runs at once share the work, and nothing is lost with an event. A verdict
+never changes an order, a position or the next trade.
 
 | | |
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken` |
-| Writes | `trading`: order verifications, their levels and rates, alerts; fills and ledger entries that were missing |
-| Re-run | safe: a final verdict is written once; what a run left unfinished is claimed again when its lease ends |
+| Writes | `trading`: verifications, levels, rates, alerts; fills and ledger entries that were missing |
+| Re-run | safe: a final verdict is written once; what a run left is claimed again when its lease ends |
 | Backfill | not needed: each run takes everything that is due, however old |
 | Late after | 30 minutes from an order's end; see `docs/runbooks/order_verification.md` |
 """

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.ledger import LedgerEntry
 from kraken_recon.domain.orders import OrderStatus, Side
 from kraken_recon.domain.verification import (
     Level,
@@ -24,6 +23,11 @@ from kraken_recon.domain.verification import (
     judge,
 )
 from order_books import TradedBooks, ended, evidence, order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kraken_recon.domain.ledger import LedgerEntry
 
 VOLUMES = (Decimal("0.51234567"), Decimal("0.1"))
 PRICE = Decimal("60123.4")

@@ -1,8 +1,8 @@
 """Match the trades of an order with their entries in Kraken's ledger.
 
 A spot trade moves the base asset by its volume and the quote asset by its cost, each rounded half-up to the
-decimals of its asset. Its fee is told in the quote asset, but may be taken from the base asset, from the quote
-asset, from both, or in fee credits: the ledger says which (Kraken support 115000302707).
+decimals of its asset. Its fee is told in the quote asset, but may be taken from the base asset, from the
+quote asset, from both, or in fee credits: the ledger says which (Kraken support 115000302707).
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class _Matching:
 
 
 def _connects_across(trade: Fill, asset: str, entries: Iterable[LedgerEntry]) -> bool:
-    """Say whether the asset's running balances connect from before the trade to after it without its entry."""
+    """Say whether an asset's running balances connect across the trade without an entry of it."""
     key = HoldingKey(asset, SPOT)
     own = [entry for entry in entries if entry.key == key]
     if not own:

@@ -233,8 +233,8 @@ def unasked(message: str) -> Verification:
 def _state(evidence: OrderEvidence) -> LevelResult:
     """Compare our order with Kraken's.
 
-    Kraken cuts the totals of an order off after a few decimals, per fill (1.106664 is shown as 1.1066): a unit
-    of the last digit for every fill is allowed.
+    Kraken cuts the totals of an order off after a few decimals, per fill (1.106664 is shown as 1.1066): a
+    unit of the last digit for every fill is allowed.
     """
     result, order, reported = _Result(Level.STATE), evidence.order, evidence.reported
     if reported is None:
@@ -435,6 +435,7 @@ def _slippage(evidence: OrderEvidence, tolerance: Decimal) -> LevelResult:
     result.observed |= _amounts(cost=cost, volume=volume, worse_by=worse)
     if worse > tolerance * expected * volume:
         return result.warning(
-            f"{format_amount(worse)} {order.quote} worse than expected, beyond {format_amount(tolerance * 100)} %"
+            f"{format_amount(worse)} {order.quote} worse than expected, "
+            f"beyond {format_amount(100 * tolerance)} %"
         )
     return result.end("within what was expected")

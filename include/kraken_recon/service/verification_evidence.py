@@ -1,7 +1,8 @@
 """Read Kraken's books about a batch of orders of one account, once for all of them.
 
 Calls that read history cost four times as much as others, so they are asked for last and only about what the
-cheaper ones have shown: first the orders, then the trades of those that ended, then the ledger around the trades.
+cheaper ones have shown: first the orders, then the trades of those that ended, then the ledger around the
+trades.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class VerificationBooks(Protocol):
 
 @dataclass(slots=True)
 class SeenBooks:
-    """What Kraken's books of one account have shown; an order that ended and a trade never change any more."""
+    """What Kraken's books of one account have shown; ended orders and trades never change."""
 
     orders: dict[str, ReportedOrder] = field(default_factory=dict)
     trades: dict[str, Fill] = field(default_factory=dict)

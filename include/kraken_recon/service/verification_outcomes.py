@@ -51,7 +51,7 @@ def alerts_of_overdue(
             account_id,
             asset,
             None,
-            f"{names[account_id]}: {count} {asset} orders could not be verified in time, the first is {first}",
+            f"{names[account_id]}: {count} {asset} orders are overdue for their verification, first {first}",
         )
         for (account_id, asset), (count, first) in sorted(overdue.items())
     ]

@@ -1,8 +1,8 @@
 """Verify orders that ended: claim, read Kraken's books once per account, judge, record.
 
 Invariants:
-1. Nothing here writes an order, or decides on one: a verdict is a row and an alert, and no path of trading reads
-   it. What the books show and we lack is brought in by the same service as any fill.
+1. Nothing here writes an order, or decides on one: a verdict is a row and an alert, and no path of trading
+   reads it. What the books show and we lack is brought in by the same service as any fill.
 2. A batch is claimed for a time under a token; whoever lost the claim writes nothing. A final verdict is
    written once.
 3. No network call happens inside a transaction, and one account's failure delays only its own orders.
@@ -58,8 +58,10 @@ class VerifyingRules:
 
     def due_after(self, attempts: int) -> timedelta:
         """Say how long to wait after so many tries without a final verdict."""
-        doublings = min(attempts, 20)
-        return min(self.retry_longest, self.retry_first * 2**doublings)
+        wait = self.retry_first
+        for _ in range(attempts):
+            wait = min(self.retry_longest, 2 * wait)
+        return wait
 
 
 class VerificationStore(Protocol):
@@ -120,7 +122,7 @@ class VerificationStore(Protocol):
     def overdue(
         self, account_ids: Collection[int], *, now: datetime
     ) -> Mapping[tuple[int, str], tuple[int, int]]:
-        """Count orders beyond their deadline without a verdict by account and asset, with the first one's id."""
+        """Count overdue orders without a final verdict by account and asset, with the first one's id."""
         ...
 
     def compute_rates(self, window_seconds: Sequence[int], *, now: datetime) -> None:
@@ -224,7 +226,7 @@ def new_token(name: str) -> str:
 
 
 def look_at(
-    ports: VerifyingPorts, rules: VerifyingRules, token: str, seen: Mapping[int, SeenBooks] | None = None
+    ports: VerifyingPorts, rules: VerifyingRules, token: str, seen: dict[int, SeenBooks] | None = None
 ) -> list[Case]:
     """Read Kraken's books for a claimed batch and judge it, without writing a verdict; the lease is renewed.
 
@@ -342,8 +344,8 @@ def verify_claimed(
 ) -> Pass:
     """Look at a claimed batch and write what it came to.
 
-    With ``keeps_watching`` an order whose books are not there yet stays claimed and is not written; without it,
-    it is written as inconclusive and let go until it is due again.
+    With ``keeps_watching`` an order whose books are not there yet stays claimed and is not written; without
+    it, it is written as inconclusive and let go until it is due again.
     """
     cases = look_at(ports, rules, token)
     watched = [case for case in cases if keeps_watching and case.verification.awaits_kraken]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PublishRatesOperator(TradingDbOperator):
-    """Count verdicts by window, account and source, publish the failure rates, and alert where one is too high.
+    """Count verdicts by window, account and source; publish failure rates, and alert on high ones.
 
     Args:
         percent_max: the failure rate above which an alert is raised, in percent.

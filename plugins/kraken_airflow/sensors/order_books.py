@@ -24,10 +24,10 @@ TRIGGERER_PATIENCE = timedelta(minutes=2)
 class OrderBooksSensor(BaseSensorOperator):
     """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
 
-    Each poke claims what is due, looks once at Kraken's books of the whole batch, and writes every verdict that can
-    be reached; it is done when nothing is watched any more. What is still not there after ``watch_seconds`` is
-    written as inconclusive and let go until it is due again. Claims are kept under the name of the task's try, so
-    that a resumed, rescheduled or repeated poke goes on with the same batch.
+    Each poke claims what is due, looks once at Kraken's books of the whole batch, and writes every verdict
+    that can be reached; it is done when nothing is watched any more. What is still not there after
+    ``watch_seconds`` is written as inconclusive and let go until it is due again. Claims are kept under the
+    name of the task's try, so that a resumed, rescheduled or repeated poke goes on with the same batch.
 
     Args:
         trading_conn_id: connection of the trading database.

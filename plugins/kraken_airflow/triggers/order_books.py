@@ -27,9 +27,9 @@ PAUSE_GROWTH = 1.5
 class OrderBooksTrigger(BaseTrigger):
     """Fire when an order of a claimed batch can be judged, when new orders were left over, or at an end.
 
-    One trigger watches a batch of any size, with one reading per account and look. Everything that may wait (a
-    call slot of the key, Kraken, the database) happens in one thread of the trigger's own, so that neither the
-    triggerer's event loop nor its shared threads are held up; a look opens and closes its own sessions.
+    One trigger watches a batch of any size, with one reading per account and look. Everything that may wait
+    (a call slot of the key, Kraken, the database) happens in one thread of the trigger's own, so that neither
+    the triggerer's event loop nor its shared threads are held up; a look opens and closes its own sessions.
 
     Args:
         token: under which the batch is claimed; the rows say which orders it holds.
@@ -49,7 +49,7 @@ class OrderBooksTrigger(BaseTrigger):
         first_pause_seconds: float = 1.0,
         longest_pause_seconds: float = 5.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.token = token
         self.watch_until = watch_until
         self.trading_conn_id = trading_conn_id
@@ -83,7 +83,7 @@ class OrderBooksTrigger(BaseTrigger):
                     break
                 looked_seconds = asyncio.get_running_loop().time() - started
                 pause = max(min(pause * PAUSE_GROWTH, self.longest_pause_seconds), 2 * looked_seconds)
-            yield TriggerEvent({"token": self.token})
+            yield TriggerEvent({"token": self.token})  # type: ignore[no-untyped-call]
         finally:
             if watch is not None:
                 watch.ports.stop()

@@ -1,7 +1,7 @@
 """Wake the verification of orders within seconds of an order's end.
 
-An event only wakes: Airflow folds events into runs and may strand the last ones of a burst, so the work itself
-is claimed from the table, and this trigger goes on waking while unclaimed work is left.
+An event only wakes: Airflow folds events into runs and may strand the last ones of a burst, so the work
+itself is claimed from the table, and this trigger goes on waking while unclaimed work is left.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OrdersEndedTrigger(BaseEventTrigger):
         debounce_seconds: float = 0.2,
         gap_seconds: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.trading_conn_id = trading_conn_id
         self.sweep_seconds = sweep_seconds
         self.debounce_seconds = debounce_seconds
@@ -56,13 +56,13 @@ class OrdersEndedTrigger(BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Listen for as long as this trigger is wanted; Airflow starts it again when the database goes away."""
+        """Listen as long as this trigger is wanted; Airflow restarts it when the database goes away."""
         # In a thread: reading a connection may block, and the first one imports half of Airflow.
         dsn = await asyncio.to_thread(TradingDbHook(self.trading_conn_id).dsn)
         async with WakeupListener(dsn) as listener:
             while True:
                 if await listener.orders_are_waiting():
-                    yield TriggerEvent({"at": datetime.now(UTC).isoformat()})
+                    yield TriggerEvent({"at": datetime.now(UTC).isoformat()})  # type: ignore[no-untyped-call]
                     await asyncio.sleep(self.gap_seconds)
                 if await listener.is_notified(within_seconds=self.sweep_seconds):
                     await asyncio.sleep(self.debounce_seconds)

@@ -64,7 +64,7 @@ class TradingClient(OrderReadingClient):
         """
         self._write("CancelOrder", {"txid": txid})
 
-    def amend_order(
+    def amend_order(  # noqa: PLR0913 - all but one by name
         self,
         txid: str,
         *,

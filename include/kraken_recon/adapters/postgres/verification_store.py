@@ -140,7 +140,7 @@ class PostgresVerificationStore:
     def overdue(
         self, account_ids: Collection[int], *, now: datetime
     ) -> Mapping[tuple[int, str], tuple[int, int]]:
-        """Count orders beyond their deadline without a verdict by account and asset, with the first one's id."""
+        """Count overdue orders without a final verdict by account and asset, with the first one's id."""
         rows = self._execute("overdue", account_ids=sorted(account_ids), now=now)
         return {(row.account_id, row.base): (row.orders, row.first_order_id) for row in rows}
 

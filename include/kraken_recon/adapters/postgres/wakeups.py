@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.unit_of_work import SessionLimits
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 CHANNEL: Final = "kraken_recon_orders_ended"
 # Orders adopted long after their end are left to a claim, which looks at all of them.
 ENDED_LATELY: Final = timedelta(hours=1)
-_WAITING: Final = str(
-    sa.text(load("verification")["waiting"]).compile(dialect=dialect(paramstyle="pyformat"))
-)
+# SQLAlchemy names the bound values the way that psycopg, used by itself here, writes them.
+_WAITING: Final = str(sa.text(load("verification")["waiting"]).compile(dialect=PGDialect_psycopg()))
 
 
 class WakeupListener:
