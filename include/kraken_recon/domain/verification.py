@@ -69,7 +69,8 @@ class OrderEvidence:
 
     ``entries`` are the account's ledger entries around the trades as Kraken shows them, of every asset;
     ``recorded_entries`` and ``movements`` are ours, by ledger id: the entry, and what its event moved the
-    position by. ``elsewhere`` names the account in whose books a trade was found instead.
+    position by. ``booked_trades`` have entries in our recorded ledger; ``elsewhere`` names the account in whose
+    books a trade was found instead.
     """
 
     order: Order
@@ -79,6 +80,7 @@ class OrderEvidence:
     entries: tuple[LedgerEntry, ...] = ()
     recorded_entries: Mapping[str, LedgerEntry] = field(default_factory=dict)
     movements: Mapping[str, Decimal] = field(default_factory=dict)
+    booked_trades: frozenset[str] = frozenset()
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     is_past_deadline: bool = False
 
@@ -266,7 +268,7 @@ def _fills(evidence: OrderEvidence) -> LevelResult:
     for trade_id in evidence.missing_trades:
         if account := evidence.elsewhere.get(trade_id):
             result.wrong(f"trade {trade_id} is in the books of account {account}")
-        elif evidence.is_past_deadline and any(e.refid == trade_id for e in evidence.entries):
+        elif evidence.is_past_deadline and trade_id in evidence.booked_trades:
             result.wrong(f"trade {trade_id} has ledger entries, but the trade history does not show it")
         else:
             result.awaited(f"Kraken does not show trade {trade_id} yet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ class Recorded:
 
     entries: Mapping[str, LedgerEntry]
     movements: Mapping[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """Trades with entries in the account's own recorded ledger, and the account's name for those astray."""
+
+    here: frozenset[str] = frozenset()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kraken_recon.domain.orders import ENDED_AT_EXCHANGE
 from kraken_recon.domain.verification import OrderEvidence
-from kraken_recon.domain.verification_records import Recorded
+from kraken_recon.domain.verification_records import Booked, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -98,12 +98,13 @@ def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but 
     *,
     fills: Mapping[str, Fill] | None = None,
     recorded: Recorded | None = None,
-    elsewhere: Mapping[str, str] | None = None,
+    booked: Booked | None = None,
     is_past_deadline: bool = False,
 ) -> OrderEvidence:
     """Put together what is known of one order."""
     seen = seen or SeenBooks()
     recorded = recorded or Recorded({}, {})
+    booked = booked or Booked()
     trade_ids = seen.trade_ids_of(order)
     return OrderEvidence(
         order=order,
@@ -113,6 +114,7 @@ def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but 
         entries=seen.entries,
         recorded_entries=recorded.entries,
         movements=recorded.movements,
-        elsewhere={t: account for t, account in (elsewhere or {}).items() if t in trade_ids},
+        booked_trades=booked.here,
+        elsewhere={t: account for t, account in booked.elsewhere.items() if t in trade_ids},
         is_past_deadline=is_past_deadline,
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.orders import Fill
     from kraken_recon.domain.records import Account
     from kraken_recon.domain.verification import OrderEvidence, Verification
-    from kraken_recon.domain.verification_records import ClaimedOrder, Recorded, WindowCount
+    from kraken_recon.domain.verification_records import Booked, ClaimedOrder, Recorded, WindowCount
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.order_ports import OrderStore
     from kraken_recon.service.ports import SyncStore
@@ -107,8 +107,8 @@ class VerificationStore(Protocol):
         """Read recorded entries, and what each moved its position by."""
         ...
 
-    def elsewhere(self, account_id: int, trade_ids: Collection[str]) -> Mapping[str, str]:
-        """Name the accounts in whose books trades of this one were found."""
+    def booked(self, account_id: int, trade_ids: Collection[str]) -> Booked:
+        """Say which trades have entries in an account's recorded ledger, and which are in another's books."""
         ...
 
     def record(self, token: str, judged: Sequence[Judged], *, now: datetime) -> set[int]:
@@ -324,7 +324,7 @@ def _with_our_rows(
         fills = store.fills_of([one.order.order_id for one in listed])
         recorded = store.recorded(account_id, rows)
         astray = without_rows | without_trade
-        elsewhere = store.elsewhere(account_id, sorted(astray)) if astray else {}
+        booked = store.booked(account_id, sorted(astray)) if astray else None
     now = ports.clock()
     return [
         evidence_of(
@@ -332,7 +332,7 @@ def _with_our_rows(
             seen,
             fills=fills.get(one.order.order_id, {}),
             recorded=recorded,
-            elsewhere=elsewhere,
+            booked=booked,
             is_past_deadline=now >= one.deadline,
         )
         for one in listed

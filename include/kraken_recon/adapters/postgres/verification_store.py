@@ -14,7 +14,7 @@ from kraken_recon.adapters.postgres.sync_store import array_literal
 from kraken_recon.domain.ledger import LedgerEntry
 from kraken_recon.domain.orders import Fill, Order, OrderStatus, OrderType, Side, Source, TimeInForce
 from kraken_recon.domain.records import Account
-from kraken_recon.domain.verification_records import ClaimedOrder, Judged, Recorded, WindowCount
+from kraken_recon.domain.verification_records import Booked, ClaimedOrder, Judged, Recorded, WindowCount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -98,10 +98,13 @@ class PostgresVerificationStore:
             {row["ledger_id"]: row["moved"] for row in rows if row["moved"] is not None},
         )
 
-    def elsewhere(self, account_id: int, trade_ids: Collection[str]) -> Mapping[str, str]:
-        """Name the accounts in whose books trades of this one were found."""
-        rows = self._execute("elsewhere", account_id=account_id, trade_ids=sorted(trade_ids))
-        return {row.trade_id: row.name for row in rows}
+    def booked(self, account_id: int, trade_ids: Collection[str]) -> Booked:
+        """Say which trades have entries in an account's recorded ledger, and which are in another's books."""
+        rows = self._execute("booked", account_id=account_id, trade_ids=sorted(trade_ids)).all()
+        return Booked(
+            frozenset(row.trade_id for row in rows if row.account_id == account_id),
+            {row.trade_id: row.name for row in rows if row.account_id != account_id},
+        )
 
     def record(self, token: str, judged: Sequence[Judged], *, now: datetime) -> set[int]:
         """Write verdicts with their levels; return the orders whose verdict was ours to write."""

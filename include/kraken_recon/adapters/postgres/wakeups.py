@@ -25,7 +25,8 @@ CHANNEL: Final = "kraken_recon_orders_ended"
 # Orders adopted long after their end are left to a claim, which looks at all of them.
 ENDED_LATELY: Final = timedelta(hours=1)
 # SQLAlchemy names the bound values the way that psycopg, used by itself here, writes them.
-_WAITING: Final = str(sa.text(load("verification")["waiting"]).compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call])
+_DIALECT: Final = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+_WAITING: Final = str(sa.text(load("verification")["waiting"]).compile(dialect=_DIALECT))
 
 
 class WakeupListener:

@@ -85,13 +85,13 @@ left join trading.position_events v
 where e.account_id = :account_id
   and e.ledger_id = any(cast(:ledger_ids as text[]));
 
--- name: elsewhere
--- Find trades of one account in the books of others.
-select found.trade_id, a.name
+-- name: booked
+-- Find trades in the recorded ledgers of all accounts, and in the fills of other accounts.
+select found.trade_id, found.account_id, a.name
 from (
   select e.refid as trade_id, e.account_id
   from trading.ledger_entries e
-  join trading.accounts b on b.account_id = e.account_id and b.account_id <> :account_id
+  join trading.accounts b on b.account_id = e.account_id
   where e.refid = any(cast(:trade_ids as text[]))
   union
   select f.trade_id, f.account_id
