@@ -41,7 +41,8 @@ WAIT_SECONDS = 20
 @pytest.fixture
 def traded(desk: AirflowDesk) -> AirflowDesk:
     """A desk with one order that Kraken filled, and that ended here."""
-    desk.account("desk", USD="100000")
+    desk.account("desk", ZUSD="100000")
+    desk.simulator.control.patch("accounts/desk", {"tier": "unlimited"})
     desk.simulator.control.post("prices", {"XBTUSD": "50000"})
     fill_order(desk)
     return desk
@@ -50,15 +51,11 @@ def traded(desk: AirflowDesk) -> AirflowDesk:
 def fill_order(desk: AirflowDesk, volume: str = "0.1") -> None:
     event = {"kind": "manual_order", "pair": "XBTUSD", "side": "buy", "volume": volume, "ordertype": "market"}
     made = desk.simulator.control.post("accounts/desk/events", event)
-    [order] = [
-        o
-        for o in desk.simulator.control.get("accounts/desk/statement")["orders"]
-        if o["order_id"] == made["order"]
-    ]
+    ledger = desk.simulator.control.get("accounts/desk/statement")["ledger"]
+    [paid] = [row for row in ledger if row["refid"] == made["trade"] and row["asset"] == "ZUSD"]
+    values = {"volume": volume, "txid": made["order"], "cost": paid["amount"].lstrip("-"), "fee": paid["fee"]}
     with psycopg.connect(desk.database_url) as session:
-        session.execute(
-            ORDER, {"volume": volume, "txid": made["order"], "cost": order["cost"], "fee": order["fee"]}
-        )
+        session.execute(ORDER, values)
 
 
 @pytest.fixture
@@ -75,13 +72,14 @@ def test_a_run_verifies_what_ended_and_publishes_the_rates(dag: DAG, traded: Air
     run = dag.test()
     assert run.state == "success"
     assert verdicts(traded) == ["verified"]
-    assert traded.rows("select verified, source from trading.verification_rates") == [
-        {"verified": 1, "source": "external"}
-    ] * 2
+    assert (
+        traded.rows("select verified, source from trading.verification_rates")
+        == [{"verified": 1, "source": "external"}] * 2
+    )
 
 
 def test_a_run_without_work_ends_at_once(dag: DAG, desk: AirflowDesk) -> None:
-    desk.account("desk", USD="1")
+    desk.account("desk", ZUSD="1")
     assert dag.test().state == "success"
 
 
@@ -192,7 +190,8 @@ def test_a_cancelled_trigger_leaves_no_session(traded: AirflowDesk) -> None:
     within(cancelled())
     sessions = traded.rows(
         "select application_name from pg_stat_activity where datname = current_database()"
-        " and application_name like 'kraken_recon:%'"
+        " and application_name like %s",
+        "kraken_recon:%",
     )
     assert sessions == []
 

@@ -224,11 +224,14 @@ def judge(evidence: OrderEvidence, tolerances: Tolerances) -> Verification:
     return Verification(Overall.VERIFIED, results)
 
 
-def unasked(message: str) -> Verification:
-    """Say of an order whose books could not be read why that is."""
+def unasked(message: str, *, may_pass: bool) -> Verification:
+    """Say of an order whose books could not be read why, and whether asking again soon may help."""
     return Verification(
         Overall.INCONCLUSIVE,
-        tuple(LevelResult(level, Verdict.INCONCLUSIVE, {}, {}, message) for level in Level),
+        tuple(
+            LevelResult(level, Verdict.INCONCLUSIVE, {}, {}, message, awaits_kraken=may_pass)
+            for level in Level
+        ),
     )
 
 

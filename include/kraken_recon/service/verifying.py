@@ -273,17 +273,17 @@ def _look_at_account(
             _bring_in(ports, account, lacking)
             evidences = _with_our_rows(ports, listed, seen)
     except KrakenReconError as error:
-        message = f"{type(error).__name__}: {error}"
+        message, may_pass = f"{type(error).__name__}: {error}", error.retryable
     except Exception as error:
         # A defect met on one account must not keep the others' orders waiting; it is logged in full.
         log.exception("account %s: unexpected failure", account.name)
-        message = f"unexpected {type(error).__name__}, see the task's log"
+        message, may_pass = f"unexpected {type(error).__name__}, see the task's log", False
     else:
         return [
             Case(one, evidence, judge(evidence, rules.tolerances))
             for one, evidence in zip(listed, evidences, strict=True)
         ]
-    return [Case(one, evidence_of(one.order), unasked(message)) for one in listed]
+    return [Case(one, evidence_of(one.order), unasked(message, may_pass=may_pass)) for one in listed]
 
 
 def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[OrderEvidence]) -> None:
