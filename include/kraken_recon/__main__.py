@@ -29,6 +29,7 @@ from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.order_commands import add_order_commands
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.costing import cost_view, recompute_account
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
     )
     checked.add_argument("file", type=Path, metavar="FILE")
+    add_order_commands(command, _wiring)
     return parser
 
 

@@ -1,8 +1,9 @@
 """Which of several orders of unknown outcome explain a change of balances, exactly.
 
 The books may lag or lose what tells one order from another. Then only sums are known: an account's balances
-moved by so much, and each order would have moved them by so much. This is subset sum, over whole numbers of each
-asset's smallest unit; where a price or a fee is not known to the unit, an order's effect is an interval.
+moved by so much, and each order would have moved them by so much. This is subset sum, over whole numbers of
+each asset's smallest unit; where a price or a fee is not known to the unit, an order's effect is an
+interval.
 
 Invariants:
 1. The answer is exact: one set, all sets, none, or that there are too many to say. Never the likeliest.
@@ -77,13 +78,14 @@ class _Sum:
 def infer(change: Vector, candidates: Sequence[Candidate]) -> Inference:
     """Find every set of candidates that explains a change, one number per asset in its smallest units.
 
-    The candidates are halved, the sums of one half sorted, and each sum of the other meets those that leave it
-    within the change (meet in the middle): 2^(n/2) sums instead of 2^n.
+    The candidates are halved, the sums of one half sorted, and each sum of the other meets those that leave
+    it within the change (meet in the middle): 2^(n/2) sums instead of 2^n.
     """
     if len(candidates) > CANDIDATES_MAX:
         return TooMany(f"expected at most {CANDIDATES_MAX} orders, were {len(candidates)}")
     middle = len(candidates) // 2
-    left, right = _sums(candidates[:middle], len(change)), _sums(candidates[middle:], len(change))
+    left = _sums(candidates[:middle], len(change))
+    right = _sums(candidates[middle:], len(change))
     right.sort(key=lambda one: one.low)
     found: list[frozenset[str]] = []
     for explained in _meetings(change, left, right):

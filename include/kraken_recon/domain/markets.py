@@ -50,7 +50,7 @@ class Market:
 
 
 class Markets:
-    """Markets by every name that Kraken or a person may use: id, altname, ``BASE/QUOTE`` and ``BASEQUOTE``."""
+    """Markets by every name in use: Kraken's id and altname, ``BASE/QUOTE`` and ``BASEQUOTE``."""
 
     def __init__(self, markets: Iterable[Market], aliases: Mapping[str, str] | None = None) -> None:
         self._by_name: dict[str, Market] = {}
@@ -74,7 +74,7 @@ class Markets:
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """What an account can spend of one asset, and how much of it is claimed by orders the reading may not show."""
+    """What an account can spend of one asset, and how much orders claim that the reading may not show."""
 
     reported: Decimal
     uncertain: Decimal
@@ -134,30 +134,29 @@ def size(
     price = order.limit_price or order.trigger_price or last_price
     if order.side is Side.BUY and price is None:
         return Undecidable(f"no price of {market.name} is known")
-    broken = _broken_price(order, market)
-    if broken:
-        return Unfit(broken)
+    if order.volume is None and funds.uncertain:
+        return Undecidable("an earlier order may still take from what is available")
     volume = order.volume
     if volume is None:
-        if funds.uncertain:
-            return Undecidable("an earlier order may still take from what is available")
         volume = _portion(order, market, funds.reported, price)
-    unit = Decimal(1).scaleb(-market.lot_decimals)
-    if volume % unit:
-        return Unfit(
-            f"expected a volume of at most {market.lot_decimals} decimals, was {format_amount(volume)}"
-        )
-    if volume < market.order_minimum or volume <= ZERO:
-        return Unfit(
-            f"{format_amount(volume)} {market.base} is below Kraken's minimum of "
-            f"{format_amount(market.order_minimum)}"
-        )
-    if price is not None and volume * price < market.cost_minimum:
-        return Unfit(
-            f"{format_amount(volume)} {market.base} at {format_amount(price)} is worth less than Kraken's "
-            f"minimum of {format_amount(market.cost_minimum)} {market.quote}"
-        )
+    broken = _broken_price(order, market) or _broken_volume(volume, market, price)
+    if broken:
+        return Unfit(broken)
     return _fits(order, market, volume, _needed(order, market, volume, price), funds)
+
+
+def _broken_volume(volume: Decimal, market: Market, price: Decimal | None) -> str | None:
+    shown = f"{format_amount(volume)} {market.base}"
+    if volume % Decimal(1).scaleb(-market.lot_decimals):
+        return f"expected a volume of at most {market.lot_decimals} decimals, was {shown}"
+    if volume < market.order_minimum or volume <= ZERO:
+        return f"{shown} is below Kraken's minimum of {format_amount(market.order_minimum)}"
+    if price is not None and volume * price < market.cost_minimum:
+        return (
+            f"{shown} at {format_amount(price)} is worth less than Kraken's minimum of "
+            f"{format_amount(market.cost_minimum)} {market.quote}"
+        )
+    return None
 
 
 def _fits(

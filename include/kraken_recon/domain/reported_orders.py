@@ -37,9 +37,9 @@ REPORTED_STATUSES: Final = frozenset(_STATUSES)
 class ReportedOrder:
     """Kraken's order object (OpenOrders, ClosedOrders, QueryOrders), by our names.
 
-    ``status_reported`` is Kraken's own word. ``price_average`` is over what was executed; ``cost`` and ``fee`` are
-    in the quote currency and may be cut to fewer digits than the trades' (recorded in 2020). ``trade_ids`` is
-    empty unless the trades were asked for.
+    ``status_reported`` is Kraken's own word. ``price_average`` is over what was executed; ``cost`` and
+    ``fee`` are in the quote currency and may be cut to fewer digits than the trades' (recorded in 2020).
+    ``trade_ids`` is empty unless the trades were asked for.
     """
 
     kraken_txid: str

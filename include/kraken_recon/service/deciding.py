@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -28,7 +29,7 @@ from kraken_recon.domain.orders import OrderStatus, OrderType, Side, TimeInForce
 from kraken_recon.errors import ConfigurationError, ExchangeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.records import Account
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DECISIONS_PER_READ: Final = 200
 _SHOWN_CHARACTERS_MAX: Final = 200
+_TOLD: Final = ("reason", "ai_model", "ai_prompt_sha256", "ai_answer")
 _TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 
 
@@ -68,7 +70,8 @@ class Decision(BaseModel):
     """What somebody or something decided to trade.
 
     Amounts are decimal text or whole numbers; a binary fraction is refused. Without a ``type`` it is a limit
-    order if there is a limit price, else a market order.
+    order if there is a limit price, else a market order. A model's decision comes with the model, its
+    prompt's hash and its raw answer, unless whoever passes it on says that they are missing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,6 +94,7 @@ class Decision(BaseModel):
     ai_model: OptionalText = None
     ai_prompt_sha256: Annotated[Sha256 | None, BeforeValidator(_empty_is_none)] = None
     ai_answer: OptionalText = None
+    ai_details_missing: bool = False
 
     @property
     def kind(self) -> OrderType:
@@ -102,7 +106,7 @@ class Decision(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = [*self._size_problems(), *self._price_problems(), *self._time_problems()]
-        if self.source == "ai":
+        if self.source == "ai" and not self.ai_details_missing:
             problems += [
                 f"a decision of a model needs {name}"
                 for name in ("ai_model", "ai_prompt_sha256", "ai_answer")
@@ -172,88 +176,86 @@ def accept_decisions(ports: OrderPorts) -> dict[str, str]:
 
     Those stay new: the exchange could not tell which markets there are.
     """
-    failures: dict[str, str] = {}
-    markets: dict[str, Markets] = {}
+    catalogue = _Catalogue(ports)
     after: int | None = None
     while True:
         with ports.open_unit_of_work() as unit:
             waiting = unit.orders.new_decisions(after=after, limit=DECISIONS_PER_READ)
         if not waiting:
-            return failures
+            return catalogue.failures
         for decision_id, payload in waiting:
             after = decision_id
-            _judge(decision_id, payload, ports, markets, failures)
+            try:
+                values, refusal = _order_values(read_decision(payload), catalogue, ports.clock())
+            except ValueError as error:
+                values, refusal = {}, str(error)
+            except _MarketsUnknownError:
+                continue
+            _write(decision_id, values, refusal, ports)
 
 
-def _judge(
-    decision_id: int,
-    payload: str,
-    ports: OrderPorts,
-    markets: dict[str, Markets],
-    failures: dict[str, str],
-) -> None:
-    decision, account, refusal = None, None, None
-    try:
-        decision = read_decision(payload)
-        account = _find_account(decision.account, ports)
-        if account.name not in markets and account.name not in failures:
-            with ports.open_exchange(account) as exchange:
-                markets[account.name] = exchange.markets()
-    except ValueError as error:
-        refusal = str(error)
-    except ConfigurationError as error:
-        if account is not None:
-            failures[account.name] = f"{type(error).__name__}: {error}"
-            return
-        refusal = str(error)
-    except ExchangeError as error:
-        failures[account.name if account else ""] = f"{type(error).__name__}: {error}"
-        return
-    if account is not None and account.name in failures:
-        return
-    values: dict[str, Any] = {}
-    if decision is not None and account is not None and refusal is None:
-        values, refusal = _order_values(decision, account, markets[account.name], ports.clock)
+class _MarketsUnknownError(Exception):
+    """The account's exchange could not tell which markets there are."""
+
+
+@dataclass(slots=True)
+class _Catalogue:
+    """The accounts that are named, and the markets that they can trade on."""
+
+    ports: OrderPorts
+    failures: dict[str, str] = field(default_factory=dict)
+    _markets: dict[str, Markets] = field(default_factory=dict)
+
+    def account(self, name: str) -> Account:
+        """Find an account (``ValueError`` for an unknown one)."""
+        try:
+            with self.ports.open_unit_of_work() as unit:
+                return unit.sync.find_accounts([name])[0]
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+
+    def markets(self, account: Account) -> Markets:
+        """Read an account's markets, once."""
+        if account.name not in self._markets and account.name not in self.failures:
+            try:
+                with self.ports.open_exchange(account) as exchange:
+                    self._markets[account.name] = exchange.markets()
+            except (ExchangeError, ConfigurationError) as error:
+                self.failures[account.name] = f"{type(error).__name__}: {error}"
+        if account.name in self.failures:
+            raise _MarketsUnknownError
+        return self._markets[account.name]
+
+
+def _write(decision_id: int, values: Mapping[str, Any], refusal: str | None, ports: OrderPorts) -> None:
     with ports.open_unit_of_work() as unit:
         if not unit.orders.lock_decision(decision_id):
             return
         order_id = unit.orders.insert_order(values) if refusal is None else None
         unit.orders.judge_decision(decision_id, order_id=order_id, refusal=refusal)
         if order_id is not None:
+            detail = {"decision_id": decision_id, "reason": values["reason"]}
             unit.orders.add_event(
-                order_id,
-                None,
-                OrderStatus.DECIDED,
-                "decided",
-                by=ports.worker,
-                detail={"decision_id": decision_id, "reason": values["reason"]},
+                order_id, None, OrderStatus.DECIDED, "decided", by=ports.worker, detail=detail
             )
         unit.commit()
     if refusal is not None:
         log.warning("decision %d is refused: %s", decision_id, refusal[:_SHOWN_CHARACTERS_MAX])
 
 
-def _find_account(name: str, ports: OrderPorts) -> Account:
-    with ports.open_unit_of_work() as unit:
-        return unit.sync.find_accounts([name])[0]
-
-
 def _order_values(
-    decision: Decision, account: Account, markets: Markets, clock: Callable[[], datetime]
+    decision: Decision, catalogue: _Catalogue, now: datetime
 ) -> tuple[dict[str, Any], str | None]:
     """Write a decision as the columns of an order, or say why it cannot be one."""
-    market = markets.find(decision.pair)
+    account = catalogue.account(decision.account)
+    market = catalogue.markets(account).find(decision.pair)
     if market is None:
         return {}, f"Kraken has no market {decision.pair[:_SHOWN_CHARACTERS_MAX]}"
-    now = clock()
     if decision.expires_at is not None and decision.expires_at <= now:
         return {}, f"expires_at is over: {decision.expires_at.isoformat()}"
     values = decision.model_dump(
-        include={
-            "source", "volume", "portion", "limit_price", "trigger_price", "expected_price", "reason", "ai_model",
-            "ai_prompt_sha256", "ai_answer",
-        }
-    )  # fmt: skip
+        include={"source", "volume", "portion", "limit_price", "trigger_price", "expected_price", *_TOLD}
+    )
     return {
         **values,
         "account_id": account.account_id,

@@ -56,7 +56,8 @@ def execute_orders(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> Exe
     sent = sum(
         _side_by_side(accounts, lambda account: _work(account, ports, settings), failures, ports, settings)
     )
-    adopted = adopt_external_orders(None, ports, settings, failures=failures)
+    # Whoever's orders cannot be looked through has no order at stake here; its sync says what is wrong.
+    adopted = adopt_external_orders(None, ports, settings)
     _tell(accounts, failures, ports)
     return Executed(len(accounts), sent, adopted, failures)
 
@@ -65,16 +66,15 @@ def adopt_external_orders(
     names: Sequence[str] | None,
     ports: OrderPorts,
     settings: OrderSettings = DEFAULTS,
-    *,
-    failures: dict[str, str] | None = None,
 ) -> int:
     """Adopt orders that nobody here placed, for the accounts that are due; return how many.
+
+    An account that cannot be looked through is logged, and is due again later.
 
     Args:
         names: accounts to look through; None for all.
         ports: the outside world.
         settings: how often an account is looked through.
-        failures: is given why an account could not be looked through, by name; it is due again later.
     """
     now = ports.clock()
     with ports.open_unit_of_work() as unit:
@@ -90,7 +90,11 @@ def adopt_external_orders(
                 bookkeeper.follow()
         return adopted
 
-    return sum(_side_by_side(accounts, adopt, {} if failures is None else failures, ports, settings))
+    failures: dict[str, str] = {}
+    adopted = sum(_side_by_side(accounts, adopt, failures, ports, settings))
+    for name, reason in sorted(failures.items()):
+        log.warning("account %s: its orders at Kraken could not be looked through: %s", name, reason)
+    return adopted
 
 
 def wait_for_end(
@@ -176,7 +180,7 @@ def cancel_order(order_id: int, ports: OrderPorts) -> Order:
         return unit.orders.orders([order_id])[0]
 
 
-def amend_order(
+def amend_order(  # noqa: PLR0913 - all but three by name
     order_id: int,
     ports: OrderPorts,
     settings: OrderSettings = DEFAULTS,

@@ -2,7 +2,7 @@
 
 Invariants:
 1. An entry moves its position once: only those really inserted do, whoever else brings them.
-2. Everybody locks in the same order: ledger entries, then positions with those whose average cost moves along.
+2. Everybody locks in the same order: ledger entries, then positions, with those whose average cost moves.
 3. Nothing is proved by a fill: watermark and coverage stay, so the next sync reads the same stretch again.
 """
 

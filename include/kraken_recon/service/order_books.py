@@ -46,7 +46,7 @@ class OrderBookkeeper:
     ports: OrderPorts
     settings: OrderSettings
 
-    # ---------------------------------------------------------------------------- orders of unknown outcome
+    # Orders of unknown outcome
 
     def resolve(self) -> None:
         """Look for the orders whose answer never came; adopt what is found, declare what is proved absent."""
@@ -82,7 +82,7 @@ class OrderBookkeeper:
         return order.deadline is not None and order.deadline + self.settings.absence_margin <= looked_at
 
     def _search(self, since: datetime) -> tuple[dict[str, ReportedOrder], list[Fill]]:
-        """Read every order and trade since a moment; trades whose order is not shown make the look blind."""
+        """Read every order and trade since a moment, and name the trades whose order is not shown."""
         reports = {**self.books.closed_orders(after=since), **self.books.open_orders()}
         strays = {
             fill.kraken_txid: fill
@@ -138,7 +138,7 @@ class OrderBookkeeper:
         told = f"order {order.order_id}, {order.side.value} {order.pair}: {message}"
         return Alert(kind, self.account.account_id, order.base, None, told)
 
-    # ------------------------------------------------------------------------------------- open and ended orders
+    # Open and ended orders
 
     def follow(self) -> int:
         """Bring open orders, and ended ones with incomplete fills, up to date; return how many need more."""
@@ -232,7 +232,7 @@ class OrderBookkeeper:
         )
         return order.ended_at is None and after.ended_at is not None
 
-    # ---------------------------------------------------------------------------------------- external orders
+    # External orders
 
     def adopt_external(self, read_until: datetime | None) -> int:
         """Adopt the orders at Kraken that have no row here; return how many.

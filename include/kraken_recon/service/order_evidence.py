@@ -1,7 +1,7 @@
-"""What the balances say of orders that Kraken's order books do not show: evidence for a person, never a decision.
+"""What the balances say of orders that Kraken's order books do not show: evidence, never a decision.
 
-The balances of the account less its recorded positions moved by exactly what those orders did, if nothing else
-is on its way. Which of them explain that movement is inferred exactly (``domain/inference.py``).
+The balances of the account less its recorded positions moved by exactly what those orders did, if nothing
+else is on its way. Which of them explain that movement is inferred exactly (``domain/inference.py``).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _listed(inference: Inference) -> dict[str, Any]:
 
 
 def _candidate(order: Order, assets: Sequence[str]) -> Candidate:
-    """Say what an order would have moved, filled whole: base exactly, quote as far as prices and fees allow."""
+    """Say what an order would have moved, filled whole: base exactly, quote within prices and fees."""
     volume = order.volume or ZERO
     cheapest, dearest = _cost_range(order, volume)
     fee = dearest * FEE_PERCENT_MAX / 100

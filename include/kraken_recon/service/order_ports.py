@@ -258,8 +258,8 @@ class OrderPorts:
 class OrderSettings:
     """How long things may take.
 
-    An order can be accepted until its deadline, and Kraken's books were seen up to two minutes late: an order is
-    declared not placed only when they were found without it twice, ``absence_gap`` apart, the first time
+    An order can be accepted until its deadline, and Kraken's books were seen up to two minutes late: an order
+    is declared not placed only when they were found without it twice, ``absence_gap`` apart, the first time
     ``absence_margin`` after its deadline.
     """
 
@@ -274,7 +274,7 @@ class OrderSettings:
     look_every: timedelta = timedelta(minutes=5)
     first_look_back: timedelta = timedelta(hours=24)
     sends_max: int = 4
-    sizing_tries_max: int = 5
+    sizing_tries_max: int = 8
     wait_seconds: float = 1.0
     follow_passes: int = 4
     concurrency: int = 4

@@ -1,8 +1,8 @@
 """Place decided orders: size under the account's lock, commit the intent, send once, record what came of it.
 
 Invariants:
-1. An order is sent by whoever moved it from ``decided`` to ``submitting``, and by nobody else, ever: the move is
-   committed with the order's own id and deadline before the request leaves.
+1. An order is sent by whoever moved it from ``decided`` to ``submitting``, and by nobody else, ever: the move
+   is committed with the order's own id and deadline before the request leaves.
 2. It is sent again only while Kraken itself said that the request before was not executed.
 3. Whatever else happens, a crash included, leaves an order that only Kraken's books can settle.
 4. Orders are sized one after the other under the account's lock; what an earlier one may still take counts.
@@ -128,7 +128,7 @@ class Placer:
                 sized: Sized | Unfit | Undecidable = Unfit(f"Kraken has no market {order.pair}")
             else:
                 sized = size(order, market, self._funds(unit.orders, order), self._prices.get(order.pair))
-            if isinstance(sized, Unfit) and not is_fresh:
+            if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):
                 return Undecidable("the balances may have changed since they were read")
             if isinstance(sized, Undecidable):
                 return sized
@@ -209,7 +209,7 @@ class Placer:
             order, status, reason or status.value, status_reason=reason, ended_at=now, settled_at=now
         )
 
-    def _record(self, order: Order, status: OrderStatus, what: str, **changes: Any) -> None:
+    def _record(self, order: Order, status: OrderStatus, what: str, **changes: Any) -> None:  # noqa: ANN401 - columns
         """Write the outcome, unless Kraken's books have told more about the order meanwhile."""
         with self.ports.open_unit_of_work() as unit:
             now = unit.orders.lock_orders([order.order_id])[0]

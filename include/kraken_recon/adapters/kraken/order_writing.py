@@ -2,8 +2,8 @@
 
 Invariants:
 1. Every write is sent at most once by a call here: nothing in this module repeats one.
-2. What was sent may have happened if the error is ``ExchangeUnavailableError`` or ``PayloadInvalidError``; after
-   every other error of this project nothing was executed.
+2. What was sent may have happened if the error is ``ExchangeUnavailableError`` or ``PayloadInvalidError``;
+   after every other error of this project nothing was executed.
 3. An order carries its own id and deadline: Kraken refuses it once the deadline has passed, so that a request
    that hangs somewhere cannot become an order later.
 """
@@ -41,8 +41,8 @@ class TradingClient(OrderReadingClient):
         missing = sorted(TRADE_PERMISSIONS - info.permissions)
         if missing:
             raise ConfigurationError(
-                f"account {self._account}: its API key {info.name!r} may not trade; add {', '.join(missing)} at "
-                "Kraken, or decide no orders for this account"
+                f"account {self._account}: its API key {info.name!r} may not trade; add {', '.join(missing)} "
+                "at Kraken, or decide no orders for this account"
             )
 
     def add_order(self, order: Order) -> str | None:
@@ -64,7 +64,7 @@ class TradingClient(OrderReadingClient):
         """
         self._write("CancelOrder", {"txid": txid})
 
-    def amend_order(  # noqa: PLR0913 - all but one by name
+    def amend_order(
         self,
         txid: str,
         *,
