@@ -38,6 +38,7 @@ from kraken_recon.service.importing import import_exports
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.verification_commands import add_verification_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -234,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     checked.add_argument("file", type=Path, metavar="FILE")
     add_order_commands(command, _wiring)
+    add_verification_commands(command, _wiring)
     return parser
 
 

@@ -14,7 +14,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
@@ -123,6 +123,10 @@ class VerificationStore(Protocol):
         self, account_ids: Collection[int], *, now: datetime
     ) -> Mapping[tuple[int, str], tuple[int, int]]:
         """Count overdue orders without a final verdict by account and asset, with the first one's id."""
+        ...
+
+    def verification(self, order_id: int) -> Mapping[str, Any] | None:
+        """Read one order with its verification, if it has one; None where there is no such order."""
         ...
 
     def compute_rates(self, window_seconds: Sequence[int], *, now: datetime) -> None:
@@ -387,6 +391,22 @@ def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> N
     settled = account_ids - {account_id for account_id, _ in overdue}
     if settled:
         unit.sync.resolve_alerts(settled, "verification_inconclusive")
+
+
+def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) -> bool:
+    """Verify one order now, however often it was tried; say whether its verdict is final."""
+    with ports.open_unit_of_work() as unit:
+        now = ports.clock()
+        unit.verifications.enlist(now=now, deadline=now + rules.deadline, ended_after=None)
+        unit.verifications.make_due(order_id, now=now)
+        unit.commit()
+    token = new_token("one order")
+    if not claim_orders(ports, rules, token, order_ids=[order_id]):
+        with ports.open_unit_of_work() as unit:
+            row = unit.verifications.verification(order_id)
+        return row is None or row["due_at"] is None or row["verdict"] in {"verified", "mismatch"}
+    verdicts = verify_claimed(ports, rules, token).verdicts
+    return verdicts.get(order_id) in {Overall.VERIFIED, Overall.MISMATCH}
 
 
 def let_go(ports: VerifyingPorts, token: str) -> None:

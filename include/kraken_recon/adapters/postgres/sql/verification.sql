@@ -203,7 +203,9 @@ group by v.account_id, o.base;
 
 -- name: verification
 -- Read one order's verification.
-select v.*, o.kraken_txid, o.cl_ord_id, o.pair, o.side, o.status as order_status, o.ended_at, a.name as account
+select
+  v.due_at, v.deadline, v.attempts, v.verdict, v.failed_levels, v.message, v.judged_at, o.source, o.kraken_txid,
+  o.pair, o.side, o.status as order_status, o.ended_at, a.name as account
 from trading.orders o
 join trading.accounts a on a.account_id = o.account_id
 left join trading.order_verifications v using (order_id)
