@@ -31,9 +31,8 @@ insert into trading.orders (
   account_id, source, pair, base, quote, side, order_type, volume, kraken_txid, status, ended_at,
   volume_executed, cost_executed, fee_reported
 )
-select account_id, 'external', 'BTC/USD', 'BTC', 'USD', 'buy', 'market', %(volume)s, %(txid)s, 'closed', now(),
-  %(volume)s, %(cost)s, %(fee)s
-from trading.accounts where name = 'desk'
+select account_id, 'external', 'BTC/USD', 'BTC', 'USD', 'buy', 'market', %(volume)s, %(txid)s, 'closed',
+now(), %(volume)s, %(cost)s, %(fee)s from trading.accounts where name = 'desk'
 """
 WAIT_SECONDS = 20
 

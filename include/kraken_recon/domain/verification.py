@@ -69,8 +69,8 @@ class OrderEvidence:
 
     ``entries`` are the account's ledger entries around the trades as Kraken shows them, of every asset;
     ``recorded_entries`` and ``movements`` are ours, by ledger id: the entry, and what its event moved the
-    position by. ``booked_trades`` have entries in our recorded ledger; ``elsewhere`` names the account in whose
-    books a trade was found instead.
+    position by. ``booked_trades`` have entries in our recorded ledger; ``elsewhere`` names the account in
+    whose books a trade was found instead.
     """
 
     order: Order

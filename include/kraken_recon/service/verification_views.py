@@ -137,9 +137,9 @@ def verifications_view(
 def render_verification(view: Mapping[str, Any]) -> list[str]:
     """Write one verdict and a line or more for each level."""
     verdict = (view["verdict"] or "no verdict yet").upper()
+    where = f"{view['status']}, {view['kraken_txid'] or 'no id at Kraken'}"
     lines = [
-        f"order {view['order_id']} of {view['account']}: {view['side']} {view['pair']}, {view['status']}, "
-        f"{view['kraken_txid'] or 'no id at Kraken'}",
+        f"order {view['order_id']} of {view['account']}: {view['side']} {view['pair']}, {where}",
         f"{verdict}: {view['message']}",
     ]
     for level in view["levels"]:
@@ -163,9 +163,10 @@ def render_verifications(view: Mapping[str, Any]) -> list[str]:
     for rate in view["rates"]:
         percent = rate["failure_percent"]
         told = "-" if percent is None else f"{percent:.1f} %"
+        judged = rate["verified"] + rate["mismatched"]
         lines.append(
-            f"  {rate['source']}, {rate['window_seconds'] // 3_600} h from {rate['window_start']}: {told} failed "
-            f"({rate['mismatched']} of {rate['verified'] + rate['mismatched']})"
+            f"  {rate['source']}, {rate['window_seconds'] // 3_600} h from {rate['window_start']}: "
+            f"{told} failed ({rate['mismatched']} of {judged})"
         )
     for order in view["orders"]:
         failed = f" ({', '.join(order['failed_levels'])})" if order["failed_levels"] else ""
