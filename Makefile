@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score requirements
+.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score bench-verification requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -56,6 +56,9 @@ bench: setup ## compare with other ways to do the job
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
+
+bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks verification-latency
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt
