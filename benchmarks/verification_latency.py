@@ -73,7 +73,8 @@ where v.order_id = any(%(order_ids)s) and v.verdict in ('verified', 'mismatch')
 group by v.order_id
 """
 TASK_STATES: Final = """
-select state, count(*) from task_instance where dag_id = 'order_verification' and state is not null group by state
+select state, count(*) from task_instance where dag_id = 'order_verification' and state is not null group by
+state
 """
 
 
@@ -315,15 +316,14 @@ def table(figures: dict[str, Any]) -> str:
         )
     single = figures["one_by_one"]
     is_met = single["p50_seconds"] < GOAL_P50_SECONDS and single["p99_seconds"] < GOAL_P99_SECONDS
-    return "\n".join(
-        [
-            *lines,
-            f"goal p50 < {GOAL_P50_SECONDS:g} s, p99 < {GOAL_P99_SECONDS:g} s: {'met' if is_met else 'MISSED'}",
-            f"{waiting['orders']} orders waiting: {waiting['samples_with_a_running_task']} of "
-            f"{waiting['samples_while_waiting']} samples with a task in a worker slot, at most "
-            f"{waiting['triggers_at_most']} triggers",
-        ]
+    told = "met" if is_met else "MISSED"
+    lines.append(f"goal p50 < {GOAL_P50_SECONDS:g} s, p99 < {GOAL_P99_SECONDS:g} s for single orders: {told}")
+    lines.append(
+        f"{waiting['orders']} orders waiting: {waiting['samples_with_a_running_task']} of "
+        f"{waiting['samples_while_waiting']} samples with a task in a worker slot, at most "
+        f"{waiting['triggers_at_most']} triggers"
     )
+    return "\n".join(lines)
 
 
 def _say(text: str) -> None:

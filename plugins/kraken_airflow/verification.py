@@ -1,4 +1,4 @@
-"""What the sensor and the trigger of order verification share: ports, and a look at a watched batch."""
+"""What the sensor and the trigger of order verification share: ports, metrics, and a look at a batch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from airflow.sdk.observability import stats
+
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kraken_recon.domain.verification_records import WindowCount
     from kraken_recon.service.verification_evidence import SeenBooks
     from kraken_recon.service.verifying import VerifyingPorts
 
@@ -22,6 +27,15 @@ def verifying_ports(trading_conn_id: str, *, application_name: str | None = None
     """Wire order verification to the trading database, and to Kraken through each account's connection."""
     hook = TradingDbHook(trading_conn_id, application_name=application_name)
     return hook.wiring().verifying_ports()
+
+
+def publish_metrics(counts: Sequence[WindowCount]) -> None:
+    """Set one gauge for each account, source and length of window, from its newest window."""
+    newest = {(count.window_seconds, count.account, count.source): count for count in reversed(counts)}
+    for count in newest.values():
+        if count.failure_percent is not None:
+            tags = {"account": count.account, "source": count.source, "seconds": str(count.window_seconds)}
+            stats.gauge("kraken_recon.verification.failure_percent", count.failure_percent, tags=tags)
 
 
 @dataclass(slots=True)

@@ -201,7 +201,8 @@ def test_a_killed_task_gives_its_batch_up(traded: AirflowDesk) -> None:
     assert traded.rows("select claimed_by from trading.order_verifications") == [{"claimed_by": None}]
 
 
-def test_the_event_trigger_fires_for_waiting_orders_and_again_while_they_wait(traded: AirflowDesk) -> None:
+@pytest.mark.usefixtures("traded")
+def test_the_event_trigger_fires_for_waiting_orders_and_again_while_they_wait() -> None:
     async def two_events() -> list[Any]:
         trigger = OrdersEndedTrigger(sweep_seconds=0.2, gap_seconds=0.1)
         async with aclosing(trigger.run()) as events:

@@ -1,4 +1,4 @@
-"""Orders that end are verified within seconds by a real Airflow: scheduler, triggerer, workers and simulator."""
+"""Orders that end are verified by a real Airflow: scheduler, triggerer, workers and simulator."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def desk(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def api(
-    desk: AirflowDesk, tmp_path: Path, postgres_url: str, project_environment: dict[str, str], repository: Path
+    desk: AirflowDesk,
+    tmp_path: Path,
+    postgres_url: str,
+    project_environment: dict[str, str],
+    repository: Path,
 ) -> Iterator[airflow.AirflowApi]:
     """A healthy Airflow that has parsed the DAG."""
     settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
