@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts format bench logs psql migrate report mutation-score bench-verification requirements
+.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report mutation-score bench-verification requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -37,7 +37,7 @@ report: setup ## what a trader wants to know after a run
 test: setup ## every test
 	@$(BIN)/python -m pytest
 
-lint: setup types contracts ## ruff, mypy and the import contracts
+lint: setup types contracts sessions ## ruff, mypy, the import contracts and the session rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
@@ -46,6 +46,11 @@ types: setup ## mypy
 
 contracts: setup ## who may import whom
 	@$(BIN)/lint-imports
+
+sessions: setup ## no database session is opened past the unit of work, or left open
+	@$(BIN)/python -m kraken_recon lint-sessions --only-in include/kraken_recon/adapters/postgres/unit_of_work.py \
+		--only-in include/local_stack/databases.py config dags include plugins
+	@$(BIN)/python -m kraken_recon lint-sessions --exclude tests/unit/session_corpus/bad benchmarks scripts tests
 
 format: setup ## let ruff reformat and fix
 	@$(BIN)/ruff check --fix .

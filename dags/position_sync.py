@@ -23,7 +23,7 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
-from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
     PublishSummaryOperator,
@@ -77,6 +77,7 @@ def position_sync() -> None:
         tolerance="{{ params.tolerance }}",
         map_index_template="{{ task.accounts | join(', ') }}",
         pool=KRAKEN_POOL,
+        queue=EXCHANGE_QUEUE,
         execution_timeout=timedelta(minutes=10),
     ).expand(accounts=accounts.output)
     summary = PublishSummaryOperator(

@@ -1,7 +1,8 @@
 """The operator's command line: ``python -m kraken_recon COMMAND``.
 
 Results go to standard output, logs to standard error. The exit status is 0 when the command did its work,
-whatever it found; 1 when it could not; 2 when it was called wrongly.
+whatever it found; 1 when it could not; 2 when it was called wrongly. Only ``lint-sessions``
+tells what it found by its status: 1 for findings, 2 for files that it could not read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from kraken_recon.adapters.kraken.credentials import (
 from kraken_recon.adapters.kraken.exports import read_exports
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
+from kraken_recon.adapters.python_sources import read_sources
 from kraken_recon.bootstrap import Wiring, utc_now
 from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
@@ -37,6 +39,7 @@ from kraken_recon.service.import_view import render_import, view_of_import
 from kraken_recon.service.importing import import_exports
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
+from kraken_recon.service.session_linting import lint_sessions, render_lint
 from kraken_recon.service.sync import SyncRequest, sync_accounts
 from kraken_recon.verification_commands import add_verification_commands
 
@@ -45,14 +48,27 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 DSN_VARIABLE = "KRAKEN_RECON_DSN"
+DSN_FILE_VARIABLE = "KRAKEN_RECON_DSN_FILE"
+
+
+def _dsn() -> str:
+    if dsn := os.environ.get(DSN_VARIABLE):
+        return dsn
+    if file := os.environ.get(DSN_FILE_VARIABLE):
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read {file}, which {DSN_FILE_VARIABLE} names: {error.strerror}"
+            ) from error
+    raise ConfigurationError(
+        f"set {DSN_VARIABLE} to the trading database, such as postgresql://user@host:5432/trading, "
+        f"or {DSN_FILE_VARIABLE} to a file that holds it"
+    )
 
 
 def _wiring() -> Wiring:
-    dsn = os.environ.get(DSN_VARIABLE, "")
-    if not dsn:
-        raise ConfigurationError(
-            f"set {DSN_VARIABLE} to the trading database, such as postgresql://user@host:5432/trading"
-        )
+    dsn = _dsn()
     allowed_hosts = parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE))
     return Wiring(
         dsn,
@@ -157,6 +173,11 @@ def _import(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     return view, render_import(view)
 
 
+def _lint_sessions(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    view = lint_sessions(read_sources(arguments.paths, exclude=arguments.exclude), only_in=arguments.only_in)
+    return view, render_lint(view)
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -234,6 +255,26 @@ def _parser() -> argparse.ArgumentParser:
         "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
     )
     checked.add_argument("file", type=Path, metavar="FILE")
+    linted = command(
+        "lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open."
+    )
+    linted.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder to search")
+    linted.add_argument(
+        "--only-in",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="the file or folder in which alone sessions may be opened; may be given again",
+    )
+    linted.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="PATH",
+        help="leave out; may be given again",
+    )
     add_order_commands(command, _wiring)
     add_verification_commands(command, _wiring)
     return parser
@@ -249,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(json.dumps(view, indent=2) if parsed.json else "\n".join(lines))
-    return 1 if view.get("failed") else 0
+    return int(view.get("exit_status", bool(view.get("failed"))))
 
 
 if __name__ == "__main__":

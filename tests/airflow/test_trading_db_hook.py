@@ -107,6 +107,7 @@ def test_a_locked_row_keeps_another_task_out_until_the_lock_timeout() -> None:
         key = {"account_id": row.account_id}
         assert first.lock_rows(accounts, [key])[0]["name"] == "desk"
         limits = SessionLimits(lock_timeout_seconds=1)
+        # session: allowed - the two are meant to meet
         with TradingDbHook(limits=limits).unit_of_work() as second, pytest.raises(LockUnavailableError):
             second.lock_rows(accounts, [key])
 

@@ -28,6 +28,14 @@ def send(desk, **changes):
         return failure
 
 
+def poll(look):
+    """Look until there is something; tell what was seen last."""
+    patience = time.monotonic() + 10
+    while not (seen := look()) and time.monotonic() < patience:
+        time.sleep(0.02)
+    return seen
+
+
 def outside(failure):
     """Tell what a client can know of a failure."""
     response = getattr(failure, "response", None)
@@ -104,24 +112,25 @@ def test_a_late_cancel(desk):
     assert desk.call("QueryOrders", txid=txid)[txid]["closetm"] == Decimal(1767225610)
 
 
+def test_only_a_write_can_be_late(desk):
+    fault = {"name": "late_accept", "endpoint": "Balance"}
+    assert "expected an endpoint" in desk.simulator.post("/faults", fault, status=400)["detail"]
+
+
 def test_late_orders_arrive_by_a_real_clock_too(exchange):
     desk = exchange.open(now=None, opening={"ZUSD": "100000"})
-    desk.fault("late_accept", appearance="reset", after_seconds="0.4", count=1)
+    desk.fault("late_accept", appearance="reset", after_seconds="1.2", count=1)
     send(desk)
     assert desk.statement()["orders"] == []
-    patience = time.monotonic() + 10
-    while not (orders := desk.statement()["orders"]) and time.monotonic() < patience:
-        time.sleep(0.02)
+    orders = poll(lambda: desk.statement()["orders"])
     assert [order["status"] for order in orders] == ["closed"]
 
 
 def test_a_deadline_passes_while_an_order_is_slow(desk, fired):
-    desk.fault("slow", seconds="0.5", endpoint="AddOrder", count=1)
+    desk.fault("slow", seconds="1.2", endpoint="AddOrder", count=1)
     with ThreadPoolExecutor(1) as thread:
         sent = thread.submit(send, desk, deadline="2026-01-01T00:00:10Z")
-        patience = time.monotonic() + 10
-        while not fired() and time.monotonic() < patience:
-            time.sleep(0.01)
+        poll(fired)
         desk.advance(11)
         assert sent.result()["error"] == ["EService:Deadline elapsed"]
     assert fired()[0]["outcome"] == "refused"
@@ -131,7 +140,7 @@ def test_a_hanging_order_is_taken_at_once(desk, fired):
     desk.fault("hang", seconds="0.4", endpoint="AddOrder", count=1)
     with pytest.raises(requests.ReadTimeout):
         desk.api.query_private("AddOrder", dict(ORDER), timeout=0.15)
-    assert [order["status"] for order in desk.statement()["orders"]] == ["closed"]
+    assert [order["status"] for order in poll(lambda: desk.statement()["orders"])] == ["closed"]
     assert fired()[0]["outcome"] == "accepted"
 
 

@@ -196,6 +196,7 @@ class PostgresCallSlots:
     def _connect(self) -> psycopg.Connection:
         if not self._is_entered:
             raise RuntimeError("expected PostgresCallSlots to be used inside its with block")
+        # session: allowed - a key's lock outlives transactions, so it needs a session of its own
         connection = psycopg.connect(
             self._dsn,
             autocommit=True,

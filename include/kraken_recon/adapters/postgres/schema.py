@@ -47,6 +47,7 @@ def migrate(engine: Engine) -> str:
 
     Safe to run from several places at once: they queue on an advisory lock.
     """
+    # session: allowed - before the first migration there is nothing that a unit of work could work on
     with engine.begin() as connection:
         connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))

@@ -1,0 +1,174 @@
+"""Check one module: build its scopes, walk its functions, and leave out what is allowed with a reason."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from dataclasses import dataclass, field
+from typing import Final
+
+from kraken_recon.domain.session_lint import rules
+from kraken_recon.domain.session_lint.flow import Flow
+from kraken_recon.domain.session_lint.names import (
+    FUNCTIONS,
+    SCOPES,
+    Function,
+    decorators_of,
+    imported_names,
+    own_nodes,
+    path_of,
+)
+from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening, Scope, hook_kind
+from kraken_recon.domain.session_lint.places import check_kept, check_temporaries
+from kraken_recon.domain.session_lint.rules import Finding
+from kraken_recon.domain.session_lint.states import Resource, State
+from kraken_recon.domain.session_lint.tracking import Tracker
+from kraken_recon.domain.session_lint.verdicts import (
+    is_fixture,
+    judge_exits,
+    judge_keeping,
+    judge_stored,
+    judge_yields,
+)
+from kraken_recon.domain.session_lint.waiting import waiting_functions
+
+_ALLOWED: Final = re.compile(r"#\s*session:\s*allowed\b(?:\s*-+\s*(?P<reason>\S.*))?")
+_OPENS: Final = HELD | SHARED | {Kind.FACTORY}
+
+
+def check_source(source: str, *, is_the_one_place: bool = True) -> list[Finding]:
+    """Check the source of one module; the findings are in the order of its lines.
+
+    Args:
+        source: Python source.
+        is_the_one_place: engines and sessions may be opened here at all.
+
+    Raises:
+        SyntaxError: it is no Python source of this interpreter's version.
+    """
+    module = ast.parse(source)
+    allowed, unreasoned = _allowed_lines(source) if "session:" in source else ({}, [])
+    check = _ModuleCheck(module)
+    check.run(is_the_one_place=is_the_one_place)
+    found = {
+        Finding(node.lineno, node.col_offset + 1, code, message)
+        for node, code, message in check.findings
+        if not any(line in allowed for line in range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    }
+    found |= {
+        Finding(line, column, rules.NO_REASON, "this line is allowed, but nothing says why")
+        for line, column in unreasoned
+    }
+    return sorted(found)
+
+
+def _allowed_lines(source: str) -> tuple[set[int], list[tuple[int, int]]]:
+    """Find the lines with an allowing comment, or below one; and such comments without a reason."""
+    allowed: set[int] = set()
+    unreasoned = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        match = _ALLOWED.match(token.string) if token.type == tokenize.COMMENT else None
+        if match is None:
+            continue
+        line, column = token.start
+        if not match["reason"]:
+            unreasoned.append((line, column + 1))
+        stands_alone = not token.line[:column].strip()
+        allowed.add(line + 1 if stands_alone else line)
+    return allowed, unreasoned
+
+
+@dataclass
+class _ModuleCheck:
+    module: ast.Module
+    findings: list[tuple[ast.expr, str, str]] = field(default_factory=list)
+    imports: dict[str, str] = field(default_factory=dict)
+    scopes: dict[ast.AST, Scope] = field(default_factory=dict)
+    homes: dict[ast.AST, ast.ClassDef] = field(default_factory=dict)
+
+    def run(self, *, is_the_one_place: bool) -> None:
+        self.imports = imported_names(self.module)
+        self._build(self.module, None, None)
+        if not any(s.openings or self._has_something_to_follow(root, s) for root, s in self.scopes.items()):
+            return
+        waiting = waiting_functions(self.scopes)
+        names = {
+            node.id
+            for node in self.scopes[self.module].nodes
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for root, scope in self.scopes.items():
+            check_temporaries(scope, self.report)
+            check_kept(root, scope, self.report)
+            if not is_the_one_place:
+                self._check_place(scope)
+            if isinstance(root, (ast.Module, *FUNCTIONS)) and self._has_something_to_follow(root, scope):
+                self._walk(root, scope, waiting, names)
+
+    def report(self, node: ast.AST, code: str, message: str) -> None:
+        if isinstance(node, ast.expr):
+            self.findings.append((node, code, message))
+
+    def _build(self, root: ast.AST, parent: Scope | None, home: ast.ClassDef | None) -> None:
+        scope = Scope(self.imports, parent, list(own_nodes(root)))
+        self.scopes[root] = scope
+        if home is not None:
+            self.homes[root] = home
+        if isinstance(root, (*FUNCTIONS, ast.Lambda)):
+            scope.learn_parameters(root.args)
+        inner = [node for node in scope.nodes if isinstance(node, SCOPES)]
+        if isinstance(root, ast.Module):
+            # A function or class of the module is itself, whatever its name looks like.
+            scope.kinds.update({node.name: None for node in inner if not isinstance(node, ast.Lambda)})
+        if isinstance(root, ast.ClassDef):
+            scope.kinds["self"] = next(
+                (k for b in root.bases if (k := hook_kind(path_of(b, self.imports)))), None
+            )
+            for method in root.body:
+                if isinstance(method, FUNCTIONS):
+                    scope.learn_attributes(method)
+        scope.learn()
+        for node in inner:
+            self._build(node, scope, root if isinstance(root, ast.ClassDef) else home)
+
+    def _check_place(self, scope: Scope) -> None:
+        for node, opening in scope.openings.items():
+            if opening.kind in _OPENS - {Kind.CURSOR, Kind.UNIT}:
+                self.report(
+                    node, rules.OUTSIDE, f"this {opening.kind} is opened outside the one place for it"
+                )
+
+    def _has_something_to_follow(self, root: ast.AST, scope: Scope) -> bool:
+        return any(opening.kind in HELD | SHARED for opening in scope.openings.values()) or (
+            isinstance(root, FUNCTIONS) and "provide_session" in decorators_of(root, self.imports)
+        )
+
+    def _walk(
+        self, root: ast.Module | Function, scope: Scope, waiting: frozenset[str], names: set[str]
+    ) -> None:
+        outer = {
+            name
+            for node in scope.nodes
+            if isinstance(node, (ast.Global, ast.Nonlocal))
+            for name in node.names
+        }
+        flow = Flow(
+            Tracker(scope, self.report, waiting),
+            yields_raise=isinstance(root, ast.Module) or not is_fixture(root, self.imports),
+            outer_names=frozenset(outer),
+        )
+        exits = flow.block(root.body, self._entry(root))
+        judge_exits(flow, exits, self.report, is_module=isinstance(root, ast.Module))
+        judge_stored(flow, self.homes.get(root), names, self.report)
+        if not isinstance(root, ast.Module):
+            judge_keeping(flow, root, self.imports, self.report)
+            judge_yields(flow, root, self.imports, self.report)
+
+    def _entry(self, root: ast.Module | Function) -> State:
+        """Give the state at the start: a decorator of Airflow's may have opened a session already."""
+        if isinstance(root, ast.Module) or "provide_session" not in decorators_of(root, self.imports):
+            return State()
+        session = Resource(ast.Name("session"), Opening(Kind.SESSION, "provide_session"), is_managed=True)
+        return State().opened(session, is_busy=False).bound("session", frozenset({session}))

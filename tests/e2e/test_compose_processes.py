@@ -1,0 +1,128 @@
+"""The deployment of docker-compose.yaml, started without containers: real Redis, two Celery workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from composed import AIRFLOW_SERVICES, Composed
+from local_stack import airflow
+from local_stack.binaries import find_programs
+from local_stack.processes import Services, poll_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Simulator
+
+SECRET = "ZGVzay1zZWNyZXQ="
+DESKS = [f"desk-{number}" for number in range(1, 7)]
+RUN_TIMEOUT_SECONDS = 180
+
+
+@pytest.fixture
+def composed(tmp_path: Path, postgres_url: str, simulator: Simulator) -> Iterator[Composed]:
+    """The file, translated, with its databases made as it says and six desks at the exchange."""
+    server = urlsplit(postgres_url)
+    made = Composed(tmp_path, f"{server.hostname}:{server.port}", {"KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1"})
+    connections = json.loads(made.secret("connections.json"))
+    for number, name in enumerate(DESKS):
+        simulator.control.post(
+            "accounts",
+            {
+                "name": name, "api_key": f"{name}-key", "api_secret": SECRET, "tier": "unlimited",
+                "entries": [
+                    {
+                        "id": f"LAAAAA-00001-{number:06}", "refid": f"QAAAAA-00001-{number:06}",
+                        "time": "1767225600", "type": "deposit", "subtype": "", "aclass": "currency",
+                        "asset": "ZUSD", "amount": "1000.0000", "fee": "0",
+                    }
+                ],
+            },
+        )  # fmt: skip
+        connections[name] = {
+            "conn_type": "kraken",
+            "login": f"{name}-key",
+            "password": SECRET,
+            "host": simulator.base_url,
+            "extra": {"tier": "unlimited"},
+        }
+    (made.secrets / "connections.json").write_text(json.dumps(connections))
+    psql = [str(find_programs() / "psql"), "--set", "ON_ERROR_STOP=1", "--quiet", postgres_url]
+    subprocess.run(psql, input=made.roles(), text=True, check=True)
+    yield made
+    with psycopg.connect(postgres_url, autocommit=True) as session:
+        for name in ("airflow", "trading"):
+            session.execute(f"drop database {name} with (force)".encode())
+            session.execute(f"drop role {name}".encode())
+
+
+@pytest.fixture
+def services(composed: Composed, tmp_path: Path) -> Iterator[Services]:
+    """Everything that the file starts, healthy."""
+    running = Services(tmp_path)
+    try:
+        running.ensure(composed.redis())
+        init = composed.service("init")
+        done = subprocess.run(
+            init.command, env=dict(init.environment), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"init failed:\n{done.stdout}\n{done.stderr}"
+        for name in AIRFLOW_SERVICES:
+            running.ensure(composed.service(name))
+        yield running
+    finally:
+        running.stop(running.names())
+
+
+@pytest.mark.timeout(360)
+def test_a_worker_that_is_killed_loses_nothing(
+    composed: Composed, services: Services, simulator: Simulator
+) -> None:
+    login = airflow.Login(
+        f"http://127.0.0.1:{composed.api_port}", "admin", composed.secret("airflow_admin_password")
+    )
+    api = airflow.AirflowApi(login)
+    api.wait_until_healthy(services)
+    api.wait_until_parsed("position_sync")
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(composed.secret("trading_database_url")) as session:
+            return session.execute(query.encode()).fetchall()
+
+    with psycopg.connect(composed.secret("trading_database_url")) as session:
+        session.cursor().executemany(
+            "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)", [(n, n) for n in DESKS]
+        )
+    simulator.control.post("faults", {"name": "slow", "endpoint": "BalanceEx", "seconds": 8, "count": 2})
+    api.unpause("position_sync")
+
+    def calls() -> int:
+        return len(simulator.control.get("truth")["faults"])
+
+    assert poll_until(lambda: calls() > 0, timeout_seconds=90, pause_seconds=0.2), services.end_of_log(
+        "airflow-worker-exchange"
+    )
+    pid = services.pid_of("airflow-worker-exchange")
+    assert pid is not None
+    os.killpg(pid, signal.SIGKILL)
+    services.ensure(composed.service("worker-exchange"))
+
+    succeeded = "select account_id from trading.reconciliation_runs where status = 'succeeded'"
+    assert poll_until(
+        lambda: len(rows(succeeded)) == len(DESKS), timeout_seconds=RUN_TIMEOUT_SECONDS, pause_seconds=0.5
+    ), services.end_of_log("airflow-scheduler")
+    run_id = api.run_under_way("position_sync", patience_seconds=0)
+    if run_id is not None:
+        ended = api.wait_for_run("position_sync", run_id, timeout_seconds=60, on_change=lambda _: None)
+        assert ended == "success"
+    assert rows("select distinct asset, quantity from trading.positions") == [("USD", 1000)]
+    assert rows("select count(*), count(distinct account_id) from trading.position_events") == [(6, 6)]
