@@ -22,7 +22,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
-from kraken_airflow.defaults import DEFAULT_ARGS, KRAKEN_POOL
+from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.order_assets import ORDERS_ENDED
 from kraken_airflow.sensors.order_books import OrderBooksSensor
 
@@ -42,7 +42,12 @@ from kraken_airflow.sensors.order_books import OrderBooksSensor
 def order_verification() -> None:
     """Claim and verify what is due, watch what is not there yet, and publish the failure rates."""
     # One task: each further one would keep a run, and with it the next event's, waiting for a second or two.
-    OrderBooksSensor(task_id="verify_orders", pool=KRAKEN_POOL, execution_timeout=timedelta(minutes=10))
+    OrderBooksSensor(
+        task_id="verify_orders",
+        pool=KRAKEN_POOL,
+        queue=EXCHANGE_QUEUE,
+        execution_timeout=timedelta(minutes=10),
+    )
 
 
 order_verification()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.adapters.postgres.wakeups import WakeupListener
+from kraken_recon.adapters.postgres.wakeups import listen_for_ended_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ class OrdersEndedTrigger(BaseEventTrigger):
         """Listen as long as this trigger is wanted; Airflow restarts it when the database goes away."""
         # In a thread: reading a connection may block, and the first one imports half of Airflow.
         dsn = await asyncio.to_thread(TradingDbHook(self.trading_conn_id).dsn)
-        async with WakeupListener(dsn) as listener:
+        async with listen_for_ended_orders(dsn) as listener:
             while True:
                 if await listener.orders_are_waiting():
                     yield TriggerEvent({"at": datetime.now(UTC).isoformat()})  # type: ignore[no-untyped-call]

@@ -9,10 +9,11 @@ Invariants:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 import psycopg.errors
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -28,7 +29,7 @@ from kraken_recon.adapters.postgres.verification_store import PostgresVerificati
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -90,6 +91,22 @@ def create_engine(
             "connect_timeout": 10,
         },
     )
+
+
+@asynccontextmanager
+async def listening_session(
+    dsn: str, channel: str, *, application_name: str
+) -> AsyncIterator[psycopg.AsyncConnection]:
+    """Open a session that listens on a channel, for an event loop; every statement commits at once."""
+    async with await psycopg.AsyncConnection.connect(
+        dsn,
+        autocommit=True,
+        application_name=application_name,
+        options=SessionLimits().options(),
+        connect_timeout=10,
+    ) as session:
+        await session.execute(f"listen {channel}".encode())
+        yield session
 
 
 def _translated(error: sa.exc.DBAPIError) -> StoreError:
