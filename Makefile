@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report mutation-score bench-verification requirements
+.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report mutation-score bench-verification lost-answers requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -64,6 +64,9 @@ mutation-score: setup ## damage ledgers and count what the reconciler notices; w
 
 bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks verification-latency
+
+lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answers in every pair of ways
+	@LOST_ANSWERS_ORDERS=2000 $(BIN)/python -m pytest -q -s --timeout=3600 -k every_order tests/integration/test_lost_answers.py
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt

@@ -96,7 +96,9 @@ class Desk:
 
     def open(self) -> None:
         """Open the account, and learn what one order costs."""
-        account = {"name": "desk", "api_key": "desk", "api_secret": SECRET, "tier": "unlimited"}
+        account = {"name": "desk", "api_key": "desk", "api_secret": SECRET, "tier": "unlimited"} | {
+            "answers_at_once": True
+        }
         self.control("POST", "accounts", account | {"opening": {"ZUSD": "10000000"}})
         self.control("POST", "prices", {"XBTUSD": "50000"})
         with psycopg.connect(self.database_url) as session:

@@ -77,7 +77,6 @@ def order_execution() -> None:
     decision = RecordDecisionOperator(task_id="record_decision", decision="{{ params | tojson }}")
     execution = ExecuteOrdersOperator(
         task_id="execute_orders",
-        decision_id=decision.output,
         pool=KRAKEN_POOL,
         execution_timeout=timedelta(minutes=10),
     )

@@ -207,7 +207,7 @@ def test_an_order_found_after_it_was_declared_not_placed_is_adopted_with_an_aler
         desk.pause(20)
         desk.execute_orders()
     assert desk.order()["status"] == "not_placed"
-    desk.pause(120)
+    desk.pause(240)
     desk.run_until_settled()
     order = desk.order()
     assert order["status"] == "closed"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.records import Account
-    from kraken_recon.service.order_ports import OrderPorts
+    from kraken_recon.service.order_ports import OrderPorts, OrderUnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -183,15 +183,18 @@ def accept_decisions(ports: OrderPorts) -> dict[str, str]:
             waiting = unit.orders.new_decisions(after=after, limit=DECISIONS_PER_READ)
         if not waiting:
             return catalogue.failures
+        judged = []
         for decision_id, payload in waiting:
             after = decision_id
             try:
-                values, refusal = _order_values(read_decision(payload), catalogue, ports.clock())
+                judged.append((decision_id, *_order_values(read_decision(payload), catalogue, ports.clock())))
             except ValueError as error:
-                values, refusal = {}, str(error)
+                judged.append((decision_id, {}, str(error)))
             except _MarketsUnknownError:
                 continue
-            _write(decision_id, values, refusal, ports)
+        with ports.open_unit_of_work() as unit:
+            for decision_id, values, refusal in judged:
+                _write(unit, decision_id, values, refusal, by=ports.worker)
 
 
 class _MarketsUnknownError(Exception):
@@ -204,15 +207,17 @@ class _Catalogue:
 
     ports: OrderPorts
     failures: dict[str, str] = field(default_factory=dict)
+    _accounts: dict[str, Account] | None = None
     _markets: dict[str, Markets] = field(default_factory=dict)
 
     def account(self, name: str) -> Account:
-        """Find an account (``ValueError`` for an unknown one)."""
-        try:
+        """Find an active account (``ValueError`` for an unknown one)."""
+        if self._accounts is None:
             with self.ports.open_unit_of_work() as unit:
-                return unit.sync.find_accounts([name])[0]
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from error
+                self._accounts = {a.name: a for a in unit.sync.find_accounts(None)}
+        if name not in self._accounts:
+            raise ValueError(f"no active account is named {name}")
+        return self._accounts[name]
 
     def markets(self, account: Account) -> Markets:
         """Read an account's markets, once."""
@@ -227,18 +232,18 @@ class _Catalogue:
         return self._markets[account.name]
 
 
-def _write(decision_id: int, values: Mapping[str, Any], refusal: str | None, ports: OrderPorts) -> None:
-    with ports.open_unit_of_work() as unit:
-        if not unit.orders.lock_decision(decision_id):
-            return
-        order_id = unit.orders.insert_order(values) if refusal is None else None
-        unit.orders.judge_decision(decision_id, order_id=order_id, refusal=refusal)
-        if order_id is not None:
-            detail = {"decision_id": decision_id, "reason": values["reason"]}
-            unit.orders.add_event(
-                order_id, None, OrderStatus.DECIDED, "decided", by=ports.worker, detail=detail
-            )
-        unit.commit()
+def _write(
+    unit: OrderUnitOfWork, decision_id: int, values: Mapping[str, Any], refusal: str | None, *, by: str
+) -> None:
+    """Write one decision's order or refusal, in a transaction of its own."""
+    if not unit.orders.lock_decision(decision_id):
+        return
+    order_id = unit.orders.insert_order(values) if refusal is None else None
+    unit.orders.judge_decision(decision_id, order_id=order_id, refusal=refusal)
+    if order_id is not None:
+        detail = {"decision_id": decision_id, "reason": values["reason"]}
+        unit.orders.add_event(order_id, None, OrderStatus.DECIDED, "decided", by=by, detail=detail)
+    unit.commit()
     if refusal is not None:
         log.warning("decision %d is refused: %s", decision_id, refusal[:_SHOWN_CHARACTERS_MAX])
 

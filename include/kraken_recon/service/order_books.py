@@ -235,7 +235,7 @@ class OrderBookkeeper:
     # External orders
 
     def adopt_external(self, read_until: datetime | None) -> int:
-        """Adopt the orders at Kraken that have no row here; return how many.
+        """Adopt the orders at Kraken that are not known to be there; return how many.
 
         One that bears the id of an order declared not placed is that order, found late.
         """
@@ -262,8 +262,10 @@ class OrderBookkeeper:
                     [self._alert("order_found_late", order, "was declared not placed, but Kraken has it")]
                 )
                 self._adopt(unit, order, report, "found late: it was declared not placed")
+                adopted += 1
             elif order.status is OrderStatus.UNKNOWN:
                 self._adopt(unit, order, report, "found in Kraken's books")
+                adopted += 1
         for report in sorted(reports.values(), key=lambda r: (r.opened_at, r.kraken_txid)):
             if report.kraken_txid in known_txids or report.cl_ord_id in nameless:
                 continue

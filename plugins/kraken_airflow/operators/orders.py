@@ -1,6 +1,6 @@
 """The tasks of ``order_execution``: keep a form's decision, do the work there is.
 
-Only ids travel between tasks; amounts stay in the database, where they are exact.
+No amount travels between tasks; they stay in the database, where they are exact.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class RecordDecisionOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.decision = decision
 
-    def execute(self, context: Context) -> int | None:
-        """Write the decision down, judge it, and return its id; fail if it is refused."""
+    def execute(self, context: Context) -> None:
+        """Write the decision down and judge it; fail if it is refused."""
         given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
         if "account" not in given:
             self.log.info("No account is named, so nothing new is decided")
-            return None
+            return
         run_id = context["dag_run"].run_id
         with translated_failures():
             ports = TradingDbHook(self.trading_conn_id).wiring().order_ports()
@@ -57,23 +57,13 @@ class RecordDecisionOperator(TradingDbOperator):
             self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
         else:
             self.log.info("Decision %d is order %d", decision_id, order_id)
-        return decision_id
 
 
 class ExecuteOrdersOperator(TradingDbOperator):
     """Place what is decided and follow what was placed, for every account.
 
     An account that fails does not stop the others; the task fails in the end, and names it.
-
-    Args:
-        decision_id: the decision that woke this run, for the log alone.
     """
-
-    template_fields = ("decision_id",)
-
-    def __init__(self, *, decision_id: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.decision_id = decision_id
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""
