@@ -219,6 +219,7 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
         "p99_seconds": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], 2),
         "minimum_seconds": round(ordered[0], 2),
         "maximum_seconds": round(ordered[-1], 2),
+        "ten_slowest_seconds": [round(one, 2) for one in ordered[-10:]],
     }
 
 

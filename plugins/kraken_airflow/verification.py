@@ -38,6 +38,14 @@ def publish_metrics(counts: Sequence[WindowCount]) -> None:
             stats.gauge("kraken_recon.verification.failure_percent", count.failure_percent, tags=tags)
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look came to: orders that can be judged, and whether that or new orders call for a worker."""
+
+    ready: list[int]
+    is_worth_a_worker: bool
+
+
 @dataclass(slots=True)
 class BooksWatch:
     """A claimed batch whose books at Kraken are not all there yet."""
@@ -46,12 +54,9 @@ class BooksWatch:
     token: str
     seen: dict[int, SeenBooks] = field(default_factory=dict)
 
-    def needs_a_worker(self) -> bool:
-        """Look at Kraken's books once; say whether an order can be judged, or new ones were left over.
-
-        The lease of the batch is renewed by the look.
-        """
+    def look(self) -> Sight:
+        """Look at Kraken's books once, and renew the lease of the batch."""
         cases = look_at(self.ports, RULES, self.token, self.seen)
-        if not cases or any(not case.verification.awaits_kraken for case in cases):
-            return True
-        return waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER) > 0
+        ready = [case.order_id for case in cases if not case.verification.awaits_kraken]
+        left_over = waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER)
+        return Sight(ready, is_worth_a_worker=bool(ready or left_over or not cases))

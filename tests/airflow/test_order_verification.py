@@ -139,8 +139,9 @@ def books_trigger(watch: timedelta = timedelta(minutes=1)) -> OrderBooksTrigger:
 def test_the_trigger_fires_when_the_books_of_an_order_are_there(traded: AirflowDesk) -> None:
     claim_orders(verifying_ports("trading_db"), RULES, "test")
     event = within(next_event(books_trigger()))
-    assert event.payload == {"token": "test"}
+    assert event.payload == {"token": "test", "ready": [1]}
     assert verdicts(traded) == [None], "the trigger only looks"
+    assert traded.rows("select * from trading.fills") == []
 
 
 def test_the_trigger_fires_for_orders_that_nobody_took(traded: AirflowDesk) -> None:

@@ -318,7 +318,7 @@ def test_two_workers_share_the_orders_and_judge_each_once(at: VerifyingDesk) -> 
     filled(at, 7)
     rules = replace(at.rules, orders_per_batch=4)
     tokens = [new_token("one"), new_token("two")]
-    assert [claim_orders(at.ports, rules, token) for token in tokens] == [4, 3]
+    assert [len(claim_orders(at.ports, rules, token)) for token in tokens] == [4, 3]
     assert waiting_orders(at.ports, for_at_least=timedelta(0)) == 0
     done = [verify_claimed(at.ports, rules, token).verdicts for token in tokens]
     assert [len(verdicts) for verdicts in done] == [4, 3]
@@ -329,7 +329,7 @@ def test_two_workers_share_the_orders_and_judge_each_once(at: VerifyingDesk) -> 
 def test_what_a_killed_worker_held_comes_back_when_its_lease_ends(at: VerifyingDesk) -> None:
     filled(at, 2)
     dead = new_token("dead")
-    assert claim_orders(at.ports, at.rules, dead) == 2
+    assert len(claim_orders(at.ports, at.rules, dead)) == 2
     assert at.verify().verdicts == {}
     at.desk.pause(at.rules.lease.total_seconds() - 1)
     assert look_at(at.ports, at.rules, dead), "a look keeps the lease"
@@ -337,7 +337,7 @@ def test_what_a_killed_worker_held_comes_back_when_its_lease_ends(at: VerifyingD
     assert at.verify().verdicts == {}
     at.desk.pause(1)
     late = new_token("late")
-    assert claim_orders(at.ports, at.rules, late) == 2
+    assert len(claim_orders(at.ports, at.rules, late)) == 2
     assert verify_claimed(at.ports, at.rules, dead).verdicts == {}, "the claim is lost, so nothing is written"
     assert len(verify_claimed(at.ports, at.rules, late).verdicts) == 2
 

@@ -137,7 +137,7 @@ class Verification:
     @property
     def awaits_us(self) -> bool:
         """Say whether Kraken's books show something that ours lack."""
-        return any(r.verdict is Verdict.INCONCLUSIVE and r.awaits_us for r in self.levels)
+        return self.verdict is Overall.INCONCLUSIVE and any(result.awaits_us for result in self.levels)
 
     @property
     def message(self) -> str:
@@ -376,7 +376,7 @@ def _ledger(evidence: OrderEvidence, legs: Legs) -> LevelResult:
         return result.not_applicable(NOTHING_EXECUTED)
     if legs.are_of_margin:
         return result.not_applicable("a margin trade has one entry, for its profit and fee")
-    booked = {entry.refid for entry in evidence.entries}
+    booked = {entry.refid for entry in evidence.entries} if evidence.elsewhere else set()
     for trade_id, account in evidence.elsewhere.items():
         if trade_id in booked:
             continue

@@ -79,8 +79,8 @@ class VerificationStore(Protocol):
         until: datetime,
         most: int,
         order_ids: Collection[int] | None = None,
-    ) -> int:
-        """Take due orders that nobody works on; return how many."""
+    ) -> list[int]:
+        """Take due orders that nobody works on; return their ids."""
         ...
 
     def make_due(self, order_id: int, *, now: datetime) -> None:
@@ -200,19 +200,19 @@ class Pass:
 
 def claim_orders(
     ports: VerifyingPorts, rules: VerifyingRules, token: str, *, order_ids: Collection[int] | None = None
-) -> int:
-    """Take orders that ended and are not verified, for the length of a lease; return how many.
+) -> list[int]:
+    """Take orders that ended and are not verified, for the length of a lease; return their ids.
 
     The same token may claim again and adds to its batch.
     """
     with ports.open_unit_of_work() as unit:
         now = ports.clock()
         unit.verifications.enlist(now=now, deadline=now + rules.deadline, ended_after=None)
-        count = unit.verifications.claim(
+        claimed = unit.verifications.claim(
             token, now=now, until=now + rules.lease, most=rules.orders_per_batch, order_ids=order_ids
         )
         unit.commit()
-    return count
+    return claimed
 
 
 def waiting_orders(ports: VerifyingPorts, *, for_at_least: timedelta) -> int:
@@ -229,8 +229,14 @@ def new_token(name: str) -> str:
     return f"{name}|{uuid4().hex}"
 
 
-def look_at(
-    ports: VerifyingPorts, rules: VerifyingRules, token: str, seen: dict[int, SeenBooks] | None = None
+def look_at(  # noqa: PLR0913 - three by name
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    token: str,
+    seen: dict[int, SeenBooks] | None = None,
+    *,
+    order_ids: Collection[int] | None = None,
+    brings_in: bool = False,
 ) -> list[Case]:
     """Read Kraken's books for a claimed batch and judge it, without writing a verdict; the lease is renewed.
 
@@ -239,11 +245,15 @@ def look_at(
         rules: how orders are verified.
         token: of the batch.
         seen: what earlier looks saw that cannot change, by account id; it is added to.
+        order_ids: look at these orders of the batch alone.
+        brings_in: book what Kraken's books show and ours lack.
     """
     with ports.open_unit_of_work() as unit:
         unit.verifications.renew(token, until=ports.clock() + rules.lease)
         unit.commit()
         claimed = unit.verifications.claimed(token)
+    if order_ids is not None:
+        claimed = [one for one in claimed if one.order.order_id in order_ids]
     kept = seen if seen is not None else {}
     by_account: dict[int, list[ClaimedOrder]] = {}
     for one in claimed:
@@ -253,7 +263,7 @@ def look_at(
 
     def look(listed: list[ClaimedOrder]) -> list[Case]:
         books = kept.setdefault(listed[0].account.account_id, SeenBooks())
-        return _look_at_account(ports, rules, listed, books)
+        return _look_at_account(ports, rules, listed, books, brings_in=brings_in)
 
     with ThreadPoolExecutor(max_workers=min(rules.concurrency, len(by_account))) as pool:
         try:
@@ -264,18 +274,23 @@ def look_at(
 
 
 def _look_at_account(
-    ports: VerifyingPorts, rules: VerifyingRules, listed: Sequence[ClaimedOrder], seen: SeenBooks
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    listed: Sequence[ClaimedOrder],
+    seen: SeenBooks,
+    *,
+    brings_in: bool,
 ) -> list[Case]:
     account = listed[0].account
     orders = [one.order for one in listed]
     try:
         with ports.open_books(account) as books:
             read_books(books, orders, seen)
-        evidences = _with_our_rows(ports, listed, seen)
-        lacking = [e for e in evidences if _awaits_us(judge(e, rules.tolerances))]
-        if lacking:
+        cases = _judged(ports, rules, listed, seen)
+        lacking = [case.evidence for case in cases if case.verification.awaits_us]
+        if lacking and brings_in:
             _bring_in(ports, account, lacking)
-            evidences = _with_our_rows(ports, listed, seen)
+            cases = _judged(ports, rules, listed, seen)
     except KrakenReconError as error:
         message, may_pass = f"{type(error).__name__}: {error}", error.retryable
     except Exception as error:
@@ -283,10 +298,7 @@ def _look_at_account(
         log.exception("account %s: unexpected failure", account.name)
         message, may_pass = f"unexpected {type(error).__name__}, see the task's log", False
     else:
-        return [
-            Case(one, evidence, judge(evidence, rules.tolerances))
-            for one, evidence in zip(listed, evidences, strict=True)
-        ]
+        return cases
     return [Case(one, evidence_of(one.order), unasked(message, may_pass=may_pass)) for one in listed]
 
 
@@ -310,8 +322,14 @@ def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[Order
         unit.commit()
 
 
-def _awaits_us(verification: Verification) -> bool:
-    return verification.verdict is Overall.INCONCLUSIVE and verification.awaits_us
+def _judged(
+    ports: VerifyingPorts, rules: VerifyingRules, listed: Sequence[ClaimedOrder], seen: SeenBooks
+) -> list[Case]:
+    evidences = _with_our_rows(ports, listed, seen)
+    return [
+        Case(one, evidence, judge(evidence, rules.tolerances))
+        for one, evidence in zip(listed, evidences, strict=True)
+    ]
 
 
 def _with_our_rows(
@@ -344,27 +362,30 @@ def _with_our_rows(
 
 
 def verify_claimed(
-    ports: VerifyingPorts, rules: VerifyingRules, token: str, *, keeps_watching: bool = False
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    token: str,
+    *,
+    order_ids: Collection[int] | None = None,
+    keeps_watching: bool = False,
 ) -> Pass:
     """Look at a claimed batch and write what it came to.
 
-    With ``keeps_watching`` an order whose books are not there yet stays claimed and is not written; without
-    it, it is written as inconclusive and let go until it is due again.
+    With ``order_ids`` only these orders of the batch are looked at. With ``keeps_watching`` an order whose
+    books are not there yet stays claimed and is not written; without it, it is written as inconclusive and
+    let go until it is due again.
     """
-    cases = look_at(ports, rules, token)
-    watched = [case for case in cases if keeps_watching and case.verification.awaits_kraken]
+    cases = look_at(ports, rules, token, order_ids=order_ids, brings_in=True)
+    settled = [case for case in cases if not (keeps_watching and case.verification.awaits_kraken)]
     now = ports.clock()
-    judged = [
-        Judged(case.order_id, case.verification, _due_at(case, rules, now))
-        for case in cases
-        if case not in watched
-    ]
+    judged = [Judged(case.order_id, case.verification, _due_at(case, rules, now)) for case in settled]
     with ports.open_unit_of_work() as unit:
         written = unit.verifications.record(token, judged, now=now)
-        done = [case for case in cases if case.order_id in written]
+        done = [case for case in settled if case.order_id in written]
         _raise_alerts(unit, done, now)
+        watched = unit.verifications.renew(token, until=now + rules.lease)
         unit.commit()
-    return Pass({case.order_id: case.verification.verdict for case in done}, len(watched))
+    return Pass({case.order_id: case.verification.verdict for case in done}, watched)
 
 
 def _due_at(case: Case, rules: VerifyingRules, now: datetime) -> datetime | None:

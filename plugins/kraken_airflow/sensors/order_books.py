@@ -17,6 +17,8 @@ from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import claim_orders, verify_claimed
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from airflow.sdk import Context
 
     from kraken_recon.service.verifying import Pass
@@ -57,16 +59,22 @@ class OrderBooksSensor(BaseSensorOperator):
         self.watch_seconds = watch_seconds
         self.rate_rules = rate_rules or RateRules()
 
-    def poke(self, context: Context) -> bool:
-        """Claim and look until nothing new is due, and write verdicts; say whether nothing is watched."""
+    def poke(self, context: Context, ready: Collection[int] | None = None) -> bool:
+        """Claim and look until nothing new is due, and write verdicts; say whether nothing is watched.
+
+        With ``ready`` only these orders of the batch are looked at, with those that are newly claimed.
+        """
         is_over = datetime.now(UTC) >= self._watch_until(context)
+        token = _token(context)
         with translated_failures():
             ports = verifying_ports(self.trading_conn_id)
             for _ in range(LOOKS_MAX):
-                claimed = claim_orders(ports, RULES, _token(context))
-                done = verify_claimed(ports, RULES, _token(context), keeps_watching=not is_over)
-                self._tell(claimed, done)
-                if done.watched or not claimed:
+                claimed = claim_orders(ports, RULES, token)
+                only = None if ready is None or is_over else {*ready, *claimed}
+                done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
+                self._tell(len(claimed), done)
+                ready = ()
+                if not claimed or is_over:
                     break
             if not done.watched:
                 publish_metrics(publish_rates(ports, self.rate_rules))
@@ -86,9 +94,10 @@ class OrderBooksSensor(BaseSensorOperator):
         elif not self.poke(context):
             self._defer(context)
 
-    def resume(self, context: Context, event: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Airflow's signature
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
         """Go on with the batch when its trigger has fired."""
-        self.execute(context)
+        if not self.poke(context, event["ready"]):
+            self._defer(context)
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from kraken_airflow.failures import may_pass
-from kraken_airflow.verification import BooksWatch, verifying_ports
+from kraken_airflow.verification import BooksWatch, Sight, verifying_ports
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.service.verifying import let_go
 
@@ -37,7 +38,7 @@ class OrderBooksTrigger(BaseTrigger):
         trading_conn_id: connection of the trading database.
         first_pause_seconds: between the first two looks; later pauses grow.
         longest_pause_seconds: between looks; a look that had to wait for call slots is followed by a pause of
-            twice its length, so that watching never takes more than a third of a key's calls.
+            the same length, so that watching never takes more than half of a key's calls.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class OrderBooksTrigger(BaseTrigger):
             while True:
                 await asyncio.sleep(pause)
                 started = asyncio.get_running_loop().time()
-                if await _within(thread, partial(self._look, watch)):
+                sight = await _within(thread, partial(self._look, watch))
+                if sight.is_worth_a_worker:
                     break
                 looked_seconds = asyncio.get_running_loop().time() - started
-                pause = max(min(pause * PAUSE_GROWTH, self.longest_pause_seconds), 2 * looked_seconds)
-            yield TriggerEvent({"token": self.token})  # type: ignore[no-untyped-call]
+                pause = max(min(pause * PAUSE_GROWTH, self.longest_pause_seconds), looked_seconds)
+            yield TriggerEvent({"token": self.token, "ready": sight.ready})  # type: ignore[no-untyped-call]
         finally:
             if watch is not None:
                 watch.ports.stop()
@@ -97,15 +99,16 @@ class OrderBooksTrigger(BaseTrigger):
         ports = verifying_ports(self.trading_conn_id, application_name="kraken_recon:order_books")
         return BooksWatch(ports, self.token)
 
-    def _look(self, watch: BooksWatch) -> bool:
+    def _look(self, watch: BooksWatch) -> Sight:
+        is_over = datetime.now(UTC) >= datetime.fromisoformat(self.watch_until)
         try:
-            found = watch.needs_a_worker()
+            sight = watch.look()
         except KrakenReconError as error:
             if not may_pass(error):
                 raise
             self.log.warning("A look failed and is repeated: %s: %s", type(error).__name__, error)
-            found = False
-        return found or datetime.now(UTC) >= datetime.fromisoformat(self.watch_until)
+            sight = Sight([], is_worth_a_worker=False)
+        return replace(sight, is_worth_a_worker=sight.is_worth_a_worker or is_over)
 
 
 async def _within(thread: ThreadPoolExecutor, work: Callable[[], Found]) -> Found:

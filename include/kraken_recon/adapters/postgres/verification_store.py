@@ -59,10 +59,11 @@ class PostgresVerificationStore:
         until: datetime,
         most: int,
         order_ids: Collection[int] | None = None,
-    ) -> int:
-        """Take due orders that nobody works on; return how many."""
+    ) -> list[int]:
+        """Take due orders that nobody works on; return their ids."""
         ids = sorted(order_ids) if order_ids is not None else None
-        return len(self._execute("claim", token=token, now=now, until=until, most=most, order_ids=ids).all())
+        rows = self._execute("claim", token=token, now=now, until=until, most=most, order_ids=ids)
+        return [row.order_id for row in rows]
 
     def make_due(self, order_id: int, *, now: datetime) -> None:
         """Let one order be verified again now, unless its verdict is final."""
