@@ -12,13 +12,13 @@ from kraken_recon.service.order_evidence import judged
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ORDER = Order(
     order_id=1, account_id=1, source=Source.MANUAL, pair="BTC/USD", base="BTC", quote="USD", side=Side.BUY,
-    order_type=OrderType.LIMIT, volume=Decimal("0.5"), portion=None, limit_price=Decimal(50000),
-    trigger_price=None, expected_price=None, time_in_force=TimeInForce.GOOD_TILL_CANCELED, expires_at=None,
-    is_post_only=False, is_dry_run=False, cl_ord_id="x", kraken_txid=None, status=OrderStatus.UNKNOWN,
-    deadline=NOW, decided_at=NOW, submitted_at=NOW, ended_at=None, volume_executed=Decimal(0),
-    cost_executed=Decimal(0), fee_reported=Decimal(0), )  # fmt: skip SELL = replace(ORDER, order_id=2,
-    side=Side.SELL, volume=Decimal("0.2"), limit_price=None) MARKET = replace(ORDER, order_id=3,
-    volume=Decimal("0.7"), limit_price=None, expected_price=Decimal(50000))
+    order_type=OrderType.LIMIT, volume=Decimal("0.5"), portion=None, limit_price=Decimal(50000), trigger_price=None,
+    expected_price=None, time_in_force=TimeInForce.GOOD_TILL_CANCELED, expires_at=None, is_post_only=False,
+    is_dry_run=False, cl_ord_id="x", kraken_txid=None, status=OrderStatus.UNKNOWN, deadline=NOW, decided_at=NOW,
+    submitted_at=NOW, ended_at=None, volume_executed=Decimal(0), cost_executed=Decimal(0), fee_reported=Decimal(0),
+)  # fmt: skip
+SELL = replace(ORDER, order_id=2, side=Side.SELL, volume=Decimal("0.2"), limit_price=None)
+MARKET = replace(ORDER, order_id=3, volume=Decimal("0.7"), limit_price=None, expected_price=Decimal(50000))
 
 
 def test_one_set_explains_the_balances() -> None:
