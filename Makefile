@@ -1,7 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
-        mutation-score lost-answers bench-history bench-sessions soak requirements
+        mutation-score lost-answers bench-history bench-sessions bench-verification soak requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -71,6 +71,9 @@ bench-sessions: setup ## inject leaked and legitimate sessions, score the audit;
 
 soak: setup ## run every DAG for a virtual day with faults and kills; connections must return; draws docs/images
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks session-soak
+
+bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks verification-latency
 
 lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answers in every pair of ways
 	@LOST_ANSWERS_ORDERS=2000 $(BIN)/python -m pytest -q -s --timeout=3600 -k every_order tests/integration/test_lost_answers.py

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import long_history, mutation_score, position_sync, session_leaks, session_soak
+from benchmarks import (
+    long_history,
+    mutation_score,
+    position_sync,
+    session_leaks,
+    session_soak,
+    verification_latency,
+)
 
 if __name__ == "__main__":
     named = {
@@ -12,6 +19,7 @@ if __name__ == "__main__":
         "mutation-score": mutation_score.main,
         "session-leaks": session_leaks.main,
         "session-soak": session_soak.main,
+        "verification-latency": verification_latency.main,
     }
     if sys.argv[1:] and sys.argv[1] in named:
         named[sys.argv[1]](sys.argv[2:])

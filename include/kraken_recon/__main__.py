@@ -48,6 +48,7 @@ from kraken_recon.service.rendering import render_costs, render_report, render_s
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.session_linting import lint_sessions, render_lint
 from kraken_recon.service.sync import SyncRequest, sweep_age_of, sync_accounts
+from kraken_recon.verification_commands import add_verification_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -326,6 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
     PlanCommands(_wiring).add_to(plans)
     add_order_commands(command, _wiring)
+    add_verification_commands(command, _wiring)
     return parser
 
 

@@ -16,6 +16,7 @@ from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.auditing import AuditPorts, Source
 from kraken_recon.service.order_ports import OrderPorts
 from kraken_recon.service.sync import SyncPorts
+from kraken_recon.service.verifying import VerifyingPorts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,6 +117,13 @@ class Wiring:
             self.pause,
             self.stopped.set,
             self.application_name,
+        )
+
+    def verifying_ports(self) -> VerifyingPorts:
+        """Wire ``order_verification``."""
+        engine = self.engine()
+        return VerifyingPorts(
+            lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.stopped.set
         )
 
     def pause(self, seconds: float) -> None:

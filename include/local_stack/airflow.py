@@ -282,6 +282,12 @@ class AirflowApi:
         found = self._call("GET", f"{self._run_path(dag_id, run_id)}/taskInstances?limit=200")
         return [task["task_display_name"] for task in found["task_instances"] if task["state"] == "failed"]
 
+    def task_states(self, dag_id: str) -> list[str]:
+        """Return the states of the tasks of the DAG's runs that have not ended."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/~/taskInstances?limit=100&order_by=-id"
+        found = self._call("GET", path)["task_instances"]
+        return [str(task["state"]) for task in found if task["state"] not in ENDED_STATES]
+
     def _awaits_a_person(self, dag_id: str, run_id: str) -> bool:
         found = self._call("GET", f"{self._run_path(dag_id, run_id)}/taskInstances?limit=200")
         states = [task["state"] for task in found["task_instances"]]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 KRAKEN_POOL: Final = "kraken_api"
-# Of a task that calls Kraken, for executors with queues: only its workers need a way out.
+# Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
 EXCHANGE_QUEUE: Final = "exchange"
 
 DEFAULT_ARGS: Final[dict[str, Any]] = {

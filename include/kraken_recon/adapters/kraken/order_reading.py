@@ -136,6 +136,11 @@ class OrderReadingClient(KrakenClient):
 
         ``QueryLedgers`` finds entries by their own ids only, so the window is read and its rows are picked.
         """
+        wanted = frozenset(refids)
+        return tuple(e for e in self.ledger_between(after, until) if e.refid in wanted)
+
+    def ledger_between(self, after: datetime, until: datetime) -> tuple[LedgerEntry, ...]:
+        """Read every ledger entry later than ``after`` and not later than ``until``, newest first."""
 
         def page(offset: int) -> dict[str, LedgerEntry]:
             parameters = {
@@ -147,8 +152,7 @@ class OrderReadingClient(KrakenClient):
             read = wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
             return {entry.ledger_id: entry for entry in read.entries}
 
-        wanted = frozenset(refids)
-        return tuple(e for e in self._all_pages(page, "Ledgers").values() if e.refid in wanted)
+        return tuple(self._all_pages(page, "Ledgers").values())
 
     def _all_pages(self, page: Callable[[int], dict[str, Row]], endpoint: str) -> dict[str, Row]:
         """Read newest first, with a row of overlap, until a page brings nothing new.

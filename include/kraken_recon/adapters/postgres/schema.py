@@ -15,6 +15,7 @@ from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join t
     order_models,
     plan_models,
     session_models,
+    verification_models,
 )
 from kraken_recon.adapters.postgres.models import SCHEMA
 from kraken_recon.errors import SchemaMismatchError

@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,10 +29,11 @@ from kraken_recon.adapters.postgres.session_registry import Declaration, registe
 from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, PostgresWatch
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.adapters.postgres.turns_store import PostgresTurnsStore
+from kraken_recon.adapters.postgres.verification_store import PostgresVerificationStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -104,6 +105,22 @@ def create_engine(
         )
 
     return engine
+
+
+@asynccontextmanager
+async def listening_session(
+    dsn: str, channel: str, *, application_name: str
+) -> AsyncIterator[psycopg.AsyncConnection]:
+    """Open a session that listens on a channel, for an event loop; every statement commits at once."""
+    async with await psycopg.AsyncConnection.connect(
+        dsn,
+        autocommit=True,
+        application_name=application_name,
+        options=SessionLimits().options(),
+        connect_timeout=10,
+    ) as session:
+        await session.execute(f"listen {channel}".encode())
+        yield session
 
 
 def _translated(error: sa.exc.DBAPIError) -> StoreError:
@@ -227,6 +244,11 @@ class PostgresUnitOfWork:
     def certificates(self) -> CertificateStore:
         """What a certificate is built from."""
         return CertificateStore(self.connection)
+
+    @property
+    def verifications(self) -> PostgresVerificationStore:
+        """The verification of orders."""
+        return PostgresVerificationStore(self.connection)
 
     def commit(self) -> None:
         """Make the work permanent; the unit stays usable for a next transaction."""

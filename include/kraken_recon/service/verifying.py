@@ -1,0 +1,437 @@
+"""Verify orders that ended: claim, read Kraken's books once per account, judge, record.
+
+Invariants:
+1. Nothing here writes an order, or decides on one: a verdict is a row and an alert, and no path of trading
+   reads it. What the books show and we lack is brought in by the same service as any fill.
+2. A batch is claimed for a time under a token; whoever lost the claim writes nothing. A final verdict is
+   written once.
+3. No network call happens inside a transaction, and one account's failure delays only its own orders.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import uuid4
+
+from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
+from kraken_recon.domain.verification_records import Judged
+from kraken_recon.errors import KrakenReconError
+from kraken_recon.service.filling import book_entries
+from kraken_recon.service.verification_evidence import SeenBooks, evidence_of, read_books
+from kraken_recon.service.verification_outcomes import alerts_of_failures, alerts_of_overdue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from kraken_recon.domain.orders import Fill
+    from kraken_recon.domain.records import Account
+    from kraken_recon.domain.verification import OrderEvidence, Verification
+    from kraken_recon.domain.verification_records import Booked, ClaimedOrder, Recorded, WindowCount
+    from kraken_recon.service.costing import CostStore
+    from kraken_recon.service.order_ports import OrderStore
+    from kraken_recon.service.ports import SyncStore
+    from kraken_recon.service.verification_evidence import VerificationBooks
+
+log = logging.getLogger(__name__)
+
+# A quick look for orders without a row goes back this far; a claim finds older ones.
+ENDED_LATELY: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingRules:
+    """How orders are verified; the same for every order of a run."""
+
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    deadline: timedelta = timedelta(minutes=30)
+    lease: timedelta = timedelta(seconds=90)
+    retry_first: timedelta = timedelta(seconds=10)
+    retry_longest: timedelta = timedelta(hours=1)
+    orders_per_batch: int = 1_000
+    concurrency: int = 4
+
+    def due_after(self, attempts: int) -> timedelta:
+        """Say how long to wait after so many tries without a final verdict."""
+        wait = self.retry_first
+        for _ in range(attempts):
+            wait = min(self.retry_longest, 2 * wait)
+        return wait
+
+
+class VerificationStore(Protocol):
+    """The rows of order verification, inside one transaction."""
+
+    def enlist(self, *, now: datetime, deadline: datetime, ended_after: datetime | None) -> int:
+        """Give ended orders their row; return how many are new."""
+        ...
+
+    def claim(
+        self,
+        token: str,
+        *,
+        now: datetime,
+        until: datetime,
+        most: int,
+        order_ids: Collection[int] | None = None,
+    ) -> list[int]:
+        """Take due orders that nobody works on; return their ids."""
+        ...
+
+    def make_due(self, order_id: int, *, now: datetime) -> None:
+        """Let one order be verified again now, unless its verdict is final."""
+        ...
+
+    def renew(self, token: str, *, until: datetime) -> int:
+        """Keep what is claimed for a longer time; return how many are."""
+        ...
+
+    def let_go(self, token: str) -> None:
+        """Give up what is claimed without a verdict."""
+        ...
+
+    def claimed(self, token: str) -> list[ClaimedOrder]:
+        """Read the claimed orders."""
+        ...
+
+    def fills_of(self, order_ids: Collection[int]) -> Mapping[int, Mapping[str, Fill]]:
+        """Read the recorded fills of orders, by order and trade id."""
+        ...
+
+    def recorded(self, account_id: int, ledger_ids: Collection[str]) -> Recorded:
+        """Read recorded entries, and what each moved its position by."""
+        ...
+
+    def booked(self, account_id: int, trade_ids: Collection[str]) -> Booked:
+        """Say which trades have entries in an account's recorded ledger, and which are in another's books."""
+        ...
+
+    def record(self, token: str, judged: Sequence[Judged], *, now: datetime) -> set[int]:
+        """Write verdicts with their levels; return the orders whose verdict was ours to write."""
+        ...
+
+    def waiting(self, *, now: datetime, due_before: datetime, ended_after: datetime) -> int:
+        """Count the orders that are due, or have no row yet, and that nobody works on."""
+        ...
+
+    def overdue(
+        self, account_ids: Collection[int], *, now: datetime
+    ) -> Mapping[tuple[int, str], tuple[int, int]]:
+        """Count overdue orders without a final verdict by account and asset, with the first one's id."""
+        ...
+
+    def verification(self, order_id: int) -> Mapping[str, Any] | None:
+        """Read one order with its verification, if it has one; None where there is no such order."""
+        ...
+
+    def compute_rates(self, window_seconds: Sequence[int], *, now: datetime) -> None:
+        """Count the verdicts of the current windows and of those before them."""
+        ...
+
+    def rates(self, *, now: datetime, account: str | None = None) -> list[WindowCount]:
+        """Read the counts of the current windows and of those before them."""
+        ...
+
+
+class VerifyingUnit(Protocol):
+    """One transaction."""
+
+    @property
+    def verifications(self) -> VerificationStore:
+        """The rows of order verification."""
+        ...
+
+    @property
+    def orders(self) -> OrderStore:
+        """Where fills are recorded."""
+        ...
+
+    @property
+    def sync(self) -> SyncStore:
+        """Ledger entries, positions and alerts."""
+        ...
+
+    @property
+    def costs(self) -> CostStore:
+        """Average costs, which follow the entries."""
+        ...
+
+    def commit(self) -> None:
+        """Make the work permanent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyingPorts:
+    """The outside world, wired by the caller; ``stop`` ends every pause of a reading with an error."""
+
+    open_unit_of_work: Callable[[], AbstractContextManager[VerifyingUnit]]
+    open_books: Callable[[Account], AbstractContextManager[VerificationBooks]]
+    clock: Callable[[], datetime]
+    stop: Callable[[], None] = lambda: None
+
+
+@dataclass(slots=True)
+class Case:
+    """One claimed order on its way to a verdict."""
+
+    claimed: ClaimedOrder
+    evidence: OrderEvidence
+    verification: Verification
+
+    @property
+    def order_id(self) -> int:
+        """The order's id."""
+        return self.claimed.order.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one look at a batch came to: verdicts written, and how many orders are still watched."""
+
+    verdicts: Mapping[int, Overall]
+    watched: int
+
+
+def claim_orders(
+    ports: VerifyingPorts, rules: VerifyingRules, token: str, *, order_ids: Collection[int] | None = None
+) -> list[int]:
+    """Take orders that ended and are not verified, for the length of a lease; return their ids.
+
+    The same token may claim again and adds to its batch.
+    """
+    with ports.open_unit_of_work() as unit:
+        now = ports.clock()
+        unit.verifications.enlist(now=now, deadline=now + rules.deadline, ended_after=None)
+        claimed = unit.verifications.claim(
+            token, now=now, until=now + rules.lease, most=rules.orders_per_batch, order_ids=order_ids
+        )
+        unit.commit()
+    return claimed
+
+
+def waiting_orders(ports: VerifyingPorts, *, for_at_least: timedelta) -> int:
+    """Count the orders that have been due for so long and that nobody works on."""
+    now = ports.clock()
+    with ports.open_unit_of_work() as unit:
+        return unit.verifications.waiting(
+            now=now, due_before=now - for_at_least, ended_after=now - ENDED_LATELY
+        )
+
+
+def new_token(name: str) -> str:
+    """Make a token for a batch; the name says who holds it."""
+    return f"{name}|{uuid4().hex}"
+
+
+def look_at(  # noqa: PLR0913 - three by name
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    token: str,
+    seen: dict[int, SeenBooks] | None = None,
+    *,
+    order_ids: Collection[int] | None = None,
+    brings_in: bool = False,
+) -> list[Case]:
+    """Read Kraken's books for a claimed batch and judge it, without writing a verdict; the lease is renewed.
+
+    Args:
+        ports: the outside world.
+        rules: how orders are verified.
+        token: of the batch.
+        seen: what earlier looks saw that cannot change, by account id; it is added to.
+        order_ids: look at these orders of the batch alone.
+        brings_in: book what Kraken's books show and ours lack.
+    """
+    with ports.open_unit_of_work() as unit:
+        unit.verifications.renew(token, until=ports.clock() + rules.lease)
+        unit.commit()
+        claimed = unit.verifications.claimed(token)
+    if order_ids is not None:
+        claimed = [one for one in claimed if one.order.order_id in order_ids]
+    kept = seen if seen is not None else {}
+    by_account: dict[int, list[ClaimedOrder]] = {}
+    for one in claimed:
+        by_account.setdefault(one.account.account_id, []).append(one)
+    if not by_account:
+        return []
+
+    def look(listed: list[ClaimedOrder]) -> list[Case]:
+        books = kept.setdefault(listed[0].account.account_id, SeenBooks())
+        return _look_at_account(ports, rules, listed, books, brings_in=brings_in)
+
+    with ThreadPoolExecutor(max_workers=min(rules.concurrency, len(by_account))) as pool:
+        try:
+            return [case for cases in pool.map(look, by_account.values()) for case in cases]
+        except BaseException:
+            ports.stop()
+            raise
+
+
+def _look_at_account(
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    listed: Sequence[ClaimedOrder],
+    seen: SeenBooks,
+    *,
+    brings_in: bool,
+) -> list[Case]:
+    account = listed[0].account
+    orders = [one.order for one in listed]
+    try:
+        with ports.open_books(account) as books:
+            read_books(books, orders, seen)
+        cases = _judged(ports, rules, listed, seen)
+        lacking = [case.evidence for case in cases if case.verification.awaits_us]
+        if lacking and brings_in:
+            _bring_in(ports, account, lacking)
+            cases = _judged(ports, rules, listed, seen)
+    except KrakenReconError as error:
+        message, may_pass = f"{type(error).__name__}: {error}", error.retryable
+    except Exception as error:
+        # A defect met on one account must not keep the others' orders waiting; it is logged in full.
+        log.exception("account %s: unexpected failure", account.name)
+        message, may_pass = f"unexpected {type(error).__name__}, see the task's log", False
+    else:
+        return cases
+    return [Case(one, evidence_of(one.order), unasked(message, may_pass=may_pass)) for one in listed]
+
+
+def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[OrderEvidence]) -> None:
+    """Book what Kraken's books show of these orders and ours lack, as any fill is booked."""
+    fills = {
+        trade_id: (evidence.order.order_id, fill)
+        for evidence in evidences
+        for trade_id, fill in evidence.trades.items()
+        if trade_id not in evidence.recorded_fills and fill.kraken_txid == evidence.order.kraken_txid
+    }
+    entries = {
+        entry.ledger_id: entry
+        for evidence in evidences
+        for entry in evidence.entries
+        if entry.refid in evidence.trades and entry.ledger_id not in evidence.recorded_entries
+    }
+    with ports.open_unit_of_work() as unit:
+        book_entries(unit, {account: tuple(entries.values())})
+        unit.orders.record_fills(account.account_id, fills)
+        unit.commit()
+
+
+def _judged(
+    ports: VerifyingPorts, rules: VerifyingRules, listed: Sequence[ClaimedOrder], seen: SeenBooks
+) -> list[Case]:
+    evidences = _with_our_rows(ports, listed, seen)
+    return [
+        Case(one, evidence, judge(evidence, rules.tolerances))
+        for one, evidence in zip(listed, evidences, strict=True)
+    ]
+
+
+def _with_our_rows(
+    ports: VerifyingPorts, listed: Sequence[ClaimedOrder], seen: SeenBooks
+) -> list[OrderEvidence]:
+    """Put what is recorded here beside what Kraken's books show."""
+    account_id = listed[0].account.account_id
+    trade_ids = [trade for one in listed for trade in seen.trade_ids_of(one.order)]
+    rows = [entry.ledger_id for entry in seen.entries if entry.refid in set(trade_ids)]
+    without_rows = set(trade_ids) - {entry.refid for entry in seen.entries}
+    without_trade = set(trade_ids) - seen.trades.keys()
+    with ports.open_unit_of_work() as unit:
+        store = unit.verifications
+        fills = store.fills_of([one.order.order_id for one in listed])
+        recorded = store.recorded(account_id, rows)
+        astray = without_rows | without_trade
+        booked = store.booked(account_id, sorted(astray)) if astray else None
+    now = ports.clock()
+    return [
+        evidence_of(
+            one.order,
+            seen,
+            fills=fills.get(one.order.order_id, {}),
+            recorded=recorded,
+            booked=booked,
+            is_past_deadline=now >= one.deadline,
+        )
+        for one in listed
+    ]
+
+
+def verify_claimed(
+    ports: VerifyingPorts,
+    rules: VerifyingRules,
+    token: str,
+    *,
+    order_ids: Collection[int] | None = None,
+    keeps_watching: bool = False,
+) -> Pass:
+    """Look at a claimed batch and write what it came to.
+
+    With ``order_ids`` only these orders of the batch are looked at. With ``keeps_watching`` an order whose
+    books are not there yet stays claimed and is not written; without it, it is written as inconclusive and
+    let go until it is due again.
+    """
+    cases = look_at(ports, rules, token, order_ids=order_ids, brings_in=True)
+    settled = [case for case in cases if not (keeps_watching and case.verification.awaits_kraken)]
+    now = ports.clock()
+    judged = [Judged(case.order_id, case.verification, _due_at(case, rules, now)) for case in settled]
+    with ports.open_unit_of_work() as unit:
+        written = unit.verifications.record(token, judged, now=now)
+        done = [case for case in settled if case.order_id in written]
+        _raise_alerts(unit, done, now)
+        watched = unit.verifications.renew(token, until=now + rules.lease)
+        unit.commit()
+    return Pass({case.order_id: case.verification.verdict for case in done}, watched)
+
+
+def _due_at(case: Case, rules: VerifyingRules, now: datetime) -> datetime | None:
+    if case.verification.verdict is not Overall.INCONCLUSIVE:
+        return None
+    return now + rules.due_after(case.claimed.attempts)
+
+
+def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> None:
+    if not done:
+        return
+    account_ids = {case.claimed.account.account_id for case in done}
+    overdue = unit.verifications.overdue(account_ids, now=now)
+    names = {case.claimed.account.account_id: case.claimed.account.name for case in done}
+    unit.sync.raise_alerts(
+        sorted(
+            [
+                *alerts_of_failures([(c.claimed, c.verification) for c in done]),
+                *alerts_of_overdue(overdue, names),
+            ],
+            key=lambda alert: (alert.kind, alert.account_id, alert.asset or ""),
+        )
+    )
+    settled = account_ids - {account_id for account_id, _ in overdue}
+    if settled:
+        unit.sync.resolve_alerts(settled, "verification_inconclusive")
+
+
+def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) -> bool:
+    """Verify one order now, however often it was tried; say whether its verdict is final."""
+    with ports.open_unit_of_work() as unit:
+        now = ports.clock()
+        unit.verifications.enlist(now=now, deadline=now + rules.deadline, ended_after=None)
+        unit.verifications.make_due(order_id, now=now)
+        unit.commit()
+    token = new_token("one order")
+    if not claim_orders(ports, rules, token, order_ids=[order_id]):
+        with ports.open_unit_of_work() as unit:
+            row = unit.verifications.verification(order_id)
+        return row is None or row["due_at"] is None or row["verdict"] in {"verified", "mismatch"}
+    verdicts = verify_claimed(ports, rules, token).verdicts
+    return verdicts.get(order_id) in {Overall.VERIFIED, Overall.MISMATCH}
+
+
+def let_go(ports: VerifyingPorts, token: str) -> None:
+    """Give up a batch, so that others may claim its orders at once."""
+    with ports.open_unit_of_work() as unit:
+        unit.verifications.let_go(token)
+        unit.commit()

@@ -1,0 +1,131 @@
+"""Wait for Kraken's books of ended orders, and judge each order as soon as its books are there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.observability import stats
+
+from kraken_airflow.failures import translated_failures
+from kraken_airflow.triggers.order_books import OrderBooksTrigger
+from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
+from kraken_recon.errors import RunStoppedError
+from kraken_recon.service.verification_outcomes import RateRules, publish_rates
+from kraken_recon.service.verifying import claim_orders, verify_claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow.sdk import Context
+
+    from kraken_recon.service.verifying import Pass
+
+TRIGGERER_PATIENCE = timedelta(minutes=2)
+# What ends while a poke is at work is taken along, but no poke goes on for ever.
+LOOKS_MAX = 20
+
+
+class OrderBooksSensor(BaseSensorOperator):
+    """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
+
+    Each poke claims what is due, looks at Kraken's books of the whole batch at once, writes every verdict
+    that can be reached, and goes on while new orders are due; it is done when nothing is watched any more.
+    What is still not there after ``watch_seconds`` is written as inconclusive and let go until it is due
+    again. Claims are kept under the name of the task's try, so that a resumed, rescheduled or repeated poke
+    goes on with the same batch. At the end the failure rates are counted and published.
+
+    Args:
+        trading_conn_id: connection of the trading database.
+        deferrable: wait in the triggerer, without a worker slot; without it, as ``mode`` says.
+        watch_seconds: how long to wait for books, from the start of the DAG run.
+        rate_rules: when a failure rate is worth an alert.
+    """
+
+    def __init__(
+        self,
+        *,
+        trading_conn_id: str = "trading_db",
+        deferrable: bool = True,
+        watch_seconds: float = 150.0,
+        rate_rules: RateRules | None = None,
+        **kwargs: Any,  # noqa: ANN401 - whatever BaseSensorOperator takes
+    ) -> None:
+        super().__init__(**{"poke_interval": 2.0, "timeout": watch_seconds + 60} | kwargs)
+        self.trading_conn_id = trading_conn_id
+        self.deferrable = deferrable
+        self.watch_seconds = watch_seconds
+        self.rate_rules = rate_rules or RateRules()
+
+    def poke(self, context: Context, ready: Collection[int] | None = None) -> bool:
+        """Claim and look until nothing new is due, and write verdicts; say whether nothing is watched.
+
+        With ``ready`` only these orders of the batch are looked at, with those that are newly claimed.
+        """
+        is_over = datetime.now(UTC) >= self._watch_until(context)
+        token = _token(context)
+        with translated_failures():
+            ports = verifying_ports(self.trading_conn_id)
+            for _ in range(LOOKS_MAX):
+                claimed = claim_orders(ports, RULES, token)
+                only = None if ready is None or is_over else {*ready, *claimed}
+                done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
+                self._tell(len(claimed), done)
+                ready = ()
+                if not claimed or is_over:
+                    break
+            if not done.watched:
+                publish_metrics(publish_rates(ports, self.rate_rules))
+        return done.watched == 0
+
+    def _tell(self, claimed: int, done: Pass) -> None:
+        counts = Counter(str(verdict) for verdict in done.verdicts.values())
+        for verdict, count in counts.items():
+            stats.incr(f"kraken_recon.verification.{verdict}", count)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no verdict"
+        self.log.info("%d orders claimed; %s; %d watched", claimed, told, done.watched)
+
+    def execute(self, context: Context) -> None:
+        """Poke, and defer as long as something is watched."""
+        if not self.deferrable:
+            super().execute(context)
+        elif not self.poke(context):
+            self._defer(context)
+
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
+        """Go on with the batch when its trigger has fired."""
+        if not self.poke(context, event["ready"]):
+            self._defer(context)
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
+
+    def _defer(self, context: Context) -> NoReturn:
+        watch_until = self._watch_until(context)
+        left = max(watch_until - datetime.now(UTC), timedelta(0))
+        self.defer(
+            trigger=OrderBooksTrigger(
+                token=_token(context),
+                watch_until=watch_until.isoformat(),
+                trading_conn_id=self.trading_conn_id,
+            ),
+            method_name="resume",
+            timeout=left + TRIGGERER_PATIENCE,
+        )
+        raise AssertionError("a task that defers does not come back")
+
+    def _watch_until(self, context: Context) -> datetime:
+        started = context["dag_run"].start_date or datetime.now(UTC)
+        return datetime.fromisoformat(started.isoformat()) + timedelta(seconds=self.watch_seconds)
+
+
+def _token(context: Context) -> str:
+    ti = context["ti"]
+    return f"{ti.dag_id}|{ti.run_id}|{ti.task_id}|{ti.try_number}"

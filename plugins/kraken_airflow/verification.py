@@ -1,0 +1,62 @@
+"""What the sensor and the trigger of order verification share: ports, metrics, and a look at a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from airflow.sdk.observability import stats
+
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kraken_recon.domain.verification_records import WindowCount
+    from kraken_recon.service.verification_evidence import SeenBooks
+    from kraken_recon.service.verifying import VerifyingPorts
+
+# The run that an event starts takes new orders at once; a batch that is watched takes those it missed.
+LEFT_OVER_AFTER: Final = timedelta(seconds=3)
+RULES: Final = VerifyingRules()
+
+
+def verifying_ports(trading_conn_id: str, *, application_name: str | None = None) -> VerifyingPorts:
+    """Wire order verification to the trading database, and to Kraken through each account's connection."""
+    hook = TradingDbHook(trading_conn_id, application_name=application_name)
+    return hook.wiring().verifying_ports()
+
+
+def publish_metrics(counts: Sequence[WindowCount]) -> None:
+    """Set one gauge for each account, source and length of window, from its newest window."""
+    newest = {(count.window_seconds, count.account, count.source): count for count in reversed(counts)}
+    for count in newest.values():
+        if count.failure_percent is not None:
+            tags = {"account": count.account, "source": count.source, "seconds": str(count.window_seconds)}
+            stats.gauge("kraken_recon.verification.failure_percent", count.failure_percent, tags=tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look came to: orders that can be judged, and whether that or new orders call for a worker."""
+
+    ready: list[int]
+    is_worth_a_worker: bool
+
+
+@dataclass(slots=True)
+class BooksWatch:
+    """A claimed batch whose books at Kraken are not all there yet."""
+
+    ports: VerifyingPorts
+    token: str
+    seen: dict[int, SeenBooks] = field(default_factory=dict)
+
+    def look(self) -> Sight:
+        """Look at Kraken's books once, and renew the lease of the batch."""
+        cases = look_at(self.ports, RULES, self.token, self.seen)
+        ready = [case.order_id for case in cases if not case.verification.awaits_kraken]
+        left_over = waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER)
+        return Sight(ready, is_worth_a_worker=bool(ready or left_over or not cases))
