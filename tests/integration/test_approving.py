@@ -14,7 +14,7 @@ from desk import Desk
 from interruptions import Steps, stepped_ports
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode
+from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ExchangeUnavailableError, PlanNotWrittenError, PlanRefusedError
 from kraken_recon.service.approval_case import case_markdown, case_subject, escaped
 from kraken_recon.service.approving import Decision, approve, expire, reject, reopen
@@ -78,6 +78,17 @@ def test_one_plan_is_held_while_the_drift_stays_the_same(desk: Desk) -> None:
     assert [(row["plan_id"], row["status"]) for row in desk.rows(HELD)] == [(first, "outdated")]
     desk.sync()
     assert [row["status"] for row in desk.rows(HELD)] == ["outdated", "held"]
+
+
+def test_what_a_stricter_run_held_is_written_when_approved(desk: Desk) -> None:
+    desk.books["desk"].residuals.clear()
+    desk.books["desk"].residuals[BTC] = Decimal("0.0005")
+    desk.exchanges["desk"].price_list = {}
+    strict = Policy(Tolerance(Decimal(0)))
+    for _ in range(2):
+        desk.sync(policy=strict)
+    assert approve(plan_id(desk), "alice", later(desk)).status == "applied"
+    assert desk.positions()[BTC] == Decimal("0.0505")
 
 
 def test_what_is_held_goes_away_with_the_drift(desk: Desk) -> None:

@@ -297,7 +297,9 @@ def _observe(evidence: Evidence, policy: Policy, judged: _Judged) -> _Judged:
     if evidence.as_of - seen.first_seen_at < policy.confirmation_age:
         return judged.with_action(Action.AWAITING_CONFIRMATION)
     price = evidence.prices.get(judged.finding.key.asset)
-    tolerated = policy.tolerance_of(judged.finding.key.asset).covers(remaining, price)
+    # What a person approved is not measured again: the run that held it may have tolerated less.
+    is_approved = judged.finding.key in evidence.approved
+    tolerated = not is_approved and policy.tolerance_of(judged.finding.key.asset).covers(remaining, price)
     return judged.with_action(
         Action.WITHIN_TOLERANCE
         if tolerated
