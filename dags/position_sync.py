@@ -23,6 +23,7 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
@@ -63,6 +64,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
+    **due_within(timedelta(minutes=15)),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["reconciliation", "tier-1"],

@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 
 from desk import Desk
 from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
+    alert_models,
     margin_models,
     order_models,
 )

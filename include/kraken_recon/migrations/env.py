@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
+    alert_models,
     margin_models,
     order_models,
 )

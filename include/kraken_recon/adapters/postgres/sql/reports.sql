@@ -93,7 +93,7 @@ order by a.name, d.asset, d.wallet;
 select
   l.alert_id, l.kind, a.name, l.asset, l.wallet, l.status, l.message, l.occurrences, l.opened_at, l.last_seen_at
 from trading.alerts l
-join trading.accounts a using (account_id)
+left join trading.accounts a using (account_id)
 where l.status <> 'resolved'
   and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
 order by l.last_seen_at desc, l.alert_id desc
