@@ -5,8 +5,8 @@ Invariants:
    so a run that somebody starts for an old interval is not late before it began.
 2. The runs of a backfill share one moment, by which the backfill as a whole is due: it grows with the number
    of intervals, and however many runs miss it, they raise one alert.
-3. A missed deadline is a row of ``alerts``; whoever watches the rows tells people. A later run of the DAG that
-   succeeds resolves it.
+3. A missed deadline is a row of ``alerts``; whoever watches the rows tells people. A later run of the DAG
+   that succeeds resolves it; the alert of a backfill, of which one run says little, is resolved by a person.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import AsyncCallback, BaseDeadlineReference, DeadlineAlert, deadline_reference
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert, deadline_reference
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
 
@@ -37,8 +38,8 @@ class DueTime(BaseDeadlineReference):
 
     def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str, **_: object) -> datetime | None:
         # Only the scheduler comes here; a task process must not import Airflow's tables.
-        from airflow.models import DagRun  # noqa: PLC0415
-        from airflow.models.backfill import Backfill  # noqa: PLC0415
+        from airflow.models import DagRun  # noqa: PLC0415, TID251
+        from airflow.models.backfill import Backfill  # noqa: PLC0415, TID251
         from sqlalchemy import select  # noqa: PLC0415
 
         run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
@@ -63,13 +64,12 @@ def backfill_due(backfill: Any, run: Any) -> datetime:  # noqa: ANN401 - rows of
 
 def due_within(limit: timedelta) -> dict[str, Any]:
     """Give a DAG its deadline: ``@dag(..., **due_within(timedelta(minutes=15)))``."""
+    minutes = int(limit / timedelta(minutes=1))
     return {
         "deadline": DeadlineAlert(
             reference=DueTime(),
             interval=limit,
-            callback=AsyncCallback(
-                record_missed_deadline, {"limit_minutes": int(limit / timedelta(minutes=1))}
-            ),
+            callback=AsyncCallback(record_missed_deadline, {"limit_minutes": minutes}),
             name=f"due within {limit}",
         ),
         "on_success_callback": resolve_missed_deadlines,
@@ -108,6 +108,8 @@ def _record(limit_minutes: int, context: Mapping[str, Any]) -> None:
 
 def resolve_missed_deadlines(context: Mapping[str, Any]) -> None:
     """Resolve the alerts of a DAG's late runs once a run of it has succeeded."""
+    if context["dag_run"].run_type == BACKFILL:
+        return
     with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
         unit.alerts.resolve_deadlines(str(context["dag_run"].dag_id))
         unit.commit()

@@ -137,22 +137,29 @@ class Notification:
 
 def judge(standing: Standing, now: datetime, policy: TellingPolicy) -> Reason | None:
     """Say why people must be told of an alert now; None when they need not be."""
-    told = standing.told
+    told = standing.told if standing.told and standing.told.is_active else None
     if standing.status == "resolved":
-        if told is None or not told.is_active or standing.resolved_at is None:
-            return None
-        is_over = standing.resolved_by or now - standing.resolved_at >= policy.recovery_quiet
-        return Reason.RECOVERED if is_over else None
-    if told is None or not told.is_active:
+        return Reason.RECOVERED if told and _is_over(standing, now, policy) else None
+    if told is None:
         return Reason.OPENED if standing.occurrences >= standing.rule.confirmations else None
-    if standing.amount and told.amount:
-        if (standing.amount < 0) is not (told.amount < 0):
-            return Reason.FLIPPED
-        if abs(standing.amount) >= policy.growth_factor * abs(told.amount):
-            return Reason.GREW
-    if standing.status == "open" and now - told.at >= policy.reminder_after:
-        return Reason.REMINDED
-    return None
+    if changed := _change(standing.amount, told.amount, policy):
+        return changed
+    is_unanswered = standing.status == "open" and now - told.at >= policy.reminder_after
+    return Reason.REMINDED if is_unanswered else None
+
+
+def _is_over(standing: Standing, now: datetime, policy: TellingPolicy) -> bool:
+    if standing.resolved_by:
+        return True
+    return standing.resolved_at is not None and now - standing.resolved_at >= policy.recovery_quiet
+
+
+def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy) -> Reason | None:
+    if not amount or not told:
+        return None
+    if (amount < 0) is not (told < 0):
+        return Reason.FLIPPED
+    return Reason.GREW if abs(amount) >= policy.growth_factor * abs(told) else None
 
 
 def judge_all(

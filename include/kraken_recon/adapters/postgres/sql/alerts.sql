@@ -156,12 +156,13 @@ set occurrences = alerts.occurrences + 1,
     last_seen_at = now();
 
 -- name: resolve_deadlines
--- Resolve the alerts of a DAG's late runs.
+-- Resolve the alerts of a DAG's late runs; that of a backfill waits for a person.
 update trading.alerts
 set status = 'resolved',
     resolved_at = now()
 where kind = :kind
   and asset = :dag_id
+  and wallet <> 'backfill'
   and status <> 'resolved';
 
 -- name: find_alerts
