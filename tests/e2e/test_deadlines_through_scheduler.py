@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +18,7 @@ from airflow_desk import trading_connection
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port
-from local_stack.processes import Service, Services, poll_until
+from local_stack.processes import Services, poll_until
 from local_stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,7 +97,7 @@ def api(
     receiver: Receiver,
     project_environment: dict[str, str],
 ) -> Iterator[airflow.AirflowApi]:
-    """A healthy Airflow with the DAGs above, and the watch as a process of its own."""
+    """A healthy Airflow with the DAGs above, and the watch beside it."""
     dags = tmp_path / "dags"
     dags.mkdir()
     (dags / "late.py").write_text(DAGS)
@@ -121,11 +119,9 @@ def api(
     environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
     airflow.migrate(environment)
     services = Services(tmp_path)
-    watch = (sys.executable, "-m", "kraken_airflow.watch")
     try:
         for service in airflow.component_services(settings, environment):
             services.ensure(service)
-        services.ensure(Service("watch", watch, {**os.environ, **connections}))
         api = airflow.AirflowApi(airflow.login_of(settings))
         api.wait_until_healthy(services)
         for dag_id in ("slow", "never_started", "quick"):
