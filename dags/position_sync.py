@@ -52,8 +52,7 @@ PARAMS = {
         type="string",
         pattern=r"^[0-9]{1,20}(\.[0-9]{1,18})?$",
         title="Tolerance",
-        description="An unexplained difference of at most this many units of an asset is recorded and left "
-        "alone. A decimal number that is not negative, such as 0.001.",
+        description="Unexplained differences of up to this many units, such as 0.001, are left alone.",
     ),
 }
 

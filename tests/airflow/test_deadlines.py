@@ -42,7 +42,7 @@ def session() -> Iterator[Session]:
 def due(session: Session, kind: DagRunType, start: datetime, **more: Any) -> datetime | None:
     """Make a run of an interval and ask what its deadline counts from."""
     run = DagRun(
-        dag_id="position_sync", run_id=f"{kind}__{start}", run_type=kind, logical_date=start,
+        dag_id="position_sync", run_id=f"{kind}__{start.isoformat()}", run_type=kind, logical_date=start,
         data_interval=(start, start + QUARTER), run_after=start + QUARTER, queued_at=NOW, **more,
     )  # fmt: skip
     session.add(run)
