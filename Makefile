@@ -1,6 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report mutation-score requirements
+.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
+        mutation-score bench-sessions soak requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -61,6 +62,12 @@ bench: setup ## compare with other ways to do the job
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
+
+bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks
+
+soak: setup ## run every DAG for a virtual day with faults and kills; connections must return; draws docs/images
+	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks session-soak
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt

@@ -20,41 +20,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag
+from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.operators.approve import ask_about_held_plans
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
     PublishSummaryOperator,
     ReconcileAccountsOperator,
     ReportOutcomeOperator,
 )
-
-PARAMS = {
-    "accounts": Param(
-        [],
-        type=["null", "array"],  # a form field that may be left empty
-        items={"type": "string", "minLength": 1},
-        title="Accounts",
-        description="Names of the accounts to reconcile, one per line. Empty: every active account.",
-    ),
-    "mode": Param(
-        "repair",
-        type="string",
-        enum=["repair", "dry_run"],
-        title="Mode",
-        description="repair puts the database right; dry_run only records what a repair would do.",
-    ),
-    "tolerance": Param(
-        "0.001",
-        type="string",
-        pattern=r"^[0-9]{1,20}(\.[0-9]{1,18})?$",
-        title="Tolerance",
-        description="Unexplained differences of up to this many units, such as 0.001, are left alone.",
-    ),
-}
+from kraken_airflow.params import SYNC_PARAMS
 
 
 @dag(
@@ -65,12 +43,12 @@ PARAMS = {
     dagrun_timeout=timedelta(minutes=30),
     **due_within(timedelta(minutes=15)),
     default_args=DEFAULT_ARGS,
-    params=PARAMS,
+    params=SYNC_PARAMS,
     tags=["reconciliation", "tier-1"],
     doc_md=__doc__,
 )
 def position_sync() -> None:
-    """List the accounts, reconcile them in groups, publish what came out, and fail if any was missed."""
+    """Reconcile the accounts in groups, publish what came out, and fail if any was missed."""
     accounts = ListAccountsOperator(task_id="list_accounts", names="{{ params.accounts | tojson }}")
     runs = ReconcileAccountsOperator.partial(
         task_id="reconcile_accounts",
@@ -94,6 +72,7 @@ def position_sync() -> None:
         trigger_rule=TriggerRule.ALL_DONE,
     )
     summary >> outcome
+    runs >> ask_about_held_plans()
 
 
 position_sync()

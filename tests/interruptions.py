@@ -63,6 +63,10 @@ class _SteppedUnit:
     def margin(self) -> Any:
         return _SteppedStore(self._unit.margin, self._steps)
 
+    @property
+    def plans(self) -> Any:
+        return _SteppedStore(self._unit.plans, self._steps)
+
     def commit(self) -> None:
         self._steps.reach("before commit")
         self._unit.commit()

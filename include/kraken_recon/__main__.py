@@ -13,10 +13,11 @@ import logging
 import os
 import sys
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow
 from kraken_recon.adapters.kraken.credentials import (
     ALLOWED_HOSTS_VARIABLE,
     credentials_from_environment,
@@ -26,17 +27,22 @@ from kraken_recon.adapters.kraken.exports import read_exports
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
 from kraken_recon.adapters.python_sources import read_sources
-from kraken_recon.bootstrap import Wiring, utc_now
+from kraken_recon.adapters.session_plot import plot_sessions
+from kraken_recon.bootstrap import Wiring, source_of, utc_now
 from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.plan_commands import PlanCommands
+from kraken_recon.service.auditing import AuditRequest, audit, render_audit
 from kraken_recon.service.alerting import alerts_view, render_alerts
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.costing import cost_view, recompute_account
 from kraken_recon.service.import_view import render_import, view_of_import
 from kraken_recon.service.importing import import_exports
+from kraken_recon.service.plan_views import plans_of_runs, render_plan
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.session_linting import lint_sessions, render_lint
@@ -102,10 +108,14 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
     with PostgresUnitOfWork(wiring.engine()) as unit:
         view = report_of_runs(unit.reports, run_ids)
+        view["plans"] = plans_of_runs(unit.plans, run_ids, with_rows=arguments.dry_run)
     failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
     if failed:
         view["failed"] = failed
-    return view, render_report(view)
+    return view, [
+        *render_report(view),
+        *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
+    ]
 
 
 def _past_interval(start: datetime, end: datetime) -> Interval:
@@ -190,6 +200,21 @@ def _lint_sessions(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[
     return view, render_lint(view)
 
 
+def _audit(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    wiring = _wiring()
+    engine = wiring.engine()
+    if arguments.plot is not None:
+        with PostgresUnitOfWork(engine) as unit:
+            since = utc_now() - timedelta(days=arguments.days)
+            view = plot_sessions(unit.sessions, since, arguments.plot)
+        return view, [f"{view['samples']} samples and {view['findings']} findings: {arguments.plot}"]
+    source = source_of("trading_db", lambda: PostgresUnitOfWork(engine))
+    airflow = AirflowApi.from_environment(os.environ) or NoAirflow()
+    ports = wiring.audit_ports([source], airflow, acted_by=wiring.application_name)
+    view = audit(AuditRequest(ActionPolicy(is_dry_run=not arguments.act)), ports)
+    return view, render_audit(view)
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -270,6 +295,14 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--account", required=True, metavar="NAME")
     certificate.add_argument("--at", type=_moment, required=True, metavar="TIME", help="the moment to prove")
     certificate.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    audited = command("audit", _audit, "Find leaked sessions of the trading database, now.")
+    audited.add_argument(
+        "--act", action="store_true", help="end what the policy lets be ended; default: dry run"
+    )
+    audited.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw connections over time into a PNG instead"
+    )
+    audited.add_argument("--days", type=int, default=1, metavar="N", help="days to draw (1)")
     checked = command(
         "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
     )
@@ -294,6 +327,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="leave out; may be given again",
     )
+    plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
+    PlanCommands(_wiring).add_to(plans)
     return parser
 
 

@@ -12,15 +12,19 @@ from kraken_recon.adapters.kraken.client import KrakenClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.errors import RunStoppedError
+from kraken_recon.service.auditing import AuditPorts, Source
 from kraken_recon.service.sync import SyncPorts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Engine
 
     from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+    from kraken_recon.adapters.postgres.session_store import PostgresWatch
     from kraken_recon.domain.records import Account
+    from kraken_recon.domain.session_records import TaskIdentity
+    from kraken_recon.service.auditing import Airflow
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
 
@@ -51,6 +55,19 @@ class DailyCheckedClient(KrakenClient):
             self._key_slots.mark_checked()
 
 
+def source_of(
+    name: str, open_unit_of_work: Callable[[], PostgresUnitOfWork], *, is_ours: bool = True
+) -> Source:
+    """Wire one server to be audited."""
+
+    @contextmanager
+    def watch() -> Iterator[PostgresWatch]:
+        with open_unit_of_work() as unit:
+            yield unit.watch
+
+    return Source(name, watch, is_ours)
+
+
 @dataclass(frozen=True)
 class Wiring:
     """A trading database and a way to an account's credentials.
@@ -63,12 +80,15 @@ class Wiring:
     credentials_of: Callable[[Account], KrakenCredentials]
     application_name: str = "kraken_recon"
     limits: SessionLimits = field(default_factory=SessionLimits)
+    task: TaskIdentity | None = None
     clock: Callable[[], datetime] = utc_now
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
-        return create_engine(self.dsn, application_name=self.application_name, limits=self.limits)
+        return create_engine(
+            self.dsn, application_name=self.application_name, limits=self.limits, task=self.task
+        )
 
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``."""
@@ -76,6 +96,11 @@ class Wiring:
         return SyncPorts(
             lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
         )
+
+    def audit_ports(self, sources: Sequence[Source], airflow: Airflow, *, acted_by: str) -> AuditPorts:
+        """Wire the session audit of servers, the trading database first."""
+        engine = self.engine()
+        return AuditPorts(lambda: PostgresUnitOfWork(engine), sources, airflow, acted_by)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.

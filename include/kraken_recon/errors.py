@@ -4,6 +4,8 @@ KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
 │   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
+├── PlanRefusedError               not what stands now      -> fail now
+├── PlanNotWrittenError            approved, not yet done   -> retry
 ├── CertificateError               nothing to prove with    -> fail now
 ├── ExchangeError                  .account .endpoint .codes
 │   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
@@ -40,6 +42,16 @@ class ImportRefusedError(ConfigurationError):
 
 class RunStoppedError(KrakenReconError):
     """The run was told to stop while it waited; what it had not booked is left undone."""
+
+    retryable = True
+
+
+class PlanRefusedError(KrakenReconError):
+    """A plan does not fit what is recorded now; the message says what differs. Nothing was written."""
+
+
+class PlanNotWrittenError(KrakenReconError):
+    """A plan is approved, but the account could not be judged; the same call again goes on from there."""
 
     retryable = True
 

@@ -163,6 +163,7 @@ class Stack:
             "KRAKEN_RECON_DSN": trading.url,
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
             "AIRFLOW_CONN_TRADING_DB": _postgres_connection(trading.url),
+            "AIRFLOW_CONN_AIRFLOW_API": _airflow_connection(airflow.login_of(self.settings)),
             **json.loads(self._keys_file.read_text()),
         }
         write_private(self._variables_file, json.dumps(variables))
@@ -229,4 +230,10 @@ def _postgres_connection(url: str) -> str:
             "password": unquote(parts.password or ""),
             "schema": parts.path.lstrip("/"),
         }
+    )
+
+
+def _airflow_connection(login: airflow.Login) -> str:
+    return json.dumps(
+        {"conn_type": "http", "host": login.url, "login": login.user, "password": login.password}
     )

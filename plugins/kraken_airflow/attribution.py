@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from airflow.sdk import get_current_context
 
+from kraken_recon.domain.session_records import TaskIdentity
+
 if TYPE_CHECKING:
     from airflow.sdk.types import RuntimeTaskInstanceProtocol
 
@@ -25,6 +27,16 @@ def session_name() -> str:
     except RuntimeError:
         return OUTSIDE_A_TASK
     return task_session_name(context["ti"])
+
+
+def running_task() -> TaskIdentity | None:
+    """Identify the try of the running task; None where no task runs."""
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return None
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return TaskIdentity(ti.id, ti.dag_id, ti.run_id, ti.task_id, map_index, ti.try_number)
 
 
 def task_session_name(ti: RuntimeTaskInstanceProtocol) -> str:

@@ -15,9 +15,11 @@ MAY_PASS = {
     errors.LockUnavailableError,
     errors.StoreError,
     errors.RunStoppedError,
+    errors.PlanNotWrittenError,
 }
 FINAL = {
     errors.KrakenReconError,
+    errors.PlanRefusedError,
     errors.CertificateError,
     errors.ImportRefusedError,
     errors.ConfigurationError,

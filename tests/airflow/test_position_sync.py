@@ -58,6 +58,8 @@ def test_every_account_is_reconciled(dag: DAG, desk: AirflowDesk) -> None:
         "reconcile_accounts": all_of(2, "success"),
         "publish_summary": all_of(1, "success"),
         "report_outcome": all_of(1, "success"),
+        "list_held_plans": all_of(1, "success"),
+        "ask_for_approval": all_of(1, "skipped"),
     }
     assert [
         (row["name"], row["status"], row["mode"], row["trigger"])
@@ -98,6 +100,8 @@ def test_an_unknown_account_fails_before_anything_is_asked(dag: DAG, desk: Airfl
         "reconcile_accounts": all_of(1, "upstream_failed"),
         "publish_summary": all_of(1, "skipped"),
         "report_outcome": all_of(1, "failed"),
+        "list_held_plans": all_of(1, "success"),
+        "ask_for_approval": all_of(1, "skipped"),
     }
     assert desk.rows(RUNS) == []
 

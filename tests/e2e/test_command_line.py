@@ -304,3 +304,41 @@ def test_refused_import_says_where_and_exits_with_1(terminal: Terminal, tmp_path
     assert (done.returncode, done.stdout) == (1, "")
     assert "ImportRefusedError: ledgers.csv, line 5: expected balance" in done.stderr
     assert positions(terminal) == {}
+
+
+def test_plans_are_shown_undone_and_decided_about(terminal: Terminal) -> None:
+    terminal.run("sync", "--account", "desk")
+    tampering = "update trading.positions set quantity = quantity - 1 where asset = 'USD'"
+    with psycopg.connect(terminal.environment["KRAKEN_RECON_DSN"]) as connection:
+        connection.execute(tampering)
+    [dry] = terminal.json("sync", "--account", "desk", "--dry-run")["plans"]
+    shown = terminal.run("sync", "--account", "desk", "--dry-run").stdout
+    assert all(f"USD: {row['before']} -> {row['after']}" in shown for row in dry["rows"])
+    [done] = terminal.json("sync", "--account", "desk")["plans"]
+    assert (done["kind"], done["status"]) == ("repair", "applied")
+    assert terminal.json("plan", "show", done["plan_id"])["rows"] == dry["rows"]
+
+    undone = terminal.json("plan", "undo", done["plan_id"], "--by", "alice")
+    assert (undone["undoes"], undone["decided_by"], undone["is_new"]) == (done["plan_id"], "alice", True)
+    assert not terminal.json("plan", "undo", done["plan_id"])["is_new"]
+    assert f"undone by plan {undone['plan_id']}" in terminal.run("plan", "show", done["plan_id"]).stdout
+
+    terminal.run("sync", "--account", "desk")
+    [held] = terminal.json("plan", "list", "--account", "desk", "--held")["plans"]
+    rejected = terminal.run("plan", "reject", held["plan_id"], "--by", "alice", "--note", "not now")
+    assert rejected.returncode == 0, rejected.stderr
+    assert "decided by alice" in rejected.stdout
+    assert ": not now" in rejected.stdout
+    late = terminal.run("plan", "approve", held["plan_id"], "--by", "bob")
+    assert late.returncode == 1
+    assert "decided by alice" in late.stdout
+    assert terminal.run("plan", "reopen", held["plan_id"]).returncode == 0
+    terminal.run("sync", "--account", "desk")
+    [again] = terminal.json("plan", "list", "--held")["plans"]
+    assert again["plan_id"] != held["plan_id"]
+    approved = terminal.json("plan", "approve", again["plan_id"])
+    assert (approved["status"], approved["decided_by"].endswith("(command line)")) == ("applied", True)
+    assert terminal.json("plan", "list", "--held") == {"plans": []}
+    unknown = terminal.run("plan", "show", "00000000-0000-0000-0000-000000000000")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "no plan has the id" in unknown.stderr

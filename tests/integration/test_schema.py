@@ -15,11 +15,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from desk import Desk
-from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
-    alert_models,
-    margin_models,
-    order_models,
-)
 from kraken_recon.adapters.postgres.models import SCHEMA, metadata
 from kraken_recon.adapters.postgres.schema import _config, current_revision, expected_revision, migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine

@@ -16,6 +16,7 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
 
 from kraken_airflow.deadlines import DueTime
+from kraken_airflow.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +138,13 @@ def test_every_task_has_an_owner_a_limit_and_retries(dag: DAG) -> None:
             f"{dag.dag_id}.{task.task_id}: make its execution_timeout shorter than the run's dagrun_timeout"
         )
         assert task.retries, f"{dag.dag_id}.{task.task_id}: set retries"
+
+
+def test_tasks_that_call_kraken_run_where_there_is_a_way_out(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert (task.pool == KRAKEN_POOL) == (task.queue == EXCHANGE_QUEUE), (
+            f"{dag.dag_id}.{task.task_id}: set pool=KRAKEN_POOL and queue=EXCHANGE_QUEUE together"
+        )
 
 
 def test_every_task_keeps_to_the_cluster_policy(dag: DAG, cluster_policy: ModuleType) -> None:

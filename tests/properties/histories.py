@@ -111,6 +111,7 @@ TABLES = (
     "discrepancies",
     "residuals",
     "alerts",
+    "repair_plans",
     "asset_costs",
     "realised_results",
 )

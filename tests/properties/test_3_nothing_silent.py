@@ -7,6 +7,7 @@ changes no byte; and once the exchange stands still and has no secrets, both boo
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
 from desk import Desk, bring
 from kraken_recon.domain.policy import Guard, Mode, Policy, Tolerance
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.service.approving import approve
 from properties.histories import (
     Movement,
     all_rows,
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
 
 NO_TOLERANCE = Policy(Tolerance(Decimal(0)), guard=Guard(Decimal(100), Decimal(10) ** 20))
 FAULTS = (ExchangeUnavailableError("down"), PayloadInvalidError("cut off"), RuntimeError("a defect"))
+
+OPEN_PLAN = """
+select plan_id
+from trading.repair_plans
+where account_id = :account and kind = 'held' and closed_at is null
+"""
 
 
 class AccountLife(RuleBasedStateMachine):
@@ -161,10 +169,27 @@ class AccountLife(RuleBasedStateMachine):
                 account=self.account,
             )
         }
+        held = {
+            (row["asset"], row["wallet"]): row["quantity_after"] - row["quantity_before"]
+            for row in self.desk.rows(
+                f"select * from trading.repair_plan_rows where plan_id in ({OPEN_PLAN})"
+                " and reason = 'drift_repaired'",
+                account=self.account,
+            )
+        }
         exchange = at_exchange(self.books)
         for key in {*positions, *exchange}:
             drift = exchange.get(key, Decimal(0)) - positions.get(key, Decimal(0))
-            assert drift == open_residuals.get(tuple(key), Decimal(0)), key
+            left = open_residuals.get(tuple(key), Decimal(0)) + held.get(tuple(key), Decimal(0))
+            assert drift == left, key
+
+    @rule()
+    def person_approves_what_is_held(self) -> None:
+        for row in self.desk.rows(OPEN_PLAN, account=self.account):
+            self.desk.now += timedelta(seconds=1)
+            decision = approve(row["plan_id"], "somebody", self.desk.ports, policy=NO_TOLERANCE)
+            assert decision.status in {"applied", "outdated"}
+            self.check_books()
 
     @invariant()
     def no_position_row_is_lost(self) -> None:
@@ -190,6 +215,7 @@ class AccountLife(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.books.residuals.clear()
         self.desk.sync(self.name)
+        self.person_approves_what_is_held()
         assert self.desk.positions(self.name) == self.desk.event_totals(self.name) == at_exchange(self.books)
         self.desk.sync(self.name)
         assert self.desk.run(self.name)["api_calls"] == 1

@@ -10,7 +10,8 @@ Invariants:
 1. ``drift = reported - recorded = explained + database_drift + residual``, exactly, for every finding.
 2. The steps of a holding connect: each starts where the last ended, the first at the total of its events.
 3. Nothing is decided on an incoherent reading beyond what ledger entries explain.
-4. What the assessment says does not depend on the order of its inputs.
+4. A repair that was made before and did not last is not made again without a person.
+5. What the assessment says does not depend on the order of its inputs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.domain.money import EXACT, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -60,9 +61,13 @@ class Reason(StrEnum):
     DRIFT_REPAIRED = "drift_repaired"
     RESIDUAL_REPAIRED = "residual_repaired"
     RESIDUAL_REVERSED = "residual_reversed"
+    REPAIR_UNDONE = "repair_undone"
+    RESIDUAL_UNDONE = "residual_undone"
 
 
-RESIDUAL_REASONS: Final = (Reason.RESIDUAL_REPAIRED, Reason.RESIDUAL_REVERSED)
+RESIDUAL_REASONS: Final = (Reason.RESIDUAL_REPAIRED, Reason.RESIDUAL_REVERSED, Reason.RESIDUAL_UNDONE)
+REPAIR_REASONS: Final = (Reason.DRIFT_REPAIRED, Reason.RESIDUAL_REPAIRED, Reason.RESIDUAL_REVERSED)
+UNDO_REASONS: Final = (Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,8 @@ class Evidence:
     ``recorded`` names the holdings to judge and must include every holding in ``ingested``.
     ``ingested`` are the entries that this run adds, in chain order per holding. ``all_positions`` counts
     the account's positions that are not zero. ``prices`` are in the account's quote currency; empty where
-    nothing needed them.
+    nothing needed them. ``last_repairs`` are the changes that the last repair of a holding made, where no run
+    has found the holding in agreement since. ``approved`` is the change per holding that a person approved.
     """
 
     recorded: Mapping[HoldingKey, Recorded]
@@ -149,26 +155,46 @@ class Evidence:
     observations: Mapping[HoldingKey, Observation]
     all_positions: int
     prices: Mapping[str, Decimal] = field(default_factory=dict)
+    last_repairs: Mapping[HoldingKey, frozenset[Decimal]] = field(default_factory=dict)
+    approved: Mapping[HoldingKey, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What to write: the steps of every position, the findings, and the residuals to remember or forget."""
+    """What to write: the steps of every position, the findings, and the residuals to remember or forget.
+
+    ``held`` are the steps that a person decides about: they start where ``steps`` end. ``not_converging``
+    names the holdings among them whose last repair did not last. ``approval_stands`` says that what was
+    approved is still exactly what there is to repair, and is among the ``steps``.
+    """
 
     steps: tuple[Step, ...]
     findings: tuple[Finding, ...]
     observed: Mapping[HoldingKey, Observation]
     cleared: tuple[HoldingKey, ...]
+    held: tuple[Step, ...] = ()
+    not_converging: tuple[HoldingKey, ...] = ()
+    approval_stands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One holding half-way through: explained and corrected, its residual not yet decided."""
+    """One holding half-way through: explained and corrected, its residual not yet decided.
+
+    ``withheld`` is a correction of database drift that is left to a person.
+    """
 
     finding: Finding
     steps: tuple[Step, ...]
     quantity: Decimal
+    withheld: Decimal = ZERO
     observation: Observation | None = None
+    is_repeated: bool = False
+
+    @property
+    def remaining(self) -> Decimal:
+        """What Kraken reports beyond where the position would be."""
+        return self.finding.reported - self.quantity - self.withheld
 
     def with_action(self, action: Action) -> _Judged:
         return replace(self, finding=replace(self.finding, action=action))
@@ -185,25 +211,11 @@ def _reported(evidence: Evidence, key: HoldingKey) -> Decimal:
     return balance.balance if balance else ZERO
 
 
-def _correct(key: HoldingKey, recorded: Recorded, as_of: datetime) -> tuple[list[Step], Decimal]:
-    """Put a position back to what its own history says, on the record both ways."""
-    steps: list[Step] = []
-    if recorded.quantity != recorded.event_total:
-        steps.append(
-            Step(
-                key,
-                recorded.event_total,
-                recorded.quantity,
-                Cause.ADJUSTMENT,
-                as_of,
-                Reason.FOUND_CHANGED,
-            )
-        )
-    if recorded.quantity != recorded.expected:
-        steps.append(
-            Step(key, recorded.quantity, recorded.expected, Cause.ADJUSTMENT, as_of, Reason.DRIFT_REPAIRED)
-        )
-    return steps, recorded.expected
+def _is_repeated(
+    evidence: Evidence, admitted: Collection[HoldingKey], key: HoldingKey, change: Decimal
+) -> bool:
+    """Say whether this change was the last repair of the holding already, and did not last."""
+    return key not in admitted and change in evidence.last_repairs.get(key, ())
 
 
 def _taken_back(evidence: Evidence, recorded: Recorded, surplus: Decimal) -> Decimal:
@@ -219,49 +231,69 @@ def _taken_back(evidence: Evidence, recorded: Recorded, surplus: Decimal) -> Dec
     return min(adjusted, surplus, key=abs)
 
 
-def _explain(evidence: Evidence, key: HoldingKey) -> _Judged:
+def _explain(evidence: Evidence, key: HoldingKey, admitted: Collection[HoldingKey]) -> _Judged:
     """Correct database drift, apply entries, and take back a repair whose ledger line turned up."""
     recorded = evidence.recorded[key]
     entries = evidence.ingested.get(key, ())
-    steps, quantity = _correct(key, recorded, evidence.as_of)
+    steps: list[Step] = []
+    quantity = recorded.event_total
+
+    def move(after: Decimal, reason: Reason | None = None, entry: LedgerEntry | None = None) -> None:
+        nonlocal quantity
+        cause = Cause.LEDGER if entry else Cause.ADJUSTMENT
+        at, ledger_id = (entry.entry_time, entry.ledger_id) if entry else (evidence.as_of, None)
+        steps.append(Step(key, quantity, after, cause, at, reason, ledger_id))
+        quantity = after
+
+    if recorded.quantity != quantity:
+        move(recorded.quantity, Reason.FOUND_CHANGED)
+    correction = recorded.expected - recorded.quantity
+    is_repeated = bool(correction) and _is_repeated(evidence, admitted, key, correction)
+    withheld = correction if is_repeated else ZERO
+    if correction and not is_repeated:
+        move(recorded.expected, Reason.DRIFT_REPAIRED)
     for entry in entries:
-        after = quantity + entry.change
-        steps.append(Step(key, quantity, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id))
-        quantity = after
+        move(quantity + entry.change, entry=entry)
     reported = _reported(evidence, key)
-    taken_back = _taken_back(evidence, recorded, quantity - reported)
+    taken_back = _taken_back(evidence, recorded, quantity + withheld - reported)
+    if _is_repeated(evidence, admitted, key, -taken_back):
+        taken_back = ZERO
     if taken_back:
-        after = quantity - taken_back
-        steps.append(Step(key, quantity, after, Cause.ADJUSTMENT, evidence.as_of, Reason.RESIDUAL_REVERSED))
-        quantity = after
+        move(quantity - taken_back, Reason.RESIDUAL_REVERSED)
     explained = sum((entry.change for entry in entries), ZERO) - taken_back
-    database_drift = recorded.expected - recorded.quantity
     finding = Finding(
         key,
         recorded.quantity,
         reported,
         explained,
-        database_drift,
-        reported - recorded.quantity - explained - database_drift,
-        _repair_kind(recorded.quantity, recorded.expected) if database_drift else Action.APPLIED,
+        correction,
+        reported - recorded.quantity - explained - correction,
+        Action.HELD
+        if is_repeated
+        else _repair_kind(recorded.quantity, recorded.expected)
+        if correction
+        else Action.APPLIED,
         tuple(entry.ledger_id for entry in entries),
     )
-    return _Judged(finding, tuple(steps), quantity)
+    return _Judged(finding, tuple(steps), quantity, withheld, is_repeated=is_repeated)
 
 
 def _observe(evidence: Evidence, policy: Policy, judged: _Judged) -> _Judged:
     """Decide whether the holding's residual is only news, or stayed long enough to be judged."""
-    remaining = judged.finding.reported - judged.quantity
+    remaining = judged.remaining
     if remaining == ZERO:
         return judged
     if not evidence.coherent:
-        return judged.with_action(Action.MOVING)
+        return judged if judged.withheld else judged.with_action(Action.MOVING)
     seen = evidence.observations.get(judged.finding.key)
     if seen is None or seen.residual != remaining:
         seen = Observation(remaining, evidence.as_of)
     else:
         seen = replace(seen, confirmations=seen.confirmations + 1)
     judged = replace(judged, observation=seen)
+    if judged.withheld:
+        # The correction comes first: what a person decides about it changes what remains.
+        return judged
     if evidence.as_of - seen.first_seen_at < policy.confirmation_age:
         return judged.with_action(Action.AWAITING_CONFIRMATION)
     price = evidence.prices.get(judged.finding.key.asset)
@@ -284,55 +316,94 @@ def _undecided(judged: _Judged) -> bool:
 def _is_wallet_move(asset: str, all_judged: Sequence[_Judged]) -> bool:
     """Say whether an asset's residuals cancel over its wallets: then Kraken only moved it between them."""
     family = [j for j in all_judged if j.finding.key.asset == asset]
-    return sum((j.finding.reported - j.quantity for j in family), ZERO) == ZERO
+    return sum((j.remaining for j in family), ZERO) == ZERO
 
 
-def _guarded(evidence: Evidence, policy: Policy, all_judged: list[_Judged]) -> list[_Judged]:
+def _unrepeated(evidence: Evidence, judged: _Judged, admitted: Collection[HoldingKey]) -> _Judged:
+    """Hold a residual repair that was the holding's last repair already."""
+    if not _undecided(judged) or not _is_repeated(evidence, admitted, judged.finding.key, judged.remaining):
+        return judged
+    return replace(judged.with_action(Action.HELD), is_repeated=True)
+
+
+def _guarded(
+    evidence: Evidence, policy: Policy, all_judged: list[_Judged], admitted: Collection[HoldingKey]
+) -> list[_Judged]:
     """Hold every residual repair of a run in which they are, together, too many or worth too much."""
     repairs = [
-        j for j in all_judged if _undecided(j) and not _is_wallet_move(j.finding.key.asset, all_judged)
+        j
+        for j in all_judged
+        if _undecided(j)
+        and j.finding.key not in admitted
+        and not _is_wallet_move(j.finding.key.asset, all_judged)
     ]
     if not repairs:
         return all_judged
     prices = evidence.prices
     priced = all(j.finding.key.asset in prices for j in repairs)
-    value = sum(
-        (abs(j.finding.reported - j.quantity) * prices.get(j.finding.key.asset, ZERO) for j in repairs), ZERO
-    )
+    value = sum((abs(j.remaining) * prices.get(j.finding.key.asset, ZERO) for j in repairs), ZERO)
     total = sum((b.balance * prices.get(key.asset, ZERO) for key, b in evidence.balances.items()), ZERO)
     all_gone = not any(b.balance for b in evidence.balances.values())
-    admitted = (
+    is_small = (
         priced
         and not all_gone
         and policy.guard.admits(
             repaired_positions=len(repairs), all_positions=evidence.all_positions, value=value, total=total
         )
     )
-    if admitted:
+    if is_small:
         return all_judged
     return [j.with_action(Action.HELD) if j in repairs else j for j in all_judged]
+
+
+def _repair(judged: _Judged, as_of: datetime) -> Step:
+    """Write the step that a person holds, or that may be made: of the drift withheld, or of the residual."""
+    after = judged.quantity + judged.withheld if judged.withheld else judged.finding.reported
+    reason = Reason.DRIFT_REPAIRED if judged.withheld else Reason.RESIDUAL_REPAIRED
+    return Step(judged.finding.key, judged.quantity, after, Cause.ADJUSTMENT, as_of, reason)
 
 
 def _finish(judged: _Judged, as_of: datetime) -> _Judged:
     """Write the step of a residual repair that is allowed; its residual is then no longer remembered."""
     if not _undecided(judged):
         return judged
-    step = Step(
-        judged.finding.key,
-        judged.quantity,
-        judged.finding.reported,
-        Cause.ADJUSTMENT,
-        as_of,
-        Reason.RESIDUAL_REPAIRED,
-    )
-    return replace(judged, steps=(*judged.steps, step), quantity=judged.finding.reported, observation=None)
+    step = _repair(judged, as_of)
+    return replace(judged, steps=(*judged.steps, step), quantity=step.after, observation=None)
+
+
+def changes_of(steps: Iterable[Step]) -> dict[HoldingKey, Decimal]:
+    """Sum what repairs among these steps change, per holding; entries and observations are left out."""
+    changes: dict[HoldingKey, Decimal] = {}
+    for step in steps:
+        if step.reason in REPAIR_REASONS:
+            changes[step.key] = EXACT.add(
+                changes.get(step.key, ZERO), EXACT.subtract(step.after, step.before)
+            )
+    return changes
 
 
 @exact_arithmetic()
 def assess(evidence: Evidence, policy: Policy) -> Assessment:
-    """Judge every holding in ``evidence.recorded``: those of one account that differ or have new entries."""
-    all_judged = [_observe(evidence, policy, _explain(evidence, key)) for key in sorted(evidence.recorded)]
-    finished = [_finish(j, evidence.as_of) for j in _guarded(evidence, policy, all_judged)]
+    """Judge every holding in ``evidence.recorded``: those of one account that differ or have new entries.
+
+    What a person approved is let past the guard, and may repeat a repair, when all of it is still exactly
+    what there is to repair; otherwise none of it is.
+    """
+    judged = _assess(evidence, policy, ())
+    if not evidence.approved:
+        return judged
+    changes = changes_of((*judged.steps, *judged.held))
+    if any(changes.get(key) != change for key, change in evidence.approved.items()):
+        return judged
+    return replace(_assess(evidence, policy, evidence.approved.keys()), approval_stands=True)
+
+
+def _assess(evidence: Evidence, policy: Policy, admitted: Collection[HoldingKey]) -> Assessment:
+    all_judged = [
+        _unrepeated(evidence, _observe(evidence, policy, _explain(evidence, key, admitted)), admitted)
+        for key in sorted(evidence.recorded)
+    ]
+    finished = [_finish(j, evidence.as_of) for j in _guarded(evidence, policy, all_judged, admitted)]
     return Assessment(
         steps=tuple(step for j in finished for step in j.steps),
         findings=tuple(
@@ -346,6 +417,8 @@ def assess(evidence: Evidence, policy: Policy) -> Assessment:
             for j in finished
             if evidence.coherent and j.observation is None and j.finding.key in evidence.observations
         ),
+        held=tuple(_repair(j, evidence.as_of) for j in finished if j.finding.action is Action.HELD),
+        not_converging=tuple(j.finding.key for j in finished if j.is_repeated),
     )
 
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from alembic import context
 
-from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
-    alert_models,
-    margin_models,
-    order_models,
-)
 from kraken_recon.adapters.postgres.models import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]

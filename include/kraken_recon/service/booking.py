@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from kraken_recon.domain.cost_records import CostKey, CostScope
-from kraken_recon.domain.ledger import Balance
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
@@ -31,8 +30,10 @@ from kraken_recon.domain.reconciliation import (
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
 from kraken_recon.service.costing import recompute, scope_of
+from kraken_recon.service.evidence import as_if_opened, rolled_forward
 from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
+from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.margin import MarginFinding, MarginLook
     from kraken_recon.domain.records import Account, AccountState, Comparison
     from kraken_recon.service.ports import SyncStore, UnitOfWork
@@ -149,6 +150,8 @@ class _Booking:
         self._store: SyncStore = unit.sync
         self._costs = unit.costs
         self._margin = unit.margin
+        self._plan_store = unit.plans
+        self._plans = RunPlans()
         self._cost_scope = CostScope()
         self._request = request
         self._works = works
@@ -176,6 +179,7 @@ class _Booking:
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
+            self._plans = self._plan(assessments)
         if self._request.mode is Mode.REPAIR:
             self._write(assessments)
         self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
@@ -253,6 +257,16 @@ class _Booking:
         new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
     ) -> dict[int, Assessment]:
         recorded = self._store.recorded(keys)
+        if self._request.mode is Mode.REPAIR:
+            # The totals were read after the new entries were inserted; judge from before them.
+            recorded = {
+                (account, key): replace(
+                    row,
+                    ledger_total=row.ledger_total - sum((e.change for e in new[account].get(key, ())), ZERO),
+                )
+                for (account, key), row in recorded.items()
+            }
+        last_repairs = self._last_repairs(recorded)
         meanwhile = self._store.arrived_meanwhile(
             {
                 w.account_id: (w.reading.after, [e.ledger_id for e in w.reading.entries])
@@ -265,10 +279,30 @@ class _Booking:
             by_account[account][key] = recorded.get((account, key), Recorded())
         return {
             work.account_id: self._assess_account(
-                work, by_account[work.account_id], new[work.account_id], meanwhile
+                work, by_account[work.account_id], new[work.account_id], meanwhile, last_repairs
             )
             for work in self._read
         }
+
+    def _last_repairs(
+        self, recorded: Mapping[tuple[int, HoldingKey], Recorded]
+    ) -> Mapping[tuple[int, HoldingKey], frozenset[Decimal]]:
+        """Ask about the holdings that may be repaired; most runs repair nothing and ask nothing."""
+        seen = {(w.account_id, key) for w in self._read for key in w.state.observations}
+        return self._plan_store.last_repairs(
+            sorted(
+                place
+                for place, row in recorded.items()
+                if row.quantity != row.expected or row.adjustment_total or place in seen
+            )
+        )
+
+    def _plan(self, assessments: Mapping[int, Assessment]) -> RunPlans:
+        return plans_of(
+            assessments,
+            {w.account_id: w.reading.as_of for w in self._read if w.reading},
+            {w.account_id: w.prices for w in self._read},
+        )
 
     def _keys_to_judge(
         self, new: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]]
@@ -296,29 +330,26 @@ class _Booking:
         recorded: Mapping[HoldingKey, Recorded],
         new: Mapping[HoldingKey, Sequence[LedgerEntry]],
         meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
+        last_repairs: Mapping[tuple[int, HoldingKey], frozenset[Decimal]],
     ) -> Assessment:
         reading, comparison = work.reading, work.comparison
         if reading is None or comparison is None:
             raise ValueError(f"expected a reading of account {work.state.account.name}, was none")
-        if self._request.mode is Mode.REPAIR:
-            # The totals were read after the new entries were inserted; judge from before them.
-            recorded = {
-                key: replace(
-                    row, ledger_total=row.ledger_total - sum((e.change for e in new.get(key, ())), ZERO)
-                )
-                for key, row in recorded.items()
-            }
-        elif reading.opening:
-            recorded = _as_if_opened(recorded, reading.opening.quantities)
+        if self._request.mode is Mode.DRY_RUN and reading.opening:
+            recorded = as_if_opened(recorded, reading.opening.quantities)
         evidence = Evidence(
             recorded=recorded,
             ingested=new,
-            balances=_rolled_forward(reading.balances, work.account_id, meanwhile),
+            balances=rolled_forward(reading.balances, work.account_id, meanwhile),
             coherent=reading.coherent,
             as_of=reading.as_of,
             observations=work.state.observations,
             all_positions=comparison.all_positions,
             prices=work.prices,
+            last_repairs={
+                key: changes for (account, key), changes in last_repairs.items() if account == work.account_id
+            },
+            approved=self._request.approval.changes if self._request.approval else {},
         )
         missing = missing_holdings(evidence)
         if missing:
@@ -337,7 +368,9 @@ class _Booking:
         return assess(evidence, policy)
 
     def _write(self, assessments: Mapping[int, Assessment]) -> None:
-        self._store.write_steps({account: a.steps for account, a in assessments.items()}, self._run_ids)
+        self._store.write_steps(
+            {account: a.steps for account, a in assessments.items()}, self._run_ids, self._plans.written_ids
+        )
         recompute(self._costs, self._cost_scope)
         self._update_available()
         self._store.advance_watermarks(
@@ -357,6 +390,23 @@ class _Booking:
             {account: a.cleared for account, a in assessments.items()} | self._gone_from_matched(),
             {w.account_id: w.reading.as_of for w in self._read if w.reading},
         )
+        self._finish_approved(assessments)
+        record_repair(self._plan_store, self._plans, self._run_ids, self._judged)
+
+    @property
+    def _judged(self) -> list[int]:
+        """Name the accounts whose drift this run knows."""
+        return [w.account_id for w in (*self._read, *self._matched) if not is_moving(w)]
+
+    def _finish_approved(self, assessments: Mapping[int, Assessment]) -> None:
+        approval = self._request.approval
+        for work in self._read:
+            if approval is None or not assessments[work.account_id].approval_stands:
+                continue
+            if not self._plan_store.finish_approved(approval.plan_id, work.run_id):
+                raise _AccountRefusedError(
+                    work, StoreError(f"plan {approval.plan_id} is approved no longer; nothing was written")
+                )
 
     def _update_available(self) -> None:
         """Bring what is available up to date wherever a locked position may differ."""
@@ -390,10 +440,14 @@ class _Booking:
             found = findings_of(work, assessments.get(work.account_id))
             findings[work.run_id] = found
             runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
-            alerts += alerts_of(work, found)
+            assessment = assessments.get(work.account_id)
+            alerts += alerts_of(work, found, assessment.not_converging if assessment else ())
         self._store.record_runs(runs, findings)
-        if self._request.mode is Mode.REPAIR:
+        if self._request.mode is Mode.DRY_RUN:
+            record_dry_run(self._plan_store, self._plans, self._run_ids)
+        else:
             self._store.raise_alerts(alerts)
+            self._plan_store.resolve_settled_alerts(self._judged, alerts)
             self._store.resolve_alerts([w.account_id for w in (*self._read, *self._matched)], "sync_failure")
 
     def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
@@ -416,35 +470,3 @@ class _Booking:
             note=note_of(work, found),
             error=work.error,
         )
-
-
-def _as_if_opened(
-    recorded: Mapping[HoldingKey, Recorded], quantities: Mapping[HoldingKey, Decimal]
-) -> dict[HoldingKey, Recorded]:
-    """Say what a dry run would find right after the opening that it does not write."""
-    return {
-        key: replace(
-            row,
-            quantity=row.quantity
-            + (quantities.get(key, ZERO) if row.event_total or not row.quantity else ZERO),
-            event_total=row.event_total + quantities.get(key, ZERO),
-            ledger_total=row.ledger_total + quantities.get(key, ZERO),
-        )
-        for key, row in recorded.items()
-    }
-
-
-def _rolled_forward(
-    balances: Mapping[HoldingKey, Balance],
-    account_id: int,
-    meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
-) -> Mapping[HoldingKey, Balance]:
-    """Add entries that others recorded after this reading, so that an older balance undoes nothing."""
-    moved = {key: change for (account, key), change in meanwhile.items() if account == account_id and change}
-    if not moved:
-        return balances
-    nothing = Balance(ZERO, ZERO, ZERO, ZERO)
-    return {
-        key: replace(balance, balance=balance.balance + moved.get(key, ZERO))
-        for key, balance in (dict.fromkeys(moved, nothing) | dict(balances)).items()
-    }

@@ -15,7 +15,7 @@ from kraken_recon.service.strange import strange_alerts, strange_note
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.service.booking import AccountWork
 
 
@@ -90,7 +90,9 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
     }
 
 
-def alerts_of(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
+def alerts_of(
+    work: AccountWork, found: Collection[Finding], not_converging: Collection[HoldingKey] = ()
+) -> list[Alert]:
     """Name what a person must look at."""
     name = work.state.account.name
     if work.error:
@@ -100,7 +102,9 @@ def alerts_of(work: AccountWork, found: Collection[Finding]) -> list[Alert]:
         ]
     alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
     for finding in found:
-        if finding.database_drift:
+        if finding.key in not_converging:
+            kind, text = "repair_not_converging", "needs the same repair as last time, which did not last"
+        elif finding.database_drift:
             kind, text = "database_drift", "was changed in the database without a reason on record"
         elif finding.action is Action.HELD:
             kind, text = "held_repair", "differs by more than one run may repair"

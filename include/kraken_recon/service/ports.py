@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.margin import MarginStore
+    from kraken_recon.service.planning import PlanStore
 
 
 class CallSlots(Protocol):
@@ -143,8 +144,13 @@ class SyncStore(Protocol):
         """Read positions with the totals of their events, entries and adjustments."""
         ...
 
-    def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
-        """Append the events and move the positions to where the steps end."""
+    def write_steps(
+        self,
+        steps: Mapping[int, Sequence[Step]],
+        run_ids: Mapping[int, UUID],
+        plan_ids: Mapping[int, UUID] | None = None,
+    ) -> None:
+        """Append the events, of these plans, and move the positions to where the steps end."""
         ...
 
     def remember_residuals(
@@ -203,6 +209,11 @@ class UnitOfWork(Protocol):
     @property
     def costs(self) -> CostStore:
         """Average costs and realised results."""
+        ...
+
+    @property
+    def plans(self) -> PlanStore:
+        """Repair plans and what became of them."""
         ...
 
     @property

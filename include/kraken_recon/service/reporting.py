@@ -47,7 +47,7 @@ ACTION_WORDS: Final = {
     "within_tolerance": "within tolerance, left alone",
     "awaiting_confirmation": "not written until a later reading confirms it",
     "moving": "the account was moving; left to the next run",
-    "held": "more than one run may repair; a person decides",
+    "held": "not written; a person decides",
     "recorded": "as it stood then; nothing is written to the past",
 }
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.policy import Mode, Policy
     from kraken_recon.domain.records import Account
+    from kraken_recon.service.planning import Approval
     from kraken_recon.service.ports import Exchange, UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class SyncRequest:
     """What one run shall do; the same for every account of the run.
 
     ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run.
-    Without ``keeps_costs`` average costs are left to be recomputed later.
+    Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the
+    one account of the run.
     """
 
     interval: Interval
@@ -48,6 +50,7 @@ class SyncRequest:
     trigger: str = "manual"
     concurrency: int = 4
     keeps_costs: bool = True
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)

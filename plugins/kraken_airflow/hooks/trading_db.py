@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from kraken_airflow.attribution import session_name
+from kraken_airflow.attribution import running_task, session_name
 from kraken_airflow.hooks.kraken import KrakenHook, find_connection
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.bootstrap import Wiring
@@ -55,6 +55,7 @@ class TradingDbHook(BaseHook):
         self.trading_conn_id = trading_conn_id
         self.limits = limits or SessionLimits()
         self.application_name = application_name or session_name()
+        self.task = running_task()
 
     def dsn(self) -> str:
         """Write the connection as a ``postgresql://`` address; it holds the password.
@@ -71,12 +72,20 @@ class TradingDbHook(BaseHook):
             ConfigurationError: the connection is missing or is none of a PostgreSQL database.
         """
         return PostgresUnitOfWork(
-            create_engine(self.dsn(), application_name=self.application_name, limits=self.limits)
+            create_engine(
+                self.dsn(), application_name=self.application_name, limits=self.limits, task=self.task
+            )
         )
 
     def wiring(self) -> Wiring:
         """Wire the use cases to this database, and to Kraken through each account's own connection."""
-        return Wiring(self.dsn(), _credentials_of, application_name=self.application_name, limits=self.limits)
+        return Wiring(
+            self.dsn(),
+            _credentials_of,
+            application_name=self.application_name,
+            limits=self.limits,
+            task=self.task,
+        )
 
 
 def _credentials_of(account: Account) -> KrakenCredentials:

@@ -142,6 +142,14 @@ position_events: Final = sa.Table(
     _one_of("cause", ("ledger", "adjustment", "opening"), "cause_is_known"),
     sa.CheckConstraint("(cause = 'ledger') = (ledger_id is not null)", name="ledger_events_name_their_entry"),
     sa.CheckConstraint("(cause = 'adjustment') = (reason is not null)", name="adjustments_say_why"),
+    # The plan that the event is a row of; no foreign key, which every event would pay for.
+    sa.Column("plan_id", sa.Uuid),
+    sa.Index(
+        "ix_position_events_plan_id",
+        "plan_id",
+        "event_id",
+        postgresql_where=sa.text("plan_id is not null"),
+    ),
     sa.Index("ix_position_events_holding", "account_id", "asset", "wallet", "event_id"),
     sa.Index(
         "uq_position_events_ledger_id",

@@ -10,6 +10,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
+    alert_models,
+    margin_models,
+    order_models,
+    plan_models,
+    session_models,
+)
 from kraken_recon.adapters.postgres.models import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
 

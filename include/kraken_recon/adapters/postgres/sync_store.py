@@ -299,8 +299,14 @@ class PostgresSyncStore:
             for row in rows
         }
 
-    def write_steps(self, steps: Mapping[int, Sequence[Step]], run_ids: Mapping[int, UUID]) -> None:
+    def write_steps(
+        self,
+        steps: Mapping[int, Sequence[Step]],
+        run_ids: Mapping[int, UUID],
+        plan_ids: Mapping[int, UUID] | None = None,
+    ) -> None:
         """Append the events and move the positions to where the steps end."""
+        plan_ids = plan_ids or {}
         rows = [(account, step) for account, listed in steps.items() for step in listed]
         if not rows:
             return
@@ -314,6 +320,7 @@ class PostgresSyncStore:
             ledger_ids=[step.ledger_id for _, step in rows],
             run_ids=[run_ids[account] for account, _ in rows],
             effective_at=[step.effective_at for _, step in rows],
+            plan_ids=[plan_ids.get(account) for account, _ in rows],
         )
         ends = {(account, step.key): step.after for account, step in rows}
         result = self._execute("move_positions", {**_key_arrays(ends), "quantities": list(ends.values())})

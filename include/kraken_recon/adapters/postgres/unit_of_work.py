@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import psycopg.errors
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
@@ -23,7 +23,10 @@ from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
+from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
+from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
+from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, PostgresWatch
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine import Connection, Dialect, Engine
 
-APPLICATION_NAME_BYTES_MAX: Final = 63
+    from kraken_recon.domain.session_records import TaskIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +75,34 @@ def driver_dsn(dsn: str) -> str:
 
 
 def create_engine(
-    dsn: str, *, application_name: str = "kraken_recon", limits: SessionLimits | None = None
+    dsn: str,
+    *,
+    application_name: str = "kraken_recon",
+    limits: SessionLimits | None = None,
+    task: TaskIdentity | None = None,
 ) -> Engine:
     """Make an engine that keeps no idle sessions: each unit of work opens and closes its own.
 
     Raises:
         ConfigurationError: ``dsn`` is no PostgreSQL address.
     """
-    return sa.create_engine(
+    limits = limits or SessionLimits()
+    declaration = Declaration(application_name, limits.idle_in_transaction_timeout_seconds, task=task)
+    engine = sa.create_engine(
         driver_dsn(dsn),
         poolclass=NullPool,
-        connect_args={
-            "application_name": application_name.encode("ascii", "replace")[
-                :APPLICATION_NAME_BYTES_MAX
-            ].decode(),
-            "options": (limits or SessionLimits()).options(),
-            "connect_timeout": 10,
-        },
+        connect_args={"options": limits.options(), "connect_timeout": 10},
     )
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> psycopg.Connection:
+        return registered_connection(
+            lambda name: psycopg.connect(*arguments, **options, application_name=name), declaration, options
+        )
+
+    return engine
 
 
 def _translated(error: sa.exc.DBAPIError) -> StoreError:
@@ -175,6 +188,11 @@ class PostgresUnitOfWork:
         return PostgresCostStore(self.connection)
 
     @property
+    def plans(self) -> PostgresPlanStore:
+        """Repair plans and what became of them."""
+        return PostgresPlanStore(self.connection)
+
+    @property
     def reports(self) -> ReportStore:
         """Read-only views for people."""
         return ReportStore(self.connection)
@@ -188,6 +206,16 @@ class PostgresUnitOfWork:
     def alerts(self) -> PostgresAlertStore:
         """Alerts, who was told of them, and how old the newest proof of each account is."""
         return PostgresAlertStore(self.connection)
+
+    @property
+    def sessions(self) -> PostgresSessionStore:
+        """What is on record of sessions."""
+        return PostgresSessionStore(self.connection)
+
+    @property
+    def watch(self) -> PostgresWatch:
+        """The sessions of the server that this connection leads to."""
+        return PostgresWatch(self.connection)
 
     @property
     def certificates(self) -> CertificateStore:

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0011"
-down_revision = "0005"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -21,7 +21,6 @@ ANSWERS = (
 
 def upgrade() -> None:
     """Apply the change."""
-    op.alter_column("alerts", "account_id", nullable=True, schema="trading")
     for name, kind in ANSWERS:
         op.add_column("alerts", sa.Column(name, kind), schema="trading")
     op.add_column(
@@ -105,12 +104,10 @@ def _create_notifications() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back; alerts that are about no account go with it."""
+    """Take the change back."""
     op.drop_table("alert_notifications", schema="trading")
     op.drop_table("alert_episodes", schema="trading")
     op.drop_constraint(op.f("ck_accounts_freshness_limit_is_positive"), "accounts", schema="trading")
     op.drop_column("accounts", "freshness_limit_minutes", schema="trading")
     for name, _ in reversed(ANSWERS):
         op.drop_column("alerts", name, schema="trading")
-    op.execute("delete from trading.alerts where account_id is null")
-    op.alter_column("alerts", "account_id", nullable=False, schema="trading")

@@ -1,6 +1,6 @@
 -- The rows of position_sync. Keys always travel as parallel arrays, so that one statement serves one account
 -- or a thousand. Locks are taken in primary-key order by every writer: ledger_entries, then positions (all of a
--- transaction's in one statement), then accounts, then residuals, then alerts. Only the opening of an account
+-- transaction's in one statement), then accounts, then residuals, then plans, then alerts. Only the opening of an account
 -- takes its row of accounts before its positions: whoever meets it there has nothing of that account yet.
 
 -- name: find_accounts
@@ -326,9 +326,10 @@ left join entries using (account_id, asset, wallet);
 -- name: insert_events
 -- Append the events, in the order given.
 insert into trading.position_events (
-  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, plan_id
 )
-select account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at
+select account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at,
+  plan_id
 from unnest(
   cast(:account_ids as bigint[]),
   cast(:assets as text[]),
@@ -339,9 +340,11 @@ from unnest(
   cast(:reasons as text[]),
   cast(:ledger_ids as text[]),
   cast(:run_ids as uuid[]),
-  cast(:effective_at as timestamptz[])
+  cast(:effective_at as timestamptz[]),
+  cast(:plan_ids as uuid[])
 ) with ordinality as e(
-  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, place
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, plan_id,
+  place
 )
 order by e.place;
 

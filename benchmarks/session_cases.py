@@ -1,0 +1,379 @@
+"""Sessions of every kind on a real server: leaks as they happen in DAG code, and sessions that only look so.
+
+Each case opens real connections, from threads and processes, and says which rules ought to name them. A
+connection's limits are those of nobody's unit of work: the server would end the project's own by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.pool import QueuePool
+
+from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
+from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
+from kraken_recon.domain.session_records import Progress, Rule, TaskIdentity, TaskState, TaskStates
+from kraken_recon.domain.sessions import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+AT_WORK: Final = TaskState("running", Progress.AT_WORK)
+DEFERRED: Final = TaskState("deferred", Progress.DEFERRED)
+ENDED: Final = TaskState("failed", Progress.ENDED, 3600)
+# The product's own, in seconds instead of minutes.
+THRESHOLDS: Final = Thresholds(
+    hold_seconds=1,
+    idle_seconds=1.5,
+    settle_seconds=0.3,
+    transaction_seconds=1.5,
+    wait_seconds=1,
+    lock_seconds=1,
+)
+OTHER_TEAM: Final = "other_team"
+MATURE_SECONDS: Final = 2.0
+# A worker whose child inherits the socket: killing the worker leaves the session open.
+KILLED_WORKER: Final = """
+import os, sys, time, psycopg
+connection = psycopg.connect(sys.argv[1], application_name=sys.argv[2])
+connection.execute("select count(*) from trading.accounts for update".replace(" for update", ""))
+pid = connection.info.backend_pid
+child = os.fork()
+if child == 0:
+    time.sleep(600)
+    os._exit(0)
+print(pid, child, flush=True)
+time.sleep(600)
+"""
+
+
+@dataclass
+class Stage:
+    """Where cases open their sessions, and what Airflow is said to know of their tasks."""
+
+    url: str
+    states: dict[Any, TaskState] = field(default_factory=dict)
+    tasks: dict[str, TaskIdentity] = field(default_factory=dict)
+    kept: list[Any] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+    processes: list[int] = field(default_factory=list)
+    victims: list[int] = field(default_factory=list)
+
+    def task(self, task_id: str, state: TaskState = AT_WORK) -> TaskIdentity:
+        """Start a task: as every task of the project, it uses the one unit of work once."""
+        identity = TaskIdentity(uuid4(), "leaky_dag", "manual__1", task_id, -1, 1)
+        self.states[identity.task_instance_id] = state
+        self.declared(identity).close()
+        return identity
+
+    def declared(
+        self, task: TaskIdentity, *, hold_seconds: int = 60, pool_size: int = 0
+    ) -> psycopg.Connection:
+        """Open a session as the project's engines do, with what it declares of itself."""
+        declaration = Declaration(name_of(task), hold_seconds, pool_size, task=task)
+        return self.opened(
+            registered_connection(
+                lambda name: psycopg.connect(self.url, application_name=name), declaration, {"host": self.url}
+            )
+        )
+
+    def raw(self, name: str, *, autocommit: bool = False, **options: str) -> psycopg.Connection:
+        """Open a session past the one unit of work."""
+        return self.opened(psycopg.connect(self.url, application_name=name, autocommit=autocommit, **options))
+
+    def opened(self, connection: psycopg.Connection) -> psycopg.Connection:
+        """Keep a connection open until the end."""
+        self.kept.append(connection)
+        return connection
+
+    def in_thread(self, work: Callable[[], object]) -> None:
+        """Do something that takes for ever."""
+
+        def quiet() -> None:
+            with suppress(psycopg.Error):
+                work()
+
+        thread = threading.Thread(target=quiet, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+
+    def end(self) -> None:
+        """End every session from the server's side: another thread's connection must not be closed here."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        for pid in self.processes:
+            os.kill(pid, signal.SIGKILL)
+        for thread in self.threads:
+            thread.join(timeout=10)
+        for kept in self.kept:
+            if isinstance(kept, psycopg.Connection):
+                kept.close()
+
+    def task_states(self, tries: Collection[TaskIdentity]) -> TaskStates:
+        """Answer as Airflow would."""
+        return TaskStates(
+            {one.task_instance_id: self.states[one.task_instance_id] for one in tries if self.states}, 0.5
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of session: how to open one, and which rules ought to name it, if it is a leak."""
+
+    name: str
+    open: Callable[[Stage], list[int]]
+    rules: frozenset[Rule] = frozenset()
+
+    @property
+    def is_leak(self) -> bool:
+        """Tell whether any rule ought to name it."""
+        return bool(self.rules)
+
+
+def name_of(task: TaskIdentity) -> str:
+    """Write the session name that the project gives this task."""
+    identity = base64.urlsafe_b64encode(task.task_instance_id.bytes).rstrip(b"=").decode()
+    return f"af1|{identity}|{task.try_number}|{task.map_index}|{task.dag_id}.{task.task_id}"[:57]
+
+
+def _pid(connection: psycopg.Connection) -> int:
+    return connection.info.backend_pid
+
+
+def _idle_in_transaction(stage: Stage) -> list[int]:
+    connection = stage.raw(name_of(stage.task("idle_in_transaction")))
+    connection.execute("select 'a secret', 4242 from trading.accounts")
+    return [_pid(connection)]
+
+
+def _never_closed(stage: Stage) -> list[int]:
+    connection = stage.raw(name_of(stage.task("never_closed")), autocommit=True)
+    connection.execute("select 1")
+    return [_pid(connection)]
+
+
+def _killed_worker(stage: Stage) -> list[int]:
+    task = stage.task("killed_worker", ENDED)
+    worker = subprocess.Popen(  # noqa: S603 - this very file's program
+        [sys.executable, "-c", KILLED_WORKER, stage.url, name_of(task)], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    pid, child = map(int, worker.stdout.readline().split())
+    stage.processes.append(child)
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    return [pid]
+
+
+def _thread_outlives_task(stage: Stage) -> list[int]:
+    connection = stage.declared(stage.task("thread_outlives_task", ENDED))
+    stage.in_thread(lambda: connection.execute("select pg_sleep(600)"))
+    return [_pid(connection)]
+
+
+def _generator(stage: Stage) -> list[int]:
+    task, pids = stage.task("generator"), []
+
+    def rows() -> Iterator[Any]:
+        with stage.raw(name_of(task)) as connection:
+            pids.append(_pid(connection))
+            yield from connection.execute("select generate_series(1, 10)")
+
+    unfinished = rows()
+    next(unfinished)
+    stage.kept.append(unfinished)
+    return pids
+
+
+def _pool_overflow(stage: Stage) -> list[int]:
+    task = stage.task("pool_overflow")
+    pool = QueuePool(
+        lambda: stage.declared(task, pool_size=2), pool_size=2, max_overflow=6, reset_on_return=None
+    )
+    taken = [pool.connect() for _ in range(6)]
+    stage.kept += [pool, *taken]
+    # Two are the pool's; the rest were taken beyond it and never given back. The oldest are reported.
+    return [_pid(one.driver_connection) for one in taken[:4]]  # type: ignore[arg-type]
+
+
+def _advisory_lock(stage: Stage) -> list[int]:
+    connection = stage.raw(name_of(stage.task("advisory_lock")), autocommit=True)
+    connection.execute("select pg_advisory_lock(%s)", [len(stage.kept)])
+    return [_pid(connection)]
+
+
+def _listener(stage: Stage) -> list[int]:
+    connection = stage.raw(name_of(stage.task("listener", ENDED)), autocommit=True)
+    connection.execute("listen fills")
+    return [_pid(connection)]
+
+
+def _engine_per_call(stage: Stage) -> list[int]:
+    name = name_of(stage.task("engine_per_call"))
+    pids = []
+    for _ in range(2):
+        engine = sa.create_engine(driver_dsn(stage.url), connect_args={"application_name": name})
+        with engine.connect() as connection:
+            pids.append(int(connection.scalar(sa.text("select pg_backend_pid()")) or 0))
+        stage.kept.append(engine)
+    return pids
+
+
+def _lock_holder(stage: Stage) -> list[int]:
+    holder, number = stage.raw(name_of(stage.task("lock_holder"))), len(stage.kept)
+    holder.execute("select pg_advisory_xact_lock(%s)", [number])
+    victim = stage.declared(stage.task("lock_victim"))
+    stage.in_thread(lambda: victim.execute("select pg_advisory_xact_lock(%s)", [number]))
+    return [_pid(holder)]
+
+
+def _short_gaps(stage: Stage) -> list[int]:
+    """One transaction for ever, with a statement now and then: no timeout of idleness ends it."""
+    connection = stage.raw("kraken_recon:old_script")
+
+    def work() -> None:
+        while True:
+            connection.execute("select 1")
+            time.sleep(0.2)
+
+    stage.in_thread(work)
+    return [_pid(connection)]
+
+
+def _long_report(stage: Stage) -> list[int]:
+    connection = stage.declared(stage.task("long_report"))
+    stage.in_thread(lambda: connection.execute("select pg_sleep(600)"))
+    return [_pid(connection)]
+
+
+def _backup(stage: Stage) -> list[int]:
+    connection = stage.raw("pg_dump")
+    connection.execute("set transaction isolation level repeatable read, read only")
+    connection.execute("select count(*) from trading.accounts")
+    return [_pid(connection)]
+
+
+def _foreign_blocker(stage: Stage) -> list[int]:
+    """Another team keeps ours waiting: reported, never ended."""
+    holder, number = stage.raw("etl", user=OTHER_TEAM, password=OTHER_TEAM), len(stage.kept)
+    holder.execute("select pg_advisory_lock(%s)", [number])
+    victim = stage.declared(stage.task("waiting_lock"))
+    stage.victims.append(_pid(victim))
+    stage.in_thread(lambda: victim.execute("select pg_advisory_lock(%s)", [number]))
+    return [_pid(holder)]
+
+
+def _waiting_lock(stage: Stage) -> list[int]:
+    """Who waits is never the culprit."""
+    return [stage.victims.pop()]
+
+
+def _pooled_idle(stage: Stage) -> list[int]:
+    task = stage.task("pooled_idle")
+    pool = QueuePool(lambda: stage.declared(task, pool_size=3), pool_size=3)
+    taken = [pool.connect() for _ in range(3)]
+    pids = [_pid(one.driver_connection) for one in taken]  # type: ignore[arg-type]
+    for one in taken:
+        one.close()
+    stage.kept.append(pool)
+    return pids
+
+
+def _live_listener(stage: Stage) -> list[int]:
+    connection = stage.raw(name_of(stage.task("live_listener")), autocommit=True)
+    connection.execute("listen fills")
+    return [_pid(connection)]
+
+
+def _migration(stage: Stage) -> list[int]:
+    connection = stage.raw("kraken_recon:cli:1")
+    made = sql.Identifier(f"being_made_{len(stage.kept)}")
+    connection.execute(sql.SQL("create table {} (x int)").format(made))
+    stage.in_thread(lambda: connection.execute("select pg_sleep(600)"))
+    return [_pid(connection)]
+
+
+def _other_team(stage: Stage) -> list[int]:
+    connection = stage.raw("reports of the other team", user=OTHER_TEAM, password=OTHER_TEAM)
+    connection.execute("select 1")
+    named = stage.raw("metabase")
+    named.execute("select 1")
+    return [_pid(connection), _pid(named)]
+
+
+def _deferred(stage: Stage) -> list[int]:
+    connection = stage.declared(stage.task("deferred", DEFERRED))
+    connection.autocommit = True
+    connection.execute("select 1")
+    return [_pid(connection)]
+
+
+def _person(stage: Stage) -> list[int]:
+    connection = stage.raw("psql")
+    connection.execute("select 1")
+    return [_pid(connection)]
+
+
+def _declared_hold(stage: Stage) -> list[int]:
+    connection = stage.declared(stage.task("declared_hold"), hold_seconds=600)
+    connection.execute("select 1")
+    return [_pid(connection)]
+
+
+def _replication(stage: Stage) -> list[int]:
+    connection = stage.raw("standby", autocommit=True, replication="database")
+    connection.execute("IDENTIFY_SYSTEM")
+    return [_pid(connection)]
+
+
+CASES: Final = (
+    Case("idle in transaction", _idle_in_transaction, frozenset({Rule.IDLE_IN_TRANSACTION})),
+    Case("never closed", _never_closed, frozenset({Rule.NEVER_CLOSED})),
+    Case("killed worker", _killed_worker, frozenset({Rule.OWNER_ENDED, Rule.IDLE_IN_TRANSACTION})),
+    Case("thread that outlives its task", _thread_outlives_task, frozenset({Rule.OWNER_ENDED})),
+    Case("unfinished generator", _generator, frozenset({Rule.IDLE_IN_TRANSACTION})),
+    Case("pool overflow", _pool_overflow, frozenset({Rule.OVER_POOL})),
+    Case("advisory lock kept", _advisory_lock, frozenset({Rule.LOCK_KEPT})),
+    Case("listener forgotten", _listener, frozenset({Rule.OWNER_ENDED})),
+    Case("engine per call", _engine_per_call, frozenset({Rule.NEVER_CLOSED})),
+    Case("lock holder", _lock_holder, frozenset({Rule.IDLE_IN_TRANSACTION, Rule.BLOCKS_OTHERS})),
+    Case("short gaps", _short_gaps, frozenset({Rule.TRANSACTION_OUTLIVES_WORK})),
+    Case("another team's lock", _foreign_blocker, frozenset({Rule.BLOCKS_OTHERS})),
+    Case("long report", _long_report),
+    Case("backup", _backup),
+    Case("waiting lock", _waiting_lock),
+    Case("pooled idle", _pooled_idle),
+    Case("LISTEN connection", _live_listener),
+    Case("migration", _migration),
+    Case("another team's application", _other_team),
+    Case("deferred task's connection", _deferred),
+    Case("person in psql", _person),
+    Case("declared hold", _declared_hold),
+    Case("replication", _replication),
+)
+
+
+def prepare(url: str) -> None:
+    """Make the other team's role."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        known = connection.execute("select from pg_roles where rolname = %s", [OTHER_TEAM]).fetchone()
+        if known is None:
+            create = sql.SQL("create role {} login password {}")
+            connection.execute(create.format(sql.Identifier(OTHER_TEAM), sql.Literal(OTHER_TEAM)))

@@ -1,0 +1,280 @@
+-- Repair plans. Written set-based for a batch of accounts, after positions, accounts and residuals and before alerts.
+-- A written plan's rows are its events; rows of their own have only plans that are not written (yet).
+
+-- name: last_repairs
+-- Read what the last repair of each holding changed, unless a run since (and since it was undone) found the holding in
+-- agreement: then that repair lasted.
+with keys as materialized (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+    as k(account_id, asset, wallet)
+)
+select k.account_id, k.asset, k.wallet, array_agg(v.quantity_after - v.quantity_before) as changes
+from keys k
+cross join lateral (
+  select run_id
+  from trading.position_events
+  where (account_id, asset, wallet) = (k.account_id, k.asset, k.wallet)
+    and reason = any(cast(:repair_reasons as text[]))
+  order by event_id desc
+  limit 1
+) last
+cross join lateral (
+  select recorded_at
+  from trading.position_events
+  where (account_id, asset, wallet) = (k.account_id, k.asset, k.wallet)
+    and reason = any(cast(:repair_reasons as text[]) || cast(:undo_reasons as text[]))
+  order by event_id desc
+  limit 1
+) touched
+join trading.position_events v
+  on (v.account_id, v.asset, v.wallet) = (k.account_id, k.asset, k.wallet)
+  and v.run_id = last.run_id
+  and v.reason = any(cast(:repair_reasons as text[]))
+where not exists (
+  select
+  from trading.reconciliation_runs r
+  where r.account_id = k.account_id
+    and r.recorded_as_of > touched.recorded_at
+    and r.status = 'succeeded'
+    and r.mode = 'repair'
+    and not exists (
+      select
+      from trading.discrepancies d
+      where (d.run_id, d.asset, d.wallet) = (r.run_id, k.asset, k.wallet)
+    )
+)
+group by k.account_id, k.asset, k.wallet;
+
+-- name: insert_plans
+-- Write plans that are only planned, or written in this transaction. What a dry run planned and a repair then writes
+-- from the same reading is one and the same plan.
+insert into trading.repair_plans (
+  plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why, applied_at, closed_at
+)
+select
+  plan_id, account_id, kind, :status, run_id, as_of, fingerprint, row_count, why,
+  case when :status = 'applied' then now() end, now()
+from unnest(
+  cast(:plan_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:kinds as text[]),
+  cast(:run_ids as uuid[]),
+  cast(:as_of as timestamptz[]),
+  cast(:fingerprints as uuid[]),
+  cast(:row_counts as int[]),
+  cast(:whys as text[])
+) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
+order by plan_id
+on conflict (plan_id) do update
+set status = excluded.status,
+    run_id = excluded.run_id,
+    applied_at = excluded.applied_at
+where repair_plans.status = 'planned'
+  and excluded.status = 'applied'
+returning plan_id;
+
+-- name: insert_plan_rows
+-- Write the rows of plans that are not written.
+insert into trading.repair_plan_rows (
+  plan_id, place, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, effective_at, price
+)
+select *
+from unnest(
+  cast(:plan_ids as uuid[]),
+  cast(:places as int[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:before as numeric[]),
+  cast(:after as numeric[]),
+  cast(:causes as text[]),
+  cast(:reasons as text[]),
+  cast(:ledger_ids as text[]),
+  cast(:effective_at as timestamptz[]),
+  cast(:prices as numeric[])
+) as r(plan_id, place, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, effective_at, price);
+
+-- name: forget_planned
+-- Forget what dry runs planned: by run, where the same dry run is tried again, or by plan, where it is now held.
+with forgotten as (
+  select plan_id
+  from trading.repair_plans
+  where (run_id = any(cast(:run_ids as uuid[])) or plan_id = any(cast(:plan_ids as uuid[])))
+    and status = 'planned'
+),
+rows as (
+  delete from trading.repair_plan_rows r
+  using forgotten f
+  where r.plan_id = f.plan_id
+)
+delete from trading.repair_plans p
+using forgotten f
+where p.plan_id = f.plan_id;
+
+-- name: settle_held
+-- Close what was held of a drift that is no longer exactly the same, or gone.
+with now_held as (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:fingerprints as uuid[])) as h(account_id, fingerprint)
+),
+stale as (
+  select p.plan_id
+  from trading.repair_plans p
+  join now_held h using (account_id)
+  where p.kind = 'held'
+    and p.closed_at is null
+    and p.fingerprint is distinct from h.fingerprint
+  order by p.plan_id
+  for no key update of p
+)
+update trading.repair_plans p
+set closed_at = now(),
+    status = case when p.status in ('held', 'approved') then 'outdated' else p.status end,
+    note = coalesce(p.note, 'the drift changed or went away')
+from stale
+where p.plan_id = stale.plan_id
+  and p.closed_at is null;
+
+-- name: hold_plans
+-- Hold plans of accounts that have none open; return those really held.
+insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why)
+select plan_id, account_id, kind, 'held', run_id, as_of, fingerprint, row_count, why
+from unnest(
+  cast(:plan_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:kinds as text[]),
+  cast(:run_ids as uuid[]),
+  cast(:as_of as timestamptz[]),
+  cast(:fingerprints as uuid[]),
+  cast(:row_counts as int[]),
+  cast(:whys as text[])
+) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
+order by plan_id
+on conflict do nothing
+returning plan_id;
+
+-- name: decide
+-- Claim the decision about a held plan; nothing comes back to whoever is too late.
+update trading.repair_plans
+set status = :status,
+    decided_by = :decided_by,
+    decided_at = now(),
+    note = :note
+where plan_id = :plan_id
+  and kind = 'held'
+  and status = 'held'
+  and closed_at is null
+returning plan_id;
+
+-- name: finish_approved
+-- Say that what was approved is written, in the transaction that writes it.
+update trading.repair_plans
+set status = 'applied',
+    applied_at = now(),
+    closed_at = now(),
+    written_by_run = :run_id
+where plan_id = :plan_id
+  and status = 'approved'
+  and closed_at is null
+returning plan_id;
+
+-- name: close_decided
+-- Let the next run ask again: a rejected or expired plan no longer speaks for its drift.
+update trading.repair_plans
+set closed_at = now()
+where plan_id = :plan_id
+  and status in ('rejected', 'expired')
+  and closed_at is null
+returning plan_id;
+
+-- name: insert_undo
+-- Write a plan that undoes another; nothing comes back where it is undone already.
+insert into trading.repair_plans (
+  plan_id, account_id, kind, status, run_id, as_of, row_count, undoes, applied_at, closed_at, decided_by, decided_at
+)
+values (
+  :plan_id, :account_id, 'undo', 'applied', :plan_id, :as_of, :row_count, :undoes, now(), now(), :decided_by, now()
+)
+on conflict do nothing
+returning plan_id;
+
+-- name: find_plans
+-- Read plans with their account's name: by id, by run, by account (newest first), or those held and open.
+select p.*, a.name as account, a.quote_currency, u.plan_id as undone_by, w.plan_id as written_as
+from trading.repair_plans p
+join trading.accounts a using (account_id)
+left join trading.repair_plans u on u.undoes = p.plan_id
+left join trading.repair_plans w on w.run_id = p.written_by_run and w.kind = 'repair' and w.status = 'applied'
+where (cast(:plan_ids as uuid[]) is null or p.plan_id = any(cast(:plan_ids as uuid[])))
+  and (cast(:run_ids as uuid[]) is null or p.run_id = any(cast(:run_ids as uuid[])))
+  and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
+  and (not :is_open or (p.kind = 'held' and p.closed_at is null))
+order by p.created_at desc, p.kind, p.plan_id
+limit :most;
+
+-- name: plan_rows
+-- Read what plans write, in order: the events of those written, the rows of the others.
+select
+  e.plan_id, e.asset, e.wallet, e.quantity_before, e.quantity_after, e.cause, e.reason, e.ledger_id, e.effective_at,
+  null as price, e.event_id as place
+from trading.position_events e
+where e.plan_id = any(cast(:plan_ids as uuid[]))
+union all
+select
+  r.plan_id, r.asset, r.wallet, r.quantity_before, r.quantity_after, r.cause, r.reason, r.ledger_id, r.effective_at,
+  r.price, r.place
+from trading.repair_plan_rows r
+join trading.repair_plans p using (plan_id)
+where r.plan_id = any(cast(:plan_ids as uuid[]))
+  and not (p.kind = 'repair' and p.status = 'applied')
+order by plan_id, place;
+
+-- name: event_totals
+-- Read positions with the place where their newest event ended.
+select p.account_id, p.asset, p.wallet, p.quantity, newest.quantity_after as event_total
+from trading.positions p
+join unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet) using (account_id, asset, wallet)
+left join lateral (
+  select v.quantity_after
+  from trading.position_events v
+  where (v.account_id, v.asset, v.wallet) = (p.account_id, p.asset, p.wallet)
+  order by v.event_id desc
+  limit 1
+) newest on true;
+
+-- name: residual_ages
+-- Read since when, and in how many readings, the residuals of an account have been the same.
+select asset, wallet, residual, first_seen_at, last_seen_at, confirmations
+from trading.residuals
+where account_id = :account_id;
+
+-- name: resolve_settled_alerts
+-- Resolve the alerts of these kinds that this run no longer raises for the accounts that it judged.
+with raised as (
+  select *
+  from unnest(
+    cast(:kinds as text[]), cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[])
+  ) as r(kind, account_id, asset, wallet)
+),
+resolved as (
+  select a.alert_id
+  from trading.alerts a
+  where a.account_id = any(cast(:judged as bigint[]))
+    and a.kind = any(cast(:settled_kinds as text[]))
+    and a.status <> 'resolved'
+    and not exists (
+      select
+      from raised r
+      where (r.kind, r.account_id) = (a.kind, a.account_id)
+        and r.asset is not distinct from a.asset
+        and r.wallet is not distinct from a.wallet
+    )
+  order by a.kind, a.account_id, a.asset, a.wallet
+  for no key update of a
+)
+update trading.alerts a
+set status = 'resolved',
+    resolved_at = now()
+from resolved
+where a.alert_id = resolved.alert_id;

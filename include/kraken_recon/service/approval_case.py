@@ -1,0 +1,85 @@
+"""Write the case of a held plan for the person who decides, as Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from kraken_recon.domain.ledger import HoldingKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROWS_SHOWN_MAX: Final = 50
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&-])")
+
+
+def escaped(text: object) -> str:
+    """Write text so that Markdown shows it as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def case_subject(case: Mapping[str, Any]) -> str:
+    """Ask the question in one line, as plain text."""
+    rows = case["rows"]
+    what = (
+        f"{HoldingKey(rows[0]['asset'], rows[0]['wallet'])} by {rows[0]['change']}"
+        if len(rows) == 1
+        else f"{len(rows)} positions"
+    )
+    return f"Set {what} on {' '.join(case['account'].split())}?"
+
+
+def case_markdown(case: Mapping[str, Any]) -> str:
+    """Say what is recorded, what Kraken reports, why it is asked, and what an approval writes."""
+    quote = escaped(case["quote_currency"])
+    rows = case["rows"][:ROWS_SHOWN_MAX]
+    value = f"{case['value']} {case['quote_currency']}" if case["value"] is not None else "not known"
+    lines = [
+        f"Account **{escaped(case['account'])}**, as of {escaped(case['as_of'])}.",
+        f"Held because {escaped(case['why'])}. Value of the drift: **{escaped(value)}**.",
+        "",
+        f"| asset | wallet | recorded | Kraken | drift | price, {quote} | value, {quote} | the same since |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+        *(_line(row) for row in rows),
+        "",
+        "**Explanation so far**",
+        "",
+        *(
+            f"- {escaped(HoldingKey(row['asset'], row['wallet']))}: {escaped(row['explanation'])}"
+            for row in rows
+        ),
+        "",
+        "**What an approval writes**",
+        "",
+        *(
+            f"- {escaped(HoldingKey(row['asset'], row['wallet']))}: from {escaped(row['before'])} to "
+            f"{escaped(row['after'])} ({escaped(row['change'])})"
+            for row in rows
+        ),
+    ]
+    if len(case["rows"]) > ROWS_SHOWN_MAX:
+        lines.append(f"- and {len(case['rows']) - ROWS_SHOWN_MAX} more; see the plan")
+    lines += [
+        "",
+        "The account is read again first; nothing is written if the drift is no longer the same.",
+        "Rejecting writes nothing, and nobody is asked again until the drift changes.",
+        "",
+        f"Plan `{case['plan_id']}`: `python -m kraken_recon plan show {case['plan_id']}`",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    seen = f"{row['seen_since']}, {row['confirmations']} readings" if row["seen_since"] else "not known"
+    cells = (
+        row["asset"],
+        row["wallet"],
+        row["recorded"],
+        row["reported"],
+        row["drift"],
+        row["price"] or "not known",
+        row["value"] or "not known",
+        seen,
+    )
+    return f"| {' | '.join(map(escaped, cells))} |"

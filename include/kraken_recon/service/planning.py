@@ -1,0 +1,168 @@
+"""Keep what a run writes, or would write, as plans, and hold what a person decides about.
+
+A run makes at most two plans of an account: what it writes, and what it holds. An account with nothing to
+write has none. At most one held plan of an account is open; it stays while its drift is exactly the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kraken_recon.domain.plan import PlanKind, PlanStatus, RepairPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+    from kraken_recon.domain.ledger import HoldingKey
+    from kraken_recon.domain.reconciliation import Assessment, Step
+    from kraken_recon.domain.records import Alert
+
+
+class PlanStore(Protocol):
+    """The rows of repair plans, inside one transaction. Plans are read as mappings of their columns."""
+
+    def last_repairs(
+        self, keys: Iterable[tuple[int, HoldingKey]]
+    ) -> Mapping[tuple[int, HoldingKey], frozenset[Decimal]]:
+        """Read what the last repair of holdings changed, where nobody found them in agreement since."""
+        ...
+
+    def insert(self, plans: Sequence[RepairPlan], status: PlanStatus, run_ids: Mapping[int, UUID]) -> None:
+        """Write plans that are only planned, with their rows, or that this transaction writes."""
+        ...
+
+    def forget_dry_runs(self, run_ids: Collection[UUID]) -> None:
+        """Forget what an earlier try at the same dry runs planned."""
+        ...
+
+    def settle_held(self, fingerprints: Mapping[int, UUID | None]) -> None:
+        """Close what is held of these accounts under another fingerprint than this."""
+        ...
+
+    def hold(self, plans: Sequence[RepairPlan], run_ids: Mapping[int, UUID]) -> None:
+        """Hold plans of accounts that have none open."""
+        ...
+
+    def decide(self, plan_id: UUID, status: PlanStatus, by: str, note: str | None) -> bool:
+        """Claim the decision about a held plan; False when somebody else was first or it is closed."""
+        ...
+
+    def finish_approved(self, plan_id: UUID, run_id: UUID) -> bool:
+        """Say that what was approved is written by this run; False when it is approved no longer."""
+        ...
+
+    def close_decided(self, plan_id: UUID) -> bool:
+        """Close a rejected or expired plan, so that the next run holds the drift anew."""
+        ...
+
+    def insert_undo(self, plan: RepairPlan, undoes: UUID, by: str) -> bool:
+        """Write a plan that undoes another; False when that is undone already."""
+        ...
+
+    def find(
+        self,
+        *,
+        plan_ids: Collection[UUID] | None = None,
+        run_ids: Collection[UUID] | None = None,
+        names: Collection[str] | None = None,
+        is_open: bool = False,
+        most: int = 100,
+    ) -> list[Mapping[str, Any]]:
+        """Read plans with ``account``, ``undone_by`` and ``written_as``, newest first."""
+        ...
+
+    def rows(self, plan_ids: Collection[UUID]) -> Mapping[UUID, list[Mapping[str, Any]]]:
+        """Read what plans write, in order."""
+        ...
+
+    def standing(
+        self, account_id: int, keys: Collection[HoldingKey]
+    ) -> Mapping[HoldingKey, tuple[Decimal, Decimal]]:
+        """Read positions with the place where their newest event ended."""
+        ...
+
+    def residual_ages(self, account_id: int) -> Mapping[HoldingKey, Mapping[str, Any]]:
+        """Read since when an account's residuals have been the same."""
+        ...
+
+    def resolve_settled_alerts(self, judged: Collection[int], raised: Collection[Alert]) -> None:
+        """Resolve the alerts of held repairs that are no longer raised for these accounts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person approved: a plan, and the change of each holding that it was about."""
+
+    plan_id: UUID
+    changes: Mapping[HoldingKey, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlans:
+    """The plans of one run over a batch of accounts, by account id."""
+
+    written: Mapping[int, RepairPlan] = field(default_factory=dict)
+    held: Mapping[int, RepairPlan] = field(default_factory=dict)
+
+    @property
+    def written_ids(self) -> dict[int, UUID]:
+        """Name what is written, by account id."""
+        return {account: plan.plan_id for account, plan in self.written.items()}
+
+
+def plans_of(
+    assessments: Mapping[int, Assessment],
+    as_of: Mapping[int, datetime],
+    prices: Mapping[int, Mapping[str, Decimal]],
+) -> RunPlans:
+    """Make the plans of a batch: one of what is written, one of what is held, none of nothing."""
+
+    def plan(kind: PlanKind, account: int, rows: tuple[Step, ...], why: str | None = None) -> RepairPlan:
+        return RepairPlan(kind, account, as_of[account], rows, prices[account], why)
+
+    return RunPlans(
+        {a: plan(PlanKind.REPAIR, a, found.steps) for a, found in assessments.items() if found.steps},
+        {
+            a: plan(PlanKind.HELD, a, found.held, _why(found))
+            for a, found in assessments.items()
+            if found.held
+        },
+    )
+
+
+def _why(found: Assessment) -> str:
+    reasons = []
+    if found.not_converging:
+        names = ", ".join(map(str, found.not_converging))
+        reasons.append(f"the same repair of {names} was made before and did not last")
+    if {step.key for step in found.held} - set(found.not_converging):
+        reasons.append("it is more than one run may repair by itself")
+    return "; ".join(reasons)
+
+
+def record_dry_run(store: PlanStore, plans: RunPlans, run_ids: Mapping[int, UUID]) -> None:
+    """Keep what a repair would write and hold, with all its rows."""
+    store.forget_dry_runs(run_ids.values())
+    store.insert([*plans.written.values(), *plans.held.values()], PlanStatus.PLANNED, run_ids)
+
+
+def record_repair(
+    store: PlanStore, plans: RunPlans, run_ids: Mapping[int, UUID], judged: Collection[int]
+) -> None:
+    """Keep what a repair wrote, and hold what a person decides about.
+
+    Args:
+        store: in the transaction that writes the plans' rows as events.
+        plans: of the run.
+        run_ids: by account id.
+        judged: accounts whose drift this run knows, so that what is held of another drift is out of date.
+    """
+    store.insert(list(plans.written.values()), PlanStatus.APPLIED, run_ids)
+    held = {account: plan for account, plan in plans.held.items() if account in judged}
+    store.settle_held({a: held[a].fingerprint if a in held else None for a in sorted(judged)})
+    store.hold(list(held.values()), run_ids)

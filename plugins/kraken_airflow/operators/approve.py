@@ -1,0 +1,191 @@
+"""The tasks by which a person decides about a held repair: find what to ask, ask, and act on the answer.
+
+Only ids, names, times and text travel between tasks; amounts stay in the database, where they are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import TriggerRule
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
+from kraken_airflow.failures import translated_failures
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.domain.plan import PlanStatus
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.service.approval_case import case_markdown, case_subject
+from kraken_recon.service.approving import approve, expire, held_plan, reject
+from kraken_recon.service.plan_views import case_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+APPROVE, REJECT = "Approve", "Reject"
+
+
+class ListHeldPlansOperator(TradingDbOperator):
+    """Name the approval runs that held plans need; a run that exists already was asked before."""
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+        """Read the open held plans that nobody decided about."""
+        with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+            waiting = [plan for plan in open_approvals(unit.plans) if plan["is_waiting"]]
+        for plan in waiting:
+            self.log.info("plan %s of %s waits for a person", plan["plan_id"], plan["account"])
+        return [
+            {"trigger_run_id": approval_run_id(p["plan_id"]), "conf": {"plan_id": p["plan_id"]}}
+            for p in waiting
+        ]
+
+
+def ask_about_held_plans() -> ListHeldPlansOperator:
+    """Add the tasks that start `repair_approval` once per held plan; return the first of them."""
+    held = ListHeldPlansOperator(task_id="list_held_plans", trigger_rule=TriggerRule.ALL_DONE)
+    TriggerDagRunOperator.partial(
+        task_id="ask_for_approval",
+        trigger_dag_id=APPROVAL_DAG,
+        logical_date=None,
+        skip_when_already_exists=True,
+    ).expand_kwargs(held.output)
+    return held
+
+
+class AskForApprovalOperator(HITLOperator):
+    """Show a person the case of a held plan and wait for the answer; no answer in time is a rejection.
+
+    It is no `ApprovalOperator`, because that one skips what comes after a rejection, and a rejection is
+    recorded too. It returns who answered what, and when.
+
+    Args:
+        plan_id: the held plan.
+        hours: how long to wait, as a number; may be a fraction.
+        approvers: JSON array of ``{"id", "name"}`` of those who may answer; empty for everybody whose role
+            may.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("plan_id", "hours", "approvers")
+
+    def __init__(
+        self,
+        *,
+        plan_id: str,
+        hours: str = "24",
+        approvers: str = "[]",
+        trading_conn_id: str = "trading_db",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            subject="Decide about a held repair",
+            options=[APPROVE, REJECT],
+            defaults=REJECT,
+            response_timeout=timedelta(hours=24),
+            **kwargs,
+        )
+        self.plan_id = plan_id
+        self.hours = hours
+        self.approvers = approvers
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Write the case, then wait."""
+        with translated_failures():
+            with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+                plan = held_plan(unit.plans, UUID(self.plan_id))
+                if plan["status"] != PlanStatus.HELD or plan["closed_at"]:
+                    raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to decide")
+                case = case_of(unit.plans, unit.reports, UUID(self.plan_id))
+            self.response_timeout = waiting_time(self.hours)
+            self.assigned_users = json.loads(self.approvers) or None
+        self.subject = case_subject(case)
+        self.body = case_markdown(case)
+        return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer as plain text."""
+        answer = super().execute_complete(context, event)
+        user = answer["responded_by_user"] or {}
+        return {
+            "choice": answer["chosen_options"][0],
+            "by": user.get("name") or user.get("id"),
+            "at": answer["responded_at"].isoformat(),
+            "is_timeout": bool(event.get("timedout")),
+        }
+
+
+class ActOnAnswerOperator(TradingDbOperator):
+    """Record the answer about a held plan, whatever it is, and write the plan if it was approved.
+
+    Running it again changes nothing, and goes on where an earlier try was cut off.
+
+    Args:
+        plan_id: the held plan.
+        answer: what `AskForApprovalOperator` returned.
+    """
+
+    template_fields = ("plan_id", "answer")
+
+    def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan_id = plan_id
+        self.answer = answer
+
+    def execute(self, context: Context) -> str:
+        """Decide, and return what became of the plan."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            with hook.unit_of_work() as unit:
+                plan = held_plan(unit.plans, UUID(self.plan_id))
+            if not self.answer:
+                if plan["status"] == PlanStatus.HELD and not plan["closed_at"]:
+                    raise AirflowFailException(
+                        f"plan {self.plan_id} has no answer: clear the task that asks, or decide by "
+                        f"`python -m kraken_recon plan approve {self.plan_id}` (or reject)"
+                    )
+                raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
+            decision = self._decide(hook, str(context["run_id"]))
+        self.log.info(
+            "plan %s of %s is %s (%s at %s)%s",
+            decision.plan_id,
+            decision.account,
+            decision.status,
+            decision.decided_by,
+            decision.decided_at,
+            f": {decision.note}" if decision.note else "",
+        )
+        if not decision.is_ours:
+            self.log.warning("somebody else was first: this answer changed nothing")
+        return str(decision.status)
+
+    def _decide(self, hook: TradingDbHook, run_id: str) -> Any:
+        plan_id, ports = UUID(self.plan_id), hook.wiring().sync_ports()
+        note = f"answered {self.answer['at']} in {APPROVAL_DAG}, run {run_id}"
+        if self.answer["is_timeout"]:
+            return expire(plan_id, ports, note=note)
+        by = f"{self.answer['by']} (Airflow)"
+        if self.answer["choice"] == APPROVE:
+            return approve(plan_id, by, ports, note=note)
+        return reject(plan_id, by, ports, note=note)
+
+
+def waiting_time(text: str) -> timedelta:
+    """Read a number of hours.
+
+    Raises:
+        ConfigurationError: it is no number above zero.
+    """
+    try:
+        length = timedelta(hours=float(text))
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"expected a number of hours to wait for an answer, was {text}") from error
+    if length <= timedelta():
+        raise ConfigurationError(f"expected a number of hours above zero, was {text}")
+    return length

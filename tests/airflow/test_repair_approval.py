@@ -1,0 +1,144 @@
+"""Asking about held repairs and acting on answers, on a real trading database and a simulated Kraken.
+
+That a person's answer arrives is tested through a real scheduler, in tests/e2e.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from kraken_airflow.approvals import open_approvals
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
+from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.intervals import interval_ending_now
+from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.errors import ConfigurationError, PlanNotWrittenError
+from kraken_recon.service.sync import SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airflow_desk import AirflowDesk
+
+STATUSES = "select plan_id::text, status, decided_by, note from trading.repair_plans where kind = 'held'"
+BITCOINS = "select quantity from trading.positions where asset = 'BTC'"
+AT = "2026-01-05T12:00:00+00:00"
+
+
+@pytest.fixture
+def sync(repository: Path) -> Callable[[], list[str]]:
+    """Run position_sync; return how its questions ended."""
+    bag = DagBag(str(repository / "dags"), bundle_path=repository / "dags")
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+
+    def run() -> list[str]:
+        done = bag.dags["position_sync"].test()
+        assert done.state == "success"
+        return [str(ti.state) for ti in done.get_task_instances() if ti.task_id == "ask_for_approval"]
+
+    return run
+
+
+@pytest.fixture
+def plan_id(desk: AirflowDesk) -> str:
+    """Return a plan that is held because Kraken lost most bitcoins without a ledger line, an hour ago."""
+    desk.account("desk", ZUSD="1000", XXBT="1")
+    reconcile()
+    desk.simulator.control.post("accounts/desk/residual", {"asset": "XXBT", "amount": "-0.6"})
+    reconcile()
+    desk.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
+    reconcile()
+    [plan] = desk.rows(STATUSES)
+    return str(plan["plan_id"])
+
+
+def reconcile() -> None:
+    hook = TradingDbHook()
+    with hook.unit_of_work() as unit:
+        accounts = unit.sync.find_accounts(None)
+    request = SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy())
+    sync_accounts(accounts, request, hook.wiring().sync_ports())
+
+
+def act(plan_id: str, answer: object) -> str:
+    task = ActOnAnswerOperator(task_id="act_on_answer", plan_id=plan_id, answer=answer)
+    status: str = task.execute.__wrapped__(task, {"run_id": f"plan__{plan_id}"})  # type: ignore[attr-defined]
+    return status
+
+
+def answered(choice: str, *, by: str | None = "alice", is_timeout: bool = False) -> dict[str, Any]:
+    return {"choice": choice, "by": by, "at": AT, "is_timeout": is_timeout}
+
+
+def test_one_run_asks_about_a_plan_however_often_it_is_held(
+    plan_id: str, sync: Callable[[], list[str]], desk: AirflowDesk
+) -> None:
+    assert sync() == ["success"]
+    assert sync() == ["skipped"]
+    assert desk.rows(BITCOINS) == [{"quantity": Decimal(1)}]
+    with TradingDbHook().unit_of_work() as unit:
+        [place] = open_approvals(unit.plans)
+    assert (place["account"], place["plan_id"], place["is_waiting"]) == ("desk", plan_id, True)
+    assert (place["dag_id"], place["dag_run_id"]) == ("repair_approval", f"plan__{plan_id}")
+    assert place["path"] == f"/dags/repair_approval/runs/plan__{plan_id}/tasks/ask/required_actions"
+
+
+def test_an_answer_is_acted_on_once_and_a_retry_goes_on(plan_id: str, desk: AirflowDesk) -> None:
+    fault = {"name": "http_error", "status": 404, "account": "desk"}
+    desk.simulator.control.post("faults", fault)
+    with pytest.raises(PlanNotWrittenError, match="approved, but desk could not be judged"):
+        act(plan_id, answered("Approve"))
+    assert desk.rows(STATUSES)[0]["status"] == "approved"
+    desk.simulator.control.delete("faults")
+    assert act(plan_id, answered("Approve")) == "applied"
+    assert desk.rows(BITCOINS) == [{"quantity": Decimal("0.4")}]
+    events = desk.rows("select * from trading.position_events")
+    assert act(plan_id, answered("Approve")) == "applied"
+    assert act(plan_id, answered("Reject", by="bob")) == "applied"
+    assert desk.rows("select * from trading.position_events") == events
+    note = f"answered {AT} in repair_approval, run plan__{plan_id}"
+    assert desk.rows(STATUSES) == [
+        {"plan_id": plan_id, "status": "applied", "decided_by": "alice (Airflow)", "note": note}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "by"),
+    [
+        (answered("Reject"), "rejected", "alice (Airflow)"),
+        (answered("Reject", by=None, is_timeout=True), "expired", "nobody"),
+    ],
+)
+def test_no_is_recorded_and_a_task_without_an_answer_says_so(
+    plan_id: str, desk: AirflowDesk, answer: dict[str, Any], status: str, by: str
+) -> None:
+    with pytest.raises(AirflowFailException, match="has no answer: clear the task that asks"):
+        act(plan_id, None)
+    assert act(plan_id, answer) == status
+    assert desk.rows(STATUSES)[0]["decided_by"] == by
+    assert desk.rows(BITCOINS) == [{"quantity": Decimal(1)}]
+    with pytest.raises(AirflowSkipException, match=f"is {status}: nothing to record"):
+        act(plan_id, None)
+    task = AskForApprovalOperator(task_id="ask", plan_id=plan_id, execution_timeout=None)
+    with pytest.raises(AirflowSkipException, match=f"is {status}: nothing to decide"):
+        task.execute.__wrapped__(task, {})  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("hours", ["soon", "-1", "0", "nan", "1e300"])
+def test_a_senseless_waiting_time_is_refused(hours: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected a number of hours"):
+        waiting_time(hours)
+
+
+def test_waiting_may_take_a_fraction_of_an_hour() -> None:
+    assert waiting_time("0.5") == timedelta(minutes=30)

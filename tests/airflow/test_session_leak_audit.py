@@ -1,0 +1,171 @@
+"""The DAG as Airflow runs it, asking Airflow's own API how far tasks are."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import uvicorn
+from airflow.configuration import conf
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.sdk.observability import stats
+
+from airflow_desk import trading_connection
+from kraken_airflow.operators.sessions import request_of
+from kraken_recon.adapters.airflow_api import AirflowApi
+from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity
+from kraken_recon.errors import ConfigurationError
+from local_stack.ports import free_port
+from local_stack.processes import poll_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastapi import FastAPI
+
+DAG_ID = "session_leak_audit"
+
+
+@pytest.fixture(scope="module")
+def api_url(api_app: FastAPI) -> Iterator[str]:
+    """Serve Airflow's own API."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(api_app, port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert poll_until(lambda: server.started, timeout_seconds=20)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def api(api_url: str, token_of: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch) -> AirflowApi:
+    """Return the API as a viewer; the login itself is the matter of the end-to-end tests."""
+    monkeypatch.setattr(AirflowApi, "_token", lambda *_: token_of("viewer"))
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({"conn_type": "http", "host": api_url}))
+    return AirflowApi(api_url, "viewer", "")
+
+
+@pytest.fixture
+def run(trading_db: str) -> Callable[..., Any]:  # noqa: ARG001 - its connection is used
+    bag = DagBag(str(Path(__file__).parents[2] / "dags"))
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+    dag = bag.dags[DAG_ID]
+    dag.deadline = None  # `dag.test` cannot run a DAG with one
+
+    def audit(**params: Any) -> Any:
+        return dag.test(run_conf=params)
+
+    return audit
+
+
+@pytest.mark.usefixtures("api")
+def test_a_run_finds_names_and_ends_a_leak(
+    run: Callable[..., Any], trading_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gauges: dict[str, float] = {}
+    monkeypatch.setattr(stats, "gauge", lambda name, value, **_: gauges.update({name: value}))
+    leak = psycopg.connect(trading_db, application_name="kraken_recon:leak")
+    try:
+        leak.execute("select pg_sleep(1.1)")
+        assert poll_until(lambda: leak.info.transaction_status.name == "INTRANS", timeout_seconds=5)
+        run(hold_seconds=1)
+        done = run(hold_seconds=1, dry_run=False)
+    finally:
+        leak.close()
+    assert str(done.state) == "success"
+    with psycopg.connect(trading_db) as connection:
+        query = "select action, outcome from trading.session_actions order by action_id"
+        assert connection.execute(query).fetchall() == [("terminate", "dry_run"), ("terminate", "done")]
+        owners = connection.execute("select distinct dag_id, task_id from trading.session_owners").fetchall()
+    assert (DAG_ID, "audit_sessions") in owners
+    assert gauges["kraken_recon.sessions.idle_in_transaction"] == 1
+    assert gauges["kraken_recon.sessions.connections_limit"] > 0
+
+
+def test_airflow_is_asked_about_each_try(run: Callable[..., Any], api: AirflowApi) -> None:
+    done = run()
+    (ti,) = done.get_task_instances()
+    ended = TaskIdentity(ti.id, DAG_ID, done.run_id, "audit_sessions", -1, ti.try_number)
+    forgotten = TaskIdentity(uuid4(), DAG_ID, "no such run", "audit_sessions", -1, 1)
+    states = api.task_states([ended, forgotten])
+    assert states is not None
+    assert set(states.of_try) == {ti.id}
+    assert (states.of_try[ti.id].name, states.of_try[ti.id].progress) == ("success", Progress.ENDED)
+    assert states.of_try[ti.id].ended_seconds >= 0
+
+
+def test_an_airflow_that_is_not_there_tells_nothing() -> None:
+    assert AirflowApi(f"http://127.0.0.1:{free_port()}", "u", "p").task_states([]) is None
+
+
+def test_a_run_without_the_api_works_and_knows_less(run: Callable[..., Any], trading_db: str) -> None:
+    assert conf.get("core", "dags_folder")
+    assert str(run().state) == "success"
+    with psycopg.connect(trading_db) as connection:
+        assert connection.execute("select excess from trading.session_samples").fetchall() == [(None,)]
+
+
+def test_another_database_is_looked_at_and_an_unreachable_one_fails_the_run(
+    run: Callable[..., Any], trading_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = trading_db.rsplit("/", 1)[0]
+    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", trading_connection(f"{other}/postgres"))
+    assert str(run(connections=["trading_db", "metadata_audit"]).state) == "success"
+    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", trading_connection(f"{other}/no_such_database"))
+    assert str(run(connections=["trading_db", "metadata_audit"]).state) != "success"
+    with psycopg.connect(trading_db) as connection:
+        rows = connection.execute(
+            "select source, count(*) from trading.session_samples group by 1"
+        ).fetchall()
+    assert dict(rows)["metadata_audit"] == 1
+    assert dict(rows)["trading_db"] >= 2
+
+
+def test_the_form_is_read_strictly() -> None:
+    request = request_of({"policy": {"over_pool": "report"}, "hold_seconds": 5, "dry_run": False})
+    assert request.policy.most[Rule.OVER_POOL] is Action.REPORT
+    assert request.policy.most[Rule.OWNER_ENDED] is Action.TERMINATE
+    assert (request.thresholds.hold_seconds, request.policy.is_dry_run) == (5, False)
+    assert request_of({}).policy.is_dry_run
+    for policy in ({"no_such_rule": "report"}, {"over_pool": "kill"}):
+        with pytest.raises(ConfigurationError, match="policy"):
+            request_of({"policy": policy})
+
+
+def test_every_rule_and_alert_has_its_section() -> None:
+    runbook = (Path(__file__).parents[2] / "docs/runbooks/session_leak_audit.md").read_text()
+    missing = [rule for rule in Rule if f"\n### `{rule}`\n" not in runbook]
+    assert not missing, f"say in the runbook what to do about {missing}"
+    assert all(kind in runbook for kind in ("session_leak", "pool_pressure"))
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "user"),
+    [
+        ('{"conn_type": "http", "host": "http://a:1", "login": "u", "password": "p"}', "http://a:1", "u"),
+        ('{"conn_type": "http", "host": "a", "port": 2, "schema": "https"}', "https://a:2", ""),
+        ("http://u:p%40@a:3", "http://a:3", "u"),
+        ("http://u:p@a:3/https", "https://a:3", "u"),
+    ],
+)
+def test_the_connection_is_read_from_its_variable(text: str, url: str, user: str) -> None:
+    api = AirflowApi.from_environment({"AIRFLOW_CONN_AIRFLOW_API": text})
+    assert api is not None
+    assert (api.base_url, api.user) == (url, user)
+    assert "p@" not in repr(api)
+
+
+def test_a_connection_that_cannot_be_read_is_named() -> None:
+    assert AirflowApi.from_environment({}) is None
+    for text in ("{", '{"conn_type": "http"}', "http://"):
+        with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_AIRFLOW_API"):
+            AirflowApi.from_environment({"AIRFLOW_CONN_AIRFLOW_API": text})

@@ -1,0 +1,211 @@
+"""Held repairs, decided by people through the REST API of a real Airflow."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import requests
+from psycopg.rows import dict_row
+
+from airflow_desk import trading_connection
+from kraken_recon.__main__ import main
+from local_stack import airflow
+from local_stack.databases import Database
+from local_stack.ports import free_port
+from local_stack.processes import Services, poll_until
+from local_stack.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Simulator
+
+ACCOUNTS = ("same", "moved", "late")
+TIMEOUT_SECONDS = 90
+STATUSES = """
+select a.name, p.plan_id::text, p.status, p.decided_by, p.note
+from trading.repair_plans p join trading.accounts a using (account_id)
+where p.kind = 'held'
+order by p.created_at
+"""
+BITCOINS = """
+select a.name, p.quantity::text
+from trading.positions p join trading.accounts a using (account_id)
+where asset = 'BTC'
+"""
+
+
+@pytest.fixture
+def connections(
+    simulator: Simulator,
+    database_url: str,
+    project_environment: dict[str, str],
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, str]:
+    """Three accounts of which Kraken has lost most bitcoins without a ledger line, an hour ago."""
+    variables = {
+        "KRAKEN_RECON_DSN": database_url,
+        "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
+        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+    }
+    for name in ACCOUNTS:
+        secret = base64.b64encode(name.encode().ljust(64)).decode()
+        body = {"name": name, "api_key": name, "api_secret": secret, "opening": {"ZUSD": "1000", "XXBT": "1"}}
+        simulator.control.post("accounts", body)
+        connection = {"conn_type": "kraken", "login": name, "password": secret, "host": simulator.base_url}
+        variables[f"AIRFLOW_CONN_KRAKEN_{name.upper()}"] = json.dumps(
+            {**connection, "extra": {"tier": "unlimited"}}
+        )
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with psycopg.connect(database_url) as session:
+        for name in ACCOUNTS:
+            session.execute(
+                "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)",
+                [name, f"kraken_{name}"],
+            )
+    everybody = [word for name in ACCOUNTS for word in ("--account", name)]
+    assert main(["sync", *everybody]) == 0
+    for name in ACCOUNTS:
+        simulator.control.post(f"accounts/{name}/residual", {"asset": "XXBT", "amount": "-0.6"})
+    assert main(["sync", *everybody]) == 0
+    with psycopg.connect(database_url) as session:
+        session.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
+        session.execute("update trading.accounts set is_active = false where name = 'late'")
+    roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
+    return {**variables, "PYTHONPATH": roots}
+
+
+class People:
+    """Users of one Airflow, by name; each name is also the role and the password."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.tokens: dict[str, str] = {}
+
+    def call(self, user: str, method: str, path: str, body: object = None) -> requests.Response:
+        if user not in self.tokens:
+            signed_in = requests.post(
+                f"{self.url}/auth/token", json={"username": user, "password": user}, timeout=30
+            )
+            self.tokens[user] = signed_in.json()["access_token"]
+        headers = {"Authorization": f"Bearer {self.tokens[user]}"}
+        return requests.request(method, f"{self.url}/api/v2/{path}", json=body, headers=headers, timeout=30)
+
+    def waiting(self) -> dict[str, dict[str, Any]]:
+        """Find the open questions by plan id."""
+        reply = self.call("op", "GET", "dags/~/dagRuns/~/hitlDetails?response_received=false").json()
+        return {
+            detail["task_instance"]["dag_run_id"].removeprefix("plan__"): detail
+            for detail in reply["hitl_details"]
+        }
+
+    def answer(self, user: str, plan_id: str, choice: str) -> int:
+        path = f"dags/repair_approval/dagRuns/plan__{plan_id}/taskInstances/ask/-1/hitlDetails"
+        return self.call(user, "PATCH", path, {"chosen_options": [choice], "params_input": {}}).status_code
+
+    def states(self, run: str) -> list[tuple[str, str]]:
+        """List the task instances of a run of a DAG, such as ``position_sync/dagRuns/ID``."""
+        found = self.call("op", "GET", f"dags/{run}/taskInstances?limit=100").json()["task_instances"]
+        return sorted((task["task_id"], task["state"]) for task in found)
+
+
+@pytest.fixture
+def stack(
+    tmp_path: Path, postgres_url: str, database_url: str, connections: dict[str, str]
+) -> Iterator[tuple[airflow.AirflowApi, People]]:
+    """A healthy Airflow with an operator and a viewer."""
+    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
+    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
+    metadata.ensure()
+    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
+    environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] += ",op:op,viewer:viewer"
+    passwords = tmp_path / "airflow" / "passwords.json"
+    passwords.write_text(json.dumps(json.loads(passwords.read_text()) | {"op": "op", "viewer": "viewer"}))
+    airflow.migrate(environment)
+    services = Services(tmp_path)
+    try:
+        for service in airflow.component_services(settings, environment):
+            services.ensure(service)
+        login = airflow.login_of(settings)
+        api = airflow.AirflowApi(login)
+        api.wait_until_healthy(services)
+        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
+        api.wait_until_parsed("position_sync")
+        api.wait_until_parsed("repair_approval")
+        yield api, People(login.url)
+    finally:
+        services.stop(services.names())
+        with psycopg.connect(postgres_url, autocommit=True) as session:
+            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+
+
+@pytest.mark.timeout(300)
+def test_people_decide_about_held_repairs(
+    stack: tuple[airflow.AirflowApi, People], simulator: Simulator, database_url: str
+) -> None:
+    api, people = stack
+
+    def read(query: str) -> list[dict[str, Any]]:
+        with psycopg.connect(database_url, row_factory=dict_row) as session:
+            return session.execute(query.encode()).fetchall()
+
+    def sync() -> str:
+        run_id = api.trigger("position_sync", {})
+        state = api.wait_for_run(
+            "position_sync", run_id, timeout_seconds=TIMEOUT_SECONDS, on_change=lambda _: None
+        )
+        assert state == "success"
+        return f"position_sync/dagRuns/{run_id}"
+
+    api.unpause("position_sync")
+    sync()
+    assert poll_until(lambda: len(people.waiting()) == 2, timeout_seconds=TIMEOUT_SECONDS)
+    plans = {row["name"]: row["plan_id"] for row in read(STATUSES)}
+    question = people.waiting()[plans["same"]]
+    assert question["subject"] == "Set BTC by -0.6 on same?"
+    assert "| BTC | spot | 1 | 0.4 | \\-0.6 |" in question["body"]
+    assert question["defaults"] == ["Reject"]
+
+    # Nobody answers the third question in time, and nobody is asked the first two again.
+    hours = {"key": "repair_approval_hours", "value": "0.0005"}
+    assert people.call("op", "POST", "variables", hours).status_code == 201
+    with psycopg.connect(database_url) as session:
+        session.execute("update trading.accounts set is_active = true")
+    again = sync()
+    asked = [state for task, state in people.states(again) if task == "ask_for_approval"]
+    assert asked == ["skipped", "skipped", "success"]
+
+    assert people.answer("viewer", plans["same"], "Approve") == 403
+    simulator.control.post("accounts/moved/residual", {"asset": "XXBT", "amount": "-0.7"})
+    assert people.answer("op", plans["moved"], "Approve") == 200
+    assert people.answer("op", plans["same"], "Approve") == 200
+    assert people.answer("op", plans["same"], "Reject") == 409
+
+    def decided() -> dict[str, tuple[str, str]]:
+        return {
+            row["name"]: (row["status"], row["decided_by"]) for row in read(STATUSES) if row["decided_by"]
+        }
+
+    expected = {
+        "same": ("applied", "op (Airflow)"),
+        "moved": ("outdated", "op (Airflow)"),
+        "late": ("expired", "nobody"),
+    }
+    poll_until(lambda: decided() == expected, timeout_seconds=TIMEOUT_SECONDS, pause_seconds=0.5)
+    assert decided() == expected
+    assert {row["name"]: float(row["quantity"]) for row in read(BITCOINS)} == {
+        "same": 0.4, "moved": 1.0, "late": 1.0,
+    }  # fmt: skip
+    done = f"repair_approval/dagRuns/plan__{plans['moved']}"
+    assert poll_until(
+        lambda: people.states(done) == [("act_on_answer", "success"), ("ask", "success")],
+        timeout_seconds=TIMEOUT_SECONDS,
+    )

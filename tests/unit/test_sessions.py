@@ -1,0 +1,307 @@
+"""The rules of the session audit, without a server."""
+
+from __future__ import annotations
+
+import base64
+import random
+import string
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kraken_recon.domain.session_records import (
+    Action,
+    Backend,
+    Finding,
+    Owner,
+    PastSample,
+    Prepared,
+    Progress,
+    Rule,
+    Sample,
+    Severity,
+    Slot,
+    Standing,
+    TaskIdentity,
+    TaskState,
+    TaskStates,
+    Usage,
+    normalised,
+)
+from kraken_recon.domain.session_trend import SAMPLES_MIN, is_rising
+from kraken_recon.domain.sessions import (
+    ASK_AIRFLOW,
+    ActionPolicy,
+    Audit,
+    Thresholds,
+    decide,
+    task_instance_id,
+)
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+IDENTITY = UUID("01a2035a-3e65-7679-bb0e-a82c2e9fd832")
+NAME = f"af1|{base64.urlsafe_b64encode(IDENTITY.bytes).rstrip(b'=').decode()}|1|-1|some_dag.some_task#abcde"
+TASK = TaskIdentity(IDENTITY, "some_dag", "manual__1", "some_task", -1, 1)
+AT_WORK = TaskState("running", Progress.AT_WORK)
+NEVER: dict[UUID, TaskState] = {}
+
+
+def backend(pid: int = 1, **changes: Any) -> Backend:
+    fields: dict[str, Any] = {
+        "pid": pid,
+        "backend_start": NOW,
+        "application_name": NAME,
+        "role": "app",
+        "backend_type": "client backend",
+        "state": "idle",
+        "state_change": NOW,
+        "seconds_in_state": 0.0,
+        "transaction_seconds": None,
+        "wait_event": None,
+        "statement": "select ?",
+        "blocked_by": (),
+        "wait_seconds": 0.0,
+        "writes_books": False,
+        "advisory_locks": 0,
+    }
+    return Backend(**(fields | changes))
+
+
+def sample(*backends: Backend, **changes: Any) -> Sample:
+    fields: dict[str, Any] = {
+        "source": "trading_db",
+        "taken_at": NOW,
+        "backends": backends,
+        "usages": (Usage("the server", 10, 100),),
+        "prepared": (),
+        "slots": (),
+        "app_roles": frozenset({"app"}),
+    }
+    return Sample(**(fields | changes))
+
+
+def told(state: TaskState = AT_WORK) -> TaskStates:
+    return TaskStates({IDENTITY: state}, 10)
+
+
+def rules(looked: Sample, tasks: TaskStates | None = None, **more: Any) -> list[Rule]:
+    owners = more.pop("owners", {})
+    return [finding.rule for finding in Audit(looked, owners, tasks, **more).findings()]
+
+
+def owner(**changes: Any) -> Owner:
+    fields: dict[str, Any] = {
+        "application_name": NAME,
+        "host": "worker",
+        "process_id": 7,
+        "call_site": "sync.py:1 read",
+        "hold_seconds": 60,
+        "pool_size": 0,
+        "connections_max": 4,
+        "task": TASK,
+    }
+    return Owner(**(fields | changes))
+
+
+IDLE_IN_TRANSACTION = {"state": "idle in transaction", "seconds_in_state": 61.0, "transaction_seconds": 61.0}
+LONG_TRANSACTION = {"state": "idle in transaction", "seconds_in_state": 1.0, "transaction_seconds": 1000.0}
+ENDED = TaskState("failed", Progress.ENDED, 31)
+
+
+def test_the_task_is_read_out_of_the_name() -> None:
+    assert task_instance_id(NAME) == IDENTITY
+    assert task_instance_id(NAME[:50]) == IDENTITY
+    for name in ("", "psql", "af1|", "af1|x", "af1|%%%|1|", "kraken_recon"):
+        assert task_instance_id(name) is None
+
+
+@given(st.text(alphabet=string.printable + "é", max_size=40), st.integers(10), st.integers(0, 80))
+@pytest.mark.parametrize(("start", "end"), [("'", "'"), ("E'", "'"), ("$$", "$$"), ("$q$", "$q$")])
+def test_no_value_of_a_statement_is_kept(start: str, end: str, text: str, number: int, cut: int) -> None:
+    value = {"'": text.replace("'", "''"), "E'": text.replace("\\", "\\\\").replace("'", "\\'")}.get(
+        start, text.replace("$", "")
+    )
+    statement = f"select \"a'b\" -- it's\nfrom t where a = {start}S3CRET{value}S3CRET{end} and b = -{number}"
+    kept = normalised(statement)
+    assert kept == 'select "a\'b" from t where a = ? and b = ?'
+    # The server cuts long statements in the middle of a value.
+    assert "S3CRET" not in normalised(statement[: 50 + cut])
+
+
+def test_a_long_statement_is_cut() -> None:
+    assert normalised("select  1,\n 'x',  -2.5e3 , a1, $1") == "select ?, ?, ? , a1, $1"
+    assert len(normalised("select a " * 100)) == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "expected"),
+    [
+        (IDLE_IN_TRANSACTION, None, [Rule.IDLE_IN_TRANSACTION]),
+        (IDLE_IN_TRANSACTION | {"state": "idle in transaction (aborted)"}, None, [Rule.IDLE_IN_TRANSACTION]),
+        (IDLE_IN_TRANSACTION | {"seconds_in_state": 59.0}, None, []),
+        ({"state": "active", "seconds_in_state": 9e4, "transaction_seconds": 9e4}, None, []),
+        ({"seconds_in_state": 241.0}, AT_WORK, [Rule.NEVER_CLOSED]),
+        ({"seconds_in_state": 241.0}, TaskState("deferred", Progress.DEFERRED), []),
+        ({"seconds_in_state": 241.0}, None, []),
+        (
+            {"seconds_in_state": 9e4, "statement": "LISTEN fills"},
+            AT_WORK,
+            [],
+        ),
+        ({"seconds_in_state": 241.0, "application_name": ""}, None, [Rule.NEVER_CLOSED]),
+        ({"seconds_in_state": 241.0, "application_name": "metabase"}, None, []),
+        ({"seconds_in_state": 241.0, "application_name": "psql"}, None, []),
+        ({"seconds_in_state": 121.0, "advisory_locks": 1}, None, [Rule.LOCK_KEPT]),
+        ({"seconds_in_state": 121.0, "advisory_locks": 1}, TaskState("deferred", Progress.DEFERRED), []),
+        ({}, ENDED, [Rule.OWNER_ENDED]),
+        ({"state": "active"}, ENDED, [Rule.OWNER_ENDED]),
+        ({}, TaskState("success", Progress.ENDED, 5), []),
+        (LONG_TRANSACTION, ENDED, [Rule.OWNER_ENDED, Rule.TRANSACTION_OUTLIVES_WORK]),
+        (LONG_TRANSACTION, AT_WORK, []),
+        (IDLE_IN_TRANSACTION | {"role": "somebody"}, None, []),
+        (IDLE_IN_TRANSACTION | {"backend_type": "walsender"}, None, []),
+    ],
+)
+def test_one_session(changes: dict[str, Any], state: TaskState | None, expected: list[Rule]) -> None:
+    tasks = told(state) if state else TaskStates(NEVER, 10)
+    assert rules(sample(backend(**changes)), tasks) == expected
+
+
+def test_what_airflow_cannot_tell_is_never_ended() -> None:
+    looked = sample(backend(**LONG_TRANSACTION), backend(2, seconds_in_state=9e5))
+    assert rules(looked, None) == []
+    assert Audit(looked, {}, None).judged().isdisjoint(ASK_AIRFLOW)
+    assert Audit(looked, {}, None).excess is None
+
+
+def test_what_its_owner_declared_comes_first() -> None:
+    declared = {NAME: owner(hold_seconds=600)}
+    assert rules(sample(backend(**IDLE_IN_TRANSACTION)), owners=declared) == []
+    assert rules(sample(backend(**IDLE_IN_TRANSACTION)), owners={NAME: owner()}) == [Rule.IDLE_IN_TRANSACTION]
+    pooled = {NAME: owner(pool_size=3)}
+    idle = [backend(pid, seconds_in_state=300.0 + pid) for pid in range(4)]
+    found = Audit(sample(*idle), pooled, told()).findings()
+    assert [(f.rule, f.backend and f.backend.pid) for f in found] == [(Rule.OVER_POOL, 3)]
+
+
+def test_the_root_of_a_blocking_tree_is_named_and_no_victim() -> None:
+    looked = sample(
+        backend(1, state="idle in transaction", seconds_in_state=5.0, transaction_seconds=40.0),
+        backend(2, state="active", blocked_by=(1,), wait_seconds=40.0),
+        backend(3, state="active", blocked_by=(2,), wait_seconds=35.0),
+    )
+    (found,) = Audit(looked, {}, told()).findings()
+    assert (found.rule, found.severity) == (Rule.BLOCKS_OTHERS, Severity.CRITICAL)
+    assert found.backend is looked.backends[0]
+    assert found.evidence["waiting"] == [2, 3]
+    assert rules(sample(*looked.backends), told(), thresholds=Thresholds(wait_seconds=41)) == []
+
+
+def test_foreign_sessions_that_block_each_other_are_theirs() -> None:
+    holder = backend(1, application_name="etl", state="idle in transaction")
+    waiter = backend(2, application_name="etl", state="active", blocked_by=(1,), wait_seconds=99.0)
+    assert rules(sample(holder, waiter)) == []
+    ours = backend(2, state="active", blocked_by=(1,), wait_seconds=99.0)
+    (found,) = Audit(sample(holder, ours), {}, None).findings()
+    assert found.standing is Standing.FOREIGN
+    assert decide(found, ActionPolicy(), was_cancelled=False) is Action.REPORT
+
+
+def test_a_deadlocked_ring_has_no_root_and_ends() -> None:
+    ring = [backend(pid, blocked_by=(pid % 3 + 1,), wait_seconds=99.0, state="active") for pid in (1, 2, 3)]
+    assert rules(sample(*ring)) == []
+
+
+def test_connections_that_grow_are_excess_over_what_tasks_declared() -> None:
+    looked = sample(*(backend(pid, state="active") for pid in range(6)))
+    owners = {NAME: owner(connections_max=4)}
+    past = [PastSample(NOW, 0, excess) for excess in (2, 1)]
+    assert Audit(looked, owners, told()).excess == 2
+    assert rules(looked, told(), owners=owners, history=past) == [Rule.CONNECTIONS_RISING]
+    assert rules(looked, told(), owners=owners, history=past[:1]) == []
+    assert rules(looked, told(), owners=owners, history=[PastSample(NOW, 0, 0), past[0]]) == []
+    assert rules(looked, told(), owners=owners, history=[PastSample(NOW, 0, None), past[0]]) == []
+
+
+def test_the_server_is_watched_too() -> None:
+    usages = (Usage("the server", 80, 100), Usage("role app", 95, 100), Usage("database", 79, 100))
+    looked = sample(
+        usages=usages,
+        prepared=(Prepared("gid", 301.0), Prepared("young", 299.0)),
+        slots=(
+            Slot("idle", is_active=False, holds_horizon=True, kept_bytes=5),
+            Slot("read", is_active=True, holds_horizon=True, kept_bytes=2**40),
+            Slot("empty", is_active=False, holds_horizon=False, kept_bytes=5),
+        ),
+    )
+    found = [(f.rule, f.subject, f.severity) for f in Audit(looked, {}, None).findings()]
+    assert found == [
+        (Rule.CONNECTIONS_NEAR_LIMIT, "role app", Severity.CRITICAL),
+        (Rule.CONNECTIONS_NEAR_LIMIT, "the server", Severity.WARNING),
+        (Rule.PREPARED_TRANSACTION, "gid", Severity.WARNING),
+        (Rule.SLOT_HOLDS_HORIZON, "idle", Severity.WARNING),
+    ]
+
+
+def test_another_database_is_reported_on_and_left_alone() -> None:
+    looked = sample(backend(**IDLE_IN_TRANSACTION, application_name="", role="airflow"), is_ours=False)
+    (found,) = Audit(looked, {}, None).findings()
+    assert (found.rule, found.standing) == (Rule.IDLE_IN_TRANSACTION, Standing.WATCHED)
+    assert decide(found, ActionPolicy(), was_cancelled=False) is Action.REPORT
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "most", "was_cancelled", "action"),
+    [
+        (Rule.OWNER_ENDED, {"state": "active"}, Action.TERMINATE, False, Action.CANCEL),
+        (Rule.OWNER_ENDED, {"state": "active"}, Action.TERMINATE, True, Action.TERMINATE),
+        (Rule.OWNER_ENDED, {"state": "active"}, Action.CANCEL, True, Action.CANCEL),
+        (Rule.OWNER_ENDED, {}, Action.TERMINATE, False, Action.TERMINATE),
+        (Rule.OWNER_ENDED, {}, Action.REPORT, False, Action.REPORT),
+        (Rule.OWNER_ENDED, {"writes_books": True}, Action.TERMINATE, True, Action.REPORT),
+        (Rule.IDLE_IN_TRANSACTION, IDLE_IN_TRANSACTION, Action.CANCEL, False, Action.REPORT),
+        (Rule.IDLE_IN_TRANSACTION, IDLE_IN_TRANSACTION, Action.TERMINATE, False, Action.TERMINATE),
+        (Rule.BLOCKS_OTHERS, {"state": "active"}, Action.TERMINATE, True, Action.REPORT),
+    ],
+)
+def test_what_is_done(
+    rule: Rule,
+    changes: dict[str, Any],
+    most: Action,
+    *,
+    was_cancelled: bool,
+    action: Action,
+) -> None:
+    finding = Finding(rule, Severity.WARNING, "1", "", Standing.OURS, backend=backend(**changes))
+    policy = ActionPolicy(most={rule: most})
+    assert decide(finding, policy, was_cancelled=was_cancelled) is action
+
+
+def test_nothing_is_ended_unless_told() -> None:
+    assert ActionPolicy().is_dry_run
+    assert ActionPolicy().actions_max < 10
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32))
+def test_counts_that_swing_do_not_rise(level: int, seed: int) -> None:
+    noise = random.Random(seed)  # noqa: S311 - not for secrecy
+    flat = [level + noise.choice((0, 0, 0, 1, 2)) for _ in range(72)]
+    assert not (is_rising(flat) and min(flat[-18:]) == min(flat[:18]))
+    ramp = [min(level, place) for place in range(10)] + [level + noise.choice((0, 1)) for _ in range(62)]
+    assert not is_rising(ramp) or min(ramp[-18:]) > min(ramp[:18])
+    assert not is_rising([level] * 72)
+
+
+def test_counts_that_rise_are_found_and_too_few_are_not_judged() -> None:
+    noise = random.Random(1)  # noqa: S311 - not for secrecy
+    assert is_rising([5 + place // 6 + noise.choice((0, 1)) for place in range(72)])
+    assert not is_rising([place for place in range(SAMPLES_MIN - 1)])  # noqa: C416 - a plain ramp
+    found = rules(
+        sample(*(backend(pid, application_name="kraken_recon", state="active") for pid in range(30))),
+        history=[PastSample(NOW, count // 2, None) for count in range(60)],
+    )
+    assert found == [Rule.CONNECTIONS_RISING]
