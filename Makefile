@@ -1,7 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
-        mutation-score bench-sessions soak requirements
+        mutation-score lost-answers bench-history bench-sessions soak requirements
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -60,6 +60,9 @@ format: setup ## let ruff reformat and fix
 bench: setup ## compare with other ways to do the job
 	@$(BIN)/python -m benchmarks
 
+bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill
+	@$(BIN)/python -m benchmarks history
+
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
 
@@ -68,6 +71,9 @@ bench-sessions: setup ## inject leaked and legitimate sessions, score the audit;
 
 soak: setup ## run every DAG for a virtual day with faults and kills; connections must return; draws docs/images
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks session-soak
+
+lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answers in every pair of ways
+	@LOST_ANSWERS_ORDERS=2000 $(BIN)/python -m pytest -q -s --timeout=3600 -k every_order tests/integration/test_lost_answers.py
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt

@@ -1,17 +1,19 @@
-"""Run the benchmark of position_sync; ``mutation-score``, ``session-leaks`` or ``session-soak``: those."""
+"""Run the benchmark of position_sync, or the one that the first argument names."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import mutation_score, position_sync, session_leaks, session_soak
+from benchmarks import long_history, mutation_score, position_sync, session_leaks, session_soak
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["mutation-score"]:
-        mutation_score.main(sys.argv[2:])
-    elif sys.argv[1:2] == ["session-leaks"]:
-        session_leaks.main(sys.argv[2:])
-    elif sys.argv[1:2] == ["session-soak"]:
-        session_soak.main(sys.argv[2:])
+    named = {
+        "history": long_history.main,
+        "mutation-score": mutation_score.main,
+        "session-leaks": session_leaks.main,
+        "session-soak": session_soak.main,
+    }
+    if sys.argv[1:] and sys.argv[1] in named:
+        named[sys.argv[1]](sys.argv[2:])
     else:
         position_sync.main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from psycopg import sql
 from benchmarks.workload import load_desk
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
+from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,6 +89,33 @@ class Laboratory:
                 yield _with_database(self.server_url, name)
             finally:
                 administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def running_server(given: str | None) -> Iterator[str]:
+    """Yield a superuser's URL of the server that is given, or of a durable one of our own."""
+    if given:
+        yield given
+        return
+    # Below a directory that the server's own, unprivileged user may enter.
+    with tempfile.TemporaryDirectory(prefix="kraken-recon-bench-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o711)
+        with EmbeddedPostgres(Path(place) / "postgres", durable=True) as server:
+            yield server.url("postgres")
+
+
+@contextmanager
+def empty_database(server_url: str) -> Iterator[str]:
+    """Yield the URL of a database with the newest schema and no rows."""
+    name = f"recon_bench_{secrets.token_hex(6)}"
+    with psycopg.connect(server_url, autocommit=True) as administrator:
+        administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            url = _with_database(server_url, name)
+            migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
+            yield url
+        finally:
+            administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @contextmanager

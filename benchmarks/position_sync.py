@@ -10,21 +10,18 @@ import argparse
 import gc
 import json
 import statistics
-import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import bare_sql, naive_orm, product
-from benchmarks.laboratory import end_state, laboratory, surroundings
+from benchmarks.laboratory import end_state, laboratory, running_server, surroundings
 from benchmarks.unchanged_pass import UNTOUCHED, measure_unchanged_pass
 from benchmarks.workload import Scale, make_desk
-from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from benchmarks.laboratory import Laboratory, TableState
     from benchmarks.workload import Desk, PreparedWork
@@ -225,18 +222,6 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-@contextmanager
-def _server(given: str | None) -> Iterator[str]:
-    if given:
-        yield given
-        return
-    # Below a directory that the server's own, unprivileged user may enter.
-    with tempfile.TemporaryDirectory(prefix="kraken-recon-bench-", ignore_cleanup_errors=True) as place:
-        Path(place).chmod(0o711)
-        with EmbeddedPostgres(Path(place) / "postgres", durable=True) as server:
-            yield server.url("postgres")
-
-
 def main() -> None:
     """Measure, print the table, and keep the figures of a full run."""
     parser = argparse.ArgumentParser(
@@ -250,7 +235,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help=f"default for the full scale: {RESULTS.name} in results/")
     options = parser.parse_args()
-    with _server(options.server) as server_url:
+    with running_server(options.server) as server_url:
         figures = measure(server_url, SCALES[options.scale], rounds=options.rounds, pairs=options.pairs)
     _say("\n" + table(figures))
     output = options.output or (RESULTS if options.scale == "full" else None)

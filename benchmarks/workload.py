@@ -155,14 +155,18 @@ def load_desk(url: str, desk: Desk) -> None:
         connection.execute("create extension pg_walinspect")
         with connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(
-                "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source) "
+                "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source, "
+                "ledger_read_until) "
                 "from stdin"
             ) as copy:
                 for prepared in desk.accounts:
                     account = prepared.state.account
                     opened_at = prepared.recorded[0].entry_time
                     copy.write_row(
-                        (account.account_id, account.name, account.kraken_conn_id, opened_at, "ledger")
+                        (
+                            *(account.account_id, account.name, account.kraken_conn_id, opened_at, "ledger"),
+                            INTERVAL.start,
+                        )
                     )
             with cursor.copy(
                 "copy trading.ledger_entries (account_id, ledger_id, refid, entry_time, type, subtype, "

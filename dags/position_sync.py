@@ -54,6 +54,7 @@ def position_sync() -> None:
         task_id="reconcile_accounts",
         mode="{{ params.mode }}",
         tolerance="{{ params.tolerance }}",
+        sweep_age_hours="{{ params.sweep_age_hours }}",
         map_index_template="{{ task.accounts | join(', ') }}",
         pool=KRAKEN_POOL,
         queue=EXCHANGE_QUEUE,

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
@@ -14,17 +13,16 @@ from fakes import START, FakeBooks, FakeExchange
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
 from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
 from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.money import EXACT
 from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.domain.reconciliation import Cause, Reason, Step
+from kraken_recon.service.filling import book_entries
 from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from decimal import Decimal
+    from uuid import UUID
 
     from kraken_recon.domain.ledger import LedgerEntry
-    from kraken_recon.domain.reconciliation import Recorded
     from kraken_recon.domain.records import Account
 
 
@@ -158,34 +156,9 @@ def minutes(count: int) -> timedelta:
 def bring(
     engine: sa.Engine, entries: Mapping[int, Sequence[LedgerEntry]], *, run_id: UUID | None = None
 ) -> int:
-    """Book ledger entries as a fill does, in one transaction and in the project's lock order.
-
-    Returns how many were new.
-    """
-    run_ids = dict.fromkeys(entries, run_id or uuid4())
+    """Book ledger entries as a fill does, in one transaction; return how many were new."""
     with PostgresUnitOfWork(engine) as unit:
-        inserted = unit.sync.ingest(entries, run_ids)
-        fresh = [(a, e) for a, listed in entries.items() for e in listed if (a, e.ledger_id) in inserted]
-        keys = sorted({(account, entry.key) for account, entry in fresh})
-        if keys:
-            unit.sync.lock_positions(keys)
-        recorded = unit.sync.recorded(keys)
-        steps: dict[int, list[Step]] = {account: [] for account in entries}
-        quantities = {place: row.quantity for place, row in recorded.items()}
-        for (account, key), row in recorded.items():
-            if row.quantity != row.event_total:
-                steps[account].append(_found_changed(key, row, fresh[0][1].entry_time))
-        for account, entry in fresh:
-            before = quantities[account, entry.key]
-            after = EXACT.add(before, entry.change)
-            quantities[account, entry.key] = after
-            steps[account].append(
-                Step(entry.key, before, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id)
-            )
-        unit.sync.write_steps(steps, run_ids)
+        accounts = {account.account_id: account for account in unit.sync.find_accounts(None)}
+        booked = book_entries(unit, {accounts[a]: of for a, of in entries.items()}, run_id=run_id)
         unit.commit()
-    return len(fresh)
-
-
-def _found_changed(key: HoldingKey, row: Recorded, at: datetime) -> Step:
-    return Step(key, row.event_total, row.quantity, Cause.ADJUSTMENT, at, Reason.FOUND_CHANGED)
+    return booked

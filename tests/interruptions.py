@@ -67,6 +67,14 @@ class _SteppedUnit:
     def plans(self) -> Any:
         return _SteppedStore(self._unit.plans, self._steps)
 
+    @property
+    def backfill(self) -> Any:
+        return _SteppedStore(self._unit.backfill, self._steps)
+
+    @property
+    def turns(self) -> Any:
+        return _SteppedStore(self._unit.turns, self._steps)
+
     def commit(self) -> None:
         self._steps.reach("before commit")
         self._unit.commit()

@@ -33,10 +33,12 @@ from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
+from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.order_commands import add_order_commands
 from kraken_recon.plan_commands import PlanCommands
-from kraken_recon.service.auditing import AuditRequest, audit, render_audit
 from kraken_recon.service.alerting import alerts_view, render_alerts
+from kraken_recon.service.auditing import AuditRequest, audit, render_audit
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
 from kraken_recon.service.costing import cost_view, recompute_account
@@ -46,7 +48,7 @@ from kraken_recon.service.plan_views import plans_of_runs, render_plan
 from kraken_recon.service.rendering import render_costs, render_report, render_statement
 from kraken_recon.service.reporting import report, report_of_runs, statement
 from kraken_recon.service.session_linting import lint_sessions, render_lint
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.service.sync import SyncRequest, sweep_age_of, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,6 +103,7 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         mode=Mode.DRY_RUN if arguments.dry_run else Mode.REPAIR,
         policy=policy,
         trigger="command line",
+        sweep_age=arguments.sweep_age,
     )
     ports = wiring.sync_ports()
     with ports.open_unit_of_work() as unit:
@@ -235,6 +238,13 @@ def _quantity(text: str) -> Decimal:
     return quantity
 
 
+def _hours(text: str) -> timedelta:
+    try:
+        return sweep_age_of(float(text))
+    except (ValueError, ConfigurationError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
@@ -264,6 +274,13 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
     sync.add_argument(
         "--tolerance", type=_quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
+    )
+    sync.add_argument(
+        "--sweep-age",
+        type=_hours,
+        default=SWEEP_AGE,
+        metavar="HOURS",
+        help="read a ledger in any case once its last proof is nearly this old (24)",
     )
     explain = command("explain", _explain, "Write one asset of an account as a bank statement.")
     explain.add_argument("--account", required=True, metavar="NAME")
@@ -329,6 +346,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
     PlanCommands(_wiring).add_to(plans)
+    add_order_commands(command, _wiring)
     return parser
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.adapters.kraken.client import KrakenClient
+from kraken_recon.adapters.kraken.order_reading import MarketCache
+from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.auditing import AuditPorts, Source
+from kraken_recon.service.order_ports import OrderPorts
 from kraken_recon.service.sync import SyncPorts
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class DailyCheckedClient(KrakenClient):
+class DailyCheckedClient(TradingClient):
     """A client whose key is checked once a day, however many workers and runs use it."""
 
     def __init__(
@@ -44,8 +46,9 @@ class DailyCheckedClient(KrakenClient):
         account: str,
         slots: PostgresCallSlots,
         sleep: Callable[[float], None],
+        markets: MarketCache | None = None,
     ) -> None:
-        super().__init__(credentials, account=account, slots=slots, sleep=sleep)
+        super().__init__(credentials, account=account, slots=slots, sleep=sleep, markets=markets)
         self._key_slots = slots
 
     def check_key(self) -> None:
@@ -83,6 +86,7 @@ class Wiring:
     task: TaskIdentity | None = None
     clock: Callable[[], datetime] = utc_now
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
+    markets: MarketCache = field(default_factory=MarketCache, repr=False)
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
@@ -102,6 +106,18 @@ class Wiring:
         engine = self.engine()
         return AuditPorts(lambda: PostgresUnitOfWork(engine), sources, airflow, acted_by)
 
+    def order_ports(self) -> OrderPorts:
+        """Wire ``order_execution``."""
+        engine = self.engine()
+        return OrderPorts(
+            lambda: PostgresUnitOfWork(engine),
+            self.open_exchange,
+            self.clock,
+            self.pause,
+            self.stopped.set,
+            self.application_name,
+        )
+
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.
 
@@ -112,7 +128,7 @@ class Wiring:
             raise RunStoppedError
 
     @contextmanager
-    def open_exchange(self, account: Account) -> Iterator[KrakenClient]:
+    def open_exchange(self, account: Account) -> Iterator[TradingClient]:
         """Open one account at Kraken.
 
         Raises:
@@ -127,6 +143,8 @@ class Wiring:
                 application_name=f"{self.application_name[:50]}:api_slots",
                 sleep=self.pause,
             ) as slots,
-            DailyCheckedClient(credentials, account=account.name, slots=slots, sleep=self.pause) as client,
+            DailyCheckedClient(
+                credentials, account=account.name, slots=slots, sleep=self.pause, markets=self.markets
+            ) as client,
         ):
             yield client

@@ -29,4 +29,13 @@ SYNC_PARAMS: Final = {
         description="An unexplained difference of at most this many units of an asset is recorded and left "
         "alone. A decimal number that is not negative, such as 0.001.",
     ),
+    "sweep_age_hours": Param(
+        24,
+        type="integer",
+        minimum=1,
+        maximum=744,
+        title="Sweep age (hours)",
+        description="An account's ledger is read and proved in any case once its last proof is nearly this "
+        "old, even if its balances agree: entries that cancel out show in no balance.",
+    ),
 }

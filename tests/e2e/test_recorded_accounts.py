@@ -88,7 +88,7 @@ def quarter_after(seconds: Decimal) -> int:
     return math.ceil(seconds / TICK_SECONDS) * TICK_SECONDS
 
 
-def truth(entries: list[dict[str, Any]], until: int) -> dict[HoldingKey, Decimal]:
+def truth(entries: list[dict[str, Any]], until: int | Decimal) -> dict[HoldingKey, Decimal]:
     """Read the running balances on file: the newest of each asset, or what came before its first entry."""
     balances: dict[HoldingKey, Decimal] = {}
     for entry in entries:

@@ -73,6 +73,7 @@ def test_missed_entries_that_cancel_out_are_found_behind_a_balance_that_agrees(d
     books.add("USD", "250", entry_type="deposit")
     books.now = quarter(2).start
     books.add("USD", "-250", entry_type="withdrawal")
+    desk.now = OPENED + timedelta(hours=4)
     desk.sync()
     assert desk.run()["api_calls"] == 1
     for number in (3, 0):

@@ -45,3 +45,30 @@ def test_every_way_to_sync_leaves_the_same_rows(
     assert unchanged["wal_bytes_of_whole_pass"]["positions_entries_events"] == 0
     for table in ("positions", "ledger_entries", "position_events"):
         assert set(unchanged["row_versions_written"][table].values()) == {0}
+
+
+def test_a_long_history_ends_every_step_as_the_exchange_says(
+    postgres_url: str, repository: Path, project_environment: dict[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "figures.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "history", "--sizes", "600", "1200", "--intervals", "4"),
+            *("--server", postgres_url, "--output", str(output)),
+        ],
+        cwd=repository,
+        env=project_environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(output.read_text())
+    for size in ("600", "1200"):
+        steps = figures["entries"][size]
+        assert steps["first_sync_after_import"]["api_calls"] == 1
+        assert steps["sync_of_10_new_entries"]["api_calls"] == 3
+        assert steps["backfill_of_a_month"]["intervals"] == 4
+        # A 24th of the history is missed, give or take a trade that begins before the month.
+        assert abs(steps["backfill_of_a_month"]["entries_found"] - int(size) // 24) <= 2

@@ -12,13 +12,17 @@ import pytest
 import sqlalchemy as sa
 
 from cost_books import happen
-from desk import Desk
+from desk import Desk, bring
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.cost_records import CostKey
 from kraken_recon.domain.policy import Mode
-from kraken_recon.service.costing import cost_view, recompute_account
+from kraken_recon.errors import LockUnavailableError
+from kraken_recon.service.costing import cost_view, recompute, recompute_account, scope_of
 
 if TYPE_CHECKING:
     from fakes import FakeBooks
+    from kraken_recon.domain.cost_records import CostScope
+    from kraken_recon.domain.ledger import LedgerEntry
 
 
 @pytest.fixture
@@ -147,3 +151,56 @@ def test_a_conversion_whose_legs_share_no_refid_and_come_apart_is_one_in_the_end
     assert results == [{"asset": "ICN", "proceeds": 70, "cost": 20, "result": 50}]
     with PostgresUnitOfWork(desk.engine) as unit:
         assert not recompute_account(unit.costs, "desk").anything
+
+
+def add_and_scope(desk: Desk, entries: list[LedgerEntry]) -> CostScope:
+    """Insert entries, and find what they make it necessary to compute; nothing is kept."""
+    account = desk.account_id()
+    with PostgresUnitOfWork(desk.engine) as unit:
+        unit.sync.ingest({account: entries}, {account: uuid4()})
+        return scope_of(unit.costs, {CostKey(account, entry.asset, "USD") for entry in entries})
+
+
+def test_later_entries_are_added_without_the_assets_that_have_no_news(desk: Desk, books: FakeBooks) -> None:
+    happen(books, ("SOL", "10"), ("BTC", "-1"))
+    desk.sync()
+    scope = add_and_scope(desk, happen(books, ("BTC", "1"), ("USD", "-49")))
+    assert scope.continues == {desk.account_id()}
+    assert {key.asset for key in scope.keys} == {"BTC", "USD"}
+
+
+@pytest.mark.parametrize("news", ["earlier", "another leg", "other entries uncounted", "another opening"])
+def test_whatever_is_not_simply_later_is_computed_from_the_first_entry_on(
+    desk: Desk, books: FakeBooks, news: str
+) -> None:
+    happen(books, ("SOL", "10"), ("BTC", "-1"))
+    desk.sync()
+    late = books.entries[1].entry_time
+    match news:
+        case "earlier":
+            entries = happen(books, ("BTC", "1"), ("USD", "-49"), at=late)
+        case "another leg":
+            entries = happen(books, ("BTC", "1"), refid=books.entries[1].refid)
+        case "other entries uncounted":
+            other = happen(books, ("BTC", "1"), at=late)
+            bring(desk.engine, {desk.account_id(): other})
+            entries = happen(books, ("BTC", "1"), ("USD", "-49"))
+        case _:
+            desk.execute("update trading.asset_costs set opening_counted = 1 where asset = 'BTC'")
+            entries = happen(books, ("BTC", "1"), ("USD", "-49"))
+    scope = add_and_scope(desk, entries)
+    assert scope.continues == frozenset()
+    assert {"BTC", "SOL"} <= {key.asset for key in scope.keys}
+
+
+def test_older_entries_booked_before_the_locks_are_held_are_noticed(desk: Desk, books: FakeBooks) -> None:
+    account, late = desk.account_id(), books.entries[1].entry_time
+    entries = happen(books, ("BTC", "1"), ("USD", "-49"))
+    with PostgresUnitOfWork(desk.engine) as unit:
+        unit.sync.ingest({account: entries}, {account: uuid4()})
+        scope = scope_of(unit.costs, {CostKey(account, entry.asset, "USD") for entry in entries})
+        assert scope.continues
+        bring(desk.engine, {account: happen(books, ("BTC", "1"), at=late)})
+        unit.costs.lock(scope.positions)
+        with pytest.raises(LockUnavailableError):
+            recompute(unit.costs, scope)

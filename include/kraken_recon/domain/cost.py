@@ -5,7 +5,8 @@ Invariants:
 2. Nothing is priced at zero for want of a price: what came in without one is counted as of unknown cost.
 3. Division happens in ``_portion`` alone, rounded half to even at 18 decimals; what is rounded off one part
    stays with the other, so that nothing is lost.
-4. The same entries and openings give the same figures, in whatever order they are handed over.
+4. The same entries and openings give the same figures, in whatever order they are handed over, and whether at
+   once or cut into stretches that follow each other in time.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.chain import by_holding, prove_chain
+from kraken_recon.domain.chain import Chain, by_holding, prove_chain
 from kraken_recon.domain.conversions import shared_refids
 from kraken_recon.domain.money import INTEGER_DIGITS_MAX, SCALE_MAX, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -148,6 +149,14 @@ class _Holding:
     def snapshot(self) -> AssetCost:
         return AssetCost(self.known, self.unknown, self.moving, self.cost, self.realised, self.as_of)
 
+    def resume(self, cost: AssetCost) -> None:
+        self.known, self.unknown, self.moving = (
+            cost.quantity_known,
+            cost.quantity_unknown,
+            cost.quantity_moving,
+        )
+        self.cost, self.realised, self.as_of = cost.cost, cost.realised, cost.as_of
+
 
 class _Money(_Holding):
     """The quote currency: one unit of it costs one, above zero and below."""
@@ -179,10 +188,18 @@ def _proportional(known: Decimal, unknown: Decimal, cost: Decimal, quantity: Dec
 class CostBook:
     """Average costs and realised results of one account, as groups of entries arrive in order."""
 
-    def __init__(self, quote: str, openings: Mapping[str, Decimal] | None = None) -> None:
+    def __init__(
+        self,
+        quote: str,
+        openings: Mapping[str, Decimal] | None = None,
+        costs: Mapping[str, AssetCost] | None = None,
+    ) -> None:
+        """Begin with openings, or go on from costs that earlier groups have led to."""
         self._quote = quote
         self._holdings: dict[str, _Holding] = {}
         self.results: list[RealisedResult] = []
+        for asset, cost in (costs or {}).items():
+            self._holding(asset).resume(cost)
         with exact_arithmetic():
             for asset, quantity in (openings or {}).items():
                 self._change(asset, quantity)
@@ -301,48 +318,99 @@ def _known_of(taken: Mapping[str, _Taken], quantity: Decimal) -> Decimal:
 
 
 @exact_arithmetic()
-def grouped(entries: Iterable[LedgerEntry], quote: str) -> list[EntryGroup]:
+def grouped(
+    entries: Iterable[LedgerEntry], quote: str, before: Mapping[HoldingKey, Decimal] | None = None
+) -> list[EntryGroup]:
     """Group entries that belong together, each at the time of its first entry, in the order they happened.
 
     Groups of one instant are put in the order that the running balances prove; where these leave it open (the
     quote currency's are not looked at), by ``refid``.
+
+    Args:
+        entries: in any order.
+        quote: the currency that the account counts in.
+        before: what holdings were before these entries (zero where not named), None where nothing is known.
     """
+    groups = _in_time(entries)
+    shared = {key for key in _shared(groups) if key.asset != quote}
+    places = {
+        entry.ledger_id: place
+        for chain in _chains(groups, shared, before)
+        for place, entry in enumerate(chain.entries)
+    }
+    return [group for same in _instants(groups) for group in _in_chain_order(same, places, quote)]
+
+
+def undecided_holdings(entries: Iterable[LedgerEntry], quote: str) -> set[HoldingKey]:
+    """Name the holdings of which it depends on the balances in which order things happened."""
+    return {key for key in _shared(_in_time(entries)) if key.asset != quote}
+
+
+def connects(entries: Iterable[LedgerEntry], before: Mapping[HoldingKey, Decimal]) -> bool:
+    """Say whether the entries of these holdings go on from these balances without a gap."""
+    return not any(chain.gaps for chain in _chains(_in_time(entries), before.keys(), before))
+
+
+def _in_time(entries: Iterable[LedgerEntry]) -> list[EntryGroup]:
     listed = list(entries)
-    shared = shared_refids(listed)
+    conversions = shared_refids(listed)
     by_refid: dict[str, list[LedgerEntry]] = defaultdict(list)
     for entry in listed:
-        refid = "" if entry.entry_type in ALONE else shared.get(entry.ledger_id, entry.refid)
+        refid = "" if entry.entry_type in ALONE else conversions.get(entry.ledger_id, entry.refid)
         by_refid[refid or entry.ledger_id].append(entry)
-    groups = sorted(
+    return sorted(
         (
             EntryGroup(refid, min([entry.entry_time for entry in legs]), tuple(legs))
             for refid, legs in by_refid.items()
         ),
         key=lambda group: (group.effective_at, group.refid),
     )
-    if len({group.effective_at for group in groups}) == len(groups):
-        return groups
-    instants = [list(same) for _, same in groupby(groups, key=lambda group: group.effective_at)]
-    crowded = {e.key for same in instants if len(same) > 1 for group in same for e in group.entries}
-    if not crowded:
-        return groups
-    places = _places_in_chain(groups, {key for key in crowded if key.asset != quote})
+
+
+def _instants(groups: Iterable[EntryGroup]) -> list[list[EntryGroup]]:
+    return [list(same) for _, same in groupby(groups, key=lambda group: group.effective_at)]
+
+
+def _shared(groups: Iterable[EntryGroup]) -> set[HoldingKey]:
+    return {e.key for same in _instants(groups) if len(same) > 1 for group in same for e in group.entries}
+
+
+def _chains(
+    groups: Iterable[EntryGroup], keys: Collection[HoldingKey], before: Mapping[HoldingKey, Decimal] | None
+) -> list[Chain]:
+    wanted = by_holding(e for group in groups for e in group.entries if e.key in keys)
     return [
-        group for same in instants for group in (_in_chain_order(same, places) if len(same) > 1 else same)
+        prove_chain(key, listed, known_balance=None if before is None else before.get(key, ZERO))
+        for key, listed in wanted.items()
     ]
 
 
-def _places_in_chain(groups: Sequence[EntryGroup], keys: set[HoldingKey]) -> dict[str, int]:
-    wanted = by_holding(e for group in groups for e in group.entries if e.key in keys)
-    return {
-        entry.ledger_id: place
-        for key, listed in wanted.items()
-        for place, entry in enumerate(prove_chain(key, listed, known_balance=None).entries)
-    }
+def _in_chain_order(same: Sequence[EntryGroup], places: Mapping[str, int], quote: str) -> list[EntryGroup]:
+    """Order the groups of one instant so that each holding's entries come as its balances connect.
+
+    Groups that have no asset but the quote currency in common, not even through others, do not look at each
+    other: what else happened at the same instant must not change their order.
+    """
+    if len(same) == 1:
+        return list(same)
+    return [group for related in _related(same, quote) for group in _sorted_by_chain(related, places)]
 
 
-def _in_chain_order(same: Sequence[EntryGroup], places: Mapping[str, int]) -> list[EntryGroup]:
-    """Order the groups of one instant so that each holding's entries come as its balances connect."""
+def _related(same: Sequence[EntryGroup], quote: str) -> list[list[EntryGroup]]:
+    parts: list[tuple[set[str], list[EntryGroup]]] = []
+    for group in same:
+        assets, members = {entry.asset for entry in group.entries} - {quote}, [group]
+        apart = []
+        for part in parts:
+            if part[0] & assets:
+                assets, members = assets | part[0], part[1] + members
+            else:
+                apart.append(part)
+        parts = [*apart, (assets, members)]
+    return [sorted(members, key=lambda group: group.refid) for _, members in parts]
+
+
+def _sorted_by_chain(same: Sequence[EntryGroup], places: Mapping[str, int]) -> list[EntryGroup]:
     chains: dict[HoldingKey, list[tuple[int, str]]] = defaultdict(list)
     for group in same:
         for entry in group.entries:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from kraken_recon.domain.cost import AssetCost
+from kraken_recon.domain.money import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +26,15 @@ class CostKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CostScope:
-    """What is to be recomputed: the assets, and the existing positions of all their wallets."""
+    """What is to be recomputed: the assets, and the existing positions of all their wallets.
+
+    ``continues`` are accounts whose new entries are all later than what their figures were made from, so that
+    they can be added to them.
+    """
 
     keys: Sequence[CostKey] = ()
     positions: Sequence[tuple[int, HoldingKey]] = ()
+    continues: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +57,22 @@ class QuoteTotal(NamedTuple):
     quantity: Decimal
     moving: Decimal
     as_of: datetime | None
+    opening: Decimal
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountedCost:
+    """An asset's figures, and what they were made from: so many entries, after such an opening."""
+
+    cost: AssetCost = field(default_factory=AssetCost)
+    entries: int = 0
+    opening: Decimal = ZERO
+
+
+class CostProgress(NamedTuple):
+    """The stored figures of an asset, and how many entries and what opening are on record by now."""
+
+    stored: CountedCost
+    entries: int
+    opening: Decimal

@@ -37,12 +37,13 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Kraken's ``ordertype``, as far as it is placed from here."""
+    """Kraken's ``ordertype``, as far as it is placed from here; any other is ``other``."""
 
     MARKET = "market"
     LIMIT = "limit"
     STOP_LOSS = "stop-loss"
     TAKE_PROFIT = "take-profit"
+    OTHER = "other"  # only of an external order
 
 
 class TimeInForce(StrEnum):
@@ -102,7 +103,10 @@ class Order:
 
     Volumes are in units of ``base``, prices and costs in ``quote`` (our normalised codes); ``pair`` is
     ``BASE/QUOTE``. Exactly one of ``volume`` and ``portion`` (of what is available, above 0 up to 1) was
-    decided; ``volume`` is filled in when a portion is sized.
+    decided; ``volume`` is filled in when a portion is sized. ``answered_at`` is when Kraken told that the
+    order exists, ``absent_since`` when its books were first found without it, ``settled_at`` when its fills
+    and their ledger entries were complete here. ``reserved`` is what the order may take: of the base asset
+    for a SELL, of the quote for a BUY.
     """
 
     order_id: int
@@ -132,6 +136,11 @@ class Order:
     volume_executed: Decimal
     cost_executed: Decimal
     fee_reported: Decimal
+    status_reason: str | None = None
+    answered_at: datetime | None = None
+    absent_since: datetime | None = None
+    settled_at: datetime | None = None
+    reserved: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class AccountState:
     """What a sync must know of an account before it asks Kraken.
 
     ``newest_entry_at`` is the time of the newest entry up to the watermark; nothing at or before
-    ``ledger_floor`` is ever read again, because the opening already holds it.
+    ``ledger_floor`` is ever read again, because the opening already holds it. ``ledger_read_until`` is how
+    far the ledger was read without a hole, whatever the balances said.
     """
 
     account: Account
@@ -41,6 +42,7 @@ class AccountState:
     ledger_floor: datetime | None
     observations: Mapping[HoldingKey, Observation] = field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    ledger_read_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,17 @@ Invariants:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.entry_kinds import strange_entries
-from kraken_recon.domain.money import exact_arithmetic
 from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.policy import Mode
-from kraken_recon.domain.reconciliation import Cause, Reason, Step
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import StoreError
 from kraken_recon.service.booking import STORE_TRIES_MAX, AccountWork, run_id_of
-from kraken_recon.service.costing import recompute_account
-from kraken_recon.service.reading import LAG_MAX, KnownBooks, LedgerReader, Reading
-from kraken_recon.service.strange import strange_alerts
+from kraken_recon.service.catching_up import apply_missed, book_stretch, ledger_reader, not_caught_up
+from kraken_recon.service.reading import LAG_MAX, LongLedgerError, Reading
 from kraken_recon.service.sync import side_by_side
 
 if TYPE_CHECKING:
@@ -40,6 +36,8 @@ if TYPE_CHECKING:
 
 # Kraken's ledger lags behind, and what was recorded just before the end must be committed.
 SETTLING: Final = max(LAG_MAX, timedelta(minutes=5))
+# Each of them is booked before the next is read, so a run that is cut short goes on from there.
+STRETCHES_MAX: Final = 10
 BOOKS_BEGIN_LATER: Final = "the account's books begin after this interval: nothing was believed of it yet"
 NOT_SETTLED: Final = (
     f"the interval is not over, or since less than {SETTLING.seconds // 60} minutes: "
@@ -77,7 +75,7 @@ def reconcile_as_of(accounts: Sequence[Account], request: SyncRequest, ports: Sy
         for work in works:
             work.moving = NOT_SETTLED
     unread = [w for w in works if not w.moving and _must_be_read(coverages[w.account_id], end)]
-    side_by_side(unread, lambda work: _read(work, coverages[work.account_id], ports), request, ports)
+    side_by_side(unread, lambda work: _read(work, coverages[work.account_id], request, ports), request, ports)
     for work in works:
         _book(work, coverages[work.account_id], request, ports)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
@@ -95,25 +93,31 @@ def _must_be_read(coverage: Coverage, end: datetime) -> bool:
     return coverage.read_until is None or coverage.read_until < end + SETTLING
 
 
-def _read(work: AccountWork, coverage: Coverage, ports: SyncPorts) -> None:
-    """Read the ledger from where it was last read without a hole, through to its head, and prove it."""
+def _read(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: SyncPorts) -> None:
+    """Read the ledger from where it was last read without a hole, through to its head, and prove it.
 
-    def known_books(after: datetime | None) -> KnownBooks:
-        with ports.open_unit_of_work() as unit:
-            return KnownBooks(
-                unit.sync.entries_after(work.account_id, after),
-                unit.sync.balances_at(work.account_id, after),
-            )
-
-    state = replace(work.state, newest_entry_at=coverage.read_until)
+    A long one is read stretch by stretch, no further than the interval needs.
+    """
+    read_until = coverage.read_until
     with ports.open_exchange(work.state.account) as exchange:
-        as_of = ports.clock()
         try:
             exchange.check_key()
-            pages, after = LedgerReader(exchange, state, known_books, ports.pause, ports.clock).read()
+            for stretch in range(STRETCHES_MAX + 1):
+                as_of = ports.clock()
+                reader = ledger_reader(work, exchange, ports, read_until)
+                try:
+                    pages, after = reader.read()
+                except LongLedgerError as long:
+                    if stretch == STRETCHES_MAX and read_until is not None:
+                        raise not_caught_up(long, read_until) from long
+                    read_until = book_stretch(work, reader, long, request.mode, ports)
+                    if read_until >= request.interval.end + SETTLING:
+                        return
+                else:
+                    work.reading = Reading({}, tuple(pages.entries.values()), after, as_of, coherent=True)
+                    return
         finally:
             work.calls += exchange.calls
-    work.reading = Reading({}, tuple(pages.entries.values()), after, as_of, coherent=True)
 
 
 def _book(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: SyncPorts) -> None:
@@ -145,7 +149,9 @@ def _booked(unit: UnitOfWork, work: AccountWork, request: SyncRequest) -> _Then:
     end, reading = request.interval.end, work.reading
     ingested, held_ms = 0, 0.0
     if reading is not None and request.mode is Mode.REPAIR:
-        ingested, held_ms = _apply_missed(unit, work, reading)
+        started = time.monotonic()
+        ingested = apply_missed(unit, work, reading, to_head=True)
+        held_ms = (time.monotonic() - started) * 1000
     read = reading.entries if reading is not None else ()
     holdings = unit.backfill.holdings_then(work.account_id, end, read)
     recorded_head = unit.backfill.head_then(work.account_id, end)
@@ -165,43 +171,6 @@ def _booked(unit: UnitOfWork, work: AccountWork, request: SyncRequest) -> _Then:
 
 def _count_unknown(unit: UnitOfWork, work: AccountWork, read: Sequence[LedgerEntry]) -> int:
     return len(read) - len(unit.sync.known_ids({work.account_id: read})) if read else 0
-
-
-@exact_arithmetic()
-def _apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading) -> tuple[int, float]:
-    """Book entries that nobody has recorded; return how many, and the milliseconds that it took."""
-    account, started = work.account_id, time.monotonic()
-    inserted = unit.sync.ingest({account: reading.entries}, {account: work.run_id})
-    fresh = {
-        key: new
-        for key, entries in reading.chained.items()
-        if (new := [entry for entry in entries if (account, entry.ledger_id) in inserted])
-    }
-    places = sorted((account, key) for key in fresh)
-    if places:
-        unit.sync.lock_positions(places)
-    steps: list[Step] = []
-    for (_, key), row in sorted(unit.sync.recorded(places).items()) if places else ():
-        quantity = row.quantity
-        if quantity != row.event_total:
-            # Somebody changed it silently: said here so that the events connect; the next sync puts it right.
-            steps.append(
-                Step(key, row.event_total, quantity, Cause.ADJUSTMENT, reading.as_of, Reason.FOUND_CHANGED)
-            )
-        for entry in fresh[key]:
-            after = quantity + entry.change
-            steps.append(
-                Step(key, quantity, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id)
-            )
-            quantity = after
-    unit.sync.write_steps({account: steps}, {account: work.run_id})
-    unit.sync.advance_watermarks({account: reading.entries}, {})
-    unit.sync.advance_coverage({account: (reading.after, reading.as_of)})
-    if inserted:
-        recompute_account(unit.costs, work.state.account.name)
-        strange = strange_entries(entry for entries in fresh.values() for entry in entries)
-        unit.sync.raise_alerts(strange_alerts(work.state.account, strange))
-    return len(inserted), (time.monotonic() - started) * 1000
 
 
 def _run_record(
@@ -224,7 +193,7 @@ def _run_record(
             "explained": sum(1 for finding in then.findings if finding.explained),
             "failed": int(bool(work.error)),
         },
-        entries_ingested=then.ingested,
+        entries_ingested=work.caught_up + then.ingested,
         api_calls=work.calls,
         seconds=seconds,
         lock_hold_ms=then.lock_hold_ms,

@@ -57,7 +57,11 @@ ACCOUNTS_PER_TRANSACTION: Final = 50
 
 @dataclass(slots=True)
 class AccountWork:
-    """One account on its way through a run; each step fills in what it found."""
+    """One account on its way through a run; each step fills in what it found.
+
+    ``is_swept`` has its ledger read even if its balances agree; ``caught_up`` counts entries of a long ledger
+    that were booked, stretch by stretch, before the account could be compared.
+    """
 
     state: AccountState
     run_id: UUID
@@ -72,6 +76,8 @@ class AccountWork:
     moving: str | None = None
     margin: MarginLook | None = None
     margin_findings: tuple[MarginFinding, ...] = ()
+    is_swept: bool = False
+    caught_up: int = 0
 
     @property
     def account_id(self) -> int:
@@ -83,7 +89,7 @@ class AccountWork:
         """Say whether the balances alone do not settle the account."""
         if self.error or self.comparison is None:
             return False
-        return not self.state.is_open or bool(self.comparison.differing)
+        return not self.state.is_open or self.is_swept or bool(self.comparison.differing)
 
 
 class _AccountRefusedError(Exception):
@@ -175,7 +181,8 @@ class _Booking:
         locked_at = time.monotonic()
         if self._request.mode is Mode.REPAIR:
             if self._request.keeps_costs:
-                self._cost_scope = scope_of(self._costs, *self._touched(entries))
+                opening = {w.account_id for w in self._read if w.reading and w.reading.opening}
+                self._cost_scope = scope_of(self._costs, *self._touched(entries), opening=opening)
             self._lock(keys)
         if self._read:
             assessments = self._assess(keys, entries)
@@ -463,7 +470,7 @@ class _Booking:
             reported_as_of=reading.as_of if reading else work.as_of,
             reported_head=reading.head.ledger_id if reading and reading.head else None,
             counts=counts_of(work, found) if not work.error else {"failed": 1},
-            entries_ingested=ingested if not work.error else 0,
+            entries_ingested=work.caught_up + (ingested if not work.error else 0),
             api_calls=work.calls,
             seconds=work.seconds + time.monotonic() - self._started,
             lock_hold_ms=self._lock_hold_ms if reading else 0.0,

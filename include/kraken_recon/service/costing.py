@@ -5,25 +5,30 @@ Invariants:
    only a copy of what they say.
 2. An asset is recomputed together with every asset that it was exchanged with, because cost is carried over;
    the quote currency ends that chain, because one of it costs one.
-3. Whoever books entries locks the positions of all wallets of these assets first, and so waits for whoever
+3. Where all new entries are later than those counted, they alone are added to the stored figures, which comes
+   to the same (``continuing_costs``).
+4. Whoever books entries locks the positions of all wallets of these assets first, and so waits for whoever
    books others of them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.cost import MOVES, AssetCost, CostBook, grouped
-from kraken_recon.domain.cost_records import CostKey, CostScope, Written
+from kraken_recon.domain.cost_records import CostKey, CostScope, CountedCost, Written
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.errors import LockUnavailableError
+from kraken_recon.service.continuing_costs import continuations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from kraken_recon.domain.cost import RealisedResult
-    from kraken_recon.domain.cost_records import QuoteTotal
+    from kraken_recon.domain.cost_records import CostProgress, QuoteTotal
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 
 FIGURES: Final = ("avg_cost", "quantity_known", "quantity_unknown", "quantity_moving", "cost", "realised")
@@ -54,12 +59,30 @@ class CostStore(Protocol):
         """Lock these positions in key order."""
         ...
 
+    def wallets(self, keys: Collection[CostKey]) -> Sequence[tuple[int, HoldingKey]]:
+        """Name the existing positions of these assets."""
+        ...
+
+    def progress(self, keys: Collection[CostKey]) -> Mapping[CostKey, CostProgress]:
+        """Read the stored figures of these assets, and how much of each is on record by now."""
+        ...
+
+    def news(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
+        """Read, by account, entries later than those counted of these assets, and all that share a refid."""
+        ...
+
+    def balances_before(
+        self, account_id: int, places: Mapping[HoldingKey, datetime | None]
+    ) -> Mapping[HoldingKey, Decimal]:
+        """Sum the openings of these holdings and their entries up to a time each (None: no entries)."""
+        ...
+
     def entries(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
         """Read the entries of these assets and the quote legs of their trades, by account."""
         ...
 
-    def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[str, Decimal]]:
-        """Sum what these assets opened with, by account and asset."""
+    def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[HoldingKey, Decimal]]:
+        """Sum what the holdings of these assets opened with, by account."""
         ...
 
     def quote_totals(
@@ -70,10 +93,14 @@ class CostStore(Protocol):
 
     def write(
         self,
-        costs: Mapping[CostKey, AssetCost],
+        costs: Mapping[CostKey, CountedCost],
         results: Collection[tuple[int, RealisedResult]],
+        rebuilt: Collection[CostKey],
     ) -> Written:
-        """Bring costs, results and the positions' averages of these assets up to date where they differ."""
+        """Bring costs, results and the positions' averages of these assets up to date where they differ.
+
+        Results of ``rebuilt`` assets that are not named are removed.
+        """
         ...
 
     def costs(self, account_id: int, asset: str | None) -> list[Mapping[str, Any]]:
@@ -82,45 +109,97 @@ class CostStore(Protocol):
 
 
 def scope_of(
-    store: CostStore, touched: Iterable[CostKey], paid: Collection[tuple[CostKey, str]] = ()
+    store: CostStore,
+    touched: Iterable[CostKey],
+    paid: Collection[tuple[CostKey, str]] = (),
+    *,
+    opening: Collection[int] = (),
 ) -> CostScope:
     """Find what must be recomputed, and which positions to lock first, once these assets have new entries.
 
-    ``paid`` names new entries in the quote currency: a trade's leg in it may come later than the other.
+    Args:
+        store: the rows.
+        touched: the assets with new entries.
+        paid: new entries in the quote currency: a trade's leg in it may come later than the other.
+        opening: accounts whose opening is written after this; they are computed as a whole.
     """
     keys = sorted(set(touched))
-    return store.linked(keys, paid) if keys else CostScope()
+    if not keys:
+        return CostScope()
+    found = continuations(store, [key for key in keys if key.account_id not in opening])
+    continued = {account for account, news in found.items() if news}
+    whole = [key for key in keys if key.account_id not in continued]
+    kept = [key for news in found.values() if news for key in news.progress]
+    linked = CostScope()
+    if whole:
+        linked = store.linked(whole, [(key, refid) for key, refid in paid if key.account_id not in continued])
+    return CostScope(
+        (*linked.keys, *kept),
+        (*linked.positions, *(store.wallets(kept) if kept else ())),
+        frozenset(continued),
+    )
 
 
 @exact_arithmetic()
 def recompute(store: CostStore, scope: CostScope) -> Written:
-    """Rebuild the figures of locked assets from their entries, and write those that are not right."""
+    """Bring the figures of locked assets up to date, and write those that are not right.
+
+    Raises:
+        LockUnavailableError: somebody booked older entries before the locks were held; try again.
+    """
     if not scope.keys:
         return Written()
-    money = [key for key in scope.keys if key.asset == key.quote]
-    others = [key for key in scope.keys if key.asset != key.quote]
-    entries, openings = store.entries(others), store.openings(others)
+    rebuilt = [key for key in scope.keys if key.account_id not in scope.continues]
+    costs, results = _rebuilt(store, rebuilt) if rebuilt else ({}, [])
+    continued = [key for key in scope.keys if key.account_id in scope.continues]
+    for account_id, found in continuations(store, continued).items():
+        if found is None or not found.progress.keys() <= set(continued):
+            raise LockUnavailableError("other entries of the account were booked meanwhile")
+        figures, sales = found.figures()
+        costs |= figures
+        results += [(account_id, sale) for sale in sales]
+    return store.write(costs, results, rebuilt)
+
+
+def _by_account(keys: Iterable[CostKey]) -> dict[int, list[CostKey]]:
     by_account: dict[int, list[CostKey]] = defaultdict(list)
-    for key in others:
+    for key in keys:
         by_account[key.account_id].append(key)
-    costs: dict[CostKey, AssetCost] = {}
+    return by_account
+
+
+def _rebuilt(
+    store: CostStore, keys: Sequence[CostKey]
+) -> tuple[dict[CostKey, CountedCost], list[tuple[int, RealisedResult]]]:
+    """Compute figures from the first entry on."""
+    money = [key for key in keys if key.asset == key.quote]
+    others = [key for key in keys if key.asset != key.quote]
+    entries, openings = store.entries(others), store.openings(others)
+    costs: dict[CostKey, CountedCost] = {}
     results: list[tuple[int, RealisedResult]] = []
-    for account_id, keys in by_account.items():
-        quote = keys[0].quote
-        book = CostBook(quote, openings.get(account_id, {}))
-        book.apply(grouped(entries.get(account_id, ()), quote))
+    for account_id, its_keys in _by_account(others).items():
+        quote, before = its_keys[0].quote, openings.get(account_id, {})
+        opened: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        for holding, quantity in before.items():
+            opened[holding.asset] += quantity
+        book = CostBook(quote, opened)
+        book.apply(grouped(entries.get(account_id, ()), quote, before))
         made = book.costs
-        costs |= {key: made.get(key.asset, AssetCost()) for key in keys}
+        counted = Counter(entry.asset for entry in entries.get(account_id, ()))
+        for key in its_keys:
+            cost = made.get(key.asset, AssetCost())
+            costs[key] = CountedCost(cost, counted[key.asset], opened.get(key.asset, ZERO))
         results += [(account_id, result) for result in book.results]
     if money:
         totals = store.quote_totals(money, MOVES)
         costs |= {key: _money_cost(totals[key.account_id]) for key in money}
-    return store.write(costs, results)
+    return costs, results
 
 
-def _money_cost(total: QuoteTotal) -> AssetCost:
+def _money_cost(total: QuoteTotal) -> CountedCost:
     known = total.quantity - total.moving
-    return AssetCost(known, ZERO, total.moving, known, ZERO, total.as_of)
+    cost = AssetCost(known, ZERO, total.moving, known, ZERO, total.as_of)
+    return CountedCost(cost, total.entries, total.opening)
 
 
 def recompute_account(store: CostStore, name: str) -> Written:
@@ -130,7 +209,8 @@ def recompute_account(store: CostStore, name: str) -> Written:
         ConfigurationError: there is no such account.
     """
     account_id, quote = store.account(name)
-    scope = scope_of(store, (CostKey(account_id, asset, quote) for asset in store.assets(account_id)))
+    keys = [CostKey(account_id, asset, quote) for asset in store.assets(account_id)]
+    scope = store.linked(keys, ()) if keys else CostScope()
     store.lock(scope.positions)
     return recompute(store, scope)
 

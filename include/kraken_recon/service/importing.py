@@ -305,14 +305,19 @@ class _Import:
         """Let the next sync go on from here, where the files prove that nothing is missing up to here.
 
         A file of an open account proves it only if it goes on where the last proof ended, and holds every
-        entry that is on record within its time. One that was exported with a filter proves nothing.
+        entry that is on record within its time. One that was exported with a filter proves nothing. What is
+        proved so counts as read.
         """
         recorded = [entry for entries in before.values() for entry in entries]
-        for ledger in self.files.ledgers:
-            if not ledger.entries:
-                continue
-            start = min(entry.entry_time for entry in ledger.entries)
-            end = max(entry.entry_time for entry in ledger.entries)
+        stretches = sorted(
+            (
+                (min(times), max(times), ledger)
+                for ledger in self.files.ledgers
+                if (times := [entry.entry_time for entry in ledger.entries])
+            ),
+            key=lambda stretch: stretch[:2],
+        )
+        for start, end, ledger in stretches:
             reaches = history.newest_entry_at is not None and start <= history.newest_entry_at <= end
             leaves_out = any(
                 start < whole_second(e.entry_time) < end and e.ledger_id not in self.files.entries
@@ -320,6 +325,9 @@ class _Import:
             )
             if (opens or (reaches and not leaves_out)) and not _shows_single_legs(ledger.entries):
                 self.unit.sync.advance_watermarks({self.account_id: ledger.entries}, {})
+                is_first = opens and ledger is stretches[0][2]
+                after = None if is_first else start - timedelta(microseconds=1)
+                self.unit.sync.advance_coverage({self.account_id: (after, end)})
 
 
 def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.policy import Mode
     from kraken_recon.domain.reconciliation import Finding, Observation, Recorded, Step
     from kraken_recon.domain.records import Account, AccountState, Alert, Comparison, Opening, RunRecord
+    from kraken_recon.domain.turns import Need
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.margin import MarginStore
     from kraken_recon.service.planning import PlanStore
@@ -198,6 +199,14 @@ class BackfillStore(Protocol):
         ...
 
 
+class TurnsStore(Protocol):
+    """What decides which accounts come first."""
+
+    def needs(self, account_ids: Collection[int], since: datetime) -> list[Need]:
+        """Read why accounts may have to come before others; differences older than ``since`` do not count."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """One database session and transaction; rolled back unless committed, always closed."""
 
@@ -224,6 +233,11 @@ class UnitOfWork(Protocol):
     @property
     def margin(self) -> MarginStore:
         """Open margin positions."""
+        ...
+
+    @property
+    def turns(self) -> TurnsStore:
+        """Which accounts come first."""
         ...
 
     def commit(self) -> None:

@@ -5,6 +5,8 @@ Invariants:
 1. A reading is coherent only if the balances before and after the ledger agree.
 2. Completeness is proved by the chain of running balances, never by Kraken's count.
 3. A reading that cannot be proved raises; it never comes back smaller.
+4. One reading asks for at most ``STRETCH_ENTRIES_MAX`` new entries. Where there are more it raises, and a
+   stretch with a fixed end is read in its place.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 PAGE_LENGTH: Final = 50
 PAGES_MAX: Final = 200
 OPENING_ENTRIES_MAX: Final = 1_000
+# 40 pages: five minutes of the call budget that Kraken gives an Intermediate key.
+STRETCH_ENTRIES_MAX: Final = 2_000
 COHERENCE_TRIES_MAX: Final = 3
 PROOF_TRIES_MAX: Final = 3
 OVERLAP: Final = timedelta(minutes=15)
@@ -82,15 +86,28 @@ class StillMovingError(Exception):
     """The newest entries do not connect yet; Kraken's books are still being written."""
 
 
-def _read_pages(exchange: Exchange, after: datetime | None, *, entries_max: int) -> _Pages:
+class LongLedgerError(Exception):
+    """``counted`` entries are later than ``after``: more than one reading may ask for."""
+
+    def __init__(self, counted: int, after: datetime | None) -> None:
+        super().__init__(f"{counted:,} entries wait to be read, and one run reads {STRETCH_ENTRIES_MAX:,}")
+        self.counted = counted
+        self.after = after
+
+
+def _read_pages(
+    exchange: Exchange, after: datetime | None, *, entries_max: int, end: LedgerEntry | None = None
+) -> _Pages:
     """Read pages from the head back to ``after``, with the end fixed by the first page's newest entry.
+
+    With ``end`` only what is earlier than that entry is returned: others may share its moment.
 
     Rows that arrive meanwhile only push older rows to later offsets, so they are seen twice, never missed;
     one row of overlap lets a shifted page show itself. Where Kraken counts more than ``entries_max``, the
     first page alone is read.
     """
     entries: dict[str, LedgerEntry] = {}
-    until: str | None = None
+    until = end.ledger_id if end is not None else None
     counted: int | None = None
     for _ in range(PAGES_MAX):
         page = exchange.ledger_page(after=after, until=until, offset=max(0, len(entries) - 1))
@@ -105,10 +122,18 @@ def _read_pages(exchange: Exchange, after: datetime | None, *, entries_max: int)
             until = max(page.entries, key=lambda e: (e.entry_time, e.ledger_id)).ledger_id
         counted = page.count if counted is None else counted
         if not fresh or (len(page.entries) < PAGE_LENGTH and _counts_agree(counted, entries)):
-            return _Pages(entries, reached_end=True, counted=counted)
+            return _earlier(_Pages(entries, reached_end=True, counted=counted), end)
         if counted is not None and counted > entries_max:
             break
     return _Pages(entries, reached_end=False, counted=counted)
+
+
+def _earlier(pages: _Pages, end: LedgerEntry | None) -> _Pages:
+    if end is None:
+        return pages
+    kept = {name: entry for name, entry in pages.entries.items() if entry.entry_time < end.entry_time}
+    dropped = len(pages.entries) - len(kept)
+    return replace(pages, entries=kept, counted=None if pages.counted is None else pages.counted - dropped)
 
 
 def _counts_agree(counted: int | None, entries: Mapping[str, LedgerEntry]) -> bool:
@@ -163,12 +188,13 @@ class LedgerReader:
     pause: Callable[[float], None]
     clock: Callable[[], datetime]
 
-    def read(self) -> tuple[_Pages, datetime | None]:
-        """Read a proved stretch.
+    def read(self, end: LedgerEntry | None = None) -> tuple[_Pages, datetime | None]:
+        """Read a proved stretch: up to the head, or all that is earlier than ``end``.
 
         Raises:
             PayloadInvalidError: the stretch does not connect, even read again and deeper.
             StillMovingError: only the newest entries do not connect yet.
+            LongLedgerError: there is more than one reading may ask for.
         """
         overlap = OVERLAP
         problem: PayloadInvalidError | None = None
@@ -177,8 +203,10 @@ class LedgerReader:
             if attempt:
                 self.pause(attempt)
             after = self._start(overlap, attempt)
-            pages = _read_pages(self.exchange, after, entries_max=self._entries_max())
-            known = self.known_books(after) if self.state.is_open else None
+            pages = _read_pages(self.exchange, after, entries_max=self._entries_max(attempt), end=end)
+            if self.state.is_open and not pages.reached_end and not attempt and pages.counted:
+                raise LongLedgerError(pages.counted, after)
+            known = self._known(after, end) if self.state.is_open else None
             try:
                 _contradictions(pages.entries, known.entries if known else (), self.state.newest_entry_at)
             except PayloadInvalidError as error:
@@ -189,6 +217,27 @@ class LedgerReader:
                 return pages, after
             overlap *= 96
         raise self._failure(gaps, problem)
+
+    def stretch_end(self, long: LongLedgerError) -> LedgerEntry:
+        """Find the entry at which to end the oldest stretch that one reading may ask for, with a single call.
+
+        Raises:
+            PayloadInvalidError: Kraken counts entries there and shows none.
+        """
+        newer = max(0, long.counted - STRETCH_ENTRIES_MAX + PAGE_LENGTH)
+        page = self.exchange.ledger_page(after=long.after, until=None, offset=newer)
+        if not page.entries:
+            raise PayloadInvalidError(
+                f"expected entries after skipping {newer} of {long.counted}, was none", endpoint="Ledgers"
+            )
+        return max(page.entries, key=lambda entry: (entry.entry_time, entry.ledger_id))
+
+    def _known(self, after: datetime | None, end: LedgerEntry | None) -> KnownBooks:
+        known = self.known_books(after)
+        if end is None:
+            return known
+        earlier = [entry for entry in known.entries if entry.entry_time < end.entry_time]
+        return replace(known, entries=earlier)
 
     def _start(self, overlap: timedelta, attempt: int) -> datetime | None:
         if self.state.newest_entry_at is None or attempt == PROOF_TRIES_MAX - 1:
@@ -208,8 +257,10 @@ class LedgerReader:
         witnessed_from = 1 if self.state.is_open else PROOF_TRIES_MAX - 1
         return _counts_agree(pages.counted, pages.entries) or attempt >= witnessed_from
 
-    def _entries_max(self) -> int:
-        return PAGES_MAX * PAGE_LENGTH if self.state.is_open else OPENING_ENTRIES_MAX
+    def _entries_max(self, attempt: int) -> int:
+        if not self.state.is_open:
+            return OPENING_ENTRIES_MAX
+        return PAGES_MAX * PAGE_LENGTH if attempt else STRETCH_ENTRIES_MAX
 
     def _failure(self, gaps: list[Gap], problem: Exception | None) -> Exception:
         if problem is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MARKS: Final = {"succeeded": "ok", "moving": "moving", "failed": "FAILED", "never run": "-"}
 FINDINGS_SHOWN_MAX: Final = 20
+AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def _table(rows: Sequence[Sequence[str]], right: frozenset[int]) -> Iterator[str]:
@@ -30,7 +31,18 @@ def _holding(finding: Mapping[str, Any]) -> str:
 
 def render_report(report: Mapping[str, Any]) -> list[str]:
     """Write one line per account, then what differed and why, then the open alerts."""
-    header = ("ACCOUNT", "STATE", "AGREE", "EXPLAINED", "REPAIRED", "WAITING", "HELD", "CALLS", "SECONDS")
+    header = (
+        "ACCOUNT",
+        "STATE",
+        "AGREE",
+        "EXPLAINED",
+        "REPAIRED",
+        "WAITING",
+        "HELD",
+        "CALLS",
+        "SECONDS",
+        "LEDGER PROOF",
+    )
     rows = [header]
     for a in report["accounts"]:
         repaired = a["updated"] + a["added"] + a["removed"]
@@ -45,6 +57,7 @@ def render_report(report: Mapping[str, Any]) -> list[str]:
                 str(a["held"]),
                 str(a["api_calls"]),
                 a["seconds"] or "-",
+                _age(a["ledger_proof_age_seconds"]),
             )
         )
     lines = list(_table(rows, right=frozenset(range(2, len(header)))))
@@ -57,6 +70,14 @@ def render_report(report: Mapping[str, Any]) -> list[str]:
             for alert in report["alerts"]
         ]
     return lines
+
+
+def _age(seconds: int | None) -> str:
+    """Say how old a proof is, in the largest unit that it fills."""
+    if seconds is None:
+        return "never"
+    unit, length = next(((u, n) for u, n in AGE_UNITS if seconds >= n), ("s", 1))
+    return f"{max(0, seconds) // length} {unit} old"
 
 
 def _times(count: int) -> str:

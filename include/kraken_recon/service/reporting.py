@@ -138,6 +138,8 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "recorded_as_of": _iso(run["recorded_as_of"]),
         "reported_as_of": _iso(run["reported_as_of"]),
         "proven_at": _iso(run.get("proven_at")),
+        "ledger_proven_at": _iso(run.get("ledger_proven_at")),
+        "ledger_proof_age_seconds": run.get("ledger_proof_age_seconds"),
         **{name: run[name] or 0 for name in COUNTS},
         "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
         "note": run["note"],

@@ -4,6 +4,9 @@ Invariants:
 1. No network call happens inside a transaction.
 2. A failure of one account is recorded for that account and stops no other.
 3. A run that succeeded for an interval is not run again for it: the same task run twice leaves the same rows.
+4. Accounts come in the order of their need, and are booked as they are read: a run that is cut short has
+   done the most pressing.
+5. Balances that agree do not prove a ledger: each is read, and proved, at least once in ``sweep_age``.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
-from kraken_recon.errors import ExchangeError, KrakenReconError, StoreError
+from kraken_recon.domain.turns import ACTIVE_FOR, SWEEP_AGE, due_for_sweep, in_order_of_need
+from kraken_recon.errors import ConfigurationError, ExchangeError, KrakenReconError, StoreError
 from kraken_recon.service.booking import AccountWork, book, run_id_of
+from kraken_recon.service.catching_up import book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.margin import ask_positions, must_ask
-from kraken_recon.service.reading import KnownBooks, LedgerReader, StillMovingError, read_books
+from kraken_recon.service.reading import LongLedgerError, StillMovingError, read_books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from decimal import Decimal
@@ -28,20 +34,25 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.policy import Mode, Policy
-    from kraken_recon.domain.records import Account
+    from kraken_recon.domain.records import Account, AccountState
     from kraken_recon.service.planning import Approval
     from kraken_recon.service.ports import Exchange, UnitOfWork
+    from kraken_recon.service.reading import Reading
 
 log = logging.getLogger(__name__)
+
+READINGS_BOOKED_TOGETHER: Final = 8
+SWEEP_HOURS_MAX: Final = 24 * 31
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
     """What one run shall do; the same for every account of the run.
 
-    ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run.
-    Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the
-    one account of the run.
+    ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run;
+    ``sweep_age`` how old the last proof of a ledger may become whose balances agree.
+    Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the one account
+    of the run.
     """
 
     interval: Interval
@@ -51,6 +62,7 @@ class SyncRequest:
     concurrency: int = 4
     keeps_costs: bool = True
     approval: Approval | None = None
+    sweep_age: timedelta = SWEEP_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,17 @@ class SyncPorts:
     stop: Callable[[], None] = lambda: None
 
 
+def sweep_age_of(hours: float) -> timedelta:
+    """Read the greatest age of a ledger's proof, in hours.
+
+    Raises:
+        ConfigurationError: it is no number of at least one.
+    """
+    if not 1 <= hours <= SWEEP_HOURS_MAX:
+        raise ConfigurationError(f"expected a sweep age of 1 to {SWEEP_HOURS_MAX} hours, was {hours}")
+    return timedelta(hours=hours)
+
+
 def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: SyncPorts) -> list[UUID]:
     """Reconcile these accounts and return the id of each one's run, in the order of ``accounts``.
 
@@ -79,16 +102,51 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         states = unit.sync.load_states([a for a in accounts if a.account_id not in finished])
         margins = unit.margin.states([state.account.account_id for state in states])
-    works = [AccountWork(state, run_id_of(state.account, request)) for state in states]
+        works = _in_turn(unit, states, request, ports.clock())
+
+    def ask_about_margin_and_book(batch: Sequence[AccountWork]) -> None:
+        leveraged = [work for work in batch if must_ask(work, margins[work.account_id])]
+        side_by_side(
+            leveraged, lambda work: ask_positions(work, margins[work.account_id], ports), request, ports
+        )
+        book(batch, request, ports.open_unit_of_work)
+
     side_by_side(works, lambda work: _ask(work, ports), request, ports)
     _compare(works, ports)
+    ask_about_margin_and_book([work for work in works if not work.needs_reading])
     unsettled = [work for work in works if work.needs_reading]
-    side_by_side(unsettled, lambda work: _explain(work, request, ports), request, ports)
-    leveraged = [work for work in works if must_ask(work, margins[work.account_id])]
-    side_by_side(leveraged, lambda work: ask_positions(work, margins[work.account_id], ports), request, ports)
-    book(works, request, ports.open_unit_of_work)
+    for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
+        batch = unsettled[start : start + READINGS_BOOKED_TOGETHER]
+        side_by_side(batch, lambda work: _explain(work, request, ports), request, ports)
+        ask_about_margin_and_book(batch)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]
+
+
+def _in_turn(
+    unit: UnitOfWork, states: Sequence[AccountState], request: SyncRequest, now: datetime
+) -> list[AccountWork]:
+    """Put the most pressing accounts first, and choose those whose ledger is read in any case."""
+    read_until = {s.account.account_id: s.ledger_read_until for s in states if s.is_open}
+    swept = due_for_sweep(read_until, now, request.sweep_age)
+    by_id = {state.account.account_id: state for state in states}
+    needs = unit.turns.needs(list(by_id), now - ACTIVE_FOR)
+    return [
+        AccountWork(by_id[number], run_id_of(by_id[number].account, request), is_swept=number in swept)
+        for number in in_order_of_need(needs, now)
+    ]
+
+
+def accounts_in_turn(unit: UnitOfWork, names: Collection[str] | None, now: datetime) -> list[Account]:
+    """List active accounts, or those named, the most pressing first.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+    """
+    by_id = {account.account_id: account for account in unit.sync.find_accounts(names)}
+    return [
+        by_id[number] for number in in_order_of_need(unit.turns.needs(list(by_id), now - ACTIVE_FOR), now)
+    ]
 
 
 def side_by_side(
@@ -158,20 +216,33 @@ def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
 
 
 def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
-    def known_books(after: datetime | None) -> KnownBooks:
-        with ports.open_unit_of_work() as unit:
-            return KnownBooks(
-                unit.sync.entries_after(work.account_id, after),
-                unit.sync.balances_at(work.account_id, after),
-            )
-
     with ports.open_exchange(work.state.account) as exchange:
         try:
-            reader = LedgerReader(exchange, work.state, known_books, ports.pause, ports.clock)
-            work.reading = read_books(reader, work.balances or {}, ports.clock)
+            work.reading = _read(work, exchange, request, ports)
             work.prices = _prices(work, request, exchange)
         finally:
             work.calls += exchange.calls
+
+
+def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: SyncPorts) -> Reading:
+    """Read from the watermark, or in a sweep from where the ledger was last read without a hole.
+
+    Raises:
+        StillMovingError: among others when the ledger is so long that only a stretch of it was booked.
+    """
+    watermark, read_until = work.state.newest_entry_at, work.state.ledger_read_until
+    starts = [read_until] if work.is_swept else [watermark]
+    if watermark is not None and read_until is not None and watermark < read_until:
+        # Where a long ledger is being caught up with, the watermark waits at its beginning.
+        starts.append(read_until)
+    for start in starts:
+        reader = ledger_reader(work, exchange, ports, start)
+        try:
+            return read_books(reader, work.balances or {}, ports.clock)
+        except LongLedgerError as error:
+            long = error
+    reader = ledger_reader(work, exchange, ports, read_until)
+    raise not_caught_up(long, book_stretch(work, reader, long, request.mode, ports))
 
 
 def _prices(work: AccountWork, request: SyncRequest, exchange: Exchange) -> Mapping[str, Decimal]:

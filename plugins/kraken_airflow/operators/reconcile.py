@@ -17,12 +17,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.windows import window_of
+from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.rendering import render_report
 from kraken_recon.service.reporting import report_of_runs
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.service.sync import SyncRequest, accounts_in_turn, sweep_age_of, sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +68,7 @@ class TradingDbOperator(BaseOperator):
 
 
 class ListAccountsOperator(TradingDbOperator):
-    """Name the accounts of this run, in groups of which each is one mapped task's work.
+    """Name the accounts of this run, in groups of which each is one mapped task's work, most pressing first.
 
     Args:
         names: JSON array of account names; empty or null for every active account.
@@ -83,7 +84,7 @@ class ListAccountsOperator(TradingDbOperator):
         """Find the accounts."""
         with translated_failures():
             with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
-                accounts = unit.sync.find_accounts(json.loads(self.names) or None)
+                accounts = accounts_in_turn(unit, json.loads(self.names) or None, utc_now())
             if not accounts:
                 raise ConfigurationError(
                     "no account is active, so nothing is reconciled; add one, or pause the DAG"
@@ -99,9 +100,10 @@ class ReconcileAccountsOperator(TradingDbOperator):
         accounts: their names.
         mode: ``repair`` or ``dry_run``.
         tolerance: the largest unexplained residual that is left alone, in units of any asset.
+        sweep_age_hours: how old the last proof of a ledger may become before it is read in any case.
     """
 
-    template_fields = ("accounts", "mode", "tolerance")
+    template_fields = ("accounts", "mode", "tolerance", "sweep_age_hours")
 
     def __init__(
         self,
@@ -109,12 +111,14 @@ class ReconcileAccountsOperator(TradingDbOperator):
         accounts: Sequence[str],
         mode: str,
         tolerance: str,
+        sweep_age_hours: str = "24",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.accounts = accounts
         self.mode = mode
         self.tolerance = tolerance
+        self.sweep_age_hours = sweep_age_hours
 
     def execute(self, context: Context) -> list[str]:
         """Reconcile, log one line per account, and return the ids of the runs."""
@@ -126,6 +130,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 Mode(self.mode),
                 Policy(Tolerance(Decimal(self.tolerance))),
                 trigger=str(context["dag_run"].run_type.value),
+                sweep_age=sweep_age_of(float(self.sweep_age_hours)),
             )
             with hook.unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(list(self.accounts))
@@ -203,9 +208,13 @@ class ReportOutcomeOperator(TradingDbOperator):
 
 
 def in_groups(names: Sequence[str]) -> list[list[str]]:
-    """Split names into at most `MAPPED_TASKS_MAX` groups of about the same size."""
+    """Deal names out to at most `MAPPED_TASKS_MAX` groups of about the same size.
+
+    Every group begins with its share of the first names, so that no task gets all that is pressing.
+    """
     size = max(ACCOUNTS_PER_TASK_MIN, math.ceil(len(names) / MAPPED_TASKS_MAX))
-    return [list(names[start : start + size]) for start in range(0, len(names), size)]
+    groups = math.ceil(len(names) / size)
+    return [list(names[first::groups]) for first in range(groups)]
 
 
 def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:

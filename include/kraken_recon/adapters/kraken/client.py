@@ -164,9 +164,9 @@ class KrakenClient:
     def _read_result(self, endpoint: str, parameters: Mapping[str, Parameter]) -> object:
         return self._result_of(self._read(endpoint, parameters), endpoint)
 
-    def _read_public(self, endpoint: str) -> object:
+    def _read_public(self, endpoint: str, parameters: Mapping[str, Parameter] | None = None) -> object:
         def attempt() -> wire.Reply:
-            body = self._transport.send_public(endpoint, {})
+            body = self._transport.send_public(endpoint, parameters or {})
             return wire.decode_reply(body, account=self._account, endpoint=endpoint)
 
         return self._result_of(self._repeated(attempt), endpoint)

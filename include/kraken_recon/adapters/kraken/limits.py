@@ -21,6 +21,7 @@ CALL_COSTS: Final[Mapping[str, int]] = MappingProxyType(
         # Orders have a counter of their own, per pair, in the matching engine.
         "AddOrder": 0,
         "CancelOrder": 0,
+        "AmendOrder": 0,
     }
 )
 DEFAULT_COST: Final = 1

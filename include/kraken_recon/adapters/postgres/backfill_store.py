@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from kraken_recon.domain.reconciliation import Finding
     from kraken_recon.domain.records import RunRecord
 
+# An event recorded later than this after it happened is in the index of late ones; the same hour in the SQL.
+LATE: Final = timedelta(hours=1)
 QUERIES: Final = {name: sa.text(query) for name, query in load("backfill").items()}
 
 
@@ -45,6 +48,7 @@ class PostgresBackfillStore:
             {
                 "account_id": account_id,
                 "at": at,
+                "recent_from": at - LATE,
                 "ledger_ids": [entry.ledger_id for entry in read],
                 "assets": [entry.asset for entry in read],
                 "wallets": [entry.wallet for entry in read],

@@ -10,17 +10,26 @@ import sqlalchemy as sa
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.sync_store import array_literal
 from kraken_recon.domain.conversions import CONVERSION_GAP, CONVERSIONS
-from kraken_recon.domain.cost_records import CostKey, CostScope, QuoteTotal, Written
+from kraken_recon.domain.cost import AssetCost
+from kraken_recon.domain.cost_records import (
+    CostKey,
+    CostProgress,
+    CostScope,
+    CountedCost,
+    QuoteTotal,
+    Written,
+)
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from sqlalchemy.engine import Connection, CursorResult
 
-    from kraken_recon.domain.cost import AssetCost, RealisedResult
+    from kraken_recon.domain.cost import RealisedResult
 
 #: Twice as far as two legs may lie apart: what competes for the other leg is seen as well.
 NEAR: Final = {
@@ -98,12 +107,48 @@ class PostgresCostStore:
             found[account_id][columns[0]] = LedgerEntry(*columns)
         return {account_id: list(entries.values()) for account_id, entries in found.items()}
 
-    def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[str, Decimal]]:
-        """Sum what these assets opened with, by account and asset."""
-        found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+    def openings(self, keys: Collection[CostKey]) -> Mapping[int, Mapping[HoldingKey, Decimal]]:
+        """Sum what the holdings of these assets opened with, by account."""
+        found: dict[int, dict[HoldingKey, Decimal]] = defaultdict(dict)
         for row in self._execute("openings", **_key_arrays(keys)):
-            found[row.account_id][row.asset] = row.quantity
+            found[row.account_id][HoldingKey(row.asset, row.wallet)] = row.quantity
         return found
+
+    def wallets(self, keys: Collection[CostKey]) -> Sequence[tuple[int, HoldingKey]]:
+        """Name the existing positions of these assets."""
+        rows = self._execute("wallets", **_key_arrays(keys))
+        return [(row.account_id, HoldingKey(row.asset, row.wallet)) for row in rows]
+
+    def progress(self, keys: Collection[CostKey]) -> Mapping[CostKey, CostProgress]:
+        """Read the stored figures of these assets, and how much of each is on record by now."""
+        found = {}
+        for row in self._execute("progress", **_key_arrays(keys)):
+            cost = AssetCost(row.known, row.unknown, row.moving, row.cost, row.realised, row.as_of)
+            stored = CountedCost(cost, row.entries_counted, row.opening_counted)
+            key = CostKey(row.account_id, row.asset, row.quote)
+            found[key] = CostProgress(stored, row.entries, row.opening)
+        return found
+
+    def news(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
+        """Read, by account, entries later than those counted of these assets, and all that share a refid."""
+        found: dict[int, list[LedgerEntry]] = defaultdict(list)
+        columns: list[Any]
+        for account_id, *columns in self._execute("news", **_key_arrays(keys)):
+            found[account_id].append(LedgerEntry(*columns))
+        return found
+
+    def balances_before(
+        self, account_id: int, places: Mapping[HoldingKey, datetime | None]
+    ) -> Mapping[HoldingKey, Decimal]:
+        """Sum the openings of these holdings and their entries up to a time each (None: no entries)."""
+        rows = self._execute(
+            "balances_before",
+            account_id=account_id,
+            assets=[key.asset for key in places],
+            wallets=[key.wallet for key in places],
+            until=list(places.values()),
+        )
+        return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
 
     def quote_totals(
         self, keys: Collection[CostKey], moves: Collection[tuple[str, str]]
@@ -111,51 +156,60 @@ class PostgresCostStore:
         """Sum openings and entries of these quote currencies, by account."""
         listed = sorted("/".join(move) for move in moves)
         return {
-            row.account_id: QuoteTotal(row.quantity, row.moving, row.as_of)
+            row.account_id: QuoteTotal(row.quantity, row.moving, row.as_of, row.opening, row.entries)
             for row in self._execute("quote_totals", **_key_arrays(keys), moves=listed)
         }
 
     def write(
-        self, costs: Mapping[CostKey, AssetCost], results: Collection[tuple[int, RealisedResult]]
+        self,
+        costs: Mapping[CostKey, CountedCost],
+        results: Collection[tuple[int, RealisedResult]],
+        rebuilt: Collection[CostKey],
     ) -> Written:
         """Bring costs, results and the positions' averages of these assets up to date where they differ."""
         keys: dict[str, list[Any]] = {
             "account_ids": [key.account_id for key in costs],
             "assets": [key.asset for key in costs],
         }
-        averages = [cost.average for cost in costs.values()]
+        figures = [counted.cost for counted in costs.values()]
+        averages = [cost.average for cost in figures]
         written = self._execute(
             "write_costs",
             **keys,
-            known=[cost.quantity_known for cost in costs.values()],
-            unknown=[cost.quantity_unknown for cost in costs.values()],
-            moving=[cost.quantity_moving for cost in costs.values()],
-            costs=[cost.cost for cost in costs.values()],
+            known=[cost.quantity_known for cost in figures],
+            unknown=[cost.quantity_unknown for cost in figures],
+            moving=[cost.quantity_moving for cost in figures],
+            costs=[cost.cost for cost in figures],
             averages=averages,
-            realised=[cost.realised for cost in costs.values()],
-            as_of=[cost.as_of for cost in costs.values()],
+            realised=[cost.realised for cost in figures],
+            as_of=[cost.as_of for cost in figures],
+            entries_counted=[counted.entries for counted in costs.values()],
+            openings_counted=[counted.opening for counted in costs.values()],
         )
-        changed = self._write_results(keys, results)
+        changed = self._write_results(rebuilt, results)
         moved = self._execute("set_averages", **keys, averages=averages)
         return Written(written.rowcount, changed, moved.rowcount)
 
     def _write_results(
-        self, keys: Mapping[str, list[Any]], results: Collection[tuple[int, RealisedResult]]
+        self, rebuilt: Collection[CostKey], results: Collection[tuple[int, RealisedResult]]
     ) -> int:
         result_keys = {
             "refids": [result.refid for _, result in results],
             "account_ids": [account_id for account_id, _ in results],
             "assets": [result.asset for _, result in results],
         }
-        forgotten = self._execute(
-            "forget_results",
-            **keys,
-            refids=result_keys["refids"],
-            result_account_ids=result_keys["account_ids"],
-            result_assets=result_keys["assets"],
-        )
+        forgotten = 0
+        if rebuilt:
+            forgotten = self._execute(
+                "forget_results",
+                account_ids=[key.account_id for key in rebuilt],
+                assets=[key.asset for key in rebuilt],
+                refids=result_keys["refids"],
+                result_account_ids=result_keys["account_ids"],
+                result_assets=result_keys["assets"],
+            ).rowcount
         if not results:
-            return forgotten.rowcount
+            return forgotten
         written = self._execute(
             "write_results",
             **result_keys,
@@ -166,7 +220,7 @@ class PostgresCostStore:
             unknown_shares=[result.unknown_share for _, result in results],
             effective_at=[result.effective_at for _, result in results],
         )
-        return forgotten.rowcount + written.rowcount
+        return forgotten + written.rowcount
 
     def costs(self, account_id: int, asset: str | None) -> list[Mapping[str, Any]]:
         """Read the stored figures of an account's assets, or of one."""

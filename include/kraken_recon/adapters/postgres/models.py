@@ -158,6 +158,28 @@ position_events: Final = sa.Table(
         unique=True,
         postgresql_where=sa.text("cause = 'ledger'"),
     ),
+    sa.Index("ix_position_events_then", "account_id", "asset", "wallet", "recorded_at"),
+    sa.Index(
+        "ix_position_events_without_entry",
+        "account_id",
+        "asset",
+        "wallet",
+        postgresql_where=sa.text("cause <> 'ledger'"),
+    ),
+    # Recorded more than an hour after it happened, or before: the few that the books of a past moment lack.
+    sa.Index(
+        "ix_position_events_late",
+        "account_id",
+        "recorded_at",
+        "effective_at",
+        postgresql_where=sa.text("cause = 'ledger' and recorded_at - effective_at > interval '01:00:00'"),
+    ),
+    sa.Index(
+        "ix_position_events_early",
+        "account_id",
+        "effective_at",
+        postgresql_where=sa.text("cause = 'ledger' and recorded_at < effective_at"),
+    ),
 )
 
 reconciliation_runs: Final = sa.Table(
@@ -286,6 +308,10 @@ asset_costs: Final = sa.Table(
     *_amount("realised"),
     sa.Column("as_of", TIME),
     sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now()),
+    # What the figures were made from, so that the next entries can be added to them.
+    sa.Column("entries_counted", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("opening_counted", AMOUNT, nullable=False, server_default="0"),
+    sa.CheckConstraint("opening_counted <> 'NaN'::numeric", name="opening_counted_is_a_number"),
 )
 
 realised_results: Final = sa.Table(

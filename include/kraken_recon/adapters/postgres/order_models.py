@@ -73,15 +73,20 @@ orders: Final = sa.Table(
     *_amount("volume_executed", nullable=False, default="0"),
     *_amount("cost_executed", nullable=False, default="0"),
     *_amount("fee_reported", nullable=False, default="0"),
-    sa.Column("claimed_until", TIME),
-    sa.Column("claimed_by", sa.Text),
+    sa.Column("answered_at", TIME),
+    sa.Column("absent_since", TIME),
+    sa.Column("settled_at", TIME),
+    *_amount("reserved"),
     sa.Column("updated_at", TIME, nullable=False, server_default=sa.func.now()),
     _one_of("source", Source),
     _one_of("side", Side),
     _one_of("order_type", OrderType),
     _one_of("time_in_force", TimeInForce),
     _one_of("status", OrderStatus),
-    sa.CheckConstraint("volume > 0 and (portion is null or (portion > 0 and portion <= 1))", name="size"),
+    sa.CheckConstraint(
+        "source = 'external' or (volume > 0 and (portion is null or (portion > 0 and portion <= 1)))",
+        name="size",
+    ),
     sa.CheckConstraint("volume is not null or portion is not null", name="has_a_size"),
     sa.CheckConstraint(
         "status in ('decided', 'refused') or source = 'external'"
@@ -96,6 +101,12 @@ orders: Final = sa.Table(
         "account_id",
         "order_id",
         postgresql_where=sa.text("status in ('decided', 'submitting', 'unknown', 'open')"),
+    ),
+    sa.Index(
+        "ix_orders_unsettled",
+        "account_id",
+        "order_id",
+        postgresql_where=sa.text("ended_at is not null and settled_at is null"),
     ),
     sa.Index("ix_orders_ended_at", "ended_at", postgresql_where=sa.text("ended_at is not null")),
     postgresql_with={"fillfactor": "80"},
@@ -153,4 +164,12 @@ fills: Final = sa.Table(
     _one_of("side", Side),
     sa.Index("ix_fills_order_id", "order_id"),
     sa.Index("ix_fills_kraken_txid", "account_id", "kraken_txid"),
+)
+
+order_books: Final = sa.Table(
+    "order_books",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.accounts.account_id"), primary_key=True),
+    sa.Column("read_until", TIME),
+    sa.Column("looked_at", TIME, nullable=False),
 )

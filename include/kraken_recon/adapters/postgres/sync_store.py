@@ -128,6 +128,7 @@ class PostgresSyncStore:
                 rows[account.account_id].ledger_floor,
                 observations.get(account.account_id, {}),
                 tolerances.get(account.account_id, {}),
+                rows[account.account_id].ledger_read_until,
             )
             for account in accounts
         ]
@@ -185,7 +186,7 @@ class PostgresSyncStore:
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
         """Read the recorded entries later than ``after``."""
         rows = self._run("entries_after", account_id=account_id, after=after)
-        return [LedgerEntry(**row._asdict()) for row in rows]
+        return [LedgerEntry(*columns) for (*columns,) in rows]
 
     def balances_at(self, account_id: int, at: datetime | None) -> Mapping[HoldingKey, Decimal]:
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""

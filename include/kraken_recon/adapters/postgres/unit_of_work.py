@@ -23,11 +23,13 @@ from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
+from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
 from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, PostgresWatch
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
+from kraken_recon.adapters.postgres.turns_store import PostgresTurnsStore
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
@@ -188,9 +190,19 @@ class PostgresUnitOfWork:
         return PostgresCostStore(self.connection)
 
     @property
+    def orders(self) -> PostgresOrderStore:
+        """Orders, decisions and fills."""
+        return PostgresOrderStore(self.connection)
+
+    @property
     def plans(self) -> PostgresPlanStore:
         """Repair plans and what became of them."""
         return PostgresPlanStore(self.connection)
+
+    @property
+    def turns(self) -> PostgresTurnsStore:
+        """Which accounts come first."""
+        return PostgresTurnsStore(self.connection)
 
     @property
     def reports(self) -> ReportStore:

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -48,8 +48,10 @@ def upgrade() -> None:
         sa.Column("volume_executed", sa.Numeric(precision=38, scale=18), server_default="0", nullable=False),
         sa.Column("cost_executed", sa.Numeric(precision=38, scale=18), server_default="0", nullable=False),
         sa.Column("fee_reported", sa.Numeric(precision=38, scale=18), server_default="0", nullable=False),
-        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("claimed_by", sa.Text(), nullable=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("absent_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reserved", sa.Numeric(precision=38, scale=18), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint(
             "cost_executed <> 'NaN'::numeric", name=op.f("ck_orders_cost_executed_is_a_number")
@@ -60,7 +62,7 @@ def upgrade() -> None:
         sa.CheckConstraint("fee_reported <> 'NaN'::numeric", name=op.f("ck_orders_fee_reported_is_a_number")),
         sa.CheckConstraint("limit_price <> 'NaN'::numeric", name=op.f("ck_orders_limit_price_is_a_number")),
         sa.CheckConstraint(
-            "order_type in ('market', 'limit', 'stop-loss', 'take-profit')",
+            "order_type in ('market', 'limit', 'stop-loss', 'take-profit', 'other')",
             name=op.f("ck_orders_order_type_is_known"),
         ),
         sa.CheckConstraint("portion <> 'NaN'::numeric", name=op.f("ck_orders_portion_is_a_number")),
@@ -92,8 +94,10 @@ def upgrade() -> None:
             "volume_executed <> 'NaN'::numeric", name=op.f("ck_orders_volume_executed_is_a_number")
         ),
         sa.CheckConstraint(
-            "volume > 0 and (portion is null or (portion > 0 and portion <= 1))", name=op.f("ck_orders_size")
+            "source = 'external' or (volume > 0 and (portion is null or (portion > 0 and portion <= 1)))",
+            name=op.f("ck_orders_size"),
         ),
+        sa.CheckConstraint("reserved <> 'NaN'::numeric", name=op.f("ck_orders_reserved_is_a_number")),
         sa.CheckConstraint("volume is not null or portion is not null", name=op.f("ck_orders_has_a_size")),
         sa.ForeignKeyConstraint(
             ["account_id"], ["trading.accounts.account_id"], name=op.f("fk_orders_account_id_accounts")
@@ -119,6 +123,25 @@ def upgrade() -> None:
         unique=False,
         schema="trading",
         postgresql_where=sa.text("status in ('decided', 'submitting', 'unknown', 'open')"),
+    )
+    op.create_index(
+        "ix_orders_unsettled",
+        "orders",
+        ["account_id", "order_id"],
+        unique=False,
+        schema="trading",
+        postgresql_where=sa.text("ended_at is not null and settled_at is null"),
+    )
+    op.create_table(
+        "order_books",
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("read_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["trading.accounts.account_id"], name=op.f("fk_order_books_account_id_accounts")
+        ),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_order_books")),
+        schema="trading",
     )
     op.create_table(
         "fills",
@@ -221,6 +244,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take the change back."""
     op.drop_table("fills", schema="trading")
+    op.drop_table("order_books", schema="trading")
     op.drop_table("order_events", schema="trading")
     op.drop_table("order_decisions", schema="trading")
     op.drop_table("orders", schema="trading")

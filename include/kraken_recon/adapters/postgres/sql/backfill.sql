@@ -13,6 +13,8 @@ where a.account_id = any(cast(:account_ids as bigint[]));
 -- Read every holding as of a moment: what had happened, what was believed, and the entries that differ. Entries that
 -- a dry run has read and nobody has recorded are counted as happened, in the same snapshot. What a later import took
 -- from the opening for the entries that it brought explains them: together they come to nothing.
+-- What was believed is where the newest event of the time left off. What had happened is that, more what was recorded
+-- later, less what was recorded early: so that an old account is not read from its first entry on for each interval.
 with read as (
   select *
   from unnest(
@@ -23,49 +25,75 @@ with read as (
     cast(:changes as numeric[])
   ) as r(ledger_id, asset, wallet, entry_time, change)
 ),
-entries as (
-  select
-    e.ledger_id,
-    e.asset,
-    e.wallet,
-    e.entry_time,
-    e.amount - e.fee as change,
-    e.entry_time < :at as happened,
-    coalesce(v.recorded_at < :at, false) as believed
+-- Fenced, so that each part is a walk of the index that is made for it.
+late as (
+  select v.ledger_id, v.asset, v.wallet, v.effective_at, v.quantity_after - v.quantity_before as change
+  from trading.position_events v
+  where v.account_id = :account_id
+    and v.cause = 'ledger'
+    and v.recorded_at - v.effective_at > interval '01:00:00'
+    and v.recorded_at >= :at
+    and v.effective_at < :at
+  offset 0
+),
+recent as (
+  select e.ledger_id, e.asset, e.wallet, e.entry_time, e.amount - e.fee as change
   from trading.ledger_entries e
-  left join trading.position_events v
+  join trading.position_events v
     on v.account_id = e.account_id
     and v.ledger_id = e.ledger_id
     and v.cause = 'ledger'
   where e.account_id = :account_id
-  union all
-  select r.ledger_id, r.asset, r.wallet, r.entry_time, r.change, r.entry_time < :at, false
-  from read r
-  where not exists (
-    select
-    from trading.ledger_entries k
-    where (k.account_id, k.ledger_id) = (:account_id, r.ledger_id)
-  )
+    and e.entry_time >= :recent_from
+    and e.entry_time < :at
+    and v.recorded_at >= :at
+    and not v.recorded_at - v.effective_at > interval '01:00:00'
+  offset 0
 ),
-moved as (
+early as (
+  select v.ledger_id, v.asset, v.wallet, v.effective_at, v.quantity_before - v.quantity_after as change
+  from trading.position_events v
+  where v.account_id = :account_id
+    and v.cause = 'ledger'
+    and v.recorded_at < v.effective_at
+    and v.recorded_at < :at
+    and v.effective_at >= :at
+  offset 0
+),
+unread as (
+  select r.ledger_id, r.asset, r.wallet, r.entry_time, r.change
+  from read r
+  where r.entry_time < :at
+    and not exists (
+      select
+      from trading.ledger_entries k
+      where (k.account_id, k.ledger_id) = (:account_id, r.ledger_id)
+    )
+),
+differing as (
   select
     asset,
     wallet,
-    coalesce(sum(change) filter (where happened), 0) as happened,
-    coalesce(sum(change) filter (where happened and not believed), 0)
-      - coalesce(sum(change) filter (where believed and not happened), 0) as explained,
-    array_agg(ledger_id order by entry_time, ledger_id) filter (where happened <> believed) as ledger_ids
-  from entries
-  where happened or believed
+    sum(change) as explained,
+    array_agg(ledger_id order by effective_at, ledger_id) as ledger_ids
+  from (
+    select * from late
+    union all
+    select * from recent
+    union all
+    select * from early
+    union all
+    select * from unread
+  ) as every
   group by asset, wallet
 ),
-events as (
+without_entry as (
   select
     asset,
     wallet,
-    sum(quantity_after - quantity_before) filter (where recorded_at < :at) as recorded,
     sum(quantity_after - quantity_before) filter (where cause = 'opening') as opened,
     sum(quantity_after - quantity_before) filter (where cause = 'opening' and recorded_at >= :at) as opened_later,
+    sum(quantity_after - quantity_before) filter (where recorded_at < :at and cause = 'adjustment') as adjusted,
     sum(quantity_after - quantity_before) filter (
       where cause = 'adjustment'
         and recorded_at < :at
@@ -73,21 +101,37 @@ events as (
     ) as corrected
   from trading.position_events
   where account_id = :account_id
+    and cause <> 'ledger'
   group by asset, wallet
+),
+believed as (
+  select p.asset, p.wallet, newest.quantity_after as recorded
+  from trading.positions p
+  cross join lateral (
+    select v.quantity_after
+    from trading.position_events v
+    where (v.account_id, v.asset, v.wallet) = (p.account_id, p.asset, p.wallet)
+      and v.recorded_at < :at
+    order by v.recorded_at desc, v.event_id desc
+    limit 1
+  ) newest
+  where p.account_id = :account_id
 )
 select
   asset,
   wallet,
-  coalesce(events.opened, 0) + coalesce(moved.happened, 0) as reported,
-  coalesce(events.recorded, 0) as recorded,
-  coalesce(moved.explained, 0) + coalesce(events.opened_later, 0) as explained,
-  coalesce(events.corrected, 0) as corrected,
-  coalesce(moved.ledger_ids, '{}') as ledger_ids
-from moved
-full join events using (asset, wallet)
-where moved.asset is not null
-  or events.opened is not null
-  or events.recorded is not null;
+  coalesce(b.recorded, 0) - coalesce(w.adjusted, 0) + coalesce(w.opened_later, 0) + coalesce(d.explained, 0)
+    as reported,
+  coalesce(b.recorded, 0) as recorded,
+  coalesce(d.explained, 0) + coalesce(w.opened_later, 0) as explained,
+  coalesce(w.corrected, 0) as corrected,
+  coalesce(d.ledger_ids, '{}') as ledger_ids
+from believed b
+full join differing d using (asset, wallet)
+full join without_entry w using (asset, wallet)
+where b.recorded is not null
+  or d.explained is not null
+  or w.opened is not null;
 
 -- name: head_then
 -- Name the newest recorded entry before a moment, as far as times tell.

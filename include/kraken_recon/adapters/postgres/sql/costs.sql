@@ -105,48 +105,152 @@ select
   q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
 from keys k
 cross join lateral (
-  select money.*
-  from trading.ledger_entries e
-  join trading.ledger_entries money on (money.account_id, money.refid) = (e.account_id, e.refid)
-  where (e.account_id, e.asset) = (k.account_id, k.asset)
-    and e.refid <> ''
-    and money.asset = k.quote
-  union all
-  select money.*
-  from trading.ledger_entries e
-  join trading.ledger_entries money
-    on money.account_id = e.account_id
-    and money.entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
-  where (e.account_id, e.asset) = (k.account_id, k.asset)
-    and e.type || '/' || e.subtype = any(cast(:conversions as text[]))
-    and money.type || '/' || money.subtype = any(cast(:conversions as text[]))
-    and money.asset = k.quote
+  select distinct account_id, refid
+  from trading.ledger_entries
+  where (account_id, asset) = (k.account_id, k.asset)
+    and refid <> ''
   offset 0
-) q;
-
--- name: openings
--- Sum what these assets opened with.
-select k.account_id, k.asset, opened.quantity
-from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+) e
+-- Fenced by refid alone: on a table that was just filled, the planner would rather walk all quote entries each time.
 cross join lateral (
-  select sum(quantity_after - quantity_before) as quantity
+  select * from trading.ledger_entries where (account_id, refid) = (e.account_id, e.refid) offset 0
+) q
+where q.asset = k.quote
+union all
+select
+  q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
+from keys k
+cross join lateral (
+  select account_id, entry_time
+  from trading.ledger_entries
+  where (account_id, asset) = (k.account_id, k.asset)
+    and type || '/' || subtype = any(cast(:conversions as text[]))
+  offset 0
+) e
+cross join lateral (
+  select *
+  from trading.ledger_entries
+  where account_id = e.account_id
+    and entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
+    and type || '/' || subtype = any(cast(:conversions as text[]))
+  offset 0
+) q
+where q.asset = k.quote;
+
+-- name: wallets
+-- Name the existing positions of these assets.
+select p.account_id, p.asset, p.wallet
+from trading.positions p
+join unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+  using (account_id, asset);
+
+-- name: progress
+-- Read the stored figures of these assets, and count what is on record: an index holds all that is counted here.
+select
+  k.account_id,
+  k.asset,
+  k.quote,
+  coalesce(c.quantity_known, 0) as known,
+  coalesce(c.quantity_unknown, 0) as unknown,
+  coalesce(c.quantity_moving, 0) as moving,
+  coalesce(c.cost, 0) as cost,
+  coalesce(c.realised, 0) as realised,
+  c.as_of,
+  coalesce(c.entries_counted, 0) as entries_counted,
+  coalesce(c.opening_counted, 0) as opening_counted,
+  booked.entries,
+  opened.quantity as opening
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:quotes as text[]))
+  as k(account_id, asset, quote)
+left join trading.asset_costs c using (account_id, asset)
+cross join lateral (
+  select count(*) as entries
+  from trading.ledger_entries
+  where (account_id, asset) = (k.account_id, k.asset)
+  offset 0
+) booked
+cross join lateral (
+  select coalesce(sum(quantity_after - quantity_before), 0) as quantity
   from trading.position_events
   where (account_id, asset) = (k.account_id, k.asset)
     and cause = 'opening'
   offset 0
+) opened;
+
+-- name: news
+-- Read the entries of these assets that are later than those counted, and whatever shares a refid with them.
+with news as materialized (
+  select e.*
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+  left join trading.asset_costs c using (account_id, asset)
+  cross join lateral (
+    select account_id, ledger_id, refid
+    from trading.ledger_entries
+    where (account_id, asset) = (k.account_id, k.asset)
+      and entry_time > coalesce(c.as_of, '-infinity')
+    offset 0
+  ) e
+),
+named as (
+  select account_id, ledger_id from news
+  union
+  select r.account_id, other.ledger_id
+  from (select distinct account_id, refid from news where refid <> '') as r
+  cross join lateral (
+    select ledger_id from trading.ledger_entries where (account_id, refid) = (r.account_id, r.refid) offset 0
+  ) other
+)
+select
+  e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount,
+  e.fee, e.balance
+from named
+join trading.ledger_entries e using (account_id, ledger_id);
+
+-- name: balances_before
+-- Sum the openings of these holdings and their entries up to a time each.
+select k.asset, k.wallet, opened.quantity + booked.quantity as balance
+from unnest(cast(:assets as text[]), cast(:wallets as text[]), cast(:until as timestamptz[]))
+  as k(asset, wallet, until)
+cross join lateral (
+  select coalesce(sum(quantity_after - quantity_before), 0) as quantity
+  from trading.position_events
+  where (account_id, asset, wallet) = (:account_id, k.asset, k.wallet)
+    and cause = 'opening'
+  offset 0
 ) opened
-where opened.quantity is not null;
+cross join lateral (
+  select coalesce(sum(amount - fee), 0) as quantity
+  from trading.ledger_entries
+  where (account_id, asset, wallet) = (:account_id, k.asset, k.wallet)
+    and entry_time <= k.until
+  offset 0
+) booked;
+
+-- name: openings
+-- Sum what the holdings of these assets opened with.
+select k.account_id, k.asset, opened.wallet, opened.quantity
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
+cross join lateral (
+  select wallet, sum(quantity_after - quantity_before) as quantity
+  from trading.position_events
+  where (account_id, asset) = (k.account_id, k.asset)
+    and cause = 'opening'
+  group by wallet
+  offset 0
+) opened;
 
 -- name: quote_totals
 -- Sum openings and entries of these quote currencies; what moves between wallets apart.
 select
   k.account_id,
-  coalesce(opened.quantity, 0) + coalesce(booked.quantity, 0) as quantity,
+  opened.quantity + coalesce(booked.quantity, 0) as quantity,
   coalesce(booked.moving, 0) as moving,
-  booked.as_of
+  booked.as_of,
+  opened.quantity as opening,
+  booked.entries
 from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as k(account_id, asset)
 cross join lateral (
-  select sum(quantity_after - quantity_before) as quantity
+  select coalesce(sum(quantity_after - quantity_before), 0) as quantity
   from trading.position_events
   where (account_id, asset) = (k.account_id, k.asset)
     and cause = 'opening'
@@ -156,7 +260,8 @@ cross join lateral (
   select
     sum(amount - fee) as quantity,
     sum(amount) filter (where type || '/' || subtype = any(cast(:moves as text[]))) as moving,
-    max(entry_time) as as_of
+    max(entry_time) as as_of,
+    count(*) as entries
   from trading.ledger_entries
   where (account_id, asset) = (k.account_id, k.asset)
   offset 0
@@ -165,7 +270,8 @@ cross join lateral (
 -- name: write_costs
 -- Write the figures that differ; a row that is right is not even locked.
 insert into trading.asset_costs (
-  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of
+  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of,
+  entries_counted, opening_counted
 )
 select n.*
 from unnest(
@@ -177,16 +283,21 @@ from unnest(
   cast(:costs as numeric[]),
   cast(:averages as numeric[]),
   cast(:realised as numeric[]),
-  cast(:as_of as timestamptz[])
+  cast(:as_of as timestamptz[]),
+  cast(:entries_counted as bigint[]),
+  cast(:openings_counted as numeric[])
 ) as n(
-  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of
+  account_id, asset, quantity_known, quantity_unknown, quantity_moving, cost, avg_cost, realised, as_of,
+  entries_counted, opening_counted
 )
 left join trading.asset_costs c using (account_id, asset)
 where c.account_id is null
   or (
-    c.quantity_known, c.quantity_unknown, c.quantity_moving, c.cost, c.avg_cost, c.realised, c.as_of
+    c.quantity_known, c.quantity_unknown, c.quantity_moving, c.cost, c.avg_cost, c.realised, c.as_of,
+    c.entries_counted, c.opening_counted
   ) is distinct from (
-    n.quantity_known, n.quantity_unknown, n.quantity_moving, n.cost, n.avg_cost, n.realised, n.as_of
+    n.quantity_known, n.quantity_unknown, n.quantity_moving, n.cost, n.avg_cost, n.realised, n.as_of,
+    n.entries_counted, n.opening_counted
   )
 order by n.account_id, n.asset
 on conflict (account_id, asset) do update
@@ -197,6 +308,8 @@ set quantity_known = excluded.quantity_known,
     avg_cost = excluded.avg_cost,
     realised = excluded.realised,
     as_of = excluded.as_of,
+    entries_counted = excluded.entries_counted,
+    opening_counted = excluded.opening_counted,
     updated_at = now();
 
 -- name: forget_results

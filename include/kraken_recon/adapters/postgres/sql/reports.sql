@@ -30,7 +30,9 @@ select
   r.lock_hold_ms,
   r.note,
   r.error,
-  proven.reported_as_of as proven_at
+  proven.reported_as_of as proven_at,
+  a.ledger_read_until as ledger_proven_at,
+  extract(epoch from now() - a.ledger_read_until)::bigint as ledger_proof_age_seconds
 from trading.accounts a
 left join lateral (
   select *
@@ -54,7 +56,11 @@ order by a.name;
 
 -- name: runs
 -- Read runs by id, with their account's name.
-select r.*, a.name
+select
+  r.*,
+  a.name,
+  a.ledger_read_until as ledger_proven_at,
+  extract(epoch from now() - a.ledger_read_until)::bigint as ledger_proof_age_seconds
 from trading.reconciliation_runs r
 join trading.accounts a using (account_id)
 where r.run_id = any(cast(:run_ids as uuid[]))

@@ -17,6 +17,7 @@ select
   a.account_id,
   a.opened_at is not null as is_open,
   a.ledger_floor,
+  a.ledger_read_until,
   (
     select max(e.entry_time)
     from trading.ledger_entries e

@@ -1,0 +1,185 @@
+"""Read markets, orders, trades and their ledger entries of one account.
+
+Invariants:
+1. Taker fills are never consolidated: a fill is known by the trade id that its ledger entries refer to.
+2. A paged reading ends at a page without news, or raises; it never comes back smaller.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from kraken_recon.adapters.kraken import wire, wire_orders
+from kraken_recon.adapters.kraken.client import KrakenClient, _unix_seconds
+from kraken_recon.errors import PayloadInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.adapters.kraken.transport import Parameter
+    from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.markets import Markets
+    from kraken_recon.domain.orders import Fill
+    from kraken_recon.domain.reported_orders import ReportedOrder
+
+ORDERS_PER_QUERY: Final = 50
+TRADES_PER_QUERY: Final = 20
+PAGES_MAX: Final = 200
+PAGE_LENGTH: Final = 50
+MARKETS_AGE_MAX_SECONDS: Final = 600.0
+
+Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class MarketCache:
+    """The markets of each host, read again after ten minutes; shared by the clients of one run."""
+
+    _read: dict[str, tuple[float, Markets]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, host: str, read: Callable[[], Markets]) -> Markets:
+        """Return the host's markets, reading them where that is due."""
+        with self._lock:
+            read_at, markets = self._read.get(host, (0.0, None))
+            if markets is None or time.monotonic() - read_at > MARKETS_AGE_MAX_SECONDS:
+                markets = read()
+                self._read[host] = (time.monotonic(), markets)
+            return markets
+
+
+class OrderReadingClient(KrakenClient):
+    """A client that also reads orders and trades. Not thread-safe: one object per thread."""
+
+    def __init__(self, *arguments: Any, markets: MarketCache | None = None, **options: Any) -> None:  # noqa: ANN401 - the base class's
+        super().__init__(*arguments, **options)
+        self._markets = markets or MarketCache()
+
+    def markets(self) -> Markets:
+        """Read ``AssetPairs``, at most once in ten minutes."""
+        return self._markets.get(
+            str(self._transport.uri),
+            lambda: wire_orders.parse_markets(self._read_public("AssetPairs"), account=self._account),
+        )
+
+    def last_price(self, pair: str) -> Decimal | None:
+        """Read the price of a pair's last trade; None where it never traded."""
+        market = self.markets().find(pair)
+        if market is None:
+            return None
+        reply = self._read_public("Ticker", {"pair": market.altname})
+        prices = wire.parse_last_prices(reply, account=self._account)
+        return prices.get(market.pair_id) or None
+
+    def query_orders(self, txids: Collection[str]) -> dict[str, ReportedOrder]:
+        """Read orders by id, with their trade ids; one that Kraken does not show yet is left out."""
+        found: dict[str, ReportedOrder] = {}
+        for some in _in_parts(sorted(txids), ORDERS_PER_QUERY):
+            parameters: dict[str, Parameter] = {"txid": some, "trades": True, "consolidate_taker": False}
+            result = self._read_result("QueryOrders", parameters)
+            found |= self._orders(result, "QueryOrders")
+        return found
+
+    def open_orders(self) -> dict[str, ReportedOrder]:
+        """Read every open order, with its trade ids."""
+        result = self._read_result("OpenOrders", {"trades": True})
+        return self._orders(self._member(result, "open", "OpenOrders"), "OpenOrders")
+
+    def closed_orders(self, *, after: datetime) -> dict[str, ReportedOrder]:
+        """Read every order that was opened or closed later than ``after``, and is no longer open."""
+
+        def page(offset: int) -> dict[str, ReportedOrder]:
+            parameters = {
+                "start": _unix_seconds(after),
+                "ofs": offset or None,
+                "closetime": "both",
+                "trades": True,
+                "consolidate_taker": False,
+                "without_count": True,
+            }
+            result = self._read_result("ClosedOrders", parameters)
+            return self._orders(self._member(result, "closed", "ClosedOrders"), "ClosedOrders")
+
+        return self._all_pages(page, "ClosedOrders")
+
+    def trades(self, *, after: datetime) -> dict[str, Fill]:
+        """Read every trade later than ``after``."""
+
+        def page(offset: int) -> dict[str, Fill]:
+            parameters = {
+                "start": _unix_seconds(after),
+                "ofs": offset or None,
+                "consolidate_taker": False,
+                "without_count": True,
+            }
+            result = self._read_result("TradesHistory", parameters)
+            return self._trades(self._member(result, "trades", "TradesHistory"), "TradesHistory")
+
+        return self._all_pages(page, "TradesHistory")
+
+    def trades_of(self, trade_ids: Collection[str]) -> dict[str, Fill]:
+        """Read trades by id; one that Kraken does not show yet is left out."""
+        found: dict[str, Fill] = {}
+        for some in _in_parts(sorted(trade_ids), TRADES_PER_QUERY):
+            found |= self._trades(self._read_result("QueryTrades", {"txid": some}), "QueryTrades")
+        return found
+
+    def ledger_entries(
+        self, refids: Collection[str], *, after: datetime, until: datetime
+    ) -> tuple[LedgerEntry, ...]:
+        """Read the ledger entries of trades, out of those later than ``after`` and not later than ``until``.
+
+        ``QueryLedgers`` finds entries by their own ids only, so the window is read and its rows are picked.
+        """
+
+        def page(offset: int) -> dict[str, LedgerEntry]:
+            parameters = {
+                "start": _unix_seconds(after),
+                "end": _unix_seconds(until),
+                "ofs": offset or None,
+                "without_count": True,
+            }
+            read = wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
+            return {entry.ledger_id: entry for entry in read.entries}
+
+        wanted = frozenset(refids)
+        return tuple(e for e in self._all_pages(page, "Ledgers").values() if e.refid in wanted)
+
+    def _all_pages(self, page: Callable[[int], dict[str, Row]], endpoint: str) -> dict[str, Row]:
+        """Read newest first, with a row of overlap, until a page brings nothing new.
+
+        Rows that arrive meanwhile push older ones to later offsets: they are seen twice, never missed.
+        """
+        rows: dict[str, Row] = {}
+        for _ in range(PAGES_MAX):
+            read = page(max(0, len(rows) - 1))
+            fresh = {name: row for name, row in read.items() if name not in rows}
+            rows |= fresh
+            if not fresh or len(read) < PAGE_LENGTH:
+                return rows
+        raise PayloadInvalidError(
+            f"{endpoint}: expected at most {PAGES_MAX} pages", account=self._account, endpoint=endpoint
+        )
+
+    def _orders(self, result: object, endpoint: str) -> dict[str, ReportedOrder]:
+        return wire_orders.parse_orders(
+            result, markets=self.markets(), account=self._account, endpoint=endpoint
+        )
+
+    def _trades(self, result: object, endpoint: str) -> dict[str, Fill]:
+        return wire_orders.parse_trades(
+            result, markets=self.markets(), account=self._account, endpoint=endpoint
+        )
+
+    def _member(self, result: object, name: str, endpoint: str) -> object:
+        return wire_orders.parse_members(result, name, account=self._account, endpoint=endpoint)
+
+
+def _in_parts(ids: Sequence[str], length: int) -> Iterator[list[str]]:
+    for start in range(0, len(ids), length):
+        yield list(ids[start : start + length])

@@ -1,0 +1,129 @@
+"""Place, cancel and amend orders of one account.
+
+Invariants:
+1. Every write is sent at most once by a call here: nothing in this module repeats one.
+2. What was sent may have happened if the error is ``ExchangeUnavailableError`` or ``PayloadInvalidError``;
+   after every other error of this project nothing was executed.
+3. An order carries its own id and deadline: Kraken refuses it once the deadline has passed, so that a request
+   that hangs somewhere cannot become an order later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.adapters.kraken import wire, wire_orders
+from kraken_recon.adapters.kraken.order_reading import OrderReadingClient
+from kraken_recon.domain.orders import OrderType, TimeInForce
+from kraken_recon.errors import ConfigurationError, ExchangeUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.adapters.kraken.transport import Parameter
+    from kraken_recon.domain.orders import Order
+
+TRADE_PERMISSIONS: Final = frozenset({"modify-trades", "close-trades"})
+
+
+class TradingClient(OrderReadingClient):
+    """A client that also writes orders. Not thread-safe: one object per thread."""
+
+    def check_trading_key(self) -> None:
+        """Refuse a key that may not place and cancel orders.
+
+        Raises:
+            ConfigurationError: with what to change at Kraken.
+        """
+        info = wire.parse_key_info(self._read_result("GetApiKeyInfo", {}), account=self._account)
+        missing = sorted(TRADE_PERMISSIONS - info.permissions)
+        if missing:
+            raise ConfigurationError(
+                f"account {self._account}: its API key {info.name!r} may not trade; add {', '.join(missing)} "
+                "at Kraken, or decide no orders for this account"
+            )
+
+    def add_order(self, order: Order) -> str | None:
+        """Send an order whose intent is committed, once, and return its id at Kraken; None for a dry run.
+
+        Raises:
+            ExchangeUnavailableError, PayloadInvalidError: the outcome is unknown.
+            ExchangeError: Kraken refused it; nothing was executed.
+            StoreError: it was not sent.
+        """
+        result = self._write("AddOrder", add_order_parameters(order, self._pair_name(order.pair)))
+        return wire_orders.parse_placed(result, account=self._account)
+
+    def cancel_order(self, txid: str) -> None:
+        """Ask for an order's cancellation; cancelling twice does no harm.
+
+        Raises:
+            RequestRefusedError: Kraken has no such open order.
+        """
+        self._write("CancelOrder", {"txid": txid})
+
+    def amend_order(
+        self,
+        txid: str,
+        *,
+        volume: Decimal | None,
+        limit_price: Decimal | None,
+        trigger_price: Decimal | None,
+        deadline: datetime,
+    ) -> None:
+        """Change an open order in place; it keeps its id and its fills."""
+        self._write(
+            "AmendOrder",
+            {
+                "txid": txid,
+                "order_qty": volume,
+                "limit_price": limit_price,
+                "trigger_price": trigger_price,
+                "deadline": _rfc3339(deadline),
+            },
+        )
+
+    def _write(self, endpoint: str, parameters: Mapping[str, Parameter]) -> object:
+        reply = self._send(endpoint, parameters)
+        if not reply.has_result:
+            # Kraken answered without an error and without what it did.
+            raise ExchangeUnavailableError(
+                f"{endpoint}: answered without a result", account=self._account, endpoint=endpoint
+            )
+        return reply.result
+
+    def _pair_name(self, pair: str) -> str:
+        market = self.markets().find(pair)
+        if market is None:
+            raise ConfigurationError(f"Kraken has no market {pair}")
+        return market.altname
+
+
+def add_order_parameters(order: Order, pair: str) -> dict[str, Parameter]:
+    """Write an order as the parameters of ``AddOrder``."""
+    if order.cl_ord_id is None or order.deadline is None or order.volume is None:
+        raise ValueError(f"expected order {order.order_id} to have an id, a deadline and a volume")
+    price = order.trigger_price
+    if order.order_type is OrderType.LIMIT:
+        price = order.limit_price
+    return {
+        "ordertype": order.order_type.value,
+        "type": order.side.value,
+        "volume": order.volume,
+        "pair": pair,
+        "price": price,
+        "cl_ord_id": order.cl_ord_id,
+        "deadline": _rfc3339(order.deadline),
+        "oflags": "post" if order.is_post_only else None,
+        "timeinforce": (
+            None if order.time_in_force is TimeInForce.GOOD_TILL_CANCELED else order.time_in_force.value
+        ),
+        "expiretm": None if order.expires_at is None else str(int(order.expires_at.timestamp())),
+        "validate": True if order.is_dry_run else None,
+    }
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

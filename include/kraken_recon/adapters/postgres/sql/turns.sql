@@ -1,0 +1,31 @@
+-- Which accounts come first in a run.
+
+-- name: needs
+-- Read why each account may have to come before others; each answer is one look into an index.
+select
+  a.account_id,
+  exists (select from trading.residuals r where r.account_id = a.account_id and not r.is_settled)
+    or exists (
+      select
+      from trading.alerts l
+      where l.account_id = a.account_id
+        and l.kind = 'held_repair'
+        and l.status <> 'resolved'
+    ) as has_open_findings,
+  (select max(e.entry_time) from trading.ledger_entries e where e.account_id = a.account_id) as moved_at,
+  (
+    select r.recorded_as_of
+    from trading.reconciliation_runs r
+    where r.account_id = a.account_id
+      and r.recorded_as_of >= :since
+      and r.checked > r.matched
+    order by r.recorded_as_of desc
+    limit 1
+  ) as differed_at,
+  coalesce(
+    (select max(r.recorded_as_of) from trading.reconciliation_runs r where r.account_id = a.account_id),
+    a.created_at
+  ) as waits_since,
+  a.ledger_read_until as read_until
+from trading.accounts a
+where a.account_id = any(cast(:account_ids as bigint[]));

@@ -1,0 +1,144 @@
+"""Catch up with a ledger that is too long to be read at once, and book what readings of the past bring.
+
+Invariants:
+1. Every stretch is proved and booked before the next one is read, so that nothing read is read again.
+2. Positions move by entries that nobody had recorded, each once; no balance is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from kraken_recon.domain.cost_records import CostKey
+from kraken_recon.domain.entry_kinds import strange_entries
+from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.domain.policy import Mode
+from kraken_recon.domain.reconciliation import Cause, Reason, Step
+from kraken_recon.errors import PayloadInvalidError, StoreError
+from kraken_recon.service.booking import STORE_TRIES_MAX, AccountWork
+from kraken_recon.service.costing import recompute, scope_of
+from kraken_recon.service.reading import KnownBooks, LedgerReader, Reading, StillMovingError
+from kraken_recon.service.strange import strange_alerts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from kraken_recon.service.ports import Exchange, UnitOfWork
+    from kraken_recon.service.reading import LongLedgerError
+    from kraken_recon.service.sync import SyncPorts
+
+
+def ledger_reader(
+    work: AccountWork, exchange: Exchange, ports: SyncPorts, start: datetime | None
+) -> LedgerReader:
+    """Make a reader of an account's ledger that begins a little before ``start`` (None: at its floor)."""
+
+    def known_books(after: datetime | None) -> KnownBooks:
+        with ports.open_unit_of_work() as unit:
+            return KnownBooks(
+                unit.sync.entries_after(work.account_id, after),
+                unit.sync.balances_at(work.account_id, after),
+            )
+
+    state = replace(work.state, newest_entry_at=start)
+    return LedgerReader(exchange, state, known_books, ports.pause, ports.clock)
+
+
+def book_stretch(
+    work: AccountWork, reader: LedgerReader, long: LongLedgerError, mode: Mode, ports: SyncPorts
+) -> datetime:
+    """Read and book the oldest stretch of a long ledger; return up to when it is read now.
+
+    Raises:
+        StillMovingError: a dry run, which may keep nothing of what it reads.
+        PayloadInvalidError: the stretch cannot be proved.
+    """
+    if mode is Mode.DRY_RUN:
+        raise StillMovingError(f"{long}; a dry run keeps nothing of what it reads, so it cannot catch up")
+    end = reader.stretch_end(long)
+    pages, after = reader.read(end)
+    until = end.entry_time - timedelta(microseconds=1)
+    if reader.state.newest_entry_at is not None and until <= reader.state.newest_entry_at:
+        raise PayloadInvalidError(
+            f"expected fewer entries of one moment than a run may read, was {long} at {end.entry_time}",
+            endpoint="Ledgers",
+        )
+    reading = Reading({}, tuple(pages.entries.values()), after, until, coherent=True)
+
+    def apply(unit: UnitOfWork) -> int:
+        booked = apply_missed(unit, work, reading, to_head=False)
+        unit.commit()
+        return booked
+
+    work.caught_up += _repeated(apply, ports)
+    return until
+
+
+def _repeated(step: Callable[[UnitOfWork], int], ports: SyncPorts) -> int:
+    for attempt in range(1, STORE_TRIES_MAX + 1):
+        try:
+            with ports.open_unit_of_work() as unit:
+                return step(unit)
+        except StoreError as error:
+            if not error.retryable or attempt == STORE_TRIES_MAX:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def not_caught_up(long: LongLedgerError, until: datetime) -> StillMovingError:
+    """Say how far a long ledger is read, and what to do about the rest."""
+    return StillMovingError(
+        f"{long}: read and booked up to {until.isoformat(timespec='seconds')}, the next run goes on from "
+        "there; importing Kraken's export is faster"
+    )
+
+
+@exact_arithmetic()
+def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_head: bool) -> int:
+    """Book the entries of a proved reading that nobody has recorded; return how many.
+
+    ``to_head`` says that the reading goes up to the newest entry, so that the watermark may follow.
+    """
+    account = work.account_id
+    inserted = unit.sync.ingest({account: reading.entries}, {account: work.run_id})
+    fresh = {
+        key: new
+        for key, entries in reading.chained.items()
+        if (new := [entry for entry in entries if (account, entry.ledger_id) in inserted])
+    }
+    places = sorted((account, key) for key in fresh)
+    quote = work.state.account.quote_currency
+    money = CostKey(account, quote, quote)
+    scope = scope_of(
+        unit.costs,
+        [CostKey(account, key.asset, quote) for key in fresh],
+        [(money, e.refid) for key, new in fresh.items() if key.asset == quote for e in new if e.refid],
+    )
+    if places:
+        unit.sync.lock_positions(sorted({*places, *scope.positions}))
+    steps: list[Step] = []
+    for (_, key), row in sorted(unit.sync.recorded(places).items()) if places else ():
+        quantity = row.quantity
+        if quantity != row.event_total:
+            # Somebody changed it silently: said here so that the events connect; the next sync puts it right.
+            steps.append(
+                Step(key, row.event_total, quantity, Cause.ADJUSTMENT, reading.as_of, Reason.FOUND_CHANGED)
+            )
+        for entry in fresh[key]:
+            after = quantity + entry.change
+            steps.append(
+                Step(key, quantity, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id)
+            )
+            quantity = after
+    unit.sync.write_steps({account: steps}, {account: work.run_id})
+    recompute(unit.costs, scope)
+    if to_head:
+        unit.sync.advance_watermarks({account: reading.entries}, {})
+    unit.sync.advance_coverage({account: (reading.after, reading.as_of)})
+    if inserted:
+        strange = strange_entries(entry for entries in fresh.values() for entry in entries)
+        unit.sync.raise_alerts(strange_alerts(work.state.account, strange))
+    return len(inserted)

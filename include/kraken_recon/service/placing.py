@@ -1,0 +1,242 @@
+"""Place decided orders: size under the account's lock, commit the intent, send once, record what came of it.
+
+Invariants:
+1. An order is sent by whoever moved it from ``decided`` to ``submitting``, and by nobody else, ever: the move
+   is committed with the order's own id and deadline before the request leaves.
+2. It is sent again only while Kraken itself said that the request before was not executed.
+3. Whatever else happens, a crash included, leaves an order that only Kraken's books can settle.
+4. Orders are sized one after the other under the account's lock; what an earlier one may still take counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from kraken_recon.domain.markets import Funds, Market, Sized, Undecidable, Unfit, size, spendable
+from kraken_recon.domain.orders import OrderStatus, Side, may_become
+from kraken_recon.errors import (
+    ConfigurationError,
+    ExchangeError,
+    ExchangeUnavailableError,
+    NonceRejectedError,
+    PayloadInvalidError,
+    RateLimitedError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from decimal import Decimal
+
+    from kraken_recon.domain.ledger import Balance, HoldingKey
+    from kraken_recon.domain.orders import Order
+    from kraken_recon.domain.records import Account
+    from kraken_recon.service.order_ports import OrderPorts, OrderSettings, TradingExchange
+
+log = logging.getLogger(__name__)
+
+# Kraken takes no deadline nearer than this.
+LEAD: Final = timedelta(seconds=2)
+READING_AGE_MAX: Final = timedelta(seconds=15)
+# Kraken's own "not now"; what else it refuses is final for this order.
+_WAITABLE_CODES: Final = (
+    "EAPI:Rate limit exceeded",
+    "EGeneral:Too many requests",
+    "EOrder:Rate limit exceeded",
+    "EOrder:Domain rate limit exceeded",
+    "EService: Throttled",
+    "EService:Throttled",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    balances: Mapping[HoldingKey, Balance]
+    begun_at: datetime
+
+
+@dataclass(slots=True)
+class Placer:
+    """Places one account's decided orders, one after the other."""
+
+    account: Account
+    exchange: TradingExchange
+    ports: OrderPorts
+    settings: OrderSettings
+    put_off: set[int] = field(default_factory=set)
+    _may_trade: bool = False
+    _reading: _Reading | None = None
+    _prices: dict[str, Decimal | None] = field(default_factory=dict)
+
+    def place_all(self) -> int:
+        """Place every order that can be placed now; return how many requests left.
+
+        An order that cannot be sized yet, because of what earlier ones may still take, stays decided.
+
+        Raises:
+            ConfigurationError: the key may not trade; nothing was claimed.
+        """
+        sent = 0
+        tries: dict[int, int] = {}
+        while (found := self._find()) is not None:
+            order_id, pair = found
+            if not self._may_trade:
+                self.exchange.check_trading_key()
+                self._may_trade = True
+            market = self.exchange.markets().find(pair)
+            if market is not None and pair not in self._prices:
+                self._prices[pair] = self.exchange.last_price(pair)
+            is_fresh = self._read(again=order_id in tries)
+            outcome = self._take(order_id, market, is_fresh=is_fresh)
+            if isinstance(outcome, Undecidable):
+                tries[order_id] = tries.get(order_id, 0) + 1
+                if tries[order_id] >= self.settings.sizing_tries_max:
+                    log.info("order %d waits for the next execution: %s", order_id, outcome.reason)
+                    self.put_off.add(order_id)
+                elif tries[order_id] > 1:
+                    self.ports.pause(self.settings.wait_seconds)
+            elif outcome is not None:
+                self._send(outcome)
+                sent += 1
+        return sent
+
+    def _find(self) -> tuple[int, str] | None:
+        with self.ports.open_unit_of_work() as unit:
+            return unit.orders.find_decided(self.account.account_id, self.put_off)
+
+    def _read(self, *, again: bool) -> bool:
+        """Read the balances where that is due; say whether they are as new as can be."""
+        now = self.ports.clock()
+        if not again and self._reading and now - self._reading.begun_at < READING_AGE_MAX:
+            return False
+        self._reading = _Reading(self.exchange.balances(), now)
+        return True
+
+    def _take(self, order_id: int, market: Market | None, *, is_fresh: bool) -> Order | Undecidable | None:
+        """Commit the intent to send, or the refusal; None where nothing is left to do."""
+        with self.ports.open_unit_of_work() as unit:
+            unit.orders.lock_account(self.account.account_id)
+            order = unit.orders.take_decided(order_id)
+            if order is None:
+                return None
+            if market is None:
+                sized: Sized | Unfit | Undecidable = Unfit(f"Kraken has no market {order.pair}")
+            else:
+                sized = size(order, market, self._funds(unit.orders, order), self._prices.get(order.pair))
+            if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):
+                return Undecidable("the balances may have changed since they were read")
+            if isinstance(sized, Undecidable):
+                return sized
+            now = self.ports.clock()
+            if isinstance(sized, Unfit):
+                refused = replace(
+                    order,
+                    status=OrderStatus.REFUSED,
+                    status_reason=sized.reason,
+                    ended_at=now,
+                    settled_at=now,
+                )
+                unit.orders.save(order, refused, f"refused: {sized.reason}", by=self.ports.worker)
+                unit.commit()
+                return None
+            intent = replace(
+                order,
+                status=OrderStatus.SUBMITTING,
+                volume=sized.volume,
+                reserved=sized.reserved,
+                cl_ord_id=str(uuid4()),
+                deadline=now + self.settings.deadline,
+                submitted_at=now,
+            )
+            unit.orders.save(order, intent, "intent committed", by=self.ports.worker, detail=_intent(intent))
+            unit.commit()
+        return intent
+
+    def _funds(self, store: Any, order: Order) -> Funds:  # noqa: ANN401 - the order store of this transaction
+        assert self._reading is not None  # noqa: S101 - for the type checker
+        asset = order.base if order.side is Side.SELL else order.quote
+        read_from = self._reading.begun_at - self.settings.balance_lag
+        return Funds(
+            spendable(self._reading.balances, asset), store.claimed(self.account.account_id, asset, read_from)
+        )
+
+    def _send(self, order: Order) -> None:
+        """Send an order whose intent is committed, and record the answer if there is one to trust."""
+        for attempt in range(1, self.settings.sends_max + 1):
+            if order.deadline is None or order.deadline - self.ports.clock() < LEAD:
+                self._end(order, OrderStatus.NOT_PLACED, "its deadline came before it could be sent")
+                return
+            try:
+                txid = self.exchange.add_order(order)
+            except (ExchangeUnavailableError, PayloadInvalidError) as error:
+                self._record(order, OrderStatus.UNKNOWN, f"outcome unknown: {error}")
+                return
+            except ExchangeError as error:
+                if not _may_pass(error):
+                    self._end(order, OrderStatus.REJECTED, _told(error))
+                    return
+                log.warning("order %d: attempt %d was not executed: %s", order.order_id, attempt, error)
+                self.ports.pause(self.settings.wait_seconds * attempt)
+            except (StoreError, ConfigurationError) as error:
+                # The call slot or the pair could not be had: nothing left this machine.
+                self._end(order, OrderStatus.NOT_PLACED, f"it was not sent: {error}")
+                return
+            else:
+                self._answered(order, txid)
+                return
+        self._end(
+            order, OrderStatus.NOT_PLACED, f"Kraken refused it {self.settings.sends_max} times as too many"
+        )
+
+    def _answered(self, order: Order, txid: str | None) -> None:
+        now = self.ports.clock()
+        if txid is None:
+            if order.is_dry_run:
+                self._end(order, OrderStatus.VALIDATED, None)
+            else:
+                self._record(order, OrderStatus.UNKNOWN, "Kraken accepted it without naming it")
+            return
+        self._record(order, OrderStatus.OPEN, "accepted by Kraken", kraken_txid=txid, answered_at=now)
+
+    def _end(self, order: Order, status: OrderStatus, reason: str | None) -> None:
+        now = self.ports.clock()
+        self._record(
+            order, status, reason or status.value, status_reason=reason, ended_at=now, settled_at=now
+        )
+
+    def _record(self, order: Order, status: OrderStatus, what: str, **changes: Any) -> None:  # noqa: ANN401 - columns
+        """Write the outcome, unless Kraken's books have told more about the order meanwhile."""
+        with self.ports.open_unit_of_work() as unit:
+            now = unit.orders.lock_orders([order.order_id])[0]
+            is_news = now.kraken_txid is None and may_become(now.status, status)
+            if not is_news or (status is not OrderStatus.OPEN and now.status is not OrderStatus.SUBMITTING):
+                return
+            unit.orders.save(now, replace(now, status=status, **changes), what, by=self.ports.worker)
+            unit.commit()
+
+
+def _may_pass(error: ExchangeError) -> bool:
+    """Say whether Kraken refused a request only for now, so that it may be sent again within its deadline."""
+    if isinstance(error, NonceRejectedError):
+        return True
+    return isinstance(error, RateLimitedError) and (
+        not error.codes or any(code.startswith(_WAITABLE_CODES) for code in error.codes)
+    )
+
+
+def _told(error: ExchangeError) -> str:
+    return ", ".join(error.codes) or str(error)
+
+
+def _intent(order: Order) -> dict[str, Any]:
+    return {
+        "cl_ord_id": order.cl_ord_id,
+        "volume": order.volume,
+        "reserved": order.reserved,
+        "deadline": order.deadline.isoformat() if order.deadline else None,
+    }

@@ -1,0 +1,82 @@
+"""The tasks of ``order_execution``: keep a form's decision, do the work there is.
+
+No amount travels between tasks; they stay in the database, where they are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from kraken_airflow.failures import translated_failures
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.service.deciding import accept_decisions, submit_decision
+from kraken_recon.service.executing import execute_orders
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+RUNBOOK: Final = "docs/runbooks/order_execution.md"
+
+
+class RecordDecisionOperator(TradingDbOperator):
+    """Keep the decision that a form or a REST call brought, once for each run.
+
+    Args:
+        decision: the run's params as JSON; without an account there is no decision.
+    """
+
+    template_fields = ("decision",)
+
+    def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.decision = decision
+
+    def execute(self, context: Context) -> None:
+        """Write the decision down and judge it; fail if it is refused."""
+        given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
+        if "account" not in given:
+            self.log.info("No account is named, so nothing new is decided")
+            return
+        run_id = context["dag_run"].run_id
+        with translated_failures():
+            ports = TradingDbHook(self.trading_conn_id).wiring().order_ports()
+            decision_id = submit_decision(
+                given, ports, key=f"{context['dag'].dag_id}:{run_id}", via="airflow"
+            )
+            failures = accept_decisions(ports)
+            with ports.open_unit_of_work() as unit:
+                status, refusal, order_id = unit.orders.decision(decision_id)
+        if status == "refused":
+            raise AirflowFailException(f"the decision is refused: {refusal}")
+        if order_id is None:
+            # Its market could not be looked up; it stays, and is judged by the next run.
+            self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
+        else:
+            self.log.info("Decision %d is order %d", decision_id, order_id)
+
+
+class ExecuteOrdersOperator(TradingDbOperator):
+    """Place what is decided and follow what was placed, for every account.
+
+    An account that fails does not stop the others; the task fails in the end, and names it.
+    """
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+        """Do all the work there is."""
+        with translated_failures():
+            done = execute_orders(TradingDbHook(self.trading_conn_id).wiring().order_ports())
+        self.log.info(
+            "%d accounts had orders; %d requests left; %d orders of others were adopted",
+            done.accounts,
+            done.sent,
+            done.adopted,
+        )
+        if done.failures:
+            raise AirflowFailException(
+                f"orders of {len(done.failures)} accounts could not be worked on; {RUNBOOK} says what to do\n"
+                + "\n".join(f"{name}: {reason}" for name, reason in sorted(done.failures.items()))
+            )
