@@ -22,6 +22,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
 
@@ -67,6 +68,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=2,
     dagrun_timeout=timedelta(minutes=15),
+    **due_within(timedelta(minutes=15)),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["orders", "tier-1"],

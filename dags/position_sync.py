@@ -23,6 +23,7 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.approve import ask_about_held_plans
 from kraken_airflow.operators.reconcile import (
@@ -40,6 +41,7 @@ from kraken_airflow.params import SYNC_PARAMS
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
+    **due_within(timedelta(minutes=15)),
     default_args=DEFAULT_ARGS,
     params=SYNC_PARAMS,
     tags=["reconciliation", "tier-1"],

@@ -23,6 +23,7 @@ import pendulum
 from airflow.sdk import Param, TriggerRule, dag
 
 from kraken_airflow.approvals import APPROVAL_DAG, ASK_TASK
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator
 
@@ -45,6 +46,8 @@ PARAMS = {
     max_active_tasks=100,
     # Longer than anybody may wait for an answer: the wait has its own limit, which says no.
     dagrun_timeout=timedelta(days=31),
+    # An hour more than people are given, unless the variable gives them another time.
+    **due_within(timedelta(hours=25)),
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
     params=PARAMS,

@@ -22,6 +22,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS
 from kraken_airflow.operators.sessions import ACTIONS, RULES, AuditSessionsOperator
 
@@ -68,6 +69,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=5),
+    **due_within(timedelta(minutes=5)),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["operations", "tier-2"],

@@ -1,4 +1,4 @@
-"""Register this project's page in the Airflow UI.
+"""Register this project's page in the Airflow UI, and what its deadlines count from.
 
 Every Airflow process runs this file, each task's included, so nothing heavy is imported here: the page is
 made by the API server at its first request.
@@ -7,12 +7,14 @@ made by the API server at its first request.
 from airflow.plugins_manager import AirflowPlugin
 
 from kraken_airflow.dashboard.lazy import LazyDashboard
+from kraken_airflow.deadlines import DueTime
 
 
 class KrakenReconPlugin(AirflowPlugin):
     """The page "Positions", in the navigation and as a tab of a DAG."""
 
     name = "kraken_recon"
+    deadline_references = [DueTime]  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
     fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
         {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
     ]

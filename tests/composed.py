@@ -27,6 +27,7 @@ AIRFLOW_SERVICES: Final = (
     "triggerer",
     "worker-exchange",
     "worker-default",
+    "watch",
 )
 # What the image's entrypoint runs as it is; everything else is a command of `airflow`.
 PROGRAMS: Final = frozenset({"bash", "python"})

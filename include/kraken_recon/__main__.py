@@ -37,6 +37,7 @@ from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
 from kraken_recon.order_commands import add_order_commands
 from kraken_recon.plan_commands import PlanCommands
+from kraken_recon.service.alerting import alerts_view, render_alerts
 from kraken_recon.service.auditing import AuditRequest, audit, render_audit
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.certifying import certify, render_summary, summary, verify
@@ -150,6 +151,19 @@ def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     with PostgresUnitOfWork(_wiring().engine()) as unit:
         view = report(unit.reports, arguments.account)
     return view, render_report(view)
+
+
+def _alerts(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    answered = arguments.acknowledge or arguments.resolve
+    if answered and not arguments.by:
+        raise ConfigurationError("say who answers: --by NAME")
+    with PostgresUnitOfWork(_wiring().engine()) as unit:
+        if answered:
+            status = "acknowledged" if arguments.acknowledge else "resolved"
+            unit.alerts.answer(answered, status, arguments.by, arguments.note)
+            unit.commit()
+        view = alerts_view(unit.alerts, utc_now(), with_resolved=arguments.all)
+    return view, render_alerts(view)
 
 
 def _certify(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -288,6 +302,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     reported = command("report", _report, "Show each account's newest run, what differed, and open alerts.")
     reported.add_argument("--account", action="append", metavar="NAME", help="account; may be given again")
+    alerts = command("alerts", _alerts, "Show alerts and how fresh each account is; answer an alert.")
+    alerts.add_argument("--all", action="store_true", help="resolved ones too")
+    answer = alerts.add_mutually_exclusive_group()
+    answer.add_argument("--acknowledge", type=int, metavar="ID", help="say that somebody looks after it")
+    answer.add_argument("--resolve", type=int, metavar="ID", help="say that it is over")
+    alerts.add_argument("--by", metavar="NAME", help="who answers")
+    alerts.add_argument("--note", metavar="TEXT", help="what to remember of it")
     certificate = command("certify", _certify, "Prove an account's positions at a moment, as one document.")
     certificate.add_argument("--account", required=True, metavar="NAME")
     certificate.add_argument("--at", type=_moment, required=True, metavar="TIME", help="the moment to prove")

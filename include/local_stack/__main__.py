@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dotenv import load_dotenv
 
-from local_stack.airflow import COMPONENTS, login_of
+from local_stack.airflow import COMPONENTS, WATCH, login_of
 from local_stack.binaries import find_programs
 from local_stack.demo import Demo
 from local_stack.errors import LocalStackError
@@ -75,7 +75,7 @@ def down(settings: Settings) -> None:
 def status(settings: Settings) -> None:
     """Print what runs, and where."""
     stack = Stack(settings, print)
-    for name in (*COMPONENTS, SIMULATOR):
+    for name in (*COMPONENTS, WATCH, SIMULATOR):
         pid = stack.services.pid_of(name)
         print(f"  {name:24} {f'running, pid {pid}' if pid else 'stopped'}")
     if settings.postgres_url:

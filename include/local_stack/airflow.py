@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ PARSE_TIMEOUT_SECONDS = 60
 REQUEST_TIMEOUT_SECONDS = 30
 API_SERVER = "airflow-api-server"
 COMPONENTS = (API_SERVER, "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+WATCH = "watch"
 HEALTH_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 ENDED_STATES = frozenset({"success", "failed"})
 
@@ -110,7 +112,7 @@ def airflow_environment(
 
 
 def component_services(settings: Settings, environment: Mapping[str, str]) -> list[Service]:
-    """Return Airflow's four components; logs are read from disk, so none serves them over HTTP."""
+    """Return Airflow's four components and the watch beside them; logs are read from disk, not over HTTP."""
     address = ("--host", settings.airflow_host, "--port", str(settings.airflow_port))
     commands = {
         API_SERVER: ("api-server", *address, "--workers", "1"),
@@ -119,10 +121,14 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
         "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
     }
     version = code_version("include/kraken_recon", "plugins", "config")
-    return [
+    components = [
         Service(name, (sys.executable, "-m", "airflow", *commands[name]), environment, version)
         for name in COMPONENTS
     ]
+    # Airflow finds the plugins by itself; this program is none of its components.
+    roots = os.pathsep.join((environment["PYTHONPATH"], str(REPOSITORY / "plugins")))
+    command = (sys.executable, "-m", "kraken_airflow.watch")
+    return [*components, Service(WATCH, command, {**environment, "PYTHONPATH": roots}, version)]
 
 
 def installed_version() -> str:

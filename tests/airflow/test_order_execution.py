@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from airflow_desk import without_deadline
 from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
 from trading_desk import TRADING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dag(repository: Path) -> DAG:
-    return DagBag(str(repository / "dags")).dags["order_execution"]
+    return without_deadline(DagBag(str(repository / "dags")).dags["order_execution"])
 
 
 @pytest.fixture

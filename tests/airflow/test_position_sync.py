@@ -12,6 +12,7 @@ from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
 from fastapi.testclient import TestClient
 
+from airflow_desk import without_deadline
 from kraken_airflow.operators.reconcile import in_groups, unreconciled
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ order by a.name, r.recorded_as_of
 
 @pytest.fixture
 def dag(repository: Path) -> DAG:
-    return DagBag(str(repository / "dags")).dags["position_sync"]
+    return without_deadline(DagBag(str(repository / "dags")).dags["position_sync"])
 
 
 def states(dag_run: Any) -> dict[str, Counter[str]]:

@@ -14,6 +14,7 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airflow_desk import without_deadline
 from kraken_airflow.approvals import open_approvals
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
@@ -42,7 +43,7 @@ def sync(repository: Path) -> Callable[[], list[str]]:
     sync_bag_to_db(bag, "dags-folder", None)
 
     def run() -> list[str]:
-        done = bag.dags["position_sync"].test()
+        done = without_deadline(bag.dags["position_sync"]).test()
         assert done.state == "success"
         return [str(ti.state) for ti in done.get_task_instances() if ti.task_id == "ask_for_approval"]
 

@@ -126,3 +126,7 @@ def test_a_worker_that_is_killed_loses_nothing(
         assert ended == "success"
     assert rows("select distinct asset, quantity from trading.positions") == [("USD", 1000)]
     assert rows("select count(*), count(distinct account_id) from trading.position_events") == [(6, 6)]
+    heartbeat = composed.state_dir / "homes" / "watch" / "watch.heartbeat"
+    assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
+        "airflow-watch"
+    )

@@ -15,6 +15,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
 
+from kraken_airflow.deadlines import DueTime
 from kraken_airflow.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
 
 if TYPE_CHECKING:
@@ -119,6 +120,14 @@ def test_a_runbook_exists_and_is_named(dag: DAG) -> None:
     runbook = f"docs/runbooks/{dag.dag_id}.md"
     assert (ROOT / runbook).is_file(), f"{dag.dag_id}: write {runbook} for the person on call"
     assert runbook in (dag.doc_md or ""), f"{dag.dag_id}: name {runbook} in the docstring"
+
+
+def test_every_dag_has_a_deadline(dag: DAG) -> None:
+    deadlines = dag.deadline or []
+    assert deadlines, f"{dag.dag_id}: add **due_within(...) of kraken_airflow.deadlines to @dag(...)"
+    for deadline in deadlines:
+        assert isinstance(deadline.reference, DueTime), f"{dag.dag_id}: count its deadline from DueTime()"
+        assert deadline.callback.path == "kraken_airflow.deadlines.record_missed_deadline", dag.dag_id
 
 
 def test_every_task_has_an_owner_a_limit_and_retries(dag: DAG) -> None:

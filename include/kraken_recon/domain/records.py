@@ -109,10 +109,15 @@ class AccountHistory:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing a person must look at; ``message`` is for people, without secrets."""
+    """One thing a person must look at; ``message`` is for people, without secrets.
+
+    ``amount`` is how much is wrong, signed, so that growth and a change of sign can be told.
+    """
 
     kind: str
     account_id: int
     asset: str | None
     wallet: str | None
     message: str
+    amount: Decimal | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)

@@ -96,7 +96,10 @@ def alerts_of(
     """Name what a person must look at."""
     name = work.state.account.name
     if work.error:
-        return [Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}")]
+        evidence = {"run_id": str(work.run_id)}
+        return [
+            Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}", evidence=evidence)
+        ]
     alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
     for finding in found:
         if finding.key in not_converging:
@@ -117,6 +120,12 @@ def alerts_of(
                 finding.key.wallet,
                 f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
                 f"Kraken {format_amount(finding.reported)}",
+                amount=finding.database_drift or finding.residual,
+                evidence={
+                    "run_id": str(work.run_id),
+                    "recorded": format_amount(finding.recorded),
+                    "reported": format_amount(finding.reported),
+                },
             )
         )
     return alerts

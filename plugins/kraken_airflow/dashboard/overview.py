@@ -213,7 +213,7 @@ def _alert(alert: Mapping[str, Any], now: datetime) -> AlertView:
     asset = alert["asset"] or ""
     return AlertView(
         kind=alert["kind"].replace("_", " "),
-        account=alert["account"],
+        account=alert["account"] or "",
         asset=f"{asset}.{alert['wallet']}" if asset and alert["wallet"] not in (None, "spot") else asset,
         message=alert["message"],
         occurrences=alert["occurrences"],

@@ -71,6 +71,8 @@ accounts: Final = sa.Table(
     sa.Column("ledger_floor", TIME),
     sa.Column("ledger_read_until", TIME),
     sa.Column("created_at", TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("freshness_limit_minutes", sa.Integer, nullable=False, server_default="30"),
+    sa.CheckConstraint("freshness_limit_minutes > 0", name="freshness_limit_is_positive"),
     _one_of("opening_source", ("ledger", "derived", "balance"), "opening_source_is_known"),
 )
 
@@ -276,6 +278,10 @@ alerts: Final = sa.Table(
     sa.Column("opened_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Column("last_seen_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Column("resolved_at", TIME),
+    sa.Column("acknowledged_at", TIME),
+    sa.Column("acknowledged_by", sa.Text),
+    sa.Column("resolved_by", sa.Text),
+    sa.Column("note", sa.Text),
     _one_of("status", ("open", "acknowledged", "resolved"), "status_is_known"),
     sa.Index(
         "uq_alerts_unresolved",

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
+    alert_models,
     margin_models,
     order_models,
     plan_models,

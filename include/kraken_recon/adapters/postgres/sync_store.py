@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from kraken_recon.domain.money import format_amount
 from kraken_recon.domain.policy import Mode, Tolerance
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
 from kraken_recon.domain.records import Account, AccountState, Comparison
@@ -72,6 +74,11 @@ def _quoted(text: str) -> str:
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
+
+
+def _evidence(alert: Alert) -> str:
+    amount = {} if alert.amount is None else {"amount": format_amount(alert.amount)}
+    return json.dumps({**alert.evidence, **amount})
 
 
 class PostgresSyncStore:
@@ -375,6 +382,7 @@ class PostgresSyncStore:
                 assets=[alert.asset for alert in alerts],
                 wallets=[alert.wallet for alert in alerts],
                 messages=[alert.message for alert in alerts],
+                evidence=[_evidence(alert) for alert in alerts],
             )
 
     def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:

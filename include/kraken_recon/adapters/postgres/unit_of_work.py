@@ -17,6 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.alert_store import PostgresAlertStore
 from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
@@ -229,6 +230,11 @@ class PostgresUnitOfWork:
     def margin(self) -> PostgresMarginStore:
         """Open margin positions."""
         return PostgresMarginStore(self.connection)
+
+    @property
+    def alerts(self) -> PostgresAlertStore:
+        """Alerts, who was told of them, and how old the newest proof of each account is."""
+        return PostgresAlertStore(self.connection)
 
     @property
     def sessions(self) -> PostgresSessionStore:

@@ -554,19 +554,21 @@ set exchange_quantity = excluded.exchange_quantity,
 
 -- name: raise_alerts
 -- Open alerts, or count the same open alert again.
-insert into trading.alerts (kind, account_id, asset, wallet, message)
+insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)
 select *
 from unnest(
   cast(:kinds as text[]),
   cast(:account_ids as bigint[]),
   cast(:assets as text[]),
   cast(:wallets as text[]),
-  cast(:messages as text[])
-) as a(kind, account_id, asset, wallet, message)
+  cast(:messages as text[]),
+  cast(:evidence as jsonb[])
+) as a(kind, account_id, asset, wallet, message, evidence)
 order by a.kind, a.account_id, a.asset, a.wallet
 on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
 set occurrences = alerts.occurrences + 1,
     message = excluded.message,
+    evidence = excluded.evidence,
     last_seen_at = now();
 
 -- name: resolve_alerts

@@ -1,0 +1,206 @@
+-- Alerts after they were raised: who was told, who answered, and how fresh each account's proof is. Rows are
+-- locked after everything that sync.sql locks: alerts, then episodes, then notifications.
+
+-- name: lock_telling
+-- Let one process at a time decide what to tell.
+select pg_advisory_xact_lock(7031993);
+
+-- name: follow_alerts
+-- Let an episode that goes on point to the newest alert of its identity.
+update trading.alert_episodes e
+set alert_id = a.alert_id
+from trading.alerts a
+where a.status <> 'resolved'
+  and e.is_active
+  and (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
+    = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
+  and e.alert_id <> a.alert_id;
+
+-- name: standings
+-- Read every alert that is not resolved, and every resolved one that people still believe open.
+with current as (
+  select alert_id
+  from trading.alerts
+  where status <> 'resolved'
+  union
+  select alert_id
+  from trading.alert_episodes
+  where is_active
+)
+select
+  a.alert_id, a.kind, c.name as account, a.asset, a.wallet, a.status, a.message,
+  cast(a.evidence ->> 'amount' as numeric) as amount,
+  a.occurrences, a.resolved_at, a.resolved_by,
+  e.is_active, e.told_at, e.told_amount
+from current
+join trading.alerts a using (alert_id)
+left join trading.accounts c using (account_id)
+left join trading.alert_episodes e
+  on (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
+    = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
+order by a.alert_id;
+
+-- name: newest_digest_at
+-- Say when the newest digest was written.
+select max(created_at) as newest
+from trading.alert_notifications
+where reason = 'digest'
+  and created_at > cast(:since as timestamptz);
+
+-- name: remember_told
+-- Keep what people were told of; a recovery ends the episode.
+insert into trading.alert_episodes (kind, account_id, asset, wallet, alert_id, is_active, told_at, told_amount)
+select a.kind, a.account_id, a.asset, a.wallet, a.alert_id, t.is_active, :now, t.amount
+from unnest(
+  cast(:alert_ids as bigint[]), cast(:active as boolean[]), cast(:amounts as numeric[])
+) as t(alert_id, is_active, amount)
+join trading.alerts a using (alert_id)
+order by a.kind, a.account_id, a.asset, a.wallet
+on conflict (kind, account_id, asset, wallet) do update
+set alert_id = excluded.alert_id,
+    is_active = excluded.is_active,
+    told_at = excluded.told_at,
+    told_amount = excluded.told_amount;
+
+-- name: add_notification
+-- Write a notice once for each channel.
+insert into trading.alert_notifications (channel, reason, subject, body, alert_ids, created_at, due_at)
+select channel, :reason, :subject, :body, cast(:alert_ids as bigint[]), :now, :now
+from unnest(cast(:channels as text[])) as c(channel);
+
+-- name: claim
+-- Take notifications that are due, oldest first.
+with due as (
+  select notification_id
+  from trading.alert_notifications
+  where channel = :channel
+    and sent_at is null
+    and due_at <= :now
+  order by notification_id
+  limit :most
+  for no key update skip locked
+),
+claimed as (
+  update trading.alert_notifications n
+  set due_at = :until,
+      attempts = n.attempts + 1
+  from due
+  where n.notification_id = due.notification_id
+  returning n.notification_id, n.idempotency_key, n.reason, n.subject, n.body, n.alert_ids, n.created_at, n.attempts
+)
+select *
+from claimed
+order by notification_id;
+
+-- name: mark_sent
+-- Keep that a notification arrived.
+update trading.alert_notifications
+set sent_at = :now,
+    last_error = null
+where notification_id = :notification_id;
+
+-- name: put_off
+-- Give claimed notifications back, to be sent later.
+update trading.alert_notifications
+set due_at = :until,
+    last_error = :error
+where notification_id = any(cast(:notification_ids as bigint[]))
+  and sent_at is null;
+
+-- name: freshness
+-- Read how old each active account's newest proof is: its newest run, at work on the present, that succeeded.
+select
+  a.account_id, a.name as account, p.proven_at, a.freshness_limit_minutes as limit_minutes,
+  coalesce(p.proven_at, a.created_at) < :now - make_interval(mins => a.freshness_limit_minutes) as is_stale
+from trading.accounts a
+left join lateral (
+  select max(r.reported_as_of) as proven_at
+  from trading.reconciliation_runs r
+  where r.account_id = a.account_id
+    and r.mode = 'repair'
+    and r.status = 'succeeded'
+) p on true
+where a.is_active
+order by a.name;
+
+-- name: raise_stale
+-- Raise an alert for each of these accounts; one that is open already stays as it is, and is not counted again.
+insert into trading.alerts (kind, account_id, message, evidence)
+select :kind, account_id, message, evidence
+from unnest(
+  cast(:account_ids as bigint[]), cast(:messages as text[]), cast(:evidence as jsonb[])
+) as s(account_id, message, evidence)
+order by account_id
+on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
+set message = excluded.message,
+    evidence = excluded.evidence,
+    last_seen_at = now();
+
+-- name: resolve_stale
+-- Resolve the alert of every account that is not among these.
+update trading.alerts
+set status = 'resolved',
+    resolved_at = :now
+where kind = :kind
+  and status <> 'resolved'
+  and account_id <> all(cast(:account_ids as bigint[]));
+
+-- name: raise_deadline
+-- Raise the alert of a run that is late, or count it again; a DAG and its run stand in for asset and wallet.
+insert into trading.alerts (kind, asset, wallet, message, evidence)
+values (:kind, :dag_id, :run, :message, cast(:evidence as jsonb))
+on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
+set occurrences = alerts.occurrences + 1,
+    message = excluded.message,
+    evidence = excluded.evidence,
+    last_seen_at = now();
+
+-- name: resolve_deadlines
+-- Resolve the alerts of a DAG's late runs; that of a backfill waits for a person.
+update trading.alerts
+set status = 'resolved',
+    resolved_at = now()
+where kind = :kind
+  and asset = :dag_id
+  and wallet <> 'backfill'
+  and status <> 'resolved';
+
+-- name: find_alerts
+-- Read alerts, newest first.
+select
+  l.alert_id, l.kind, a.name as account, l.asset, l.wallet, l.status, l.message, l.evidence, l.occurrences,
+  l.opened_at, l.last_seen_at, l.acknowledged_at, l.acknowledged_by, l.resolved_at, l.resolved_by, l.note
+from trading.alerts l
+left join trading.accounts a using (account_id)
+where :with_resolved
+   or l.status <> 'resolved'
+order by l.last_seen_at desc, l.alert_id desc
+limit :most;
+
+-- name: acknowledge
+-- Keep who looks after an open alert.
+update trading.alerts
+set status = 'acknowledged',
+    acknowledged_at = now(),
+    acknowledged_by = :by,
+    note = coalesce(:note, note)
+where alert_id = :alert_id
+  and status <> 'resolved';
+
+-- name: resolve
+-- Keep who resolved an alert.
+update trading.alerts
+set status = 'resolved',
+    resolved_at = now(),
+    resolved_by = :by,
+    note = coalesce(:note, note)
+where alert_id = :alert_id
+  and status <> 'resolved';
+
+-- name: unsent
+-- Count what waits to be sent, by channel.
+select channel, count(*) as waiting, max(last_error) as last_error
+from trading.alert_notifications
+where sent_at is null
+group by channel
+order by channel;

@@ -1,0 +1,146 @@
+"""The channels by which people are told of alerts: Airflow notifiers on Airflow connections.
+
+A channel is the id of a connection; its type says how the message travels: ``smtp`` as an e-mail,
+``slackwebhook`` to Slack, ``http`` as a signed request to any address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import html
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from airflow.sdk import BaseNotifier
+
+from kraken_airflow.hooks.kraken import find_connection
+from kraken_recon.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk import Connection, Context
+
+    from kraken_recon.domain.alerts import Notification
+
+CHANNELS_VARIABLE: Final = "KRAKEN_RECON_ALERT_CHANNELS"
+TIMEOUT_SECONDS: Final = 10
+SIGNATURE_HEADER: Final = "X-Kraken-Recon-Signature"
+
+
+class WebhookNotifier(BaseNotifier):
+    """Post a message as JSON to the address of an ``http`` connection, signed with its password.
+
+    The signature is ``t=SECONDS,v1=HEX``: HMAC-SHA256 over ``SECONDS.BODY``, so that an old request cannot be
+    sent again later. ``Idempotency-Key`` is the same for every attempt at one message.
+    """
+
+    template_fields = ("webhook_conn_id",)
+
+    def __init__(self, *, webhook_conn_id: str, message: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.webhook_conn_id = webhook_conn_id
+        self.message = message
+
+    def notify(self, context: Context) -> None:
+        """Send the message.
+
+        Raises:
+            requests.RequestException: it was not accepted.
+        """
+        del context
+        connection = find_connection(self.webhook_conn_id)
+        body = json.dumps(dict(self.message)).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": str(self.message["idempotency_key"]),
+        }
+        if connection.password:
+            headers[SIGNATURE_HEADER] = signature(connection.password, body, int(time.time()))
+        reply = requests.post(
+            _address(connection), data=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+        )
+        reply.raise_for_status()
+
+
+def signature(secret: str, body: bytes, at_seconds: int) -> str:
+    """Sign a body as of a moment."""
+    digest = hmac.new(secret.encode(), f"{at_seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at_seconds},v1={digest}"
+
+
+def _address(connection: Connection) -> str:
+    host = connection.host or ""
+    base = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    port = f":{connection.port}" if connection.port else ""
+    return f"{base}{port}{connection.extra_dejson.get('path', '')}"
+
+
+def channels_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Read the configured channels: connection ids, separated by commas."""
+    names = (name.strip() for name in environment.get(CHANNELS_VARIABLE, "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def send(channel: str, notification: Notification) -> None:
+    """Send a notification on a channel.
+
+    Raises:
+        ConfigurationError: the channel is no connection, or one of another type.
+        Exception: whatever the channel's own library raises when the message was not accepted.
+    """
+    notifier_of(find_connection(channel), notification).notify({})
+
+
+def notifier_of(connection: Connection, notification: Notification) -> BaseNotifier:
+    """Make the notifier that a connection's type calls for."""
+    name = connection.conn_id
+    match connection.conn_type:
+        case "smtp":
+            from airflow.providers.smtp.notifications.smtp import SmtpNotifier  # noqa: PLC0415 - slow to import
+
+            to = connection.extra_dejson.get("to_email")
+            if not to:
+                raise ConfigurationError(f"connection {name}: name the receivers in its extra as to_email")
+            return SmtpNotifier(
+                smtp_conn_id=name,
+                to=to,
+                from_email=connection.extra_dejson.get("from_email"),
+                subject=notification.subject,
+                html_content=f"<pre>{html.escape(notification.body)}</pre>",
+                custom_headers={"X-Idempotency-Key": str(notification.idempotency_key)},
+            )
+        case "slackwebhook":
+            from airflow.providers.slack.notifications.slack_webhook import (  # noqa: PLC0415 - the same
+                SlackWebhookNotifier,
+            )
+
+            text = f"*{_for_slack(notification.subject)}*\n{_for_slack(notification.body)}"
+            return SlackWebhookNotifier(
+                slack_webhook_conn_id=name, text=text, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+            )
+        case "http":
+            return WebhookNotifier(webhook_conn_id=name, message=message_of(notification))
+        case other:
+            raise ConfigurationError(
+                f"connection {name}: expected type smtp, slackwebhook or http, was {other}"
+            )
+
+
+def message_of(notification: Notification) -> dict[str, Any]:
+    """Write a notification as JSON for a webhook."""
+    return {
+        "idempotency_key": str(notification.idempotency_key),
+        "reason": notification.reason,
+        "subject": notification.subject,
+        "body": notification.body,
+        "alert_ids": list(notification.alert_ids),
+        "created_at": notification.created_at.isoformat(),
+    }
+
+
+def _for_slack(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,115 @@
+"""Every DAG's deadline: what it counts from, and the alert when it is missed.
+
+Invariants:
+1. A scheduled run is due some time after its interval's end, any other run some time after it was asked for;
+   so a run that somebody starts for an old interval is not late before it began.
+2. The runs of a backfill share one moment, by which the backfill as a whole is due: it grows with the number
+   of intervals, and however many runs miss it, they raise one alert.
+3. A missed deadline is a row of ``alerts``; whoever watches the rows tells people. A later run of the DAG
+   that succeeds resolves it; the alert of a backfill, of which one run says little, is resolved by a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert, deadline_reference
+
+from kraken_airflow.hooks.trading_db import TradingDbHook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.orm import Session
+
+BACKFILL: Final = "backfill"
+# Measured: a run for the past takes seconds; a minute leaves room for a busy machine.
+BACKFILL_ALLOWANCE: Final = timedelta(minutes=1)
+
+
+@deadline_reference()
+class DueTime(BaseDeadlineReference):
+    """What a run's deadline counts from; the scheduler asks when it makes the run."""
+
+    required_kwargs: Final = {"dag_id", "run_id"}
+
+    def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str, **_: object) -> datetime | None:
+        # Only the scheduler comes here; a task process must not import Airflow's tables.
+        from airflow.models import DagRun  # noqa: PLC0415, TID251
+        from airflow.models.backfill import Backfill  # noqa: PLC0415, TID251
+        from sqlalchemy import select  # noqa: PLC0415
+
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        if run is None:
+            return None
+        if run.run_type == BACKFILL:
+            backfill = session.get(Backfill, run.backfill_id)
+            return None if backfill is None else backfill_due(backfill, run)
+        if run.run_type == "scheduled":
+            due: datetime = run.data_interval_end or run.run_after
+            return due
+        return run.queued_at or datetime.now(tz=run.run_after.tzinfo)
+
+
+def backfill_due(backfill: Any, run: Any) -> datetime:  # noqa: ANN401 - rows of Airflow, which has no types for them
+    """Say when all runs of a backfill should have ended."""
+    interval = (run.data_interval_end - run.data_interval_start) or timedelta(days=1)
+    count = (backfill.to_date - backfill.from_date) // interval + 1
+    due: datetime = backfill.created_at + count * BACKFILL_ALLOWANCE
+    return due
+
+
+def due_within(limit: timedelta) -> dict[str, Any]:
+    """Give a DAG its deadline: ``@dag(..., **due_within(timedelta(minutes=15)))``."""
+    minutes = int(limit / timedelta(minutes=1))
+    return {
+        "deadline": DeadlineAlert(
+            reference=DueTime(),
+            interval=limit,
+            callback=AsyncCallback(record_missed_deadline, {"limit_minutes": minutes}),
+            name=f"due within {limit}",
+        ),
+        "on_success_callback": resolve_missed_deadlines,
+    }
+
+
+async def record_missed_deadline(
+    *, limit_minutes: int, context: Mapping[str, Any] | None = None, **_: object
+) -> None:
+    """Raise the alert of a missed deadline; the triggerer runs this."""
+    await asyncio.to_thread(_record, limit_minutes, context or {})
+
+
+def _record(limit_minutes: int, context: Mapping[str, Any]) -> None:
+    run = context["dag_run"]
+    due = str(context["deadline"]["deadline_time"])
+    dag_id, state = str(run["dag_id"]), str(run["state"])
+    is_backfill = run["run_type"] == BACKFILL
+    name = BACKFILL if is_backfill else str(run["dag_run_id"])
+    what = "its backfill as a whole" if is_backfill else f"run {name}"
+    with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
+        unit.alerts.raise_deadline(
+            dag_id,
+            name,
+            f"{dag_id}: {what} has not succeeded by {due} (it is {state})",
+            {
+                "run_id": str(run["dag_run_id"]),
+                "run_type": str(run["run_type"]),
+                "state": state,
+                "due": due,
+                "limit_minutes": limit_minutes,
+            },
+        )
+        unit.commit()
+
+
+def resolve_missed_deadlines(context: Mapping[str, Any]) -> None:
+    """Resolve the alerts of a DAG's late runs once a run of it has succeeded."""
+    if context["dag_run"].run_type == BACKFILL:
+        return
+    with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
+        unit.alerts.resolve_deadlines(str(context["dag_run"].dag_id))
+        unit.commit()

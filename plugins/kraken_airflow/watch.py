@@ -1,0 +1,127 @@
+"""Watch over the desk apart from the scheduler: ``python -m kraken_airflow.watch``.
+
+It needs the trading database and the channels, and no component of Airflow: with the scheduler down it still
+says which account is no longer proven.
+
+Invariants:
+1. Whatever fails in a round, the next one is tried: a database that restarts ends nothing.
+2. Each channel is sent to by a thread of its own, so that a slow one delays no other.
+3. The heartbeat file is touched after each round that did its work; its age is the health of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_recon.bootstrap import utc_now
+from kraken_recon.errors import KrakenReconError
+from kraken_recon.service.alerting import deliver, prepare_notifications, watch_freshness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+    from kraken_recon.domain.alerts import Notification
+
+ROUND_SECONDS: Final = 5
+HEALTHY_SECONDS: Final = 90
+log = logging.getLogger("kraken_airflow.watch")
+
+
+def _open_unit() -> PostgresUnitOfWork:
+    return TradingDbHook(application_name="kraken_recon:watch").unit_of_work()
+
+
+def _look(channels: Sequence[str]) -> None:
+    watch_freshness(_open_unit, utc_now())
+    prepare_notifications(_open_unit, channels, utc_now())
+
+
+def _sending(channel: str) -> Callable[[Notification], None]:
+    def logged(notification: Notification) -> None:
+        try:
+            send(channel, notification)
+        except Exception as error:
+            log.warning("%s: not sent, tried again later (%s)", channel, type(error).__name__)
+            raise
+
+    return logged
+
+
+def _deliver(channel: str) -> None:
+    deliver(_open_unit, channel, _sending(channel), utc_now)
+
+
+def _repeat(step: Callable[[], None], stopped: threading.Event, round_seconds: float) -> None:
+    while not stopped.is_set():
+        try:
+            step()
+        except KrakenReconError as error:
+            log.warning("%s: %s", type(error).__name__, error)
+        stopped.wait(round_seconds)
+
+
+def run(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Event) -> None:
+    """Look and deliver, round after round, until told to stop."""
+
+    def look() -> None:
+        _look(channels)
+        if heartbeat:
+            heartbeat.touch()
+
+    senders = [
+        threading.Thread(
+            target=_repeat,
+            args=(lambda channel=channel: _deliver(channel), stopped, ROUND_SECONDS),
+            name=channel,
+            daemon=True,
+        )
+        for channel in channels
+    ]
+    for sender in senders:
+        sender.start()
+    _repeat(look, stopped, ROUND_SECONDS)
+
+
+def _is_healthy(heartbeat: Path) -> bool:
+    return heartbeat.exists() and time.time() - heartbeat.stat().st_mtime < HEALTHY_SECONDS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the watch, one round of it, or its health check; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m kraken_airflow.watch", description=__doc__)
+    parser.add_argument("--heartbeat", type=Path, metavar="FILE", help="touched after each round")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--once", action="store_true", help="one round, then end")
+    kind.add_argument("--check", action="store_true", help="say by the exit status whether FILE is young")
+    parsed = parser.parse_args(arguments)
+    if parsed.check:
+        return 0 if parsed.heartbeat and _is_healthy(parsed.heartbeat) else 1
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    channels = channels_of(os.environ)
+    if not channels:
+        log.warning("nobody is told of alerts: name Airflow connections in %s", CHANNELS_VARIABLE)
+    if parsed.once:
+        _look(channels)
+        for channel in channels:
+            _deliver(channel)
+        return 0
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    run(channels, parsed.heartbeat, stopped)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

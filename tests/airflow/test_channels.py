@@ -1,0 +1,185 @@
+"""Each channel on a server of its own: what really arrives."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import hmac
+import json
+import socketserver
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+import requests
+
+from airflow_desk import trading_connection
+from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.watch import main
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.domain.alerts import Notification
+from kraken_recon.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOTE = Notification(
+    7, UUID(int=7), "opened", "[opened] held repair: desk BTC", "desk: BTC <differs> & waits", (42,),
+    datetime(2026, 3, 1, tzinfo=UTC), 1,
+)  # fmt: skip
+SECRET = "shared secret"
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[int]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class HttpHandler(BaseHTTPRequestHandler):
+    """Answer every POST with the status that the path ends in, and keep it."""
+
+    arrived: list[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.arrived.append((self.path, dict(self.headers), body))
+        self.send_response(503 if self.path.endswith("503") else 200)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+class MailHandler(socketserver.StreamRequestHandler):
+    """As much of SMTP as it takes to receive one message."""
+
+    arrived: list[bytes]
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 mail\r\n")
+        while line := self.rfile.readline().strip():
+            command = line.split()[0].upper()
+            if command == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                self.arrived.append(b"".join(iter(self.rfile.readline, b".\r\n")))
+            self.wfile.write(b"221 bye\r\n" if command == b"QUIT" else b"250 ok\r\n")
+
+
+@pytest.fixture
+def http() -> Iterator[tuple[int, list[tuple[str, dict[str, str], bytes]]]]:
+    handler = type("Handler", (HttpHandler,), {"arrived": []})
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as port:
+        yield port, handler.arrived  # type: ignore[attr-defined]
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CHANNEL", json.dumps(fields))
+
+
+def test_a_webhook_is_signed(monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]]) -> None:
+    port, arrived = http
+    connect(
+        monkeypatch,
+        conn_type="http",
+        host=f"http://127.0.0.1:{port}",
+        password=SECRET,
+        extra={"path": "/alerts"},
+    )
+    send("channel", NOTE)
+    path, headers, body = arrived[0]
+    assert path == "/alerts"
+    assert json.loads(body)["subject"] == NOTE.subject
+    assert json.loads(body)["alert_ids"] == [42]
+    assert headers["Idempotency-Key"] == str(NOTE.idempotency_key)
+    at, given = (part.partition("=")[2] for part in headers["X-Kraken-Recon-Signature"].split(","))
+    assert given == hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def test_a_webhook_that_refuses_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]]
+) -> None:
+    connect(
+        monkeypatch, conn_type="http", host="127.0.0.1", port=http[0], schema="http", extra={"path": "/503"}
+    )
+    with pytest.raises(requests.HTTPError, match="503"):
+        send("channel", NOTE)
+
+
+def test_slack_gets_its_text(monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]]) -> None:
+    port, arrived = http
+    connect(monkeypatch, conn_type="slackwebhook", host=f"http://127.0.0.1:{port}", password="T/B/token")
+    send("channel", NOTE)
+    path, _, body = arrived[0]
+    assert path.endswith("T/B/token")
+    assert json.loads(body)["text"] == f"*{NOTE.subject}*\ndesk: BTC &lt;differs&gt; &amp; waits"
+
+
+def test_a_mail_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = type("Handler", (MailHandler,), {"arrived": []})
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)) as port:
+        extra = {"from_email": "recon@desk.example", "to_email": "ann@desk.example", "disable_ssl": True}
+        connect(
+            monkeypatch,
+            conn_type="smtp",
+            host="127.0.0.1",
+            port=port,
+            extra=extra | {"disable_tls": True, "timeout": 5, "retry_limit": 1},
+        )
+        send("channel", NOTE)
+    message = email.message_from_bytes(handler.arrived[0])  # type: ignore[attr-defined]
+    assert message["Subject"] == NOTE.subject
+    assert message["To"] == "ann@desk.example"
+    assert message["X-Idempotency-Key"] == str(NOTE.idempotency_key)
+    text = message.get_payload(0).get_payload(decode=True)  # type: ignore[union-attr]
+    assert b"desk: BTC &lt;differs&gt; &amp; waits" in text  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("connection", "says"),
+    [({"conn_type": "ftp"}, "smtp, slackwebhook or http"), ({"conn_type": "smtp"}, "to_email")],
+)
+def test_a_connection_that_is_no_channel_says_what_to_change(
+    monkeypatch: pytest.MonkeyPatch, connection: dict[str, str], says: str
+) -> None:
+    connect(monkeypatch, **connection)
+    with pytest.raises(ConfigurationError, match=says):
+        send("channel", NOTE)
+
+
+def test_channels_are_named_in_one_variable() -> None:
+    assert channels_of({CHANNELS_VARIABLE: " mail, chat,,mail "}) == ("mail", "chat")
+    assert channels_of({}) == ()
+
+
+def test_one_round_of_the_watch(
+    monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]], trading_db: str, tmp_path: Path
+) -> None:
+    port, arrived = http
+    connect(monkeypatch, conn_type="http", host=f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(trading_db))
+    monkeypatch.setenv(CHANNELS_VARIABLE, "missing,channel")
+    with PostgresUnitOfWork(create_engine(trading_db)) as unit:
+        unit.alerts.raise_deadline("position_sync", "run", "late", {})
+        unit.commit()
+    assert main(["--once"]) == 0
+    assert [json.loads(body)["reason"] for _, _, body in arrived] == ["opened"]
+    with PostgresUnitOfWork(create_engine(trading_db)) as unit:
+        left = unit.alerts.unsent()
+    assert left == [{"channel": "missing", "waiting": 1, "last_error": "ConfigurationError"}]
+    heartbeat = tmp_path / "heartbeat"
+    assert main(["--check", "--heartbeat", str(heartbeat)]) == 1
+    heartbeat.touch()
+    assert main(["--check", "--heartbeat", str(heartbeat)]) == 0

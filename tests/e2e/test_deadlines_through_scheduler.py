@@ -1,0 +1,173 @@
+"""Missed deadlines on a real Airflow: scheduler, triggerer and DAG processor, and the watch beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from airflow_desk import trading_connection
+from local_stack import airflow
+from local_stack.databases import Database
+from local_stack.ports import free_port
+from local_stack.processes import Services, poll_until
+from local_stack.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SECRET = "webhook secret"
+LATE = "select * from trading.alerts where kind = 'deadline_missed' order by alert_id"
+# Three DAGs on the deadline of the product, only shorter: one hangs, one is never started, one is backfilled.
+DAGS = """
+from __future__ import annotations
+import time
+from datetime import timedelta
+import pendulum
+from airflow.sdk import CronDataIntervalTimetable, dag, task
+from kraken_airflow.deadlines import due_within
+
+def make(dag_id, schedule, seconds):
+    @dag(dag_id=dag_id, schedule=schedule, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False,
+         max_active_runs=4, **due_within(timedelta(seconds=4)))
+    def build():
+        @task
+        def work():
+            time.sleep(seconds)
+        work()
+    return build()
+
+make("slow", None, 12)
+make("never_started", None, 0)
+make("quick", CronDataIntervalTimetable("0 0 * * *", timezone="UTC"), 0)
+"""
+
+
+class Receiver:
+    """A webhook that accepts everything, and keeps what was signed rightly."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        messages = self.messages
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                at, given = (
+                    part.split("=")[1] for part in self.headers["X-Kraken-Recon-Signature"].split(",")
+                )
+                wanted = hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+                if hmac.compare_digest(wanted, given):
+                    messages.append(json.loads(body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Stay silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def about(self, text: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if text in message["subject"]]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def api(
+    tmp_path: Path,
+    postgres_url: str,
+    database_url: str,
+    receiver: Receiver,
+    project_environment: dict[str, str],
+) -> Iterator[airflow.AirflowApi]:
+    """A healthy Airflow with the DAGs above, and the watch beside it."""
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "late.py").write_text(DAGS)
+    webhook = {
+        "conn_type": "http",
+        "host": f"http://127.0.0.1:{receiver.server.server_port}",
+        "password": SECRET,
+    }
+    connections = {
+        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+        "AIRFLOW_CONN_ALERTS_WEBHOOK": json.dumps(webhook),
+        "KRAKEN_RECON_ALERT_CHANNELS": "alerts_webhook",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "PYTHONPATH": project_environment["PYTHONPATH"],
+    }
+    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
+    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
+    metadata.ensure()
+    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
+    airflow.migrate(environment)
+    services = Services(tmp_path)
+    try:
+        for service in airflow.component_services(settings, environment):
+            services.ensure(service)
+        api = airflow.AirflowApi(airflow.login_of(settings))
+        api.wait_until_healthy(services)
+        for dag_id in ("slow", "never_started", "quick"):
+            api.wait_until_parsed(dag_id)
+        yield api
+    finally:
+        services.stop(services.names())
+        with psycopg.connect(postgres_url, autocommit=True) as session:
+            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+
+
+@pytest.mark.timeout(300)
+def test_a_missed_deadline_is_told_within_half_a_minute(
+    api: airflow.AirflowApi, database_url: str, receiver: Receiver
+) -> None:
+    def late() -> list[dict[str, Any]]:
+        with psycopg.connect(database_url, row_factory=dict_row) as session:
+            return session.execute(LATE.encode()).fetchall()
+
+    def until(what: Callable[[], object], seconds: float = 60) -> None:
+        assert poll_until(lambda: bool(what()), timeout_seconds=seconds, pause_seconds=0.2), late()
+
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    api.unpause("quick")
+    api.create_backfill(
+        "quick",
+        first=midnight - timedelta(days=40),
+        last=midnight - timedelta(days=36),
+        max_active_runs=4,
+        run_backwards=False,
+    )
+    # A run that was asked for and never starts, because its DAG is paused; then one that hangs.
+    never = api.trigger("never_started", {})
+    api.unpause("slow")
+    slow = api.trigger("slow", {})
+    until(lambda: {row["wallet"] for row in late()} >= {never, slow})
+    until(lambda: receiver.about(never) and receiver.about(slow))
+    rows = {row["wallet"]: row for row in late()}
+    for run_id in (never, slow):
+        due = datetime.fromisoformat(rows[run_id]["evidence"]["due"])
+        assert rows[run_id]["opened_at"] - due < timedelta(seconds=30)
+        told = datetime.fromisoformat(receiver.about(run_id)[0]["created_at"])
+        assert told - due < timedelta(seconds=30)
+    assert rows[never]["evidence"]["state"] == "queued"
+    # The run that was late succeeds in the end.
+    until(lambda: next(row for row in late() if row["wallet"] == slow)["status"] == "resolved")
+    assert next(row for row in late() if row["wallet"] == never)["status"] == "open"
+    assert [row for row in late() if row["asset"] == "quick" and row["wallet"] == "backfill"] == []
+    assert len(receiver.about(never)) == len(receiver.about(slow)) == 1

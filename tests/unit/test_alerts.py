@@ -1,0 +1,118 @@
+"""When people are told of an alert."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kraken_recon.domain.alerts import (
+    Judgement,
+    Reason,
+    Standing,
+    TellingPolicy,
+    Told,
+    backoff,
+    compose,
+    judge,
+    judge_all,
+)
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+POLICY = TellingPolicy()
+OPEN = Standing(
+    1, "unexplained_discrepancy", "desk", "BTC", "spot", "open", "desk: BTC differed", Decimal(1), 1, None,
+    None, None,
+)  # fmt: skip
+TOLD = Told(is_active=True, at=NOON, amount=Decimal(1))
+
+
+@pytest.mark.parametrize(
+    ("standing", "reason"),
+    [
+        (OPEN, Reason.OPENED),
+        (replace(OPEN, kind="sync_failure"), None),
+        (replace(OPEN, kind="sync_failure", occurrences=2), Reason.OPENED),
+        (replace(OPEN, kind="a kind of tomorrow"), Reason.OPENED),
+        (replace(OPEN, told=TOLD), None),
+        (replace(OPEN, told=TOLD, occurrences=99), None),
+        (replace(OPEN, told=TOLD, amount=Decimal("1.999")), None),
+        (replace(OPEN, told=TOLD, amount=Decimal(2)), Reason.GREW),
+        (replace(OPEN, told=TOLD, amount=Decimal("-0.1")), Reason.FLIPPED),
+        (replace(OPEN, told=TOLD, amount=Decimal(-9), status="acknowledged"), Reason.FLIPPED),
+        (replace(OPEN, told=TOLD, amount=None), None),
+        (replace(OPEN, told=replace(TOLD, at=NOON - POLICY.reminder_after)), Reason.REMINDED),
+        (replace(OPEN, told=replace(TOLD, at=NOON - POLICY.reminder_after), status="acknowledged"), None),
+        (replace(OPEN, told=replace(TOLD, is_active=False)), Reason.OPENED),
+        (replace(OPEN, status="resolved", resolved_at=NOON, told=TOLD), None),
+        (replace(OPEN, status="resolved", resolved_at=NOON, resolved_by="Ann", told=TOLD), Reason.RECOVERED),
+        (
+            replace(OPEN, status="resolved", resolved_at=NOON - POLICY.recovery_quiet, told=TOLD),
+            Reason.RECOVERED,
+        ),
+        (replace(OPEN, status="resolved", resolved_at=NOON - timedelta(days=1)), None),
+    ],
+)
+def test_when_people_are_told(standing: Standing, reason: Reason | None) -> None:
+    assert judge(standing, NOON, POLICY) == reason
+
+
+steps = st.tuples(
+    st.sampled_from(["open", "acknowledged", "resolved"]),
+    st.decimals(-100, 100, places=2, allow_nan=False),
+    st.timedeltas(timedelta(seconds=5), timedelta(hours=3)),
+)
+
+
+@given(st.lists(steps, max_size=60))
+def test_whatever_happens_openings_and_recoveries_take_turns(
+    history: list[tuple[str, Decimal, timedelta]],
+) -> None:
+    now, told, reasons, resolved_at = NOON, None, [], None
+    for status, amount, passed in history:
+        now += passed
+        resolved_at = (resolved_at or now) if status == "resolved" else None
+        standing = replace(OPEN, status=status, amount=amount, resolved_at=resolved_at, told=told)
+        reason = judge(standing, now, POLICY)
+        if reason is None:
+            continue
+        if reason is Reason.GREW:
+            assert told is not None
+            assert told.amount is not None
+            assert abs(amount) >= 2 * abs(told.amount)
+        if reason is Reason.REMINDED:
+            assert told is not None
+            assert now - told.at >= POLICY.reminder_after
+        told = Told(is_active=reason is not Reason.RECOVERED, at=now, amount=amount)
+        reasons.append(reason)
+        assert judge(replace(standing, told=told), now, POLICY) in {None, Reason.OPENED}
+    turns = [reason for reason in reasons if reason in {Reason.OPENED, Reason.RECOVERED}]
+    assert all(reason is (Reason.RECOVERED if n % 2 else Reason.OPENED) for n, reason in enumerate(turns))
+    assert not reasons or reasons[0] is Reason.OPENED
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_every_alert_is_in_one_notice_and_the_notices_are_few(others: int, urgent: int) -> None:
+    judgements = [
+        Judgement(replace(OPEN, alert_id=n, kind="deadline_missed" if n < urgent else "other"), Reason.OPENED)
+        for n in range(others + urgent)
+    ]
+    notices = compose(judgements, POLICY)
+    assert sorted(n for notice in notices for n in notice.alert_ids) == list(range(others + urgent))
+    assert len(notices) <= 2 * POLICY.digest_above
+
+
+def test_after_a_digest_only_what_is_urgent_is_told() -> None:
+    urgent = replace(OPEN, kind="stale_positions")
+    just_now, long_ago = NOON - timedelta(minutes=1), NOON - POLICY.digest_pause
+    assert judge_all([OPEN, urgent], NOON, just_now, POLICY) == [Judgement(urgent, Reason.OPENED)]
+    assert len(judge_all([OPEN, urgent], NOON, long_ago, POLICY)) == 2
+
+
+@given(st.integers(1, 10_000))
+def test_a_channel_is_left_alone_for_longer_but_never_for_ever(attempts: int) -> None:
+    assert backoff(attempts) <= backoff(attempts + 1) <= timedelta(minutes=10)
