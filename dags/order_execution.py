@@ -12,7 +12,7 @@ fill in the form.
 | Writes | Kraken: orders. `trading`: decisions, orders, fills, ledger entries, positions, costs, alerts |
 | Re-run | safe: an order is sent once, whoever runs what again; a decision of a form counts once per run |
 | Backfill | pointless: there is no past work |
-| Late after | 5 minutes without a run: see `docs/runbooks/order_execution.md` |
+| Late after | 15 minutes: see `docs/runbooks/order_execution.md` |
 """
 
 from __future__ import annotations

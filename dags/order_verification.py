@@ -12,7 +12,7 @@ never changes an order, a position or the next trade.
 | Writes | `trading`: verifications, levels, rates, alerts; fills and ledger entries that were missing |
 | Re-run | safe: a final verdict is written once; what a run left is claimed again when its lease ends |
 | Backfill | not needed: each run takes everything that is due, however old |
-| Late after | 30 minutes from an order's end; see `docs/runbooks/order_verification.md` |
+| Late after | 15 minutes: see `docs/runbooks/order_verification.md` |
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
+from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.order_assets import ORDERS_ENDED
 from kraken_airflow.sensors.order_books import OrderBooksSensor
@@ -36,6 +37,7 @@ from kraken_airflow.sensors.order_books import OrderBooksSensor
     max_active_runs=2,
     dagrun_timeout=timedelta(minutes=20),
     default_args=DEFAULT_ARGS,
+    **due_within(timedelta(minutes=15)),
     tags=["orders", "tier-1"],
     doc_md=__doc__,
 )

@@ -12,7 +12,7 @@ default nothing is ended: the run writes down what it would do.
 | Writes | `trading`: session samples, findings, actions, alerts; with *dry run* off it ends leaked sessions |
 | Re-run | safe: a look at what is now; the same finding is counted, not doubled |
 | Backfill | never: sessions of the past are gone |
-| Late after | 10 minutes: two samples are missing; see `docs/runbooks/session_leak_audit.md` |
+| Late after | 5 minutes: the next sample is due; see `docs/runbooks/session_leak_audit.md` |
 """
 
 from __future__ import annotations

@@ -313,6 +313,23 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--account", required=True, metavar="NAME")
     certificate.add_argument("--at", type=_moment, required=True, metavar="TIME", help="the moment to prove")
     certificate.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    checked = command(
+        "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
+    )
+    checked.add_argument("file", type=Path, metavar="FILE")
+    plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
+    PlanCommands(_wiring).add_to(plans)
+    add_order_commands(command, _wiring)
+    add_verification_commands(command, _wiring)
+    _add_session_commands(command)
+    return parser
+
+
+def _add_session_commands(
+    command: Callable[
+        [str, Callable[[argparse.Namespace], tuple[dict[str, Any], list[str]]], str], argparse.ArgumentParser
+    ],
+) -> None:
     audited = command("audit", _audit, "Find leaked sessions of the trading database, now.")
     audited.add_argument(
         "--act", action="store_true", help="end what the policy lets be ended; default: dry run"
@@ -321,10 +338,6 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="FILE", help="draw connections over time into a PNG instead"
     )
     audited.add_argument("--days", type=int, default=1, metavar="N", help="days to draw (1)")
-    checked = command(
-        "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
-    )
-    checked.add_argument("file", type=Path, metavar="FILE")
     linted = command(
         "lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open."
     )
@@ -345,11 +358,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="leave out; may be given again",
     )
-    plans = commands.add_parser("plan", help="Show, undo, approve or reject what repairs write.")
-    PlanCommands(_wiring).add_to(plans)
-    add_order_commands(command, _wiring)
-    add_verification_commands(command, _wiring)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
+from airflow_desk import without_deadline
 from kraken_airflow.sensors.order_books import OrderBooksSensor
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
@@ -59,7 +60,7 @@ def fill_order(desk: AirflowDesk, volume: str = "0.1") -> None:
 
 @pytest.fixture
 def dag(repository: Path) -> DAG:
-    return DagBag(str(repository / "dags")).dags["order_verification"]
+    return without_deadline(DagBag(str(repository / "dags")).dags["order_verification"])
 
 
 def verdicts(desk: AirflowDesk) -> list[Any]:
