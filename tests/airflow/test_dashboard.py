@@ -7,25 +7,74 @@ import hashlib
 import re
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
 from kraken_airflow.dashboard.app import create_app
+from kraken_airflow.dashboard.forms import form_token
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.intervals import interval_ending_now
 from kraken_recon.domain.policy import Mode, Policy
 from kraken_recon.service.sync import SyncRequest, sync_accounts
+from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_desk import AirflowDesk
+    from conftest import Simulator
 
-PATHS = ["/kraken-recon/", "/kraken-recon/api/latest"]
+DATA = ["latest", "wants", "orders", "database"]
+PATHS = [
+    "/kraken-recon/",
+    *(f"/kraken-recon/{page}" for page in ("wants", "orders", "database")),
+    *(f"/kraken-recon/api/{data}" for data in DATA),
+]
+# One order of four whose fee is not the expected one.
+VERDICT = """
+with judged as (
+  insert into trading.order_verifications
+    (order_id, account_id, source, enlisted_at, due_at, deadline, verdict, failed_levels, message, judged_at)
+  select order_id, account_id, 'manual', now(), now(), now(), 'mismatch', '{fills}', 'the fee', now()
+  from trading.orders
+  returning order_id, account_id
+),
+levels as (
+  insert into trading.order_verification_levels
+    (order_id, level, verdict, expected, observed, message, judged_at)
+  select order_id, level, verdict, '{"fee": "1.25"}', '{"fee": "<2.50>"}', 'the fee differs', now()
+  from judged, (values ('fills', 'mismatch'), ('state', 'passed')) as l(level, verdict)
+)
+insert into trading.verification_rates
+select 3600, now() - hours * interval '1 hour', account_id, 'manual', 2 - hours, hours, 0, now()
+from judged, generate_series(0, 1) as hours
+"""
+SAMPLES = """
+insert into trading.session_samples (
+  source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction,
+  waiting, unattributed, by_owner, usages, findings
+)
+select
+  'trading', date_trunc('minute', now()) - n * interval '5 minutes', 12 - n, 100, 4, 2, 1, 1, 0, 0, 0, '{}', '{}', 0
+from generate_series(0, 2) as n
+"""
+FINDING = """
+insert into trading.session_findings
+  (source, rule, severity, subject, message, dag_id, run_id, task_id, evidence, first_seen_at, last_seen_at)
+values (
+  'trading', 'idle_in_transaction', 'critical', 's', 'idle', 'position_sync', 'manual__1', 't', '{}', now(), now()
+)
+"""
+LATEST = "/kraken-recon/api/latest"
+ACKNOWLEDGE = "/kraken-recon/acknowledge"
 
 
 @pytest.fixture
@@ -90,14 +139,16 @@ def test_there_is_nothing_else(viewer: TestClient, path: str) -> None:
 def test_every_route_demands_the_dag() -> None:
     bare = TestClient(create_app())
     routes = [route for route in create_app().routes if getattr(route, "methods", None)]
-    assert len(routes) == len(PATHS)
+    assert len(routes) == len(PATHS) + 1
     for route in routes:
-        assert bare.get(route.path).status_code == 401
+        for method in route.methods:
+            assert bare.request(method, route.path).status_code == 401
 
 
 @pytest.mark.usefixtures("trading_db")
-def test_the_page_allows_its_own_style_and_nothing_else(viewer: TestClient) -> None:
-    reply = viewer.get(PATHS[0])
+@pytest.mark.parametrize("path", [path for path in PATHS if "/api/" not in path])
+def test_a_page_allows_its_own_style_and_nothing_else(viewer: TestClient, path: str) -> None:
+    reply = viewer.get(path)
     policy = reply.headers["content-security-policy"]
     style = re.search(r"<style>(.*?)</style>", reply.text, re.DOTALL)
     assert style is not None
@@ -105,6 +156,7 @@ def test_the_page_allows_its_own_style_and_nothing_else(viewer: TestClient) -> N
     assert f"style-src 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'")
     assert "frame-ancestors 'self'" in policy
+    assert "form-action 'self'" in policy
     assert reply.headers["cache-control"] == "no-store"
     assert not re.search(r"<script|<link|<img|\sstyle=|\son\w+=|https?://", reply.text)
 
@@ -122,7 +174,7 @@ def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDe
     assert "0.123456789 from 1 missed deposit entry" in page.text
     assert "1 of 2 accounts needs a look: beta" in page.text
     assert "EAPI:Invalid signature" in page.text
-    latest = viewer.get(PATHS[1]).json()
+    latest = viewer.get(LATEST).json()
     alpha, beta = latest["accounts"]
     assert (alpha["status"], beta["status"]) == ("succeeded", "failed")
     (finding,) = alpha["findings"]
@@ -131,6 +183,160 @@ def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDe
     assert Decimal(finding["unexplained"]) == 0
     assert [alert["kind"] for alert in latest["alerts"]] == ["sync_failure"]
     assert not any(secret in page.text for secret in desk.secrets.values())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str) -> None:
+    user = SimpleAuthManagerUser(username="somebody", role="ADMIN")
+    old = api_app.state.auth_manager.generate_jwt(user, expiration_time_in_seconds=-3_600)
+    assert client.get(path, headers={"Authorization": f"Bearer {old}"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("page", "dag_id"),
+    [("wants", "repair_approval"), ("orders", "order_verification"), ("database", "session_leak_audit")],
+)
+def test_a_page_needs_the_dag_whose_rows_it_shows(
+    viewer: TestClient, trading_db: str, monkeypatch: pytest.MonkeyPatch, page: str, dag_id: str
+) -> None:
+    may: Any = SimpleAuthManager.is_authorized_dag
+
+    def except_one(self: Any, *, details: Any = None, **rest: Any) -> bool:
+        return details.id != dag_id and bool(may(self, details=details, **rest))
+
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", except_one)
+    assert viewer.get(PATHS[0]).status_code == 200, trading_db
+    assert viewer.get(f"/kraken-recon/{page}?dag_id=position_sync").status_code == 403
+    assert viewer.get(f"/kraken-recon/api/{page}?dag_id=position_sync").status_code == 403
+
+
+def alert(desk: AirflowDesk) -> int:
+    """Raise an alert and return its number."""
+    desk.execute("insert into trading.alerts (kind, message) values ('session_leak', 'a <b>leak</b>')")
+    return int(desk.rows("select max(alert_id) as id from trading.alerts")[0]["id"])
+
+
+def answered(desk: AirflowDesk) -> list[tuple[str, str | None, str | None]]:
+    rows = desk.rows("select status, acknowledged_by, note from trading.alerts order by alert_id")
+    return [(row["status"], row["acknowledged_by"], row["note"]) for row in rows]
+
+
+def form_of(page: str) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture
+def operator(api_app: Any, token_of: Callable[[str | None], str]) -> TestClient:
+    """Return somebody who may act, with the cookie of a browser."""
+    client = TestClient(api_app, base_url="https://airflow.test", follow_redirects=False)
+    client.cookies.set("_token", token_of("USER"))
+    return client
+
+
+def test_an_operator_acknowledges_an_alert_from_the_page(operator: TestClient, desk: AirflowDesk) -> None:
+    number = alert(desk)
+    page = operator.get("/kraken-recon/wants").text
+    assert "a &lt;b&gt;leak&lt;/b&gt;" in page
+    reply = operator.post(ACKNOWLEDGE, data={"alert_id": number, "token": form_of(page), "note": " on it "})
+    assert (reply.status_code, reply.headers["location"]) == (303, "wants")
+    assert answered(desk) == [("acknowledged", "somebody", "on it")]
+    page = operator.get("/kraken-recon/wants").text
+    assert "Note: on it" in page
+    assert "<form" not in page
+
+
+def test_a_viewer_sees_alerts_and_cannot_acknowledge_them(
+    viewer: TestClient, operator: TestClient, desk: AirflowDesk
+) -> None:
+    number = alert(desk)
+    assert "<form" not in viewer.get("/kraken-recon/wants").text
+    token = form_of(operator.get("/kraken-recon/wants").text)
+    assert viewer.post(ACKNOWLEDGE, data={"alert_id": number, "token": token}).status_code == 403
+    assert answered(desk) == [("open", None, None)]
+
+
+def test_another_site_cannot_acknowledge_by_the_cookie_of_an_operator(
+    operator: TestClient, desk: AirflowDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = alert(desk)
+    right = form_of(operator.get("/kraken-recon/wants").text)
+    monkeypatch.setattr(time, "time", lambda: 1_000_000_000)
+    old = form_token("somebody")
+    monkeypatch.undo()
+    for wrong in ("", "forged", right[:-1], form_token("somebody else"), old):
+        reply = operator.post(ACKNOWLEDGE, data={"alert_id": number, "token": wrong})
+        assert reply.status_code in {403, 422}, wrong
+    assert operator.post(ACKNOWLEDGE, data={"alert_id": number}).status_code == 422
+    assert answered(desk) == [("open", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [("0", 422), ("-1", 422), ("1 or 1=1", 422), (str(2**63), 422), (str(2**62), 404)]
+)
+def test_forged_numbers_acknowledge_nothing(
+    operator: TestClient, desk: AirflowDesk, number: str, status: int
+) -> None:
+    alert(desk)
+    token = form_of(operator.get("/kraken-recon/wants").text)
+    assert operator.post(ACKNOWLEDGE, data={"alert_id": number, "token": token}).status_code == status
+    assert answered(desk) == [("open", None, None)]
+
+
+def test_a_held_repair_leads_to_where_it_is_decided(viewer: TestClient, desk: AirflowDesk) -> None:
+    desk.account("alpha", ZUSD="1000", XXBT="1")
+    sync()
+    desk.simulator.control.post("accounts/alpha/residual", {"asset": "XXBT", "amount": "-0.6"})
+    sync()
+    desk.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
+    sync()
+    (plan,) = viewer.get("/kraken-recon/api/wants").json()["held"]
+    assert plan["is_waiting"]
+    page = viewer.get("/kraken-recon/wants").text
+    assert f'href="..{plan["path"]}"' in page
+    assert "1 repair to decide" in page
+
+
+def test_mismatches_are_shown_level_by_level_and_filtered_by_account(
+    viewer: TestClient, simulator: Simulator, trading_db: str
+) -> None:
+    desk = TradingDesk(simulator, trading_db)
+    try:
+        desk.account()
+        desk.prices(XBTUSD="50000")
+        desk.sync()
+        desk.decide(volume="0.5", expected_price="50000")
+        desk.execute_orders()
+        [account] = desk.rows("select name from trading.accounts")
+    finally:
+        desk.close()
+    with psycopg.connect(trading_db) as connection:
+        connection.execute(VERDICT)
+    page = viewer.get("/kraken-recon/orders").text
+    assert "Not all" in page
+    assert "75.00 % verified in 7 days: 3 verified, 1 mismatched" in page
+    assert "fee: expected 1.25, was &lt;2.50&gt;" in page
+    assert 'role="img"' in page
+    data = viewer.get("/kraken-recon/api/orders").json()
+    (order,) = data["mismatches"]
+    assert [level["level"] for level in order["levels"]] == ["fills"]
+    for name, shown in ((account["name"], 1), ("another", 0), ("' or ''='", 0)):
+        reply = viewer.get("/kraken-recon/api/orders", params={"account": name})
+        assert len(reply.json()["mismatches"]) == shown
+
+
+@pytest.mark.usefixtures("trading_db")
+def test_sessions_are_drawn_over_time_with_what_leaks(viewer: TestClient, desk: AirflowDesk) -> None:
+    assert "Not known" in viewer.get("/kraken-recon/database").text
+    desk.execute(SAMPLES)
+    assert viewer.get("/kraken-recon/api/database").json()["level"] == "good"
+    desk.execute(FINDING)
+    page = viewer.get("/kraken-recon/database").text
+    assert "connections of the server: between 10 and 12, now 12" in page
+    assert 'class="line1" points="0.0,33.3 500.0,16.7 1000.0,0.0"' in page
+    assert "idle in transaction" in page
+    assert 'href="../dags/position_sync/runs/manual__1"' in page
 
 
 def test_names_from_the_database_are_escaped(viewer: TestClient, desk: AirflowDesk) -> None:
@@ -147,7 +353,7 @@ def test_an_unreachable_database_is_not_an_empty_answer(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", "postgres://u:hidden-password@127.0.0.1:1/trading")
     page = viewer.get(PATHS[0])
-    assert page.status_code == viewer.get(PATHS[1]).status_code == 503
+    assert page.status_code == viewer.get(LATEST).status_code == 503
     assert "Unknown" in page.text
     assert "hidden-password" not in page.text
 

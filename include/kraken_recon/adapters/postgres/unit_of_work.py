@@ -21,6 +21,7 @@ from kraken_recon.adapters.postgres.alert_store import PostgresAlertStore
 from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
+from kraken_recon.adapters.postgres.dashboard_store import DashboardStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
@@ -225,6 +226,11 @@ class PostgresUnitOfWork:
     def reports(self) -> ReportStore:
         """Read-only views for people."""
         return ReportStore(self.connection)
+
+    @property
+    def dashboard(self) -> DashboardStore:
+        """What only the pages in Airflow's UI read."""
+        return DashboardStore(self.connection)
 
     @property
     def margin(self) -> PostgresMarginStore:
