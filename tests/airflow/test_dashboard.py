@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import html
+import io
 import re
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from fastapi.testclient import TestClient
 
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.forms import form_token
+from kraken_airflow.dashboard.pages import ENTRY_FIELDS, csv_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.intervals import interval_ending_now
@@ -63,16 +67,19 @@ insert into trading.session_samples (
   waiting, unattributed, by_owner, usages, findings
 )
 select
-  'trading', date_trunc('minute', now()) - n * interval '5 minutes', 12 - n, 100, 4, 2, 1, 1, 0, 0, 0, '{}', '{}', 0
+  'trading', date_trunc('minute', now()) - n * interval '5 minutes',
+  12 - n, 100, 4, 2, 1, 1, 0, 0, 0, '{}', '{}', 0
 from generate_series(0, 2) as n
 """
 FINDING = """
 insert into trading.session_findings
   (source, rule, severity, subject, message, dag_id, run_id, task_id, evidence, first_seen_at, last_seen_at)
 values (
-  'trading', 'idle_in_transaction', 'critical', 's', 'idle', 'position_sync', 'manual__1', 't', '{}', now(), now()
+  'trading', 'idle_in_transaction', 'critical', 's', 'idle', 'position_sync', 'manual__1', 't', '{}',
+  now(), now()
 )
 """
+STATEMENT = "account=alpha&asset=BTC"
 LATEST = "/kraken-recon/api/latest"
 ACKNOWLEDGE = "/kraken-recon/acknowledge"
 
@@ -139,7 +146,7 @@ def test_there_is_nothing_else(viewer: TestClient, path: str) -> None:
 def test_every_route_demands_the_dag() -> None:
     bare = TestClient(create_app())
     routes = [route for route in create_app().routes if getattr(route, "methods", None)]
-    assert len(routes) == len(PATHS) + 1
+    assert len(routes) == len(PATHS) + 4
     for route in routes:
         for method in route.methods:
             assert bare.request(method, route.path).status_code == 401
@@ -337,6 +344,45 @@ def test_sessions_are_drawn_over_time_with_what_leaks(viewer: TestClient, desk: 
     assert 'class="line1" points="0.0,33.3 500.0,16.7 1000.0,0.0"' in page
     assert "idle in transaction" in page
     assert 'href="../dags/position_sync/runs/manual__1"' in page
+
+
+def test_a_difference_leads_to_its_ledger_row(viewer: TestClient, desk: AirflowDesk) -> None:
+    desk.account("alpha", USD="1000")
+    sync()
+    for kind, amount in (("deposit", "0.123456789"), ("withdrawal", "0.1")):
+        desk.simulator.control.post(
+            "accounts/alpha/events", {"kind": kind, "asset": "XXBT", "amount": amount}
+        )
+    sync()
+    link = re.search(r'href="(statement\?[^"]+)"', viewer.get(PATHS[0]).text)
+    assert link is not None
+    page = viewer.get(f"/kraken-recon/{html.unescape(link[1])}")
+    whole = viewer.get(f"/kraken-recon/api/statement?{STATEMENT}").json()
+    (finding,) = viewer.get(LATEST).json()["accounts"][0]["findings"]
+    assert {entry["ledger_id"] for entry in whole["entries"]} == set(finding["ledger_ids"])
+    assert all(f'id="{ledger_id}"' in page.text for ledger_id in finding["ledger_ids"])
+    assert whole["entries"][-1]["running"] == whole["closing"]
+    rows = viewer.get(f"/kraken-recon/api/statement.csv?{STATEMENT}")
+    assert rows.headers["content-disposition"].startswith("attachment")
+    written = list(csv.DictReader(io.StringIO(rows.text)))
+    assert written == [{name: value or "" for name, value in e.items()} for e in whole["entries"]]
+
+
+@pytest.mark.parametrize("place", ["statement", "api/statement", "api/statement.csv"])
+def test_forged_names_lead_to_no_statement(
+    client: TestClient, viewer: TestClient, token_of: Callable[[str | None], str], trading_db: str, place: str
+) -> None:
+    path = f"/kraken-recon/{place}"
+    assert viewer.get(f"{path}?account=' or ''='&asset=BTC").status_code == 404, trading_db
+    assert viewer.get(f"{path}?account=alpha").status_code == 422
+    client.headers["Authorization"] = f"Bearer {token_of(None)}"
+    assert client.get(f"{path}?{STATEMENT}").status_code == 403
+
+
+def test_a_statement_runs_no_formula_in_a_spreadsheet() -> None:
+    entry = dict.fromkeys(ENTRY_FIELDS, "=1+1") | {"amount": "-1", "subtype": None, "refid": "-1+1"}
+    (row,) = csv.DictReader(io.StringIO(csv_of([entry])))
+    assert [row[name] for name in ("type", "refid", "amount", "subtype")] == ["'=1+1", "'-1+1", "-1", ""]
 
 
 def test_names_from_the_database_are_escaped(viewer: TestClient, desk: AirflowDesk) -> None:

@@ -21,7 +21,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
-from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,7 +32,7 @@ from kraken_airflow.dashboard.overview import overview_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
 from kraken_recon.errors import ConfigurationError, KrakenReconError
-from kraken_recon.service.reporting import report
+from kraken_recon.service.reporting import report, statement
 
 DAG_ID: Final = "position_sync"
 ORDERS_DAG: Final = "order_verification"
@@ -45,6 +45,7 @@ LIMITS: Final = SessionLimits(
 )
 Render = Callable[..., str]
 User = Annotated[BaseUser, Depends(get_user)]
+Name = Annotated[str, Query(min_length=1, max_length=200)]
 
 
 def create_app() -> FastAPI:
@@ -64,6 +65,7 @@ def create_app() -> FastAPI:
     _add_wants(router, render)
     _add_orders(router, render)
     _add_database(router, render)
+    _add_statement(router, render)
     app.include_router(router)
 
     @app.exception_handler(KrakenReconError)
@@ -177,6 +179,32 @@ def _add_database(router: APIRouter, render: Render) -> None:
         return JSONResponse(read())
 
 
+def _add_statement(router: APIRouter, render: Render) -> None:
+    def read(account: str, asset: str) -> dict[str, Any]:
+        with _unit() as unit:
+            try:
+                return statement(unit.reports, account, asset, datetime.now(UTC))
+            except ConfigurationError as error:
+                raise HTTPException(404, str(error)) from None
+
+    @router.get("/statement", response_class=HTMLResponse)
+    def account_statement(account: Name, asset: Name) -> str:
+        """Show an asset of an account as a bank statement, its newest entries."""
+        return render("statement.html", page=pages.newest_of(read(account, asset)), dag_id=DAG_ID)
+
+    @router.get("/api/statement")
+    def statement_data(account: Name, asset: Name) -> JSONResponse:
+        """Give every entry of the same as JSON."""
+        return JSONResponse(read(account, asset))
+
+    @router.get("/api/statement.csv")
+    def statement_rows(account: Name, asset: Name) -> Response:
+        """Give every entry as CSV."""
+        rows = pages.csv_of(read(account, asset)["entries"])
+        named = {"Content-Disposition": 'attachment; filename="statement.csv"'}
+        return Response(rows, media_type="text/csv; charset=utf-8", headers=named)
+
+
 def _unit() -> PostgresUnitOfWork:
     return TradingDbHook(limits=LIMITS, application_name="kraken_recon:dashboard").unit_of_work()
 
@@ -187,13 +215,20 @@ def _latest() -> dict[str, Any]:
 
 
 def _templates() -> Environment:
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(PLACE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["moment"] = _moment
+    return templates
+
+
+def _moment(text: str) -> str:
+    """Write a time for people; where it stands, its ``datetime`` attribute has all of it."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _security_headers(style: str) -> dict[str, str]:

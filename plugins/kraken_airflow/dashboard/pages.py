@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -21,6 +23,22 @@ MISMATCHES_MOST: Final = 200
 RATES_AGE_MAX: Final = timedelta(days=7)
 RATES_WINDOW_SECONDS: Final = 3_600
 MISMATCHES_AGE_MAX: Final = timedelta(days=30)
+ENTRIES_SHOWN_MAX: Final = 200
+# What a spreadsheet would run as a formula.
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+AMOUNT_FIELDS: Final = frozenset({"amount", "fee", "balance", "running"})
+ENTRY_FIELDS: Final = (
+    "ledger_id",
+    "refid",
+    "time",
+    "type",
+    "subtype",
+    "wallet",
+    "amount",
+    "fee",
+    "balance",
+    "running",
+)
 SAMPLES_AGE_MAX: Final = timedelta(days=1)
 
 
@@ -124,6 +142,27 @@ def _chart(
     series: Sequence[tuple[str, Sequence[float]]],
 ) -> Any:  # noqa: ANN401 - handed to a template
     return chart(title, unit, [datetime.fromisoformat(row[time]) for row in rows], series)
+
+
+def newest_of(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the newest entries of a statement, newest first, and count the rest."""
+    entries = whole["entries"]
+    shown = entries[: -ENTRIES_SHOWN_MAX - 1 : -1]
+    return {**whole, "entries": shown, "left_out": len(entries) - len(shown)}
+
+
+def csv_of(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Write statement entries as CSV; nothing that a spreadsheet would take for a formula."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, ENTRY_FIELDS)
+    writer.writeheader()
+    writer.writerows({name: _cell(name, entry[name]) for name in ENTRY_FIELDS} for entry in entries)
+    return file.getvalue()
+
+
+def _cell(name: str, value: str | None) -> str:
+    text = value or ""
+    return f"'{text}" if name not in AMOUNT_FIELDS and text.startswith(FORMULA_STARTS) else text
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
