@@ -1,3 +1,3 @@
-"""The page shown inside the Airflow UI: read-only, without scripts, for whoever may see `position_sync`."""
+"""The pages shown inside the Airflow UI, without scripts, for whoever may see the DAGs whose rows they show."""
 
 from __future__ import annotations
