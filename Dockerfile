@@ -2,7 +2,8 @@
 FROM apache/airflow:3.3.2-python3.11
 
 COPY requirements.txt /tmp/requirements.txt
-RUN pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+# Also as constraints: to pip, celery and the celery[redis] that a provider asks for are two packages.
+RUN pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt -c /tmp/requirements.txt
 
 # Installed for its entry points (connection type, command line); the code itself is read from below.
 COPY --chown=airflow:root pyproject.toml /opt/kraken-recon/
