@@ -35,8 +35,8 @@ migrate: setup ## bring the demo's trading database up to date
 report: setup ## what a trader wants to know after a run
 	@$(STACK) run python -m kraken_recon report
 
-test: setup ## every test
-	@$(BIN)/python -m pytest
+test: setup ## every test, on up to four cores; one file's tests stay together
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup types contracts sessions ## ruff, mypy, the import contracts and the session rules
 	@$(BIN)/ruff check .

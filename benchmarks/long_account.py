@@ -23,6 +23,8 @@ from kraken_recon.domain.money import exact_arithmetic
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kraken_recon.domain.margin import MarginPosition
+
 SEED: Final = 20260105
 END: Final = datetime(2026, 2, 1, tzinfo=UTC)
 MONTH: Final = timedelta(days=31)
@@ -119,6 +121,11 @@ class MemoryExchange:
         oldest = bisect_right(self.times, after) if after is not None else 0
         rows = self.entries[max(oldest, newest - offset - PAGE_LENGTH) : max(oldest, newest - offset)]
         return LedgerPage(tuple(reversed(rows)), newest - oldest)
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Answer ``OpenPositions``: the account trades without margin."""
+        self.calls += 1
+        return {}
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Answer with prices that never move."""

@@ -68,6 +68,7 @@ class AirflowDesk:
                 "name": name,
                 "api_key": f"key-of-{name}",
                 "api_secret": secret,
+                "tier": "unlimited",  # as the connection says
                 "opening": opening,
             },
         )

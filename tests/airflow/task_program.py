@@ -110,9 +110,14 @@ def run(order: dict[str, Any]) -> None:
         )
         now = datetime.now(UTC)
         dag_run = SimpleNamespace(
-            run_id="manual__1", run_type=RUN_TYPE.MANUAL, run_after=now, data_interval_end=None
+            run_id="manual__1",
+            run_type=RUN_TYPE.MANUAL,
+            run_after=now,
+            start_date=now,
+            data_interval_end=None,
         )
-        context = {"ti": ti, "task_instance": ti, "dag_run": dag_run, "params": {}}
+        dag = SimpleNamespace(dag_id="a_dag")
+        context = {"dag": dag, "ti": ti, "task_instance": ti, "dag_run": dag_run, "params": {}}
         with set_current_context(context):  # type: ignore[arg-type]
             work = work_of(order, context)
             stop_at_first_statement(order["fault"])

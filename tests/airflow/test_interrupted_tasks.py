@@ -58,7 +58,11 @@ ARGUMENTS: dict[str, Any] = {
     "order_id": 1,
     "name": "desk",
     "names": '["desk"]',
+    "plan_id": NO_ID,
+    "answer": {"chosen_options": ["Approve"], "responded_by_user": {"id": "1", "name": "alice"}},
 }
+# What classes need beyond their required arguments, to have something to do.
+MORE_ARGUMENTS: dict[str, dict[str, Any]] = {"RecordDecisionOperator": {"decision": '{"account": "desk"}'}}
 
 
 def touching() -> list[type]:
@@ -100,7 +104,7 @@ def arguments_of(kind: type) -> dict[str, Any]:
     ]
     unknown = [name for name in required if name not in ARGUMENTS]
     assert not unknown, f"say in ARGUMENTS what {kind.__name__} may take for {unknown}"
-    return {name: ARGUMENTS[name] for name in required}
+    return {name: ARGUMENTS[name] for name in required} | MORE_ARGUMENTS.get(kind.__name__, {})
 
 
 class Tasks:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from cost_books import happen
-from desk import Desk, bring
+from desk import Desk
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.cost_records import CostKey
 from kraken_recon.domain.policy import Mode
@@ -153,6 +153,13 @@ def test_a_conversion_whose_legs_share_no_refid_and_come_apart_is_one_in_the_end
         assert not recompute_account(unit.costs, "desk").anything
 
 
+def insert(desk: Desk, entries: list[LedgerEntry]) -> None:
+    """Put entries on record that no cost has counted."""
+    with PostgresUnitOfWork(desk.engine) as unit:
+        unit.sync.ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
+        unit.commit()
+
+
 def add_and_scope(desk: Desk, entries: list[LedgerEntry]) -> CostScope:
     """Insert entries, and find what they make it necessary to compute; nothing is kept."""
     account = desk.account_id()
@@ -183,7 +190,7 @@ def test_whatever_is_not_simply_later_is_computed_from_the_first_entry_on(
             entries = happen(books, ("BTC", "1"), refid=books.entries[1].refid)
         case "other entries uncounted":
             other = happen(books, ("BTC", "1"), at=late)
-            bring(desk.engine, {desk.account_id(): other})
+            insert(desk, other)
             entries = happen(books, ("BTC", "1"), ("USD", "-49"))
         case _:
             desk.execute("update trading.asset_costs set opening_counted = 1 where asset = 'BTC'")
@@ -200,7 +207,7 @@ def test_older_entries_booked_before_the_locks_are_held_are_noticed(desk: Desk, 
         unit.sync.ingest({account: entries}, {account: uuid4()})
         scope = scope_of(unit.costs, {CostKey(account, entry.asset, "USD") for entry in entries})
         assert scope.continues
-        bring(desk.engine, {account: happen(books, ("BTC", "1"), at=late)})
+        insert(desk, happen(books, ("BTC", "1"), at=late))
         unit.costs.lock(scope.positions)
         with pytest.raises(LockUnavailableError):
             recompute(unit.costs, scope)

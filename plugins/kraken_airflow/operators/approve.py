@@ -20,7 +20,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.domain.plan import PlanStatus
-from kraken_recon.errors import ConfigurationError
+from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
 from kraken_recon.service.approving import approve, expire, held_plan, reject
 from kraken_recon.service.plan_views import case_of
@@ -108,6 +108,14 @@ class AskForApprovalOperator(HITLOperator):
         self.subject = case_subject(case)
         self.body = case_markdown(case)
         return super().execute(context)
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Return the answer as plain text."""
