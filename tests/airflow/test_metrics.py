@@ -68,7 +68,7 @@ def test_a_statsd_server_gets_what_a_sync_took_and_found(
 def test_an_unknown_name_a_wrong_kind_and_a_missing_tag_are_refused() -> None:
     with pytest.raises(KeyError):
         set_gauge("sync.second", 1, account="desk")
-    with pytest.raises(ValueError, match="expected sync.seconds as gauge"):
+    with pytest.raises(ValueError, match=r"expected sync\.seconds as gauge"):
         add("sync.seconds", 1, account="desk")
     with pytest.raises(ValueError, match=r"with \('account',\)"):
         set_gauge("sync.seconds", 1)
