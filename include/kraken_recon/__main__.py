@@ -35,6 +35,7 @@ from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.maintenance_commands import add_maintenance_commands
 from kraken_recon.order_commands import add_order_commands
 from kraken_recon.plan_commands import PlanCommands
 from kraken_recon.service.alerting import alerts_view, render_alerts
@@ -321,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     PlanCommands(_wiring).add_to(plans)
     add_order_commands(command, _wiring)
     add_verification_commands(command, _wiring)
+    add_maintenance_commands(command, _wiring)
     _add_session_commands(command)
     return parser
 

@@ -14,6 +14,7 @@ from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.auditing import AuditPorts, Source
+from kraken_recon.service.maintaining import MaintainingPorts
 from kraken_recon.service.order_ports import OrderPorts
 from kraken_recon.service.sync import SyncPorts
 from kraken_recon.service.verifying import VerifyingPorts
@@ -125,6 +126,11 @@ class Wiring:
         return VerifyingPorts(
             lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock, self.stopped.set
         )
+
+    def maintaining_ports(self) -> MaintainingPorts:
+        """Wire ``maintenance``."""
+        engine = self.engine()
+        return MaintainingPorts(lambda: PostgresUnitOfWork(engine), self.open_exchange, self.clock)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.

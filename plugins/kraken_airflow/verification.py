@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from airflow.sdk.observability import stats
-
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import set_gauge
 from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
 
 if TYPE_CHECKING:
@@ -34,8 +33,13 @@ def publish_metrics(counts: Sequence[WindowCount]) -> None:
     newest = {(count.window_seconds, count.account, count.source): count for count in reversed(counts)}
     for count in newest.values():
         if count.failure_percent is not None:
-            tags = {"account": count.account, "source": count.source, "seconds": str(count.window_seconds)}
-            stats.gauge("kraken_recon.verification.failure_percent", count.failure_percent, tags=tags)
+            set_gauge(
+                "verification.failure_percent",
+                float(count.failure_percent),
+                account=count.account,
+                source=count.source,
+                seconds=str(count.window_seconds),
+            )
 
 
 @dataclass(frozen=True, slots=True)

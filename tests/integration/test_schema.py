@@ -33,7 +33,7 @@ CATALOGUE = {
         join pg_class c on c.oid = a.attrelid
         left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
         left join pg_collation co on co.oid = a.attcollation
-        where c.relnamespace = 'trading'::regnamespace and c.relkind = 'r' and a.attnum > 0
+        where c.relnamespace = 'trading'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0
           and not a.attisdropped
     """,
     "constraints": """
@@ -44,9 +44,9 @@ CATALOGUE = {
     """,
     "indexes": "select tablename, indexname, indexdef from pg_indexes where schemaname = 'trading'",
     "options": """
-        select relname, coalesce(array_to_string(reloptions, ','), '')
+        select relname, coalesce(array_to_string(reloptions, ','), ''), pg_get_partkeydef(oid)
         from pg_class
-        where relnamespace = 'trading'::regnamespace and relkind = 'r'
+        where relnamespace = 'trading'::regnamespace and relkind in ('r', 'p')
     """,
 }
 
@@ -151,7 +151,7 @@ def test_every_quantity_is_stored_exactly_and_refuses_nan(database_url: str) -> 
         numbers = connection.execute(
             "select table_name, column_name, numeric_precision, numeric_scale, is_generated"
             " from information_schema.columns where table_schema = 'trading' and data_type = 'numeric'"
-            " and table_name in (select relname from pg_class where relkind = 'r')"
+            " and table_name in (select relname from pg_class where relkind in ('r', 'p'))"
         ).fetchall()
         checks = {
             (table, definition)

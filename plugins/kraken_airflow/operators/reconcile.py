@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
@@ -161,6 +162,7 @@ class PublishSummaryOperator(TradingDbOperator):
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
         self.log.info("%s", "\n".join(("", *render_report(report))))
+        publish_sync(report)
         totals: dict[str, int] = report["totals"]
         return totals
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import get_current_context
 from airflow.sdk.log import mask_secret
-from airflow.sdk.observability import stats
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import set_gauge
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow, base_url
 from kraken_recon.bootstrap import source_of
@@ -125,4 +125,4 @@ def _publish(view: Mapping[str, Any]) -> None:
     for source in view["sources"]:
         for name in GAUGES:
             if source[name] is not None:
-                stats.gauge(f"kraken_recon.sessions.{name}", source[name], tags={"source": source["source"]})
+                set_gauge(f"sessions.{name}", source[name], source=source["source"])

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.observability import stats
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.metrics import add
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
 from kraken_recon.errors import RunStoppedError
@@ -83,7 +83,7 @@ class OrderBooksSensor(BaseSensorOperator):
     def _tell(self, claimed: int, done: Pass) -> None:
         counts = Counter(str(verdict) for verdict in done.verdicts.values())
         for verdict, count in counts.items():
-            stats.incr(f"kraken_recon.verification.{verdict}", count)
+            add(f"verification.{verdict}", count)
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no verdict"
         self.log.info("%d orders claimed; %s; %d watched", claimed, told, done.watched)
 

@@ -23,6 +23,7 @@ from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.dashboard_store import DashboardStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
+from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
@@ -261,6 +262,11 @@ class PostgresUnitOfWork:
     def verifications(self) -> PostgresVerificationStore:
         """The verification of orders."""
         return PostgresVerificationStore(self.connection)
+
+    @property
+    def maintenance(self) -> PostgresMaintenanceStore:
+        """What is kept how long, and what accounts were worth."""
+        return PostgresMaintenanceStore(self.connection)
 
     def commit(self) -> None:
         """Make the work permanent; the unit stays usable for a next transaction."""

@@ -1,0 +1,126 @@
+"""Maintenance in Postgres; every statement but those on partitions is a query of ``sql/maintenance.sql``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.adapters.postgres.models import SCHEMA
+from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.adapters.postgres.sync_store import array_literal
+from kraken_recon.domain.records import Account
+from kraken_recon.domain.retention import Month
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from sqlalchemy.engine import Connection, CursorResult
+
+    from kraken_recon.domain.valuation import Valuation
+
+QUERIES: Final = {name: sa.text(query) for name, query in load("maintenance").items()}
+PARTITIONED: Final = ("asset_snapshots", "asset_snapshot_rows")
+
+
+class PostgresMaintenanceStore:
+    """Satisfies ``service.maintaining.MaintenanceStore`` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
+        written = {
+            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return self._connection.execute(QUERIES[query], written)
+
+    def lock_partitions(self) -> None:
+        """Keep others from making or dropping partitions until this transaction ends."""
+        self._execute("lock_partitions")
+
+    def months(self) -> set[Month]:
+        """Name the months that have a partition of every table."""
+        return set.intersection(*(self._months_of(table) for table in PARTITIONED))
+
+    def _months_of(self, table: str) -> set[Month]:
+        names = self._execute("partitions", parent=f"{SCHEMA}.{table}").scalars()
+        return {_month_of(table, name) for name in names}
+
+    def make_month(self, month: Month) -> None:
+        """Make the partitions of a month, where they are missing."""
+        until = month.later(1).start
+        for table in PARTITIONED:
+            self._connection.exec_driver_sql(
+                f"create table if not exists {SCHEMA}.{_partition(table, month)} "
+                f"partition of {SCHEMA}.{table} "
+                f"for values from ('{month.start.isoformat()}') to ('{until.isoformat()}')"
+            )
+
+    def drop_month(self, month: Month) -> None:
+        """Drop the partitions of a month, and all their rows."""
+        for table in PARTITIONED:
+            self._connection.exec_driver_sql(f"drop table {SCHEMA}.{_partition(table, month)}")
+
+    def retain(self, query: str, before: datetime, *, most: int) -> int:
+        """Delete rows by a rule of the retention policy; return how many."""
+        return self._execute(query, before=before, most=most).rowcount
+
+    def release_claims(self, before: datetime) -> int:
+        """Give back orders whose claim ran out before a moment; return how many."""
+        return self._execute("release_claims", before=before).rowcount
+
+    def accounts_to_value(self, hour: datetime) -> list[Account]:
+        """List the open accounts without a snapshot of an hour."""
+        return [Account(**row._asdict()) for row in self._execute("accounts_to_value", hour=hour)]
+
+    def quantities(self, account_ids: Collection[int]) -> Mapping[int, Mapping[str, Decimal]]:
+        """Read what accounts hold, by asset."""
+        found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+        for row in self._execute("quantities", account_ids=sorted(account_ids)):
+            found[row.account_id][row.asset] = row.quantity
+        return found
+
+    def write_snapshots(
+        self, valuations: Mapping[int, Valuation], quote: str, *, hour: datetime, taken_at: datetime
+    ) -> int:
+        """Keep valuations by account; return how many are the first of the hour."""
+        ids = sorted(valuations)
+        written = self._execute(
+            "write_snapshots",
+            hour=hour,
+            taken_at=taken_at,
+            quote_currency=quote,
+            account_ids=ids,
+            values=[valuations[i].value for i in ids],
+            assets=[len(valuations[i].assets) for i in ids],
+            unpriced=[valuations[i].unpriced for i in ids],
+        )
+        new = sorted(row.account_id for row in written)
+        rows = [(i, asset) for i in new for asset in valuations[i].assets]
+        self._execute(
+            "write_snapshot_rows",
+            hour=hour,
+            account_ids=[i for i, _ in rows],
+            assets=[asset.asset for _, asset in rows],
+            quantities=[asset.quantity for _, asset in rows],
+            prices=[asset.price for _, asset in rows],
+            values=[asset.value for _, asset in rows],
+        )
+        return len(new)
+
+    def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Read what an account was worth since a moment, oldest first."""
+        return [dict(row) for row in self._execute("curve", account_id=account_id, since=since).mappings()]
+
+
+def _partition(table: str, month: Month) -> str:
+    return f"{table}_{month.year:04}_{month.number:02}"
+
+
+def _month_of(table: str, partition: str) -> Month:
+    year, number = partition.removeprefix(f"{table}_").split("_")
+    return Month(int(year), int(number))

@@ -1,0 +1,43 @@
+"""An account's holdings and their worth over time, as lines for people."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from kraken_recon.domain.money import ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BAR_WIDTH: Final = 30
+
+
+def render_holdings(view: Mapping[str, Any]) -> list[str]:
+    """Write the assets, their sum, and the curve with a bar to each snapshot."""
+    quote = view["quote_currency"]
+    lines = [f"{view['account']}: {_money(view['value'])} {quote} at {view['as_of']}"]
+    lines += [
+        f"  {asset['asset']:<10} {asset['quantity']:>30}  "
+        + ("no price" if asset["value"] is None else f"{_money(asset['value'])} {quote}")
+        for asset in view["assets"]
+    ]
+    if view["unpriced"]:
+        lines.append(f"  {view['unpriced']} without a price are missing from the sum")
+    if view["curve"]:
+        most = max((Decimal(row["value"]) for row in view["curve"]), default=ZERO)
+        lines += ["", "over time"]
+        lines += [
+            f"  {row['taken_at'][:16]}  {_money(row['value']):>20} {row['quote_currency']}  "
+            + _bar(Decimal(row["value"]), most)
+            for row in view["curve"]
+        ]
+    return lines
+
+
+def _bar(value: Decimal, most: Decimal) -> str:
+    return "#" * int(value / most * BAR_WIDTH) if most > ZERO and value > ZERO else ""
+
+
+def _money(value: str) -> str:
+    return f"{Decimal(value):,.2f}"

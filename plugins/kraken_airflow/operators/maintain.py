@@ -1,0 +1,42 @@
+"""The tasks of ``maintenance``: keep the database in shape, and what accounts are worth on record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kraken_airflow.failures import translated_failures
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.errors import StoreError
+from kraken_recon.service.maintaining import render_maintenance, snapshot_assets, tidy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TidyOperator(TradingDbOperator):
+    """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
+
+    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
+        """Do every step, log what was done, and fail if one of them failed."""
+        with translated_failures():
+            view = tidy(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+            self.log.info("%s", "\n".join(("", *render_maintenance(view))))
+            if view["failed"]:
+                raise StoreError("; ".join(view["failed"]))
+        done: dict[str, int] = view["done"]
+        return done
+
+
+class SnapshotAssetsOperator(TradingDbOperator):
+    """Value every open account at Kraken's prices, once an hour."""
+
+    def execute(self, context: Context) -> int:  # noqa: ARG002 - Airflow's signature
+        """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
+        with translated_failures():
+            view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+            self.log.info("%d snapshots", view["snapshots"])
+            if view["failed"]:
+                raise StoreError("; ".join(view["failed"]))
+        snapshots: int = view["snapshots"]
+        return snapshots
