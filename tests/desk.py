@@ -15,6 +15,7 @@ from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode, Policy
 from kraken_recon.service.filling import book_entries
+from kraken_recon.service.repeating import repeated
 from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
 
 if TYPE_CHECKING:
@@ -157,8 +158,11 @@ def bring(
     engine: sa.Engine, entries: Mapping[int, Sequence[LedgerEntry]], *, run_id: UUID | None = None
 ) -> int:
     """Book ledger entries as a fill does, in one transaction; return how many were new."""
-    with PostgresUnitOfWork(engine) as unit:
+
+    def write(unit: PostgresUnitOfWork) -> int:
         accounts = {account.account_id: account for account in unit.sync.find_accounts(None)}
         booked = book_entries(unit, {accounts[a]: of for a, of in entries.items()}, run_id=run_id)
         unit.commit()
-    return booked
+        return booked
+
+    return repeated(write, lambda: PostgresUnitOfWork(engine))

@@ -17,9 +17,10 @@ from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import StoreError
-from kraken_recon.service.booking import STORE_TRIES_MAX, AccountWork, run_id_of
+from kraken_recon.service.booking import AccountWork, run_id_of
 from kraken_recon.service.catching_up import apply_missed, book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.reading import LAG_MAX, LongLedgerError, Reading
+from kraken_recon.service.repeating import STORE_TRIES_MAX
 from kraken_recon.service.sync import side_by_side
 
 if TYPE_CHECKING:

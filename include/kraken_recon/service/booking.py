@@ -34,6 +34,7 @@ from kraken_recon.service.evidence import as_if_opened, rolled_forward
 from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
+from kraken_recon.service.repeating import STORE_TRIES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN_NAMESPACE: Final = UUID("7d0c5b0e-6a4f-4b57-9f0d-6f6b72656b6e")
-STORE_TRIES_MAX: Final = 3
 ACCOUNTS_PER_TRANSACTION: Final = 50
 
 

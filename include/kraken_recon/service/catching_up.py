@@ -16,16 +16,16 @@ from kraken_recon.domain.entry_kinds import strange_entries
 from kraken_recon.domain.money import exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import Cause, Reason, Step
-from kraken_recon.errors import PayloadInvalidError, StoreError
-from kraken_recon.service.booking import STORE_TRIES_MAX, AccountWork
+from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.service.costing import recompute, scope_of
 from kraken_recon.service.reading import KnownBooks, LedgerReader, Reading, StillMovingError
+from kraken_recon.service.repeating import repeated
 from kraken_recon.service.strange import strange_alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
+    from kraken_recon.service.booking import AccountWork
     from kraken_recon.service.ports import Exchange, UnitOfWork
     from kraken_recon.service.reading import LongLedgerError
     from kraken_recon.service.sync import SyncPorts
@@ -73,19 +73,8 @@ def book_stretch(
         unit.commit()
         return booked
 
-    work.caught_up += _repeated(apply, ports)
+    work.caught_up += repeated(apply, ports.open_unit_of_work)
     return until
-
-
-def _repeated(step: Callable[[UnitOfWork], int], ports: SyncPorts) -> int:
-    for attempt in range(1, STORE_TRIES_MAX + 1):
-        try:
-            with ports.open_unit_of_work() as unit:
-                return step(unit)
-        except StoreError as error:
-            if not error.retryable or attempt == STORE_TRIES_MAX:
-                raise
-    raise AssertionError("unreachable: the last try returns or raises")
 
 
 def not_caught_up(long: LongLedgerError, until: datetime) -> StillMovingError:

@@ -19,6 +19,7 @@ from kraken_recon.domain.records import Alert
 from kraken_recon.domain.reported_orders import reported_onto
 from kraken_recon.service.filling import book_entries
 from kraken_recon.service.order_evidence import evidence_of
+from kraken_recon.service.repeating import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -163,7 +164,8 @@ class OrderBookkeeper:
         with self.ports.open_unit_of_work() as unit:
             recorded = unit.orders.fills_of([o.order_id for o in orders])
         fills, entries = self._gather(orders, reports, recorded)
-        with self.ports.open_unit_of_work() as unit:
+
+        def write(unit: OrderUnitOfWork) -> None:
             # Ledger entries and positions are locked before orders, as everywhere.
             book_entries(unit, {self.account: entries})
             locked = unit.orders.lock_orders([o.order_id for o in orders])
@@ -176,6 +178,8 @@ class OrderBookkeeper:
             if any(ended):
                 unit.orders.notify_ended()
             unit.commit()
+
+        repeated(write, self.ports.open_unit_of_work)
 
     def _gather(
         self,

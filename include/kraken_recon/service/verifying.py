@@ -21,6 +21,7 @@ from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
 from kraken_recon.domain.verification_records import Judged
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.service.filling import book_entries
+from kraken_recon.service.repeating import repeated
 from kraken_recon.service.verification_evidence import SeenBooks, evidence_of, read_books
 from kraken_recon.service.verification_outcomes import alerts_of_failures, alerts_of_overdue
 
@@ -316,10 +317,13 @@ def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[Order
         for entry in evidence.entries
         if entry.refid in evidence.trades and entry.ledger_id not in evidence.recorded_entries
     }
-    with ports.open_unit_of_work() as unit:
+
+    def write(unit: VerifyingUnit) -> None:
         book_entries(unit, {account: tuple(entries.values())})
         unit.orders.record_fills(account.account_id, fills)
         unit.commit()
+
+    repeated(write, ports.open_unit_of_work)
 
 
 def _judged(

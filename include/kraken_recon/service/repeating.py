@@ -1,0 +1,35 @@
+"""Do a transaction again when another session was in its way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from kraken_recon.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Unit = TypeVar("Unit")
+    Result = TypeVar("Result")
+
+# Who books entries of an account beside others meets them seldom twice; each time again, less.
+STORE_TRIES_MAX: Final = 5
+
+
+def repeated(
+    step: Callable[[Unit], Result], open_unit_of_work: Callable[[], AbstractContextManager[Unit]]
+) -> Result:
+    """Run a step in a unit of work of its own, a few times if need be; the step commits.
+
+    Raises:
+        StoreError: it is not worth another try, or the last one failed too.
+    """
+    for attempt in range(1, STORE_TRIES_MAX + 1):
+        try:
+            with open_unit_of_work() as unit:
+                return step(unit)
+        except StoreError as error:
+            if not error.retryable or attempt == STORE_TRIES_MAX:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
