@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import StoreError
 from kraken_recon.service.maintaining import render_maintenance, snapshot_assets, tidy
 
@@ -20,7 +22,9 @@ class TidyOperator(TradingDbOperator):
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
         with translated_failures():
-            view = tidy(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+            hook = TradingDbHook(self.trading_conn_id)
+            view = tidy(hook.wiring().maintaining_ports())
+            leave_heartbeat(hook, Job.MAINTENANCE)
             self.log.info("%s", "\n".join(("", *render_maintenance(view))))
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))

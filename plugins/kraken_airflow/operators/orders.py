@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk.exceptions import AirflowFailException
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.service.deciding import accept_decisions, submit_decision
 from kraken_recon.service.executing import execute_orders
 
@@ -68,7 +70,9 @@ class ExecuteOrdersOperator(TradingDbOperator):
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""
         with translated_failures():
-            done = execute_orders(TradingDbHook(self.trading_conn_id).wiring().order_ports())
+            hook = TradingDbHook(self.trading_conn_id)
+            done = execute_orders(hook.wiring().order_ports())
+            leave_heartbeat(hook, Job.ORDER_EXECUTION)
         self.log.info(
             "%d accounts had orders; %d requests left; %d orders of others were adopted",
             done.accounts,

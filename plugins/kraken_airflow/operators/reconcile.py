@@ -15,10 +15,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.backfill import reconcile_as_of
@@ -137,6 +139,8 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 accounts = unit.sync.find_accounts(list(self.accounts))
             reconcile = reconcile_as_of if window.is_past else sync_accounts
             run_ids = reconcile(accounts, request, hook.wiring().sync_ports())
+            if not window.is_past:
+                leave_heartbeat(hook, Job.POSITION_SYNC)
             for account in _read_report(hook, run_ids)["accounts"]:
                 self.log.info("%s", account_line(account))
         return [str(run_id) for run_id in run_ids]

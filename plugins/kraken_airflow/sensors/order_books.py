@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
+from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import add
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import claim_orders, verify_claimed
@@ -78,6 +81,7 @@ class OrderBooksSensor(BaseSensorOperator):
                     break
             if not done.watched:
                 publish_metrics(publish_rates(ports, self.rate_rules))
+                leave_heartbeat(TradingDbHook(self.trading_conn_id), Job.ORDER_VERIFICATION)
         return done.watched == 0
 
     def _tell(self, claimed: int, done: Pass) -> None:
