@@ -26,6 +26,7 @@ from airflow.sdk import Param, TriggerRule, dag
 from kraken_airflow.approvals import APPROVAL_DAG, ASK_TASK, HOURS_DEFAULT, HOURS_VARIABLE
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator
 
 PARAMS = {
@@ -53,7 +54,7 @@ PARAMS = {
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["reconciliation", "tier-1"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def repair_approval() -> None:
     """Ask, then record the answer and act on it."""

@@ -25,6 +25,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS
+from kraken_airflow.links import described
 from kraken_airflow.operators.sessions import ACTIONS, RULES, AuditSessionsOperator, CheckWatchOperator
 
 
@@ -74,7 +75,7 @@ PARAMS = {
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["operations", "tier-2"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def session_leak_audit() -> None:
     """Look at the sessions, and at who tells people of alerts; neither needs the other."""

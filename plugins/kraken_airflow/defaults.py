@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+OWNER: Final = "kraken-recon"
 KRAKEN_POOL: Final = "kraken_api"
 # Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
 EXCHANGE_QUEUE: Final = "exchange"
 
 DEFAULT_ARGS: Final[dict[str, Any]] = {
-    "owner": "kraken-recon",
+    "owner": OWNER,
     "retries": 2,
     "retry_delay": timedelta(seconds=15),
     "execution_timeout": timedelta(minutes=2),

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
@@ -34,6 +35,8 @@ APPROVE, REJECT = "Approve", "Reject"
 class ListHeldPlansOperator(TradingDbOperator):
     """Name the approval runs that held plans need; a run that exists already was asked before."""
 
+    page = "wants"
+
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the open held plans that nobody decided about."""
         with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
@@ -46,10 +49,23 @@ class ListHeldPlansOperator(TradingDbOperator):
         ]
 
 
+class AskAboutPlanOperator(TriggerDagRunOperator):
+    """Start the run that asks about one held plan, unless it was started before."""
+
+    operator_extra_links = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+        *TriggerDagRunOperator.operator_extra_links,
+        DashboardLink(),
+    ]
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "wants"
+
+
 def ask_about_held_plans() -> ListHeldPlansOperator:
     """Add the tasks that start `repair_approval` once per held plan; return the first of them."""
     held = ListHeldPlansOperator(task_id="list_held_plans", trigger_rule=TriggerRule.ALL_DONE)
-    TriggerDagRunOperator.partial(
+    AskAboutPlanOperator.partial(
         task_id="ask_for_approval",
         trigger_dag_id=APPROVAL_DAG,
         logical_date=None,
@@ -73,6 +89,7 @@ class AskForApprovalOperator(HITLOperator):
     """
 
     template_fields = ("plan_id", "hours", "approvers")
+    operator_extra_links = (DashboardLink(),)
 
     def __init__(
         self,
@@ -109,6 +126,10 @@ class AskForApprovalOperator(HITLOperator):
         self.body = case_markdown(case)
         return super().execute(context)
 
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "wants"
+
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
 
@@ -140,6 +161,7 @@ class ActOnAnswerOperator(TradingDbOperator):
     """
 
     template_fields = ("plan_id", "answer")
+    page = "wants"
 
     def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

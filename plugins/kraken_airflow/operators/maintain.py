@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class TidyOperator(TradingDbOperator):
     """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
 
+    page = "database"
+
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
         with translated_failures():

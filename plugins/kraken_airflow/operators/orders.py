@@ -32,6 +32,7 @@ class RecordDecisionOperator(TradingDbOperator):
     """
 
     template_fields = ("decision",)
+    page = "orders"
 
     def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -66,6 +67,8 @@ class ExecuteOrdersOperator(TradingDbOperator):
 
     An account that fails does not stop the others; the task fails in the end, and names it.
     """
+
+    page = "orders"
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""

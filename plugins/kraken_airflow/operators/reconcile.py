@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
@@ -17,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
@@ -57,9 +59,16 @@ class TradingDbOperator(BaseOperator):
         trading_conn_id: connection of the trading database.
     """
 
+    operator_extra_links = (DashboardLink(),)
+    page: ClassVar = ""
+
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trading_conn_id = trading_conn_id
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return self.page
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
@@ -123,6 +132,10 @@ class ReconcileAccountsOperator(TradingDbOperator):
         self.tolerance = tolerance
         self.sweep_age_hours = sweep_age_hours
 
+    def dashboard_page(self) -> str:
+        """Lead to the account's own page where the task has but one, else to all of them."""
+        return f"account?{urlencode({'name': self.accounts[0]})}" if len(self.accounts) == 1 else ""
+
     def execute(self, context: Context) -> list[str]:
         """Reconcile, log one line per account, and return the ids of the runs."""
         with translated_failures():
@@ -154,6 +167,7 @@ class PublishSummaryOperator(TradingDbOperator):
     """
 
     template_fields = ("run_ids",)
+    page = "differences"
 
     def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

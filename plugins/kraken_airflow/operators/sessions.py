@@ -60,6 +60,7 @@ class AuditSessionsOperator(TradingDbOperator):
     """
 
     template_fields = ("settings",)
+    page = "database"
 
     def __init__(self, *, settings: str = "{}", airflow_conn_id: str = "airflow_api", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -141,6 +142,8 @@ class CheckWatchOperator(TradingDbOperator):
     The watch is what sends alerts, so that its own silence would be a row that nobody is told of. One round
     of its work is done here: two who tell at once do not tell twice.
     """
+
+    page = "wants"
 
     def execute(self, context: Context) -> bool:  # noqa: ARG002 - Airflow's signature
         """Look once; return whether the watch is alive."""

@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import add
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
@@ -46,6 +47,8 @@ class OrderBooksSensor(BaseSensorOperator):
         watch_seconds: how long to wait for books, from the start of the DAG run.
         rate_rules: when a failure rate is worth an alert.
     """
+
+    operator_extra_links = (DashboardLink(),)
 
     def __init__(
         self,
@@ -102,6 +105,10 @@ class OrderBooksSensor(BaseSensorOperator):
         """Go on with the batch when its trigger has fired."""
         if not self.poke(context, event["ready"]):
             self._defer(context)
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "orders"
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
