@@ -20,6 +20,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.story import story
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
@@ -41,8 +42,12 @@ class ListHeldPlansOperator(TradingDbOperator):
         """Read the open held plans that nobody decided about."""
         with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
             waiting = [plan for plan in open_approvals(unit.plans) if plan["is_waiting"]]
-        for plan in waiting:
-            self.log.info("plan %s of %s waits for a person", plan["plan_id"], plan["account"])
+        self.tell(
+            [
+                f"{len(waiting)} held repairs wait for a person",
+                *(f"plan {plan['plan_id']} of {plan['account']}" for plan in waiting),
+            ]
+        )
         return [
             {"trigger_run_id": approval_run_id(p["plan_id"]), "conf": {"plan_id": p["plan_id"]}}
             for p in waiting
@@ -122,6 +127,9 @@ class AskForApprovalOperator(HITLOperator):
                 case = case_of(unit.plans, unit.reports, UUID(self.plan_id))
             self.response_timeout = waiting_time(self.hours)
             self.assigned_users = json.loads(self.approvers) or None
+        asked = f"Asking about plan {self.plan_id}, for {self.hours} hours: {case_subject(case)}"
+        for line in story([asked], self.dashboard_page()):
+            self.log.info("%s", line)
         self.subject = case_subject(case)
         self.body = case_markdown(case)
         return super().execute(context)
@@ -182,15 +190,10 @@ class ActOnAnswerOperator(TradingDbOperator):
                     )
                 raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
             decision = self._decide(hook, str(context["run_id"]))
-        self.log.info(
-            "plan %s of %s is %s (%s at %s)%s",
-            decision.plan_id,
-            decision.account,
-            decision.status,
-            decision.decided_by,
-            decision.decided_at,
-            f": {decision.note}" if decision.note else "",
+        told = f"({decision.decided_by} at {decision.decided_at})" + (
+            f": {decision.note}" if decision.note else ""
         )
+        self.tell([f"plan {decision.plan_id} of {decision.account} is {decision.status} {told}"])
         if not decision.is_ours:
             self.log.warning("somebody else was first: this answer changed nothing")
         return str(decision.status)

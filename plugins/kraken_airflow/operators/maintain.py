@@ -27,7 +27,7 @@ class TidyOperator(TradingDbOperator):
             hook = TradingDbHook(self.trading_conn_id)
             view = tidy(hook.wiring().maintaining_ports())
             leave_heartbeat(hook, Job.MAINTENANCE)
-            self.log.info("%s", "\n".join(("", *render_maintenance(view))))
+            self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
         done: dict[str, int] = view["done"]
@@ -41,7 +41,7 @@ class SnapshotAssetsOperator(TradingDbOperator):
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
         with translated_failures():
             view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
-            self.log.info("%d snapshots", view["snapshots"])
+            self.tell([f"{view['snapshots']} accounts valued at Kraken's prices", *view["failed"]])
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
         snapshots: int = view["snapshots"]

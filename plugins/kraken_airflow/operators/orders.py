@@ -42,7 +42,7 @@ class RecordDecisionOperator(TradingDbOperator):
         """Write the decision down and judge it; fail if it is refused."""
         given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
         if "account" not in given:
-            self.log.info("No account is named, so nothing new is decided")
+            self.tell(["No account is named, so nothing new is decided"])
             return
         run_id = context["dag_run"].run_id
         with translated_failures():
@@ -59,7 +59,7 @@ class RecordDecisionOperator(TradingDbOperator):
             # Its market could not be looked up; it stays, and is judged by the next run.
             self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
         else:
-            self.log.info("Decision %d is order %d", decision_id, order_id)
+            self.tell([f"Decision {decision_id} of {given['account']} is accepted as order {order_id}"])
 
 
 class ExecuteOrdersOperator(TradingDbOperator):
@@ -76,12 +76,10 @@ class ExecuteOrdersOperator(TradingDbOperator):
             hook = TradingDbHook(self.trading_conn_id)
             done = execute_orders(hook.wiring().order_ports())
             leave_heartbeat(hook, Job.ORDER_EXECUTION)
-        self.log.info(
-            "%d accounts had orders; %d requests left; %d orders of others were adopted",
-            done.accounts,
-            done.sent,
-            done.adopted,
+        done_line = (
+            f"{done.sent} requests to place or cancel left; {done.adopted} orders of others were adopted"
         )
+        self.tell([f"{done.accounts} accounts had orders to place or to follow", done_line])
         if done.failures:
             raise AirflowFailException(
                 f"orders of {len(done.failures)} accounts could not be worked on; {RUNBOOK} says what to do\n"

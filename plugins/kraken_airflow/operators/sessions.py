@@ -80,7 +80,7 @@ class AuditSessionsOperator(TradingDbOperator):
             ports = hook.wiring().audit_ports(sources, self._airflow(), acted_by=_run_name())
             view = audit(request_of(settings), ports)
             leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
-            self.log.info("%s", "\n".join(("", *render_audit(view))))
+            self.tell(render_audit(view))
             _publish(view)
             if view["failed"]:
                 raise StoreError(f"not seen: {'; '.join(view['failed'])}")
@@ -150,7 +150,7 @@ class CheckWatchOperator(TradingDbOperator):
         with translated_failures():
             silent = look_after_watch(TradingDbHook(self.trading_conn_id).unit_of_work, utc_now())
             if not silent:
-                self.log.info("The watch is alive, or was never started")
+                self.tell(["The watch is alive, or was never started"])
                 return True
             channels = channels_of(os.environ)
             self.log.warning(
