@@ -23,6 +23,7 @@ from kraken_airflow.metrics import publish_sync
 from kraken_airflow.story import (
     LINES_MAX,
     account_lines,
+    counted,
     difference_lines,
     named,
     story,
@@ -104,7 +105,9 @@ class ListAccountsOperator(TradingDbOperator):
                     "no account is active, so nothing is reconciled; add one, or pause the DAG"
                 )
         listed = [account.name for account in accounts]
-        self.tell([f"{len(listed)} accounts to reconcile, the most pressing first: {named(listed)}"])
+        self.tell(
+            [f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})"]
+        )
         return in_groups(listed)
 
 
@@ -182,7 +185,7 @@ class PublishSummaryOperator(TradingDbOperator):
             report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
-        alerts = f"{len(report['alerts'])} open alerts"
+        alerts = counted(len(report["alerts"]), "open alert")
         self.tell([total_line(report), alerts, *difference_lines(report)])
         self.log.debug("%s", "\n".join(("", *render_report(report))))
         publish_sync(report)
@@ -229,7 +232,7 @@ class ReportOutcomeOperator(TradingDbOperator):
                 f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
                 + "\n".join(problems)
             )
-        self.tell([f"All {len(listed)} accounts were reconciled"])
+        self.tell([f"Nobody was missed: {counted(len(listed), 'account')} reconciled"])
 
 
 def in_groups(names: Sequence[str]) -> list[list[str]]:
