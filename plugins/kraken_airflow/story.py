@@ -29,9 +29,9 @@ COUNTS_SHOWN: Final = (
 AGREEING: Final = ("checked", "matched")
 
 
-def story(lines: Sequence[str], page: str, *, lines_max: int = LINES_MAX) -> list[str]:
+def story(lines: Sequence[str], page: str) -> list[str]:
     """Cut the lines to what fits, and end with where to look."""
-    room = lines_max - 1
+    room = LINES_MAX - 1
     left = len(lines) - room + 1
     told = list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {left} more"]
     return [*told, f"Look at {airflow_path()}{DASHBOARD}{page}"]

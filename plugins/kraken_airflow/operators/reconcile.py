@@ -21,7 +21,6 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import publish_sync
 from kraken_airflow.story import (
-    LINES_MAX,
     account_lines,
     counted,
     difference_lines,
@@ -29,7 +28,7 @@ from kraken_airflow.story import (
     story,
     total_line,
 )
-from kraken_airflow.windows import LINES_OF_WINDOW, window_of
+from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
@@ -68,9 +67,9 @@ class TradingDbOperator(BaseOperator):
         """Name the page of the dashboard that answers for this task."""
         return self.page
 
-    def tell(self, lines: Sequence[str], *, said_before: int = 0) -> None:
-        """Log a story that ends with where to look; with lines of this task's own it stays short."""
-        for line in story(lines, self.dashboard_page(), lines_max=LINES_MAX - said_before):
+    def tell(self, lines: Sequence[str]) -> None:
+        """Log what was asked and what came of it, in few lines that end with where to look."""
+        for line in story(lines, self.dashboard_page()):
             self.log.info("%s", line)
 
     def on_kill(self) -> None:
@@ -161,7 +160,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
             if not window.is_past:
                 leave_heartbeat(hook, Job.POSITION_SYNC)
             asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
-            self.tell([asked, *account_lines(_read_report(hook, run_ids))], said_before=LINES_OF_WINDOW)
+            self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
         return [str(run_id) for run_id in run_ids]
 
 
