@@ -98,7 +98,7 @@ def _variable(key: str, session: Session) -> str | None:
     from airflow.secrets.metastore import MetastoreBackend  # noqa: PLC0415 - the same
 
     for backend in ensure_secrets_loaded():
-        own = {"session": session} if isinstance(backend, MetastoreBackend) else {}
+        own: dict[str, Any] = {"session": session} if isinstance(backend, MetastoreBackend) else {}
         try:
             value: str | None = backend.get_variable(key, **own)
         except Exception:

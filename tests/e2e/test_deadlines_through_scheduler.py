@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SECRET = "webhook secret"
 LATE = "select * from trading.alerts where kind = 'deadline_missed' order by alert_id"
-# DAGs on the deadline of the product, only shorter: one hangs, one is never started; two are backfilled, and one
-# of these does not end in time.
+# DAGs on the deadline of the product, only shorter: one hangs, one is never started, one is backfilled in time
+# and one is not.
 DAGS = """
 from __future__ import annotations
 import time
