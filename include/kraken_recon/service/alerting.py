@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from kraken_recon.domain.alerts import Judgement, Notice, Notification, Standing
+    from kraken_recon.domain.alerts import Judgement, Lately, Notice, Notification, Standing
 
 CLAIM_MOST: Final = 20
 # Longer than the slowest send: a process that died with a claim loses it after this time.
@@ -33,12 +33,12 @@ class AlertStore(Protocol):
         """Wait until no other process decides what to tell."""
         ...
 
-    def standings(self) -> list[Standing]:
+    def standings(self, openings_since: datetime) -> list[Standing]:
         """Read every alert that is not resolved, and every resolved one that people still believe open."""
         ...
 
-    def newest_digest_at(self, now: datetime) -> datetime | None:
-        """Say when the newest digest was written."""
+    def told_since(self, since: datetime) -> Lately:
+        """Read what was written to people since then."""
         ...
 
     def remember_told(self, judgements: Sequence[Judgement], now: datetime) -> None:
@@ -102,8 +102,9 @@ def prepare_notifications(
     with open_unit() as unit:
         store = unit.alerts
         store.lock_telling()
-        judgements = judge_all(store.standings(), now, store.newest_digest_at(now), policy)
-        notices = compose(judgements, policy)
+        lately = store.told_since(now - policy.digest_pause)
+        judgements = judge_all(store.standings(now - policy.openings_within), now, lately, policy)
+        notices = compose(judgements, lately, policy)
         store.remember_told(judgements, now)
         store.add_notifications(notices, channels, now)
         unit.commit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.alerts import (
     DEADLINE_MISSED,
     STALE_POSITIONS,
+    Lately,
     Notification,
     Reason,
     Standing,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Judgement, Notice
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("alerts").items()}
-# Older digests hold nothing back any more.
-DIGEST_AGE_MAX: Final = timedelta(days=1)
 
 
 class PostgresAlertStore:
@@ -48,21 +46,24 @@ class PostgresAlertStore:
         """Wait until no other process decides what to tell."""
         self._execute("lock_telling")
 
-    def standings(self) -> list[Standing]:
+    def standings(self, openings_since: datetime) -> list[Standing]:
         """Read every alert that is not resolved, and every resolved one that people still believe open."""
         self._execute("follow_alerts")
         found = []
-        for row in self._rows("standings"):
+        for row in self._rows("standings", since=openings_since):
             values = dict(row)
             is_active, at, amount = (values.pop(name) for name in ("is_active", "told_at", "told_amount"))
             told = None if at is None else Told(is_active, at, amount)
             found.append(Standing(**values, told=told))
         return found
 
-    def newest_digest_at(self, now: datetime) -> datetime | None:
-        """Say when the newest digest was written."""
-        newest: datetime | None = self._rows("newest_digest_at", since=now - DIGEST_AGE_MAX)[0]["newest"]
-        return newest
+    def told_since(self, since: datetime) -> Lately:
+        """Read what was written to people since then."""
+        rows = self._rows("told_since", since=since)
+        return Lately(
+            {row["kind"]: row["notices"] for row in rows if row["notices"]},
+            frozenset(row["kind"] for row in rows if row["is_digested"]),
+        )
 
     def remember_told(self, judgements: Sequence[Judgement], now: datetime) -> None:
         """Keep what people were told of."""

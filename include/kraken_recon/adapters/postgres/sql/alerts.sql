@@ -26,26 +26,44 @@ with current as (
   select alert_id
   from trading.alert_episodes
   where is_active
+),
+-- A notice that something opened is about one alert; the same notice on several channels counts once.
+opened as (
+  select o.kind, o.account_id, o.asset, o.wallet, count(distinct o.alert_id) as openings
+  from trading.alert_notifications n
+  join trading.alerts o on o.alert_id = n.alert_ids[1]
+  where n.reason = 'opened'
+    and n.created_at > cast(:since as timestamptz)
+  group by o.kind, o.account_id, o.asset, o.wallet
 )
 select
   a.alert_id, a.kind, c.name as account, a.asset, a.wallet, a.status, a.message,
   cast(a.evidence ->> 'amount' as numeric) as amount,
   a.occurrences, a.resolved_at, a.resolved_by,
-  e.is_active, e.told_at, e.told_amount
+  e.is_active, e.told_at, e.told_amount,
+  coalesce(o.openings, 0) as openings
 from current
 join trading.alerts a using (alert_id)
 left join trading.accounts c using (account_id)
 left join trading.alert_episodes e
   on (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
     = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
+left join opened o
+  on (o.kind, coalesce(o.account_id, 0), coalesce(o.asset, ''), coalesce(o.wallet, ''))
+    = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
 order by a.alert_id;
 
--- name: newest_digest_at
--- Say when the newest digest was written.
-select max(created_at) as newest
-from trading.alert_notifications
-where reason = 'digest'
-  and created_at > cast(:since as timestamptz);
+-- name: told_since
+-- Read what was lately written to people, by kind: notices of single alerts, and whether digests were about it.
+select
+  a.kind,
+  count(distinct (n.alert_ids[1], n.created_at)) filter (where n.reason <> 'digest') as notices,
+  bool_or(n.reason = 'digest') as is_digested
+from trading.alert_notifications n
+cross join unnest(n.alert_ids) as t(alert_id)
+join trading.alerts a using (alert_id)
+where n.created_at > cast(:since as timestamptz)
+group by a.kind;
 
 -- name: remember_told
 -- Keep what people were told of; a recovery ends the episode.
