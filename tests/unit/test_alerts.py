@@ -164,7 +164,9 @@ def told_lately(sent: list[tuple[datetime, Notice]], standings: list[Standing], 
     singles = [notice for notice in window if notice.reason is not Reason.DIGEST]
     return Lately(
         Counter(standings[notice.alert_ids[0] - 1].kind for notice in singles),
-        frozenset(standings[n - 1].kind for notice in window if notice not in singles for n in notice.alert_ids),
+        frozenset(
+            standings[n - 1].kind for notice in window if notice not in singles for n in notice.alert_ids
+        ),
     )
 
 

@@ -148,8 +148,8 @@ class AlertDesk(Protocol):
         """Read alerts, newest first."""
         ...
 
-    def answer(self, alert_id: int, status: str, by: str, note: str | None) -> None:
-        """Keep who acknowledged or resolved an alert."""
+    def answer(self, which: int | str, status: str, by: str, note: str | None) -> int:
+        """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many."""
         ...
 
     def freshness(self, now: datetime) -> list[Mapping[str, Any]]:

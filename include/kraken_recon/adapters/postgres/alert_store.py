@@ -146,15 +146,19 @@ class PostgresAlertStore:
         """Read alerts, newest first."""
         return self._rows("find_alerts", with_resolved=with_resolved, most=most)
 
-    def answer(self, alert_id: int, status: str, by: str, note: str | None) -> None:
-        """Keep who acknowledged or resolved an alert.
+    def answer(self, which: int | str, status: str, by: str, note: str | None) -> int:
+        """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many.
 
         Raises:
             ConfigurationError: no such alert is open.
         """
         query = "acknowledge" if status == "acknowledged" else "resolve"
-        if self._execute(query, alert_id=alert_id, by=by, note=note).rowcount != 1:
-            raise ConfigurationError(f"no open alert has the number {alert_id}")
+        alert_id, kind = (which, None) if isinstance(which, int) else (None, which)
+        count = self._execute(query, alert_id=alert_id, kind=kind, by=by, note=note).rowcount
+        if not count:
+            named = f"has the number {alert_id}" if kind is None else f"is of the kind {kind}"
+            raise ConfigurationError(f"no open alert {named}")
+        return count
 
     def freshness(self, now: datetime) -> list[Mapping[str, Any]]:
         """Read how old each active account's newest proof is."""

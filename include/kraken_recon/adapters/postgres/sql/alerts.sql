@@ -196,24 +196,40 @@ order by l.last_seen_at desc, l.alert_id desc
 limit :most;
 
 -- name: acknowledge
--- Keep who looks after an open alert.
-update trading.alerts
+-- Keep who looks after an open alert, or after all of a kind.
+with answered as (
+  select alert_id
+  from trading.alerts
+  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
 set status = 'acknowledged',
     acknowledged_at = now(),
     acknowledged_by = :by,
     note = coalesce(:note, note)
-where alert_id = :alert_id
-  and status <> 'resolved';
+from answered
+where a.alert_id = answered.alert_id;
 
 -- name: resolve
--- Keep who resolved an alert.
-update trading.alerts
+-- Keep who resolved an alert, or all of a kind.
+with answered as (
+  select alert_id
+  from trading.alerts
+  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
 set status = 'resolved',
     resolved_at = now(),
     resolved_by = :by,
     note = coalesce(:note, note)
-where alert_id = :alert_id
-  and status <> 'resolved';
+from answered
+where a.alert_id = answered.alert_id;
 
 -- name: unsent
 -- Count what waits to be sent, by channel.
