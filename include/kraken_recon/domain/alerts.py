@@ -251,11 +251,9 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy) -> Notice:
     lines = [
         f"{count:,} {reason}: {kind.replace('_', ' ')}" for (reason, kind), count in sorted(counts.items())
     ]
-    lines += [
-        "",
-        f"The first {policy.digest_examples}:" if len(judgements) > policy.digest_examples else "They are:",
-    ]
-    lines += [f"- {judgement.standing.message}" for judgement in judgements[: policy.digest_examples]]
+    shown = min(len(judgements), policy.digest_examples)
+    lines += ["", f"The first {shown}:"]
+    lines += [f"- {judgement.standing.message}" for judgement in judgements[:shown]]
     lines += ["", "All of them: python -m kraken_recon alerts"]
     subject = (
         f"[{Reason.DIGEST}] {_counted(len(judgements), 'alert')} in {_counted(len(accounts), 'account')}"
