@@ -160,6 +160,27 @@ class AlertDesk(Protocol):
         """Count what waits to be sent, by channel."""
         ...
 
+    def open_by_kind(self) -> Mapping[str, int]:
+        """Count what is not resolved by kind; zero for kinds that people were told of and that are over."""
+        ...
+
+    def approvals_waiting(self) -> int:
+        """Count the held repairs that nobody decided yet."""
+        ...
+
+
+def desk_state(desk: AlertDesk, now: datetime) -> dict[str, Any]:
+    """Sum up what is open, unsent and stale, in numbers."""
+    freshness = desk.freshness(now)
+    ages = [(now - (row["proven_at"] or row["created_at"])).total_seconds() for row in freshness]
+    return {
+        "open": desk.open_by_kind(),
+        "unsent": {row["channel"]: row["waiting"] for row in desk.unsent()},
+        "approvals": desk.approvals_waiting(),
+        "stale": sum(1 for row in freshness if row["is_stale"]),
+        "oldest_proof_seconds": max(ages, default=0.0),
+    }
+
 
 def alerts_view(desk: AlertDesk, now: datetime, *, with_resolved: bool = False) -> dict[str, Any]:
     """Collect alerts, the age of each account's newest proof, and what waits to be sent."""

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
@@ -174,14 +175,16 @@ class ActOnAnswerOperator(TradingDbOperator):
         return str(decision.status)
 
     def _decide(self, hook: TradingDbHook, run_id: str) -> Any:
-        plan_id, ports = UUID(self.plan_id), hook.wiring().sync_ports()
+        plan_id = UUID(self.plan_id)
         note = f"answered {self.answer['at']} in {APPROVAL_DAG}, run {run_id}"
-        if self.answer["is_timeout"]:
-            return expire(plan_id, ports, note=note)
-        by = f"{self.answer['by']} (Airflow)"
-        if self.answer["choice"] == APPROVE:
-            return approve(plan_id, by, ports, note=note)
-        return reject(plan_id, by, ports, note=note)
+        with metered(hook.wiring()) as wiring:
+            ports = wiring.sync_ports()
+            if self.answer["is_timeout"]:
+                return expire(plan_id, ports, note=note)
+            by = f"{self.answer['by']} (Airflow)"
+            if self.answer["choice"] == APPROVE:
+                return approve(plan_id, by, ports, note=note)
+            return reject(plan_id, by, ports, note=note)
 
 
 def waiting_time(text: str) -> timedelta:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.errors import StoreError
 from kraken_recon.service.maintaining import render_maintenance, snapshot_assets, tidy
@@ -19,8 +20,8 @@ class TidyOperator(TradingDbOperator):
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
-        with translated_failures():
-            view = tidy(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            view = tidy(wiring.maintaining_ports())
             self.log.info("%s", "\n".join(("", *render_maintenance(view))))
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
@@ -33,8 +34,8 @@ class SnapshotAssetsOperator(TradingDbOperator):
 
     def execute(self, context: Context) -> int:  # noqa: ARG002 - Airflow's signature
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
-        with translated_failures():
-            view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            view = snapshot_assets(wiring.maintaining_ports())
             self.log.info("%d snapshots", view["snapshots"])
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.service.deciding import accept_decisions, submit_decision
 from kraken_recon.service.executing import execute_orders
@@ -42,8 +43,8 @@ class RecordDecisionOperator(TradingDbOperator):
             self.log.info("No account is named, so nothing new is decided")
             return
         run_id = context["dag_run"].run_id
-        with translated_failures():
-            ports = TradingDbHook(self.trading_conn_id).wiring().order_ports()
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            ports = wiring.order_ports()
             decision_id = submit_decision(
                 given, ports, key=f"{context['dag'].dag_id}:{run_id}", via="airflow"
             )
@@ -67,8 +68,8 @@ class ExecuteOrdersOperator(TradingDbOperator):
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""
-        with translated_failures():
-            done = execute_orders(TradingDbHook(self.trading_conn_id).wiring().order_ports())
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            done = execute_orders(wiring.order_ports())
         self.log.info(
             "%d accounts had orders; %d requests left; %d orders of others were adopted",
             done.accounts,

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.metrics import publish_sync
+from kraken_airflow.metrics import metered, publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
@@ -136,7 +136,8 @@ class ReconcileAccountsOperator(TradingDbOperator):
             with hook.unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(list(self.accounts))
             reconcile = reconcile_as_of if window.is_past else sync_accounts
-            run_ids = reconcile(accounts, request, hook.wiring().sync_ports())
+            with metered(hook.wiring()) as wiring:
+                run_ids = reconcile(accounts, request, wiring.sync_ports())
             for account in _read_report(hook, run_ids)["accounts"]:
                 self.log.info("%s", account_line(account))
         return [str(run_id) for run_id in run_ids]

@@ -11,7 +11,7 @@ from airflow.sdk.log import mask_secret
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.metrics import set_gauge
+from kraken_airflow.metrics import metered, set_gauge
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow, base_url
 from kraken_recon.bootstrap import source_of
@@ -35,6 +35,7 @@ GAUGES: Final = (
     "idle",
     "idle_in_transaction",
     "waiting",
+    "longest_wait_seconds",
     "unattributed",
     "excess",
     "findings",
@@ -70,8 +71,9 @@ class AuditSessionsOperator(TradingDbOperator):
                 source_of(name, TradingDbHook(name).unit_of_work, is_ours=place == 0)
                 for place, name in enumerate(names)
             ]
-            ports = hook.wiring().audit_ports(sources, self._airflow(), acted_by=_run_name())
-            view = audit(request_of(settings), ports)
+            with metered(hook.wiring()) as wiring:
+                ports = wiring.audit_ports(sources, self._airflow(), acted_by=_run_name())
+                view = audit(request_of(settings), ports)
             self.log.info("%s", "\n".join(("", *render_audit(view))))
             _publish(view)
             if view["failed"]:

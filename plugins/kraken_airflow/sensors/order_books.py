@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 
 from kraken_airflow.failures import translated_failures
-from kraken_airflow.metrics import add
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import add, metered, observe
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
-from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
+from kraken_airflow.verification import RULES, publish_metrics
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import claim_orders, verify_claimed
@@ -66,8 +67,8 @@ class OrderBooksSensor(BaseSensorOperator):
         """
         is_over = datetime.now(UTC) >= self._watch_until(context)
         token = _token(context)
-        with translated_failures():
-            ports = verifying_ports(self.trading_conn_id)
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            ports = wiring.verifying_ports()
             for _ in range(LOOKS_MAX):
                 claimed = claim_orders(ports, RULES, token)
                 only = None if ready is None or is_over else {*ready, *claimed}
@@ -84,6 +85,8 @@ class OrderBooksSensor(BaseSensorOperator):
         counts = Counter(str(verdict) for verdict in done.verdicts.values())
         for verdict, count in counts.items():
             add(f"verification.{verdict}", count)
+        for latency in done.latencies.values():
+            observe("verification.latency", latency)
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no verdict"
         self.log.info("%d orders claimed; %s; %d watched", claimed, told, done.watched)
 

@@ -167,3 +167,11 @@ class PostgresAlertStore:
     def unsent(self) -> list[Mapping[str, Any]]:
         """Count what waits to be sent, by channel."""
         return self._rows("unsent")
+
+    def open_by_kind(self) -> dict[str, int]:
+        """Count what is not resolved by kind; zero for kinds that people were told of and that are over."""
+        return {row["kind"]: row["alerts"] for row in self._rows("open_by_kind")}
+
+    def approvals_waiting(self) -> int:
+        """Count the held repairs that nobody decided yet."""
+        return int(self._rows("approvals_waiting")[0]["plans"])

@@ -128,7 +128,7 @@ where notification_id = any(cast(:notification_ids as bigint[]))
 -- name: freshness
 -- Read how old each active account's newest proof is: its newest run, at work on the present, that succeeded.
 select
-  a.account_id, a.name as account, p.proven_at, a.freshness_limit_minutes as limit_minutes,
+  a.account_id, a.name as account, a.created_at, p.proven_at, a.freshness_limit_minutes as limit_minutes,
   coalesce(p.proven_at, a.created_at) < :now - make_interval(mins => a.freshness_limit_minutes) as is_stale
 from trading.accounts a
 left join lateral (
@@ -238,3 +238,32 @@ from trading.alert_notifications
 where sent_at is null
 group by channel
 order by channel;
+
+-- name: open_by_kind
+-- Count what is not resolved; zero for kinds that people were told of and that are over.
+with known as (
+  select kind
+  from trading.alert_episodes
+  union
+  select kind
+  from trading.alerts
+  where status <> 'resolved'
+),
+counted as (
+  select kind, count(*) as alerts
+  from trading.alerts
+  where status <> 'resolved'
+  group by kind
+)
+select kind, coalesce(alerts, 0) as alerts
+from known
+left join counted using (kind)
+order by kind;
+
+-- name: approvals_waiting
+-- Count the held repairs that nobody decided yet.
+select count(*) as plans
+from trading.repair_plans
+where kind = 'held'
+  and status = 'held'
+  and closed_at is null;
