@@ -18,8 +18,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.metrics import metered
-from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.operators.reconcile import ReconcileAccountsOperator, TradingDbOperator
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
@@ -34,6 +35,8 @@ APPROVE, REJECT = "Approve", "Reject"
 
 class ListHeldPlansOperator(TradingDbOperator):
     """Name the approval runs that held plans need; a run that exists already was asked before."""
+
+    READS = ("repair_plans",)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the open held plans that nobody decided about."""
@@ -59,7 +62,7 @@ def ask_about_held_plans() -> ListHeldPlansOperator:
     return held
 
 
-class AskForApprovalOperator(HITLOperator):
+class AskForApprovalOperator(Lineage, HITLOperator):
     """Show a person the case of a held plan and wait for the answer; no answer in time is a rejection.
 
     It is no `ApprovalOperator`, because that one skips what comes after a rejection, and a rejection is
@@ -74,6 +77,7 @@ class AskForApprovalOperator(HITLOperator):
     """
 
     template_fields = ("plan_id", "hours", "approvers")
+    READS = ("repair_plans", "repair_plan_rows", "discrepancies", "ledger_entries")
 
     def __init__(
         self,
@@ -89,7 +93,7 @@ class AskForApprovalOperator(HITLOperator):
             options=[APPROVE, REJECT],
             defaults=REJECT,
             response_timeout=timedelta(hours=24),
-            **kwargs,
+            **(self.lineage() | kwargs),
         )
         self.plan_id = plan_id
         self.hours = hours
@@ -141,6 +145,9 @@ class ActOnAnswerOperator(TradingDbOperator):
     """
 
     template_fields = ("plan_id", "answer")
+    BOOKS = ReconcileAccountsOperator.BOOKS
+    READS = (*ReconcileAccountsOperator.READS, "repair_plans", "repair_plan_rows")
+    WRITES = ReconcileAccountsOperator.WRITES
 
     def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 class TidyOperator(TradingDbOperator):
     """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
 
+    WRITES = (
+        "asset_snapshot_rows",
+        "session_samples",
+        "session_owners",
+        "alert_notifications",
+        "repair_plans",
+        "verification_rates",
+        "order_verifications",
+    )
+
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
         with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
@@ -31,6 +41,9 @@ class TidyOperator(TradingDbOperator):
 
 class SnapshotAssetsOperator(TradingDbOperator):
     """Value every open account at Kraken's prices, once an hour."""
+
+    READS = ("accounts", "positions")
+    WRITES = ("asset_snapshots", "asset_snapshot_rows")
 
     def execute(self, context: Context) -> int:  # noqa: ARG002 - Airflow's signature
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""

@@ -31,6 +31,8 @@ class RecordDecisionOperator(TradingDbOperator):
     """
 
     template_fields = ("decision",)
+    READS = ("accounts",)
+    WRITES = ("order_decisions", "orders", "order_events")
 
     def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -65,6 +67,31 @@ class ExecuteOrdersOperator(TradingDbOperator):
 
     An account that fails does not stop the others; the task fails in the end, and names it.
     """
+
+    BOOKS = (
+        "BalanceEx",
+        "OpenOrders",
+        "QueryOrders",
+        "ClosedOrders",
+        "TradesHistory",
+        "QueryTrades",
+        "Ledgers",
+    )
+    ORDERS = ("AddOrder", "CancelOrder", "AmendOrder")
+    READS = ("accounts", "order_decisions", "positions")
+    WRITES = (
+        "orders",
+        "order_decisions",
+        "order_events",
+        "order_books",
+        "fills",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "asset_costs",
+        "realised_results",
+        "alerts",
+    )
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""

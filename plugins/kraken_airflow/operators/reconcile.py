@@ -14,8 +14,10 @@ from uuid import UUID
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from kraken_airflow.assets import announce
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.metrics import metered, publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
@@ -48,7 +50,7 @@ COUNTS_SHOWN: Final = (
 )
 
 
-class TradingDbOperator(BaseOperator):
+class TradingDbOperator(Lineage, BaseOperator):
     """A task on the trading database that ends when Airflow tells it to.
 
     Args:
@@ -56,7 +58,7 @@ class TradingDbOperator(BaseOperator):
     """
 
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**(self.lineage() | kwargs))
         self.trading_conn_id = trading_conn_id
 
     def on_kill(self) -> None:
@@ -76,6 +78,7 @@ class ListAccountsOperator(TradingDbOperator):
     """
 
     template_fields = ("names",)
+    READS = ("accounts", "positions", "orders")
 
     def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -105,6 +108,25 @@ class ReconcileAccountsOperator(TradingDbOperator):
     """
 
     template_fields = ("accounts", "mode", "tolerance", "sweep_age_hours")
+    BOOKS = ("BalanceEx", "Ledgers", "OpenPositions")
+    READS = ("accounts", "tolerances", "positions", "ledger_entries", "position_events", "residuals")
+    WRITES = (
+        "accounts",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "asset_costs",
+        "realised_results",
+        "residuals",
+        "margin_positions",
+        "margin_position_events",
+        "margin_checks",
+        "reconciliation_runs",
+        "discrepancies",
+        "repair_plans",
+        "repair_plan_rows",
+        "alerts",
+    )
 
     def __init__(
         self,
@@ -151,19 +173,24 @@ class PublishSummaryOperator(TradingDbOperator):
     """
 
     template_fields = ("run_ids",)
+    READS = ("accounts", "reconciliation_runs", "discrepancies", "alerts")
 
     def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_ids = run_ids
 
-    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
-        """Read the runs back and log the report."""
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the runs back, log the report, and announce what is proven."""
         with translated_failures():
-            report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+            hook = TradingDbHook(self.trading_conn_id)
+            report = _read_report(hook, _uuids(self.run_ids))
+            with hook.unit_of_work() as unit:
+                active = {account.name for account in unit.sync.find_accounts(None)}
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
         self.log.info("%s", "\n".join(("", *render_report(report))))
         publish_sync(report)
+        announce(context, report, active)
         totals: dict[str, int] = report["totals"]
         return totals
 
@@ -180,6 +207,7 @@ class ReportOutcomeOperator(TradingDbOperator):
     """
 
     template_fields = ("accounts", "run_ids")
+    READS = ("reconciliation_runs",)
 
     def __init__(
         self,

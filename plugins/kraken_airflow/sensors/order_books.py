@@ -10,6 +10,7 @@ from airflow.sdk import BaseSensorOperator
 
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.metrics import add, metered, observe
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics
@@ -29,7 +30,7 @@ TRIGGERER_PATIENCE = timedelta(minutes=2)
 LOOKS_MAX = 20
 
 
-class OrderBooksSensor(BaseSensorOperator):
+class OrderBooksSensor(Lineage, BaseSensorOperator):
     """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
 
     Each poke claims what is due, looks at Kraken's books of the whole batch at once, writes every verdict
@@ -45,6 +46,19 @@ class OrderBooksSensor(BaseSensorOperator):
         rate_rules: when a failure rate is worth an alert.
     """
 
+    BOOKS = ("QueryOrders", "ClosedOrders", "QueryTrades", "Ledgers")
+    READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
+    WRITES = (
+        "order_verifications",
+        "order_verification_levels",
+        "verification_rates",
+        "fills",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "alerts",
+    )
+
     def __init__(
         self,
         *,
@@ -54,7 +68,8 @@ class OrderBooksSensor(BaseSensorOperator):
         rate_rules: RateRules | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseSensorOperator takes
     ) -> None:
-        super().__init__(**{"poke_interval": 2.0, "timeout": watch_seconds + 60} | kwargs)
+        defaults: dict[str, Any] = {"poke_interval": 2.0, "timeout": watch_seconds + 60, **self.lineage()}
+        super().__init__(**(defaults | kwargs))
         self.trading_conn_id = trading_conn_id
         self.deferrable = deferrable
         self.watch_seconds = watch_seconds
