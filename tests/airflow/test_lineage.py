@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # How the program that runs a DAG is started; what is sent is written by the provider itself.
 RUN = """
 from airflow.dag_processing.dagbag import DagBag
-dag = DagBag("dags").dags["position_sync"]
+dag = DagBag("dags").dags["order_verification"]
 dag.deadline = None
 dag.test()
 """
@@ -110,11 +110,11 @@ def test_openlineage_is_told(
     [done] = [
         event
         for event in events
-        if event["job"]["name"] == "position_sync.reconcile_accounts" and event["eventType"] == "COMPLETE"
+        if event["job"]["name"] == "order_verification.verify_orders" and event["eventType"] == "COMPLETE"
     ]
     read, written = (
         {(one["namespace"], one["name"]) for one in done[side]} for side in ("inputs", "outputs")
     )
     assert ("kraken", "api.kraken.com/0/private/Ledgers") in read
-    assert ("postgres://db.desk.example:6432", "books.trading.tolerances") in read
-    assert ("postgres://db.desk.example:6432", "books.trading.positions") in written
+    assert ("postgres://db.desk.example:6432", "books.trading.orders") in read
+    assert ("postgres://db.desk.example:6432", "books.trading.order_verifications") in written
