@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import socket
 import subprocess
 import sys
-import threading
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from kraken_airflow.metrics import METRICS, PREFIX, TIMER, add, observe, reference, set_gauge
+from otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,79 +93,31 @@ def test_a_statsd_server_gets_everything(server: socket.socket, project_environm
     assert ours == SENT
 
 
-class Collector(BaseHTTPRequestHandler):
-    """As much of an OpenTelemetry collector as receives metrics by HTTP."""
-
-    received: ClassVar[list[tuple[str, ExportMetricsServiceRequest]]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.received.append((self.path, ExportMetricsServiceRequest.FromString(body)))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture
-def collector() -> Iterator[tuple[int, list[tuple[str, ExportMetricsServiceRequest]]]]:
-    handler = type("Handler", (Collector,), {"received": []})
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield listening.server_address[1], handler.received  # type: ignore[attr-defined]
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
-
-
-def ours_in(request: ExportMetricsServiceRequest) -> Iterator[tuple[str, str, Any]]:
-    """Name our metrics in a request with their tags, with their kind and newest point."""
-    for metric in request.resource_metrics[0].scope_metrics[0].metrics:
-        if metric.name.startswith(f"airflow.{PREFIX}"):
-            kind = metric.WhichOneof("data")
-            for point in getattr(metric, kind).data_points:
-                tags = sorted(f"{tag.key}={tag.value.string_value}" for tag in point.attributes)
-                yield ",".join([metric.name.removeprefix(f"airflow.{PREFIX}"), *tags]), kind, point
+def collector() -> Iterator[OtlpCollector]:
+    with OtlpCollector() as listening:
+        yield listening
 
 
 @pytest.mark.parametrize("by_variables", [False, True], ids=["airflow.cfg", "OTEL_*"])
 def test_an_opentelemetry_collector_gets_everything(
-    collector: tuple[int, list[tuple[str, ExportMetricsServiceRequest]]],
+    collector: OtlpCollector,
     project_environment: dict[str, str],
     by_variables: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    port, received = collector
     settings = {
         "AIRFLOW__METRICS__OTEL_HOST": "127.0.0.1",
-        "AIRFLOW__METRICS__OTEL_PORT": str(port),
+        "AIRFLOW__METRICS__OTEL_PORT": str(collector.port),
         "AIRFLOW__METRICS__OTEL_INTERVAL_MILLISECONDS": "60000",
     }
     if by_variables:
-        settings = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
-            "OTEL_SERVICE_NAME": "desk-airflow",
-        }
+        settings = collector.settings | {"OTEL_SERVICE_NAME": "desk-airflow"}
     send(project_environment, AIRFLOW__METRICS__OTEL_ON="True", **settings)
     # What a process sent and did not export yet is exported at its end.
-    assert {path for path, _ in received} == {"/v1/metrics"}
-    services = {
-        attribute.value.string_value
-        for _, request in received
-        for attribute in request.resource_metrics[0].resource.attributes
-        if attribute.key == "service.name"
-    }
-    assert services == {"desk-airflow" if by_variables else "airflow"}
-    points = {name: (kind, point) for _, request in received for name, kind, point in ours_in(request)}
+    assert {path for path, _ in collector.received} == {"/v1/metrics"}
+    assert collector.services() == {"desk-airflow" if by_variables else "airflow"}
     values = {}
-    for name, (kind, point) in points.items():
+    for name, kind, point in collector.points(f"airflow.{PREFIX}"):
         metric = METRICS[name.partition(",")[0]]
         assert kind == {"gauge": "gauge", "counter": "sum", "timer": "exponential_histogram"}[metric.kind]
         if metric.kind == TIMER:

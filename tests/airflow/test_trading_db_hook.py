@@ -111,10 +111,11 @@ def test_a_locked_row_keeps_another_task_out_until_the_lock_timeout() -> None:
         # session: allowed - the two are meant to meet
         with TradingDbHook(limits=limits).unit_of_work() as second, pytest.raises(LockUnavailableError):
             second.lock_rows(accounts, [key])
-        # session: allowed - the same
         wiring = TradingDbHook(limits=limits).wiring()
+        # session: allowed - the same
         with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(LockUnavailableError):
             third.lock_rows(accounts, [key])
+        # session: allowed - the same
         with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(StoreError):
             third.lock_rows(accounts, [{"account_id": "none"}])
     assert wiring.meter.drain() == Use(locks_refused=1)
