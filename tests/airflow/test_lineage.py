@@ -74,6 +74,8 @@ def test_a_sync_writes_no_table_that_it_does_not_name(repository: Path, desk: Ai
         dag = DagBag(str(repository / "dags")).dags["position_sync"]
         dag.deadline = None
         assert dag.test().state == "success"
+        deposit = {"kind": "deposit", "asset": "USD", "amount": "5"}
+        desk.simulator.control.post("accounts/desk/events", deposit)
         desk.simulator.control.post("accounts/desk/residual", {"asset": "USD", "amount": "1"})
         desk.execute("update trading.positions set quantity = quantity + 1")
     written = {row["relname"] for row in desk.rows(WRITTEN)} - OF_EVERY_SESSION
