@@ -10,6 +10,7 @@ books stood then. It asks for no balance and sets no position from the past.
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken` |
 | Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts |
+| Announces | proven positions, as assets: `docs/how-to/run-after-a-proven-sync.md` |
 | Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
 | Backfill | safe for any past range, in any order; needed only for the history: `docs/how-to/backfill.md` |
 | Late after | 15 minutes: the next run is due; see `docs/runbooks/position_sync.md` |
@@ -22,7 +23,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, TriggerRule, dag
 
-from kraken_airflow.assets import POSITIONS_RECONCILED
+from kraken_airflow.assets import PROVEN
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.links import described
@@ -63,6 +64,7 @@ def position_sync() -> None:
             tolerance="{{ params.tolerance }}",
             sweep_age_hours="{{ params.sweep_age_hours }}",
             map_index_template="{{ task.accounts | join(', ') }}",
+            **ReconcileAccountsOperator.lineage(),
             pool=KRAKEN_POOL,
             queue=EXCHANGE_QUEUE,
             execution_timeout=timedelta(minutes=10),
@@ -72,7 +74,7 @@ def position_sync() -> None:
             task_id="publish_summary",
             run_ids=runs.output,
             trigger_rule=TriggerRule.ALL_DONE,
-            outlets=[POSITIONS_RECONCILED],
+            outlets=[PROVEN],
         )
         outcome = ReportOutcomeOperator(
             task_id="report_outcome",

@@ -161,12 +161,17 @@ def _alerts(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     with PostgresUnitOfWork(_wiring().engine()) as unit:
         if answered:
             status = "acknowledged" if arguments.acknowledge else "resolved"
-            unit.alerts.answer(answered, status, arguments.by, arguments.note)
+            count = unit.alerts.answer(answered, status, arguments.by, arguments.note)
             unit.commit()
         now = utc_now()
         jobs = unit.heartbeats.heartbeats(now)
         view = alerts_view(unit.alerts, jobs, now, with_resolved=arguments.all)
-    return view, render_alerts(view)
+    done = [f"{count:,} {status}"] if answered else []
+    return view, [*done, *render_alerts(view)]
+
+
+def _alerts_named(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _certify(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -308,8 +313,15 @@ def _parser() -> argparse.ArgumentParser:
     alerts = command("alerts", _alerts, "Show alerts and how fresh each account is; answer an alert.")
     alerts.add_argument("--all", action="store_true", help="resolved ones too")
     answer = alerts.add_mutually_exclusive_group()
-    answer.add_argument("--acknowledge", type=int, metavar="ID", help="say that somebody looks after it")
-    answer.add_argument("--resolve", type=int, metavar="ID", help="say that it is over")
+    answer.add_argument(
+        "--acknowledge",
+        type=_alerts_named,
+        metavar="ID|KIND",
+        help="say that somebody looks after it, or after all of a kind",
+    )
+    answer.add_argument(
+        "--resolve", type=_alerts_named, metavar="ID|KIND", help="say that it is over, or all of a kind are"
+    )
     alerts.add_argument("--by", metavar="NAME", help="who answers")
     alerts.add_argument("--note", metavar="TEXT", help="what to remember of it")
     certificate = command("certify", _certify, "Prove an account's positions at a moment, as one document.")

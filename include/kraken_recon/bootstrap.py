@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.adapters.kraken.order_reading import MarketCache
 from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
+from kraken_recon.adapters.postgres.unit_of_work import (
+    PostgresUnitOfWork,
+    SessionLimits,
+    count_refused_locks,
+    create_engine,
+)
+from kraken_recon.domain.usage import UseMeter
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.auditing import AuditPorts, Source
 from kraken_recon.service.maintaining import MaintainingPorts
@@ -89,12 +95,15 @@ class Wiring:
     clock: Callable[[], datetime] = utc_now
     stopped: threading.Event = field(default_factory=threading.Event, repr=False)
     markets: MarketCache = field(default_factory=MarketCache, repr=False)
+    meter: UseMeter = field(default_factory=UseMeter, repr=False)
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
-        return create_engine(
+        engine = create_engine(
             self.dsn, application_name=self.application_name, limits=self.limits, task=self.task
         )
+        count_refused_locks(engine, self.meter)
+        return engine
 
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``."""
@@ -157,6 +166,7 @@ class Wiring:
                 application_name=self.application_name,
                 task=self.task,
                 sleep=self.pause,
+                meter=self.meter.of_key(account.name),
             ) as slots,
             DailyCheckedClient(
                 credentials, account=account.name, slots=slots, sleep=self.pause, markets=self.markets

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from kraken_recon.bootstrap import Wiring
+    from kraken_recon.domain.usage import Use
 
 PREFIX: Final = "kraken_recon."
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
+TIMER: Final = "timer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,32 @@ METRICS: Final = {
             "`explained`, `within_tolerance`, `updated`, `added`, `removed`, `held`, `awaiting`",
             ("account", "kind"),
         ),
+        Metric("calls.sent", COUNTER, "calls", "private calls to Kraken, by whichever DAG", ("account",)),
+        Metric(
+            "calls.budget_percent",
+            GAUGE,
+            "percent",
+            "highest level of the key's call counter during a task; at 100 Kraken refuses",
+            ("account",),
+        ),
+        Metric(
+            "calls.wait",
+            TIMER,
+            "milliseconds",
+            "how long a task's calls waited, by what for: `room` in the key's call counter, or their `turn` "
+            "among all workers that use the key; one value for each task",
+            ("account", "cause"),
+        ),
+        Metric(
+            "locks.refused",
+            COUNTER,
+            "statements",
+            "statements that waited too long for a lock or gave way in a deadlock; most are repeated",
+        ),
         Metric("verification.verified", COUNTER, "orders", "orders whose every level agrees"),
         Metric("verification.mismatch", COUNTER, "orders", "orders whose books contradict each other"),
         Metric("verification.inconclusive", COUNTER, "looks", "looks at orders whose books were not there"),
+        Metric("verification.latency", TIMER, "milliseconds", "from an order's end to its final verdict"),
         Metric(
             "verification.failure_percent",
             GAUGE,
@@ -71,9 +101,28 @@ METRICS: Final = {
         _of_sessions("idle", "sessions that idle outside a transaction"),
         _of_sessions("idle_in_transaction", "sessions that idle inside a transaction"),
         _of_sessions("waiting", "sessions that wait for a lock"),
+        Metric(
+            "sessions.longest_wait_seconds",
+            GAUGE,
+            "seconds",
+            "how long the one that waits longest for a lock has waited",
+            ("source",),
+        ),
         _of_sessions("unattributed", "sessions of the project that name no running task"),
         _of_sessions("excess", "sessions of tasks beyond what running tasks declared"),
         Metric("sessions.findings", GAUGE, "findings", "findings of the newest audit", ("source",)),
+        Metric("alerts.open", GAUGE, "alerts", "alerts that nobody resolved yet", ("kind",)),
+        Metric(
+            "alerts.unsent", GAUGE, "messages", "messages about alerts that did not arrive yet", ("channel",)
+        ),
+        Metric("approvals.waiting", GAUGE, "plans", "held repairs that wait for a person's decision"),
+        Metric("accounts.stale", GAUGE, "accounts", "accounts whose newest proof is older than their limit"),
+        Metric(
+            "accounts.oldest_proof_seconds",
+            GAUGE,
+            "seconds",
+            "age of the oldest among the newest proofs of all active accounts",
+        ),
     )
 }
 DIFFERENCES: Final = ("explained", "within_tolerance", "updated", "added", "removed", "held", "awaiting")
@@ -91,10 +140,54 @@ def add(name: str, count: int, **tags: str) -> None:
     stats.incr(PREFIX + name, count, tags=tags)
 
 
+def observe(name: str, length: timedelta, **tags: str) -> None:
+    """Add a length of time to a timer."""
+    _check(name, TIMER, tags)
+    stats.timing(PREFIX + name, length, tags=tags)
+
+
 def _check(name: str, kind: str, tags: Mapping[str, str]) -> None:
     metric = METRICS[name]
     if metric.kind != kind or set(metric.tags) != set(tags):
         raise ValueError(f"expected {name} as {metric.kind} with {metric.tags}, was {kind} with {list(tags)}")
+
+
+def start_sending() -> None:
+    """Connect a process that is no task of Airflow to the server that ``[metrics]`` names, if any."""
+    stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+
+
+@contextmanager
+def metered(wiring: Wiring) -> Iterator[Wiring]:
+    """Send, at the end of a block, what the work in it took of calls and locks, however it ended."""
+    try:
+        yield wiring
+    finally:
+        publish_use(wiring.meter.drain())
+
+
+def publish_use(use: Use) -> None:
+    """Send what was taken of calls and locks."""
+    for account, key in use.keys.items():
+        if key.calls:
+            add("calls.sent", key.calls, account=account)
+            observe("calls.wait", timedelta(seconds=key.room_seconds), account=account, cause="room")
+            observe("calls.wait", timedelta(seconds=key.turn_seconds), account=account, cause="turn")
+        if key.level_percent is not None:
+            set_gauge("calls.budget_percent", key.level_percent, account=account)
+    if use.locks_refused:
+        add("locks.refused", use.locks_refused)
+
+
+def publish_desk(state: Mapping[str, Any], channels: Iterable[str]) -> None:
+    """Send what is open, unsent and stale; nothing open is a zero, or the last value would stay."""
+    for kind, count in state["open"].items():
+        set_gauge("alerts.open", count, kind=kind)
+    for channel in channels:
+        set_gauge("alerts.unsent", state["unsent"].get(channel, 0), channel=channel)
+    set_gauge("approvals.waiting", state["approvals"])
+    set_gauge("accounts.stale", state["stale"])
+    set_gauge("accounts.oldest_proof_seconds", state["oldest_proof_seconds"])
 
 
 def publish_sync(report: Mapping[str, Any]) -> None:
@@ -119,10 +212,9 @@ def reference() -> str:
     lines = [
         "# Metrics",
         "",
-        "Sent by tasks through Airflow's own metrics, as `[metrics]` of `airflow.cfg` says. With StatsD,",
-        "tags need `statsd_influxdb_enabled` or `statsd_datadog_enabled`: without them StatsD drops them,",
-        "and each account's gauge overwrites the last one's. This page is printed by",
-        "`python -m kraken_airflow.metrics`; a test compares.",
+        "Sent by tasks, and every minute by the watch (`alerts`, `approvals`, `accounts`), through Airflow's",
+        "own metrics; [how to connect them](../how-to/connect-metrics.md). Airflow puts its prefix first.",
+        "This page is printed by `python -m kraken_airflow.metrics`; a test compares.",
         "",
         "| Metric | Kind | Unit | Means | Tags |",
         "|---|---|---|---|---|",

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.metrics import set_gauge
+from kraken_airflow.metrics import metered, set_gauge
 from kraken_recon.service.verifying import VerifyingRules, look_at, waiting_orders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kraken_recon.bootstrap import Wiring
     from kraken_recon.domain.verification_records import WindowCount
     from kraken_recon.service.verification_evidence import SeenBooks
     from kraken_recon.service.verifying import VerifyingPorts
@@ -22,10 +23,9 @@ LEFT_OVER_AFTER: Final = timedelta(seconds=3)
 RULES: Final = VerifyingRules()
 
 
-def verifying_ports(trading_conn_id: str, *, application_name: str | None = None) -> VerifyingPorts:
+def verifying_ports(trading_conn_id: str) -> VerifyingPorts:
     """Wire order verification to the trading database, and to Kraken through each account's connection."""
-    hook = TradingDbHook(trading_conn_id, application_name=application_name)
-    return hook.wiring().verifying_ports()
+    return TradingDbHook(trading_conn_id).wiring().verifying_ports()
 
 
 def publish_metrics(counts: Sequence[WindowCount]) -> None:
@@ -54,13 +54,18 @@ class Sight:
 class BooksWatch:
     """A claimed batch whose books at Kraken are not all there yet."""
 
-    ports: VerifyingPorts
+    wiring: Wiring
     token: str
+    ports: VerifyingPorts = field(init=False)
     seen: dict[int, SeenBooks] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ports = self.wiring.verifying_ports()
 
     def look(self) -> Sight:
         """Look at Kraken's books once, and renew the lease of the batch."""
-        cases = look_at(self.ports, RULES, self.token, self.seen)
+        with metered(self.wiring):
+            cases = look_at(self.ports, RULES, self.token, self.seen)
         ready = [case.order_id for case in cases if not case.verification.awaits_kraken]
         left_over = waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER)
         return Sight(ready, is_worth_a_worker=bool(ready or left_over or not cases))

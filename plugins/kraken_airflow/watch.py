@@ -6,7 +6,8 @@ says which account is no longer proven, and which DAG has not worked for too lon
 Invariants:
 1. Whatever fails in a round, the next one is tried: a database that restarts ends nothing.
 2. Each channel is sent to by a thread of its own, so that a slow one delays no other.
-3. After each round that did its work it leaves a heartbeat: a row, by whose age `session_leak_audit` knows
+3. Metrics of what is open and stale are sent apart from both: a metrics server that is down stops nothing.
+4. After each round that did its work it leaves a heartbeat: a row, by whose age `session_leak_audit` knows
    whether it is alive, and a file, by whose age its container does.
 """
 
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import publish_desk, start_sending
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.service.alerting import deliver, prepare_notifications, watch_freshness
+from kraken_recon.service.alerting import deliver, desk_state, prepare_notifications, watch_freshness
 from kraken_recon.service.heartbeats import beat, look_after_jobs
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Notification
 
 ROUND_SECONDS: Final = 5
+METRICS_SECONDS: Final = 60
 HEALTHY_SECONDS: Final = 90
 log = logging.getLogger("kraken_airflow.watch")
 
@@ -49,6 +52,12 @@ def _look(channels: Sequence[str]) -> None:
     watch_freshness(_open_unit, utc_now())
     look_after_jobs(_open_unit, utc_now())
     prepare_notifications(_open_unit, channels, utc_now())
+
+
+def _measure(channels: Sequence[str]) -> None:
+    with _open_unit() as unit:
+        state = desk_state(unit.alerts, utc_now())
+    publish_desk(state, channels)
 
 
 def _sending(channel: str) -> Callable[[Notification], None]:
@@ -100,6 +109,14 @@ def run(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Even
         )
         for channel in channels
     ]
+    senders.append(
+        threading.Thread(
+            target=_repeat,
+            args=(lambda: _measure(channels), stopped, METRICS_SECONDS),
+            name="metrics",
+            daemon=True,
+        )
+    )
     for sender in senders:
         sender.start()
     _repeat(look, stopped, ROUND_SECONDS)
@@ -120,12 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.check:
         return 0 if parsed.heartbeat and _is_healthy(parsed.heartbeat) else 1
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    start_sending()
     channels = channels_of(os.environ)
     if not channels:
         log.warning("nobody is told of alerts: name Airflow connections in %s", CHANNELS_VARIABLE)
     if parsed.once:
         one_round(channels)
         beat(_open_unit, Job.WATCH, utc_now())
+        _measure(channels)
         return 0
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

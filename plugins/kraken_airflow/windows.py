@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.domain.intervals import RUN_INTERVAL, Interval, interval_ending_now
 
@@ -50,10 +50,9 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
         now: the present moment, in UTC; read from the clock when left out.
     """
     run = context["dag_run"]
-    now = now or datetime.now(UTC)
     started = _plain(run.run_after)
-    asked_until = _plain(run.data_interval_end) if run.data_interval_end else started
-    is_past = run.run_type == BACKFILL or asked_until < now - AGE_MAX
+    asked_until = _asked_until(run)
+    is_past = is_for_the_past(context, now)
     has_own_interval = run.run_type in {BACKFILL, SCHEDULED} or asked_until < started - AGE_MAX
     if has_own_interval and run.data_interval_start and run.data_interval_end:
         interval = Interval(_plain(run.data_interval_start), asked_until)
@@ -64,6 +63,16 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
     if is_past:
         told += "; it is over, so both sides are rebuilt as of its end"
     return Window(interval, is_past, told)
+
+
+def is_for_the_past(context: Context, now: datetime | None = None) -> bool:
+    """Say whether a run is answered as of the past; once it is, it stays so."""
+    run = context["dag_run"]
+    return run.run_type == BACKFILL or _asked_until(run) < (now or datetime.now(UTC)) - AGE_MAX
+
+
+def _asked_until(run: Any) -> datetime:  # noqa: ANN401 - Airflow has several types of it
+    return _plain(run.data_interval_end or run.run_after)
 
 
 def _plain(moment: datetime) -> datetime:

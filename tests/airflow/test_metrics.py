@@ -1,4 +1,4 @@
-"""What arrives at a StatsD server when tasks send metrics, and that nothing has another name."""
+"""What arrives at StatsD and OpenTelemetry servers, and that nothing has another name."""
 
 from __future__ import annotations
 
@@ -7,29 +7,56 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from kraken_airflow.metrics import METRICS, PREFIX, add, reference, set_gauge
+from kraken_airflow.metrics import METRICS, PREFIX, TIMER, add, observe, reference, set_gauge
+from otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 SEND = """
-from airflow.sdk.observability import stats
-from airflow.sdk.observability.metrics import stats_utils
-stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
-from kraken_airflow.metrics import publish_sync
+from datetime import timedelta
+from kraken_airflow.metrics import observe, publish_desk, publish_sync, publish_use, start_sending
+from kraken_recon.domain.usage import KeyUse, Use
+start_sending()
 account = dict.fromkeys(
     ("explained", "within_tolerance", "updated", "added", "removed", "held", "awaiting"), 0
 )
 account |= {"account": "desk", "seconds": "1.5", "ledger_proof_age_seconds": 60, "api_calls": 3}
 publish_sync({"accounts": [{**account, "status": "failed", "explained": 2}]})
+publish_use(Use({"desk": KeyUse(7, 62.5, room_seconds=1.5, turn_seconds=0.25)}, locks_refused=2))
+observe("verification.latency", timedelta(seconds=4))
+state = {"open": {"held_repair": 3, "sync_failure": 0}, "unsent": {"chat": 1}}
+publish_desk(state | {"approvals": 2, "stale": 1, "oldest_proof_seconds": 90.0}, ["chat", "mail"])
 """
+SENT = {
+    "sync.seconds,account=desk": 1.5,
+    "sync.proof_age_seconds,account=desk": 60,
+    "sync.api_calls,account=desk": 3,
+    "sync.failures,account=desk": 1,
+    "sync.differences,account=desk,kind=explained": 2,
+    "calls.sent,account=desk": 7,
+    "calls.wait,account=desk,cause=room": 1500,
+    "calls.wait,account=desk,cause=turn": 250,
+    "calls.budget_percent,account=desk": 62.5,
+    "locks.refused": 2,
+    "verification.latency": 4000,
+    "alerts.open,kind=held_repair": 3,
+    "alerts.open,kind=sync_failure": 0,
+    "alerts.unsent,channel=chat": 1,
+    "alerts.unsent,channel=mail": 0,
+    "approvals.waiting": 2,
+    "accounts.stale": 1,
+    "accounts.oldest_proof_seconds": 90,
+}
+STATSD_KINDS = {"gauge": "g", "counter": "c", "timer": "ms"}
 
 
 @pytest.fixture
@@ -40,29 +67,65 @@ def server() -> Iterator[socket.socket]:
         yield listening
 
 
-def test_a_statsd_server_gets_what_a_sync_took_and_found(
-    server: socket.socket, project_environment: dict[str, str]
-) -> None:
-    environment = project_environment | {
-        "AIRFLOW__METRICS__STATSD_ON": "True",
-        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-        "AIRFLOW__METRICS__STATSD_PORT": str(server.getsockname()[1]),
-        "AIRFLOW__METRICS__STATSD_PREFIX": "airflow",
-        "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
-    }
-    subprocess.run([sys.executable, "-W", "ignore", "-c", SEND], env=environment, check=True, timeout=60)
+def send(environment: dict[str, str], **changes: str) -> None:
+    """Send one of everything from a process that ends right after."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SEND], env=environment | changes, check=True, timeout=60
+    )
+
+
+def test_a_statsd_server_gets_everything(server: socket.socket, project_environment: dict[str, str]) -> None:
+    send(
+        project_environment,
+        AIRFLOW__METRICS__STATSD_ON="True",
+        AIRFLOW__METRICS__STATSD_HOST="127.0.0.1",
+        AIRFLOW__METRICS__STATSD_PORT=str(server.getsockname()[1]),
+        AIRFLOW__METRICS__STATSD_PREFIX="airflow",
+        AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED="True",
+    )
     # Sent for certain by now, and among them what Airflow says of itself.
-    ours: set[str] = set()
-    while len(ours) < 5:
+    ours: dict[str, float] = {}
+    while len(ours) < len(SENT):
         line = server.recv(1024).decode()
-        ours |= {line} if ".kraken_recon." in line else set()
-    assert ours == {
-        "airflow.kraken_recon.sync.seconds,account=desk:1.5|g",
-        "airflow.kraken_recon.sync.proof_age_seconds,account=desk:60|g",
-        "airflow.kraken_recon.sync.api_calls,account=desk:3|c",
-        "airflow.kraken_recon.sync.failures,account=desk:1|c",
-        "airflow.kraken_recon.sync.differences,account=desk,kind=explained:2|c",
+        if name := re.fullmatch(r"airflow\.kraken_recon\.(([^,:]+).*):([\d.]+)\|(\w+)", line):
+            assert name[4] == STATSD_KINDS[METRICS[name[2]].kind]
+            ours[name[1]] = float(name[3])
+    assert ours == SENT
+
+
+@pytest.fixture
+def collector() -> Iterator[OtlpCollector]:
+    with OtlpCollector() as listening:
+        yield listening
+
+
+@pytest.mark.parametrize("by_variables", [False, True], ids=["airflow.cfg", "OTEL_*"])
+def test_an_opentelemetry_collector_gets_everything(
+    collector: OtlpCollector,
+    project_environment: dict[str, str],
+    by_variables: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    settings = {
+        "AIRFLOW__METRICS__OTEL_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__OTEL_PORT": str(collector.port),
+        "AIRFLOW__METRICS__OTEL_INTERVAL_MILLISECONDS": "60000",
     }
+    if by_variables:
+        settings = collector.settings | {"OTEL_SERVICE_NAME": "desk-airflow"}
+    send(project_environment, AIRFLOW__METRICS__OTEL_ON="True", **settings)
+    # What a process sent and did not export yet is exported at its end.
+    assert {path for path, _ in collector.received} == {"/v1/metrics"}
+    assert collector.services() == {"desk-airflow" if by_variables else "airflow"}
+    values = {}
+    for name, kind, point in collector.points(f"airflow.{PREFIX}"):
+        metric = METRICS[name.partition(",")[0]]
+        assert kind == {"gauge": "gauge", "counter": "sum", "timer": "exponential_histogram"}[metric.kind]
+        if metric.kind == TIMER:
+            assert point.count == 1
+            values[name] = point.sum
+        else:
+            values[name] = point.as_double or point.as_int
+    assert values == SENT
 
 
 def test_an_unknown_name_a_wrong_kind_and_a_missing_tag_are_refused() -> None:
@@ -72,6 +135,8 @@ def test_an_unknown_name_a_wrong_kind_and_a_missing_tag_are_refused() -> None:
         add("sync.seconds", 1, account="desk")
     with pytest.raises(ValueError, match=r"with \('account',\)"):
         set_gauge("sync.seconds", 1)
+    with pytest.raises(ValueError, match=r"expected locks\.refused as counter"):
+        observe("locks.refused", timedelta(seconds=1))
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -15,7 +15,8 @@ from airflow_desk import trading_connection
 from kraken_airflow.attribution import task_session_name
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.adapters.postgres.models import accounts
-from kraken_recon.adapters.postgres.unit_of_work import SessionLimits
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
+from kraken_recon.domain.usage import Use
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, StoreError
 from local_stack.processes import poll_until
 
@@ -110,6 +111,14 @@ def test_a_locked_row_keeps_another_task_out_until_the_lock_timeout() -> None:
         # session: allowed - the two are meant to meet
         with TradingDbHook(limits=limits).unit_of_work() as second, pytest.raises(LockUnavailableError):
             second.lock_rows(accounts, [key])
+        wiring = TradingDbHook(limits=limits).wiring()
+        # session: allowed - the same
+        with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(LockUnavailableError):
+            third.lock_rows(accounts, [key])
+        # session: allowed - the same
+        with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(StoreError):
+            third.lock_rows(accounts, [{"account_id": "none"}])
+    assert wiring.meter.drain() == Use(locks_refused=1)
 
 
 def task(**changes: Any) -> Any:

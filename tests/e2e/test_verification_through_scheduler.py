@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,13 +16,14 @@ from local_stack.databases import Database
 from local_stack.ports import free_port
 from local_stack.processes import Services, poll_until
 from local_stack.settings import Settings
+from otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from conftest import Simulator
 
+ROOT = Path(__file__).parents[2]
 ORDERS = 5
 VERIFIED_WITHIN_SECONDS = 120
 ENDED = """
@@ -46,12 +48,19 @@ def desk(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
+def collector() -> Iterator[OtlpCollector]:
+    """A server for metrics."""
+    with OtlpCollector() as listening:
+        yield listening
+
+
+@pytest.fixture
 def api(
     desk: AirflowDesk,
+    collector: OtlpCollector,
     tmp_path: Path,
     postgres_url: str,
     project_environment: dict[str, str],
-    repository: Path,
 ) -> Iterator[airflow.AirflowApi]:
     """A healthy Airflow that has parsed the DAG."""
     settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
@@ -61,7 +70,9 @@ def api(
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
         "AIRFLOW_CONN_TRADING_DB": trading_connection(desk.database_url),
         "AIRFLOW_CONN_KRAKEN_DESK": os.environ["AIRFLOW_CONN_KRAKEN_DESK"],
-        "PYTHONPATH": os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config"))),
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        **collector.settings,
+        "PYTHONPATH": os.pathsep.join((project_environment["PYTHONPATH"], str(ROOT / "config"))),
     }
     environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
     airflow.migrate(environment)
@@ -95,7 +106,7 @@ def end_order(desk: AirflowDesk) -> None:
 
 @pytest.mark.timeout(300)
 def test_orders_are_verified_by_an_event_and_late_ones_are_watched_by_the_triggerer(
-    api: airflow.AirflowApi, desk: AirflowDesk
+    api: airflow.AirflowApi, desk: AirflowDesk, collector: OtlpCollector
 ) -> None:
     def read(query: str) -> list[dict[str, Any]]:
         with psycopg.connect(desk.database_url, row_factory=dict_row) as session:
@@ -109,6 +120,16 @@ def test_orders_are_verified_by_an_event_and_late_ones_are_watched_by_the_trigge
         end_order(desk)
     api.unpause("order_verification")
     assert poll_until(lambda: all_are("verified", ORDERS), timeout_seconds=VERIFIED_WITHIN_SECONDS)
+
+    def sums() -> tuple[int, int]:
+        points = [(name, point) for name, _, point in collector.points("airflow.kraken_recon.verification.")]
+        return (
+            sum(point.as_int for name, point in points if name == "verified"),
+            sum(point.count for name, point in points if name == "latency"),
+        )
+
+    # A task's process exports what it counted before it ends.
+    assert poll_until(lambda: sums() == (ORDERS, ORDERS), timeout_seconds=30), sums()
 
     desk.simulator.control.post("faults", {"name": "lag", "view": "ledger", "seconds": 3600})
     for _ in range(ORDERS):

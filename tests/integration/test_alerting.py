@@ -16,7 +16,7 @@ from kraken_recon.__main__ import main
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.alerting import deliver, prepare_notifications, watch_freshness
+from kraken_recon.service.alerting import deliver, desk_state, prepare_notifications, watch_freshness
 
 if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Notification
@@ -271,3 +271,34 @@ def test_people_acknowledge_and_resolve(
     assert (done["status"], done["resolved_by"], done["note"]) == ("resolved", "Ben", "on it")
     assert people.told() == ["recovered"]
     assert main(["alerts", "--resolve", number, "--by", "Ben"]) == 1
+
+
+def test_a_kind_that_is_over_is_counted_as_zero(people: People) -> None:
+    desk = people.desk
+    desk.execute(STORM.replace("10000", "3"))
+    desk.execute(
+        "insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint,"
+        " row_count, why) select gen_random_uuid(), account_id, 'held', 'held', gen_random_uuid(), now(),"
+        " gen_random_uuid(), 1, 'x' from trading.accounts where name = 'desk'"
+    )
+    people.down = {"chat"}
+    people.told()
+    now = utc_now()
+    desk.execute("update trading.accounts set created_at = :then", then=now - timedelta(hours=2))
+    desk.execute(
+        "update trading.reconciliation_runs set reported_as_of = :then", then=now - timedelta(hours=1)
+    )
+
+    def state() -> dict[str, Any]:
+        with people.open_unit() as unit:
+            return desk_state(unit.alerts, now)
+
+    assert state() == {
+        "open": {"unexplained_discrepancy": 3},
+        "unsent": {"chat": 3},
+        "approvals": 1,
+        "stale": 38,
+        "oldest_proof_seconds": 7200,
+    }
+    desk.execute("update trading.alerts set status = 'resolved'")
+    assert state()["open"] == {"unexplained_discrepancy": 0}

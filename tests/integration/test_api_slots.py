@@ -23,6 +23,7 @@ from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots, fingerprint
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.session_records import TaskIdentity
+from kraken_recon.domain.usage import Use, UseMeter
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -412,3 +413,66 @@ def test_the_session_is_registered_with_its_task(database_url: str) -> None:
     assert owner[0].startswith("af1|x|2|3|a.b#")
     assert owner[1:7] == ("position_sync", "reconcile_accounts", 3, 2, 1, 1)
     assert "test_api_slots" in owner[7]
+
+
+# --- what was used is counted
+
+
+def test_the_highest_level_and_every_wait_are_counted(slots_of):
+    meter, waits = UseMeter(), []
+    budget = CallBudget(Decimal(4), Decimal(1))
+
+    def sleep(seconds):
+        waits.append(seconds)
+        time.sleep(seconds)
+
+    with slots_of(tier=budget, sleep=sleep, meter=meter.of_key("desk")) as slots:
+        for _ in range(4):
+            with slots.take(1):
+                pass
+    used = meter.drain().keys["desk"]
+    assert used.calls == 4
+    # One call of the counter's four is kept free.
+    assert used.level_percent == pytest.approx(75, abs=2)
+    assert used.room_seconds >= sum(waits) > 0.5
+    assert used.turn_seconds < sum(waits)
+    assert meter.drain() == Use()
+
+
+def test_a_wait_for_another_workers_call_is_counted_as_such(slots_of):
+    meter, is_inside, may_leave = UseMeter(), threading.Event(), threading.Event()
+
+    def hold():
+        with slots_of() as slots, slots.take(1):
+            is_inside.set()
+            may_leave.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_inside.wait(10)
+    threading.Timer(0.3, may_leave.set).start()
+    with slots_of(meter=meter.of_key("desk")) as slots, slots.take(1):
+        pass
+    holder.join()
+    used = meter.drain().keys["desk"]
+    assert used.turn_seconds > 0.2
+    assert used.room_seconds == 0
+
+
+def test_a_limit_that_kraken_tells_of_is_counted(slots_of):
+    meter = UseMeter()
+    with (
+        slots_of(meter=meter.of_key("desk")) as slots,
+        pytest.raises(RateLimitedError),
+        slots.take(1),
+    ):
+        raise RateLimitedError("EAPI:Rate limit exceeded")
+    assert meter.drain().keys["desk"].level_percent == 100
+
+
+def test_a_key_without_a_limit_has_no_level(slots_of):
+    meter = UseMeter()
+    with slots_of(tier="unlimited", meter=meter.of_key("desk")) as slots, slots.take(1):
+        pass
+    used = meter.drain().keys["desk"]
+    assert (used.calls, used.level_percent) == (1, None)

@@ -109,7 +109,9 @@ def at(simulator: Simulator, database_url: str) -> Iterator[VerifyingDesk]:
 def test_a_filled_order_is_verified_with_all_its_figures(at: VerifyingDesk) -> None:
     at.desk.decide(volume="0.5", expected_price="50000")
     at.desk.execute_orders()
-    assert at.verify().verdicts == {at.desk.order()["order_id"]: Overall.VERIFIED}
+    done, order = at.verify(), at.desk.order()
+    assert done.verdicts == {order["order_id"]: Overall.VERIFIED}
+    assert done.latencies == {order["order_id"]: at.verdict()["judged_at"] - order["ended_at"]}
     assert at.levels() == {str(level): "passed" for level in Level}
     row = at.verdict()
     assert (row["verdict"], row["source"], row["claimed_by"], row["attempts"]) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from kraken_recon.domain.alerts import (
     Judgement,
+    Lately,
+    Notice,
     Reason,
     Standing,
     TellingPolicy,
@@ -101,16 +104,83 @@ def test_every_alert_is_in_one_notice_and_the_notices_are_few(others: int, urgen
         Judgement(replace(OPEN, alert_id=n, kind="deadline_missed" if n < urgent else "other"), Reason.OPENED)
         for n in range(others + urgent)
     ]
-    notices = compose(judgements, POLICY)
+    notices = compose(judgements, Lately(), POLICY)
     assert sorted(n for notice in notices for n in notice.alert_ids) == list(range(others + urgent))
     assert len(notices) <= 2 * POLICY.digest_above
 
 
-def test_after_a_digest_only_what_is_urgent_is_told() -> None:
+def test_after_a_digest_only_what_it_did_not_tell_and_is_urgent_is_told() -> None:
     urgent = replace(OPEN, kind="stale_positions")
-    just_now, long_ago = NOON - timedelta(minutes=1), NOON - POLICY.digest_pause
-    assert judge_all([OPEN, urgent], NOON, just_now, POLICY) == [Judgement(urgent, Reason.OPENED)]
-    assert len(judge_all([OPEN, urgent], NOON, long_ago, POLICY)) == 2
+    only_urgent = [Judgement(urgent, Reason.OPENED)]
+    assert judge_all([OPEN, urgent], NOON, Lately(digested=frozenset({"held_repair"})), POLICY) == only_urgent
+    assert judge_all([OPEN, urgent], NOON, Lately(digested=frozenset({"stale_positions"})), POLICY) == [
+        Judgement(OPEN, Reason.OPENED)
+    ]
+    assert len(judge_all([OPEN, urgent], NOON, Lately(), POLICY)) == 2
+
+
+def test_one_more_than_people_can_read_is_a_digest_though_it_came_alone() -> None:
+    lately = Lately({"held_repair": POLICY.digest_above})
+    (notice,) = compose([Judgement(OPEN, Reason.OPENED)], lately, POLICY)
+    assert notice.subject == "[digest] 1 alert in 1 account"
+    urgent = Judgement(replace(OPEN, kind="deadline_missed"), Reason.OPENED)
+    (notice,) = compose([urgent], lately, POLICY)
+    assert notice.reason is Reason.OPENED
+
+
+arrivals = st.tuples(
+    st.integers(1, 600), st.sampled_from(["deadline_missed", "stale_positions", "other"]), st.integers(1, 40)
+)
+
+
+@given(st.lists(arrivals, max_size=80))
+def test_however_a_storm_trickles_in_the_messages_stay_few(storm: list[tuple[int, str, int]]) -> None:
+    now, standings, sent = NOON, list[Standing](), list[tuple[datetime, Notice]]()
+    for seconds, kind, count in storm:
+        now += timedelta(seconds=seconds)
+        first = len(standings) + 1
+        standings += [replace(OPEN, alert_id=n, kind=kind) for n in range(first, first + count)]
+        notices = compose(
+            judge_all(standings, now, lately := told_lately(sent, standings, now), POLICY), lately, POLICY
+        )
+        for notice in notices:
+            sent.append((now, notice))
+            for alert_id in notice.alert_ids:
+                told = Told(is_active=True, at=now, amount=OPEN.amount)
+                standings[alert_id - 1] = replace(standings[alert_id - 1], told=told)
+    for until, _ in sent:
+        window = [notice for at, notice in sent if until - POLICY.digest_pause < at <= until]
+        digests = [notice for notice in window if notice.reason is Reason.DIGEST]
+        assert len(digests) <= 3  # of the two urgent kinds, and of the rest
+        assert len(window) - len(digests) <= 2 * POLICY.digest_above
+    now += POLICY.digest_pause
+    left = judge_all(standings, now, told_lately(sent, standings, now), POLICY)
+    assert len(left) == sum(1 for standing in standings if standing.told is None)
+
+
+def told_lately(sent: list[tuple[datetime, Notice]], standings: list[Standing], now: datetime) -> Lately:
+    """Sum up what was written, as the store does."""
+    window = [notice for at, notice in sent if at > now - POLICY.digest_pause]
+    singles = [notice for notice in window if notice.reason is not Reason.DIGEST]
+    return Lately(
+        Counter(standings[notice.alert_ids[0] - 1].kind for notice in singles),
+        frozenset(
+            standings[n - 1].kind for notice in window if notice not in singles for n in notice.alert_ids
+        ),
+    )
+
+
+def test_what_keeps_coming_back_must_rest_longer_each_time() -> None:
+    resolved = replace(OPEN, status="resolved", told=TOLD, resolved_at=NOON - timedelta(minutes=79))
+    assert [judge(replace(resolved, openings=n), NOON, POLICY) for n in (0, 1, 2, 3, 99)] == [
+        Reason.RECOVERED,
+        Reason.RECOVERED,
+        Reason.RECOVERED,
+        None,
+        None,
+    ]
+    day_later = NOON + timedelta(hours=11)
+    assert judge(replace(resolved, openings=99), day_later, POLICY) is Reason.RECOVERED
 
 
 @given(st.integers(1, 10_000))

@@ -4,13 +4,14 @@ Invariants:
 1. What an alert is about (its kind, account, asset and wallet) is its identity. Between its opening and its
    recovery people hear of it again only when it grows, changes its sign, or stays unanswered for long.
 2. An alert has recovered when it stayed resolved for a while: one that comes and goes is told once.
-3. A storm becomes one digest. The rows of all its alerts stay.
+3. A storm becomes one digest, also when its alerts trickle in. The rows of all its alerts stay.
+4. What keeps coming back must rest longer each time before it counts as over.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -54,19 +55,27 @@ KIND_RULES: Final[Mapping[str, KindRule]] = {
     AlertKind.WATCH_SILENT: KindRule(is_urgent=True),
 }
 _OTHER: Final = KindRule()
+QUIET_DOUBLINGS_MAX: Final = 5
+
+
+def rule_of(kind: str) -> KindRule:
+    """Find the rule of a kind."""
+    return KIND_RULES.get(kind, _OTHER)
 
 
 @dataclass(frozen=True, slots=True)
 class TellingPolicy:
-    """When people are told again, and from when on a pass is a storm.
+    """When people are told again, and from when on it is a storm.
 
     ``recovery_quiet`` is longer than the 15 minutes between two runs, so that one good run between two bad
-    ones is no recovery.
+    ones is no recovery; it doubles with each further opening within ``openings_within``. More than
+    ``digest_above`` notices within ``digest_pause`` are a storm.
     """
 
     growth_factor: int = 2
     reminder_after: timedelta = timedelta(hours=12)
     recovery_quiet: timedelta = timedelta(minutes=20)
+    openings_within: timedelta = timedelta(days=1)
     digest_above: int = 10
     digest_pause: timedelta = timedelta(minutes=10)
     digest_examples: int = 10
@@ -83,7 +92,10 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """An alert as it stands, with what people know of it."""
+    """An alert as it stands, with what people know of it.
+
+    ``openings`` counts how often people were lately told that it opened.
+    """
 
     alert_id: int
     kind: str
@@ -97,11 +109,12 @@ class Standing:
     resolved_at: datetime | None
     resolved_by: str | None
     told: Told | None
+    openings: int = 0
 
     @property
     def rule(self) -> KindRule:
         """The rule of its kind."""
-        return KIND_RULES.get(self.kind, _OTHER)
+        return rule_of(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,27 @@ class Judgement:
 
     standing: Standing
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What was written to people within the last ``digest_pause``.
+
+    ``notices`` counts those of a single alert by its kind; ``digested`` names the kinds in digests.
+    """
+
+    notices: Mapping[str, int] = field(default_factory=dict)
+    digested: frozenset[str] = frozenset()
+
+    def holds_back(self, kind: str) -> bool:
+        """Say whether a kind waits for the next digest: an urgent one only if a digest told of it."""
+        if rule_of(kind).is_urgent:
+            return kind in self.digested
+        return any(not rule_of(other).is_urgent for other in self.digested)
+
+    def count(self, *, is_urgent: bool) -> int:
+        """Count the notices of single alerts that were urgent, or that were not."""
+        return sum(count for kind, count in self.notices.items() if rule_of(kind).is_urgent is is_urgent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +186,8 @@ def judge(standing: Standing, now: datetime, policy: TellingPolicy) -> Reason | 
 def _is_over(standing: Standing, now: datetime, policy: TellingPolicy) -> bool:
     if standing.resolved_by:
         return True
-    return standing.resolved_at is not None and now - standing.resolved_at >= policy.recovery_quiet
+    quiet = policy.recovery_quiet * 2 ** min(max(standing.openings - 1, 0), QUIET_DOUBLINGS_MAX)
+    return standing.resolved_at is not None and now - standing.resolved_at >= quiet
 
 
 def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy) -> Reason | None:
@@ -164,26 +199,29 @@ def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy)
 
 
 def judge_all(
-    standings: Sequence[Standing], now: datetime, newest_digest_at: datetime | None, policy: TellingPolicy
+    standings: Sequence[Standing], now: datetime, lately: Lately, policy: TellingPolicy
 ) -> list[Judgement]:
-    """List who must be told of what; after a digest, what is not urgent waits for the next one."""
-    is_paused = newest_digest_at is not None and now - newest_digest_at < policy.digest_pause
+    """List who must be told of what; after a digest, the rest of its storm waits for the next one."""
     return [
         Judgement(standing, reason)
         for standing in standings
-        if (reason := judge(standing, now, policy)) and (standing.rule.is_urgent or not is_paused)
+        if (reason := judge(standing, now, policy)) and not lately.holds_back(standing.kind)
     ]
 
 
-def compose(judgements: Sequence[Judgement], policy: TellingPolicy) -> list[Notice]:
-    """Write one notice for each alert, or a digest of all when there are too many to read."""
-    if len(judgements) <= policy.digest_above:
-        return [_notice(judgement) for judgement in judgements]
-    urgent = [judgement for judgement in judgements if judgement.standing.rule.is_urgent]
-    if 0 < len(urgent) <= policy.digest_above and len(urgent) < len(judgements):
-        others = [judgement for judgement in judgements if not judgement.standing.rule.is_urgent]
-        return [*map(_notice, urgent), *compose(others, policy)]
-    return [_digest(judgements, policy)]
+def compose(judgements: Sequence[Judgement], lately: Lately, policy: TellingPolicy) -> list[Notice]:
+    """Write one notice for each alert, or a digest where they are too many, with the last ones, to read.
+
+    What is urgent and what is not are counted, and digested, each by itself.
+    """
+    notices: list[Notice] = []
+    for is_urgent in (True, False):
+        some = [one for one in judgements if one.standing.rule.is_urgent is is_urgent]
+        if len(some) + lately.count(is_urgent=is_urgent) <= policy.digest_above:
+            notices += map(_notice, some)
+        elif some:
+            notices.append(_digest(some, policy))
+    return notices
 
 
 def _title(standing: Standing) -> str:
@@ -214,16 +252,23 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy) -> Notice:
     lines = [
         f"{count:,} {reason}: {kind.replace('_', ' ')}" for (reason, kind), count in sorted(counts.items())
     ]
-    lines += ["", f"The first {policy.digest_examples}:"]
-    lines += [f"- {judgement.standing.message}" for judgement in judgements[: policy.digest_examples]]
+    shown = min(len(judgements), policy.digest_examples)
+    lines += ["", f"The first {shown}:"]
+    lines += [f"- {judgement.standing.message}" for judgement in judgements[:shown]]
     lines += ["", "All of them: python -m kraken_recon alerts"]
-    subject = f"[{Reason.DIGEST}] {len(judgements):,} alerts in {len(accounts):,} accounts"
+    subject = (
+        f"[{Reason.DIGEST}] {_counted(len(judgements), 'alert')} in {_counted(len(accounts), 'account')}"
+    )
     return Notice(
         Reason.DIGEST,
         subject,
         "\n".join(lines),
         tuple(judgement.standing.alert_id for judgement in judgements),
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def backoff(attempts: int) -> timedelta:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from kraken_recon.domain.alerts import Judgement, Notice, Notification, Standing
+    from kraken_recon.domain.alerts import Judgement, Lately, Notice, Notification, Standing
     from kraken_recon.domain.heartbeats import Heartbeat
 
 CLAIM_MOST: Final = 20
@@ -35,12 +35,12 @@ class AlertStore(Protocol):
         """Wait until no other process decides what to tell."""
         ...
 
-    def standings(self) -> list[Standing]:
+    def standings(self, openings_since: datetime) -> list[Standing]:
         """Read every alert that is not resolved, and every resolved one that people still believe open."""
         ...
 
-    def newest_digest_at(self, now: datetime) -> datetime | None:
-        """Say when the newest digest was written."""
+    def told_since(self, since: datetime) -> Lately:
+        """Read what was written to people since then."""
         ...
 
     def remember_told(self, judgements: Sequence[Judgement], now: datetime) -> None:
@@ -104,8 +104,9 @@ def prepare_notifications(
     with open_unit() as unit:
         store = unit.alerts
         store.lock_telling()
-        judgements = judge_all(store.standings(), now, store.newest_digest_at(now), policy)
-        notices = compose(judgements, policy)
+        lately = store.told_since(now - policy.digest_pause)
+        judgements = judge_all(store.standings(now - policy.openings_within), now, lately, policy)
+        notices = compose(judgements, lately, policy)
         store.remember_told(judgements, now)
         store.add_notifications(notices, channels, now)
         unit.commit()
@@ -149,8 +150,8 @@ class AlertDesk(Protocol):
         """Read alerts, newest first."""
         ...
 
-    def answer(self, alert_id: int, status: str, by: str, note: str | None) -> None:
-        """Keep who acknowledged or resolved an alert."""
+    def answer(self, which: int | str, status: str, by: str, note: str | None) -> int:
+        """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many."""
         ...
 
     def freshness(self, now: datetime) -> list[Mapping[str, Any]]:
@@ -160,6 +161,27 @@ class AlertDesk(Protocol):
     def unsent(self) -> list[Mapping[str, Any]]:
         """Count what waits to be sent, by channel."""
         ...
+
+    def open_by_kind(self) -> Mapping[str, int]:
+        """Count what is not resolved by kind; zero for kinds that people were told of and that are over."""
+        ...
+
+    def approvals_waiting(self) -> int:
+        """Count the held repairs that nobody decided yet."""
+        ...
+
+
+def desk_state(desk: AlertDesk, now: datetime) -> dict[str, Any]:
+    """Sum up what is open, unsent and stale, in numbers."""
+    freshness = desk.freshness(now)
+    ages = [(now - (row["proven_at"] or row["created_at"])).total_seconds() for row in freshness]
+    return {
+        "open": desk.open_by_kind(),
+        "unsent": {row["channel"]: row["waiting"] for row in desk.unsent()},
+        "approvals": desk.approvals_waiting(),
+        "stale": sum(1 for row in freshness if row["is_stale"]),
+        "oldest_proof_seconds": max(ages, default=0.0),
+    }
 
 
 def alerts_view(

@@ -194,10 +194,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one look at a batch came to: verdicts written, and how many orders are still watched."""
+    """What one look at a batch came to: verdicts written, and how many orders are still watched.
+
+    ``latencies`` say, by order, how long after its end each final verdict came.
+    """
 
     verdicts: Mapping[int, Overall]
     watched: int
+    latencies: Mapping[int, timedelta] = field(default_factory=dict)
 
 
 def claim_orders(
@@ -390,7 +394,16 @@ def verify_claimed(
         _raise_alerts(unit, done, now)
         watched = unit.verifications.renew(token, until=now + rules.lease)
         unit.commit()
-    return Pass({case.order_id: case.verification.verdict for case in done}, watched)
+    return Pass(
+        {case.order_id: case.verification.verdict for case in done},
+        watched,
+        {
+            case.order_id: max(now - ended_at, timedelta(0))
+            for case in done
+            if case.verification.verdict is not Overall.INCONCLUSIVE
+            and (ended_at := case.claimed.order.ended_at)
+        },
+    )
 
 
 def _due_at(case: Case, rules: VerifyingRules, now: datetime) -> datetime | None:

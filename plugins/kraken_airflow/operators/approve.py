@@ -18,8 +18,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.links import DashboardLink
-from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.metrics import metered
+from kraken_airflow.operators.reconcile import ReconcileAccountsOperator, TradingDbOperator
 from kraken_airflow.story import counted, story
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.domain.records import DagRun
@@ -38,6 +40,7 @@ class ListHeldPlansOperator(TradingDbOperator):
     """Name the approval runs that held plans need; a run that exists already was asked before."""
 
     page = "wants"
+    READS = ("repair_plans",)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the open held plans that nobody decided about."""
@@ -80,7 +83,7 @@ def ask_about_held_plans() -> ListHeldPlansOperator:
     return held
 
 
-class AskForApprovalOperator(HITLOperator):
+class AskForApprovalOperator(Lineage, HITLOperator):
     """Show a person the case of a held plan and wait for the answer; no answer in time is a rejection.
 
     It is no `ApprovalOperator`, because that one skips what comes after a rejection, and a rejection is
@@ -96,6 +99,7 @@ class AskForApprovalOperator(HITLOperator):
 
     template_fields = ("plan_id", "hours", "approvers")
     operator_extra_links = (DashboardLink(),)
+    READS = ("repair_plans", "repair_plan_rows", "discrepancies", "ledger_entries")
 
     def __init__(
         self,
@@ -111,7 +115,7 @@ class AskForApprovalOperator(HITLOperator):
             options=[APPROVE, REJECT],
             defaults=REJECT,
             response_timeout=timedelta(hours=24),
-            **kwargs,
+            **(self.lineage() | kwargs),
         )
         self.plan_id = plan_id
         self.hours = hours
@@ -171,6 +175,9 @@ class ActOnAnswerOperator(TradingDbOperator):
 
     template_fields = ("plan_id", "answer")
     page = "wants"
+    BOOKS = ReconcileAccountsOperator.BOOKS
+    READS = (*ReconcileAccountsOperator.READS, "repair_plans", "repair_plan_rows")
+    WRITES = ReconcileAccountsOperator.WRITES
 
     def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -199,14 +206,16 @@ class ActOnAnswerOperator(TradingDbOperator):
         return str(decision.status)
 
     def _decide(self, hook: TradingDbHook, run_id: str) -> Any:
-        plan_id, ports = UUID(self.plan_id), hook.wiring().sync_ports()
+        plan_id = UUID(self.plan_id)
         note = f"answered {self.answer['at']} in {APPROVAL_DAG}, run {run_id}"
-        if self.answer["is_timeout"]:
-            return expire(plan_id, ports, note=note)
-        by = f"{self.answer['by']} (Airflow)"
-        if self.answer["choice"] == APPROVE:
-            return approve(plan_id, by, ports, note=note, dag_run=DagRun(APPROVAL_DAG, run_id))
-        return reject(plan_id, by, ports, note=note)
+        with metered(hook.wiring()) as wiring:
+            ports = wiring.sync_ports()
+            if self.answer["is_timeout"]:
+                return expire(plan_id, ports, note=note)
+            by = f"{self.answer['by']} (Airflow)"
+            if self.answer["choice"] == APPROVE:
+                return approve(plan_id, by, ports, note=note, dag_run=DagRun(APPROVAL_DAG, run_id))
+            return reject(plan_id, by, ports, note=note)
 
 
 def waiting_time(text: str) -> timedelta:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
@@ -21,12 +22,21 @@ class TidyOperator(TradingDbOperator):
     """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
 
     page = "database"
+    WRITES = (
+        "asset_snapshot_rows",
+        "session_samples",
+        "session_owners",
+        "alert_notifications",
+        "repair_plans",
+        "verification_rates",
+        "order_verifications",
+    )
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            view = tidy(hook.wiring().maintaining_ports())
+        hook = TradingDbHook(self.trading_conn_id)
+        with translated_failures(), metered(hook.wiring()) as wiring:
+            view = tidy(wiring.maintaining_ports())
             leave_heartbeat(hook, Job.MAINTENANCE)
             self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
             if view["failed"]:
@@ -38,10 +48,13 @@ class TidyOperator(TradingDbOperator):
 class SnapshotAssetsOperator(TradingDbOperator):
     """Value every open account at Kraken's prices, once an hour."""
 
+    READS = ("accounts", "positions")
+    WRITES = ("asset_snapshots", "asset_snapshot_rows")
+
     def execute(self, context: Context) -> int:  # noqa: ARG002 - Airflow's signature
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
-        with translated_failures():
-            view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            view = snapshot_assets(wiring.maintaining_ports())
             self.tell(
                 [f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}", *view["failed"]]
             )

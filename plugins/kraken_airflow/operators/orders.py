@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
@@ -34,6 +35,8 @@ class RecordDecisionOperator(TradingDbOperator):
 
     template_fields = ("decision",)
     page = "orders"
+    READS = ("accounts",)
+    WRITES = ("order_decisions", "orders", "order_events")
 
     def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,8 +49,8 @@ class RecordDecisionOperator(TradingDbOperator):
             self.tell(["No account is named, so nothing new is decided"])
             return
         run_id = context["dag_run"].run_id
-        with translated_failures():
-            ports = TradingDbHook(self.trading_conn_id).wiring().order_ports()
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            ports = wiring.order_ports()
             decision_id = submit_decision(
                 given, ports, key=f"{context['dag'].dag_id}:{run_id}", via="airflow"
             )
@@ -70,12 +73,36 @@ class ExecuteOrdersOperator(TradingDbOperator):
     """
 
     page = "orders"
+    BOOKS = (
+        "BalanceEx",
+        "OpenOrders",
+        "QueryOrders",
+        "ClosedOrders",
+        "TradesHistory",
+        "QueryTrades",
+        "Ledgers",
+    )
+    ORDERS = ("AddOrder", "CancelOrder", "AmendOrder")
+    READS = ("accounts", "order_decisions", "positions")
+    WRITES = (
+        "orders",
+        "order_decisions",
+        "order_events",
+        "order_books",
+        "fills",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "asset_costs",
+        "realised_results",
+        "alerts",
+    )
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            done = execute_orders(hook.wiring().order_ports())
+        hook = TradingDbHook(self.trading_conn_id)
+        with translated_failures(), metered(hook.wiring()) as wiring:
+            done = execute_orders(wiring.order_ports())
             leave_heartbeat(hook, Job.ORDER_EXECUTION)
         followed = f"{counted(done.accounts, 'account')} with orders to place or to follow"
         self.tell(

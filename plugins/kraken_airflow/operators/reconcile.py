@@ -15,11 +15,13 @@ from uuid import UUID
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from kraken_airflow.assets import announce
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.links import DashboardLink
-from kraken_airflow.metrics import publish_sync
+from kraken_airflow.metrics import metered, publish_sync
 from kraken_airflow.story import (
     account_lines,
     counted,
@@ -50,7 +52,7 @@ ACCOUNTS_PER_TASK_MIN: Final = 4
 RUNBOOK: Final = "docs/runbooks/position_sync.md"
 
 
-class TradingDbOperator(BaseOperator):
+class TradingDbOperator(Lineage, BaseOperator):
     """A task on the trading database that ends when Airflow tells it to.
 
     Args:
@@ -61,7 +63,7 @@ class TradingDbOperator(BaseOperator):
     page: ClassVar = ""
 
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**(self.lineage() | kwargs))
         self.trading_conn_id = trading_conn_id
 
     def dashboard_page(self) -> str:
@@ -90,6 +92,7 @@ class ListAccountsOperator(TradingDbOperator):
     """
 
     template_fields = ("names",)
+    READS = ("accounts", "positions", "orders")
 
     def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -122,6 +125,25 @@ class ReconcileAccountsOperator(TradingDbOperator):
     """
 
     template_fields = ("accounts", "mode", "tolerance", "sweep_age_hours")
+    BOOKS = ("BalanceEx", "Ledgers", "OpenPositions")
+    READS = ("accounts", "tolerances", "positions", "ledger_entries", "position_events", "residuals")
+    WRITES = (
+        "accounts",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "asset_costs",
+        "realised_results",
+        "residuals",
+        "margin_positions",
+        "margin_position_events",
+        "margin_checks",
+        "reconciliation_runs",
+        "discrepancies",
+        "repair_plans",
+        "repair_plan_rows",
+        "alerts",
+    )
 
     def __init__(
         self,
@@ -158,7 +180,8 @@ class ReconcileAccountsOperator(TradingDbOperator):
             with hook.unit_of_work() as unit:
                 accounts = unit.sync.find_accounts(list(self.accounts))
             reconcile = reconcile_as_of if window.is_past else sync_accounts
-            run_ids = reconcile(accounts, request, hook.wiring().sync_ports())
+            with metered(hook.wiring()) as wiring:
+                run_ids = reconcile(accounts, request, wiring.sync_ports())
             if not window.is_past:
                 leave_heartbeat(hook, Job.POSITION_SYNC)
             asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
@@ -175,21 +198,26 @@ class PublishSummaryOperator(TradingDbOperator):
 
     template_fields = ("run_ids",)
     page = "differences"
+    READS = ("accounts", "reconciliation_runs", "discrepancies", "alerts")
 
     def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_ids = run_ids
 
-    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
-        """Read the runs back, log what differed, and return the totals."""
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the runs back, log what differed, announce what is proven, and return the totals."""
         with translated_failures():
-            report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+            hook = TradingDbHook(self.trading_conn_id)
+            report = _read_report(hook, _uuids(self.run_ids))
+            with hook.unit_of_work() as unit:
+                active = {account.name for account in unit.sync.find_accounts(None)}
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
         alerts = counted(len(report["alerts"]), "open alert")
         self.tell([total_line(report), alerts, *difference_lines(report)])
         self.log.debug("%s", "\n".join(("", *render_report(report))))
         publish_sync(report)
+        announce(context, report, active)
         totals: dict[str, int] = report["totals"]
         return totals
 
@@ -206,6 +234,7 @@ class ReportOutcomeOperator(TradingDbOperator):
     """
 
     template_fields = ("accounts", "run_ids")
+    READS = ("reconciliation_runs",)
 
     def __init__(
         self,

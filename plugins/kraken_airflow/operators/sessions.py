@@ -14,7 +14,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.metrics import set_gauge
+from kraken_airflow.metrics import metered, set_gauge
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_airflow.watch import one_round
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow, base_url
@@ -41,6 +41,7 @@ GAUGES: Final = (
     "idle",
     "idle_in_transaction",
     "waiting",
+    "longest_wait_seconds",
     "unattributed",
     "excess",
     "findings",
@@ -61,6 +62,8 @@ class AuditSessionsOperator(TradingDbOperator):
 
     template_fields = ("settings",)
     page = "database"
+    READS = ("session_owners",)
+    WRITES = ("session_samples", "session_findings", "session_actions", "alerts")
 
     def __init__(self, *, settings: str = "{}", airflow_conn_id: str = "airflow_api", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -77,8 +80,9 @@ class AuditSessionsOperator(TradingDbOperator):
                 source_of(name, TradingDbHook(name).unit_of_work, is_ours=place == 0)
                 for place, name in enumerate(names)
             ]
-            ports = hook.wiring().audit_ports(sources, self._airflow(), acted_by=_run_name())
-            view = audit(request_of(settings), ports)
+            with metered(hook.wiring()) as wiring:
+                ports = wiring.audit_ports(sources, self._airflow(), acted_by=_run_name())
+                view = audit(request_of(settings), ports)
             leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
             self.tell(render_audit(view))
             _publish(view)

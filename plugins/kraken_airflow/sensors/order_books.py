@@ -11,11 +11,12 @@ from airflow.sdk import BaseSensorOperator
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.lineage import Lineage
 from kraken_airflow.links import DashboardLink
-from kraken_airflow.metrics import add
+from kraken_airflow.metrics import add, metered, observe
 from kraken_airflow.story import counted, named, story
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
-from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
+from kraken_airflow.verification import RULES, publish_metrics
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.verification import Overall
 from kraken_recon.errors import RunStoppedError
@@ -33,7 +34,7 @@ TRIGGERER_PATIENCE = timedelta(minutes=2)
 LOOKS_MAX = 20
 
 
-class OrderBooksSensor(BaseSensorOperator):
+class OrderBooksSensor(Lineage, BaseSensorOperator):
     """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
 
     Each poke claims what is due, looks at Kraken's books of the whole batch at once, writes every verdict
@@ -50,6 +51,18 @@ class OrderBooksSensor(BaseSensorOperator):
     """
 
     operator_extra_links = (DashboardLink(),)
+    BOOKS = ("QueryOrders", "ClosedOrders", "QueryTrades", "Ledgers")
+    READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
+    WRITES = (
+        "order_verifications",
+        "order_verification_levels",
+        "verification_rates",
+        "fills",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "alerts",
+    )
 
     def __init__(
         self,
@@ -60,7 +73,8 @@ class OrderBooksSensor(BaseSensorOperator):
         rate_rules: RateRules | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseSensorOperator takes
     ) -> None:
-        super().__init__(**{"poke_interval": 2.0, "timeout": watch_seconds + 60} | kwargs)
+        defaults: dict[str, Any] = {"poke_interval": 2.0, "timeout": watch_seconds + 60, **self.lineage()}
+        super().__init__(**(defaults | kwargs))
         self.trading_conn_id = trading_conn_id
         self.deferrable = deferrable
         self.watch_seconds = watch_seconds
@@ -73,8 +87,8 @@ class OrderBooksSensor(BaseSensorOperator):
         """
         is_over = datetime.now(UTC) >= self._watch_until(context)
         token = _token(context)
-        with translated_failures():
-            ports = verifying_ports(self.trading_conn_id)
+        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+            ports = wiring.verifying_ports()
             claimed_count = 0
             verdicts: dict[int, Overall] = {}
             for _ in range(LOOKS_MAX):
@@ -83,6 +97,8 @@ class OrderBooksSensor(BaseSensorOperator):
                 done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
                 claimed_count += len(claimed)
                 verdicts.update(done.verdicts)
+                for latency in done.latencies.values():
+                    observe("verification.latency", latency)
                 ready = ()
                 if not claimed or is_over:
                     break

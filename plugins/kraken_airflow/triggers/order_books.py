@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from kraken_airflow.failures import may_pass
-from kraken_airflow.verification import BooksWatch, Sight, verifying_ports
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.verification import BooksWatch, Sight
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.service.verifying import let_go
 
@@ -96,8 +97,8 @@ class OrderBooksTrigger(BaseTrigger):
         await asyncio.to_thread(lambda: let_go(self._open().ports, self.token))
 
     def _open(self) -> BooksWatch:
-        ports = verifying_ports(self.trading_conn_id, application_name="kraken_recon:order_books")
-        return BooksWatch(ports, self.token)
+        hook = TradingDbHook(self.trading_conn_id, application_name="kraken_recon:order_books")
+        return BooksWatch(hook.wiring(), self.token)
 
     def _look(self, watch: BooksWatch) -> Sight:
         is_over = datetime.now(UTC) >= datetime.fromisoformat(self.watch_until)

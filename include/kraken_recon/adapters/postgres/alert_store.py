@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import (
+    Lately,
     Notification,
     Reason,
     Standing,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Judgement, Notice
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("alerts").items()}
-# Older digests hold nothing back any more.
-DIGEST_AGE_MAX: Final = timedelta(days=1)
 
 
 class PostgresAlertStore:
@@ -50,21 +48,24 @@ class PostgresAlertStore:
         """Wait until no other process decides what to tell."""
         self._execute("lock_telling")
 
-    def standings(self) -> list[Standing]:
+    def standings(self, openings_since: datetime) -> list[Standing]:
         """Read every alert that is not resolved, and every resolved one that people still believe open."""
         self._execute("follow_alerts")
         found = []
-        for row in self._rows("standings"):
+        for row in self._rows("standings", since=openings_since):
             values = dict(row)
             is_active, at, amount = (values.pop(name) for name in ("is_active", "told_at", "told_amount"))
             told = None if at is None else Told(is_active, at, amount)
             found.append(Standing(**values, told=told))
         return found
 
-    def newest_digest_at(self, now: datetime) -> datetime | None:
-        """Say when the newest digest was written."""
-        newest: datetime | None = self._rows("newest_digest_at", since=now - DIGEST_AGE_MAX)[0]["newest"]
-        return newest
+    def told_since(self, since: datetime) -> Lately:
+        """Read what was written to people since then."""
+        rows = self._rows("told_since", since=since)
+        return Lately(
+            {row["kind"]: row["notices"] for row in rows if row["notices"]},
+            frozenset(row["kind"] for row in rows if row["is_digested"]),
+        )
 
     def remember_told(self, judgements: Sequence[Judgement], now: datetime) -> None:
         """Keep what people were told of."""
@@ -147,15 +148,19 @@ class PostgresAlertStore:
         """Read alerts, newest first."""
         return self._rows("find_alerts", with_resolved=with_resolved, most=most)
 
-    def answer(self, alert_id: int, status: str, by: str, note: str | None) -> None:
-        """Keep who acknowledged or resolved an alert.
+    def answer(self, which: int | str, status: str, by: str, note: str | None) -> int:
+        """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many.
 
         Raises:
             ConfigurationError: no such alert is open.
         """
         query = "acknowledge" if status == "acknowledged" else "resolve"
-        if self._execute(query, alert_id=alert_id, by=by, note=note).rowcount != 1:
-            raise ConfigurationError(f"no open alert has the number {alert_id}")
+        alert_id, kind = (which, None) if isinstance(which, int) else (None, which)
+        count = self._execute(query, alert_id=alert_id, kind=kind, by=by, note=note).rowcount
+        if not count:
+            named = f"has the number {alert_id}" if kind is None else f"is of the kind {kind}"
+            raise ConfigurationError(f"no open alert {named}")
+        return count
 
     def freshness(self, now: datetime) -> list[Mapping[str, Any]]:
         """Read how old each active account's newest proof is."""
@@ -164,3 +169,11 @@ class PostgresAlertStore:
     def unsent(self) -> list[Mapping[str, Any]]:
         """Count what waits to be sent, by channel."""
         return self._rows("unsent")
+
+    def open_by_kind(self) -> dict[str, int]:
+        """Count what is not resolved by kind; zero for kinds that people were told of and that are over."""
+        return {row["kind"]: row["alerts"] for row in self._rows("open_by_kind")}
+
+    def approvals_waiting(self) -> int:
+        """Count the held repairs that nobody decided yet."""
+        return int(self._rows("approvals_waiting")[0]["plans"])

@@ -26,6 +26,7 @@ from psycopg.conninfo import conninfo_to_dict
 from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
+from kraken_recon.domain.usage import UseMeter
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kraken_recon.domain.session_records import TaskIdentity
+    from kraken_recon.domain.usage import KeyMeter
 
 QUERIES: Final = load("api_slots")
 # Our level starts to fall when a call leaves, Kraken's when it arrives: without a margin of at least half a
@@ -77,8 +79,10 @@ class PostgresCallSlots:
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
         wait_limit_seconds: float = WAIT_LIMIT_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
+        meter: KeyMeter | None = None,
     ) -> None:
         self._dsn = _checked(dsn)
+        self._meter = meter or UseMeter().of_key("")
         self._key_fingerprint = fingerprint(api_key)
         self._lock_number = int.from_bytes(bytes.fromhex(self._key_fingerprint)[:8], signed=True)
         self._budget = tier if isinstance(tier, CallBudget) else TIERS[tier]
@@ -121,6 +125,7 @@ class PostgresCallSlots:
         try:
             yield nonce
         except RateLimitedError:
+            self._meter.limit_met()
             with suppress(StoreError):
                 self._fill_counter()
             raise
@@ -139,23 +144,31 @@ class PostgresCallSlots:
         """Return with the lock held and the call charged."""
         budget = self._charge(cost)
         deadline = time.monotonic() + self._wait_limit_seconds
+        room_seconds = turn_seconds = 0.0
         while True:
+            asked = time.monotonic()
             self._value("lock_key", lock_number=self._lock_number)
-            nonce = None
+            turn_seconds += time.monotonic() - asked
+            slot = None
             try:
-                nonce = self._value("take_slot", **budget)
-                wait_seconds = (
-                    0.0 if nonce is not None else float(self._value("seconds_until_room", **budget))
-                )
+                slot = self._row("take_slot", **budget)
+                wait_seconds = 0.0 if slot else float(self._value("seconds_until_room", **budget))
             finally:
-                if nonce is None:
+                if slot is None:
                     self._unlock()
-            if nonce is not None:
+            if slot is not None:
+                nonce, level = slot
+                self._meter.slot_taken(self._percent(level), room_seconds, turn_seconds)
                 return int(nonce)
-            if time.monotonic() + wait_seconds > deadline:
+            asked = time.monotonic()
+            if asked + wait_seconds > deadline:
                 raise RateLimitedError(f"no call budget for the key within {self._wait_limit_seconds:g} s")
             # Spread, or all workers of a key would wake up together.
             self._sleep(max(0.01, wait_seconds) * random.uniform(1, 1.2))  # noqa: S311 - not for secrecy
+            room_seconds += time.monotonic() - asked
+
+    def _percent(self, level: Decimal) -> float | None:
+        return float(100 * level / self._budget.capacity) if self._budget else None
 
     def _charge(self, cost: int) -> Mapping[str, Decimal]:
         if self._budget is None:
@@ -180,25 +193,29 @@ class PostgresCallSlots:
 
     def _value(self, query: str, **values: object) -> Any:  # noqa: ANN401 - a value of any SQL type
         """Run a query on the key and return its first value, if it has one."""
+        row = self._row(query, **values)
+        return row[0] if row else None
+
+    def _row(self, query: str, **values: object) -> tuple[Any, ...] | None:
+        """Run a query on the key and return its first row, if it has one."""
         # The server ends sessions that idle between two calls, so a first statement may need a new one. Later
         # statements may not: the lock went with the old session.
         may_reconnect = self._connection is not None and query in _FIRST_QUERIES
         try:
-            return self._first_value(query, values)
+            return self._first_row(query, values)
         except psycopg.Error as error:
             is_closed = self._connection is not None and self._connection.closed
             if not (may_reconnect and is_closed):
                 raise _store_error(error) from error
         self._disconnect()
-        return self._value(query, **values)
+        return self._row(query, **values)
 
-    def _first_value(self, query: str, values: Mapping[str, object]) -> object:
+    def _first_row(self, query: str, values: Mapping[str, object]) -> tuple[Any, ...] | None:
         if self._connection is None:
             self._connection = self._connect()
         parameters = {"key_fingerprint": self._key_fingerprint, **values}
         cursor = self._connection.execute(QUERIES[query], parameters)
-        row = cursor.fetchone() if cursor.description else None
-        return row[0] if row else None
+        return cursor.fetchone() if cursor.description else None
 
     def _connect(self) -> psycopg.Connection:
         if not self._is_entered:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 import sqlalchemy as sa
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect, Engine
 
     from kraken_recon.domain.session_records import TaskIdentity
+    from kraken_recon.domain.usage import UseMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class SessionLimits:
     def options(self) -> str:
         """Write the limits as libpq options.
 
-        Nothing asked here is long enough for the server to compile it first, which costs more than the answer.
+        No statement here runs long enough to be worth compiling first, which costs more than its answer.
         """
         return (
             f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
@@ -131,18 +132,28 @@ async def listening_session(
         yield session
 
 
+# Another session was in the way; the same work may succeed the next time.
+_REFUSED_LOCKS: Final = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+
+
+def count_refused_locks(engine: Engine, meter: UseMeter) -> None:
+    """Count every statement of an engine that did not get its locks, whoever repeats it."""
+
+    @sa.event.listens_for(engine, "handle_error")
+    def count(context: sa.engine.ExceptionContext) -> None:
+        if isinstance(context.original_exception, _REFUSED_LOCKS):
+            meter.lock_refused()
+
+
 def _translated(error: sa.exc.DBAPIError) -> StoreError:
     cause = error.orig
     # The first line names what happened; later lines may quote values.
     text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    if isinstance(
-        cause,
-        (
-            psycopg.errors.LockNotAvailable,
-            psycopg.errors.DeadlockDetected,
-            psycopg.errors.SerializationFailure,
-        ),
-    ):
+    if isinstance(cause, _REFUSED_LOCKS):
         return LockUnavailableError(text)
     if isinstance(
         cause,

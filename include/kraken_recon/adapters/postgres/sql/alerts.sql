@@ -26,26 +26,44 @@ with current as (
   select alert_id
   from trading.alert_episodes
   where is_active
+),
+-- A notice that something opened is about one alert; the same notice on several channels counts once.
+opened as (
+  select o.kind, o.account_id, o.asset, o.wallet, count(distinct o.alert_id) as openings
+  from trading.alert_notifications n
+  join trading.alerts o on o.alert_id = n.alert_ids[1]
+  where n.reason = 'opened'
+    and n.created_at > cast(:since as timestamptz)
+  group by o.kind, o.account_id, o.asset, o.wallet
 )
 select
   a.alert_id, a.kind, c.name as account, a.asset, a.wallet, a.status, a.message,
   cast(a.evidence ->> 'amount' as numeric) as amount,
   a.occurrences, a.resolved_at, a.resolved_by,
-  e.is_active, e.told_at, e.told_amount
+  e.is_active, e.told_at, e.told_amount,
+  coalesce(o.openings, 0) as openings
 from current
 join trading.alerts a using (alert_id)
 left join trading.accounts c using (account_id)
 left join trading.alert_episodes e
   on (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
     = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
+left join opened o
+  on (o.kind, coalesce(o.account_id, 0), coalesce(o.asset, ''), coalesce(o.wallet, ''))
+    = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
 order by a.alert_id;
 
--- name: newest_digest_at
--- Say when the newest digest was written.
-select max(created_at) as newest
-from trading.alert_notifications
-where reason = 'digest'
-  and created_at > cast(:since as timestamptz);
+-- name: told_since
+-- Read what was lately written to people, by kind: notices of single alerts, and whether digests were about it.
+select
+  a.kind,
+  count(distinct (n.alert_ids[1], n.created_at)) filter (where n.reason <> 'digest') as notices,
+  bool_or(n.reason = 'digest') as is_digested
+from trading.alert_notifications n
+cross join unnest(n.alert_ids) as t(alert_id)
+join trading.alerts a using (alert_id)
+where n.created_at > cast(:since as timestamptz)
+group by a.kind;
 
 -- name: remember_told
 -- Keep what people were told of; a recovery ends the episode.
@@ -110,7 +128,7 @@ where notification_id = any(cast(:notification_ids as bigint[]))
 -- name: freshness
 -- Read how old each active account's newest proof is: its newest run, at work on the present, that succeeded.
 select
-  a.account_id, a.name as account, p.proven_at, a.freshness_limit_minutes as limit_minutes,
+  a.account_id, a.name as account, a.created_at, p.proven_at, a.freshness_limit_minutes as limit_minutes,
   coalesce(p.proven_at, a.created_at) < :now - make_interval(mins => a.freshness_limit_minutes) as is_stale
 from trading.accounts a
 left join lateral (
@@ -178,24 +196,40 @@ order by l.last_seen_at desc, l.alert_id desc
 limit :most;
 
 -- name: acknowledge
--- Keep who looks after an open alert.
-update trading.alerts
+-- Keep who looks after an open alert, or after all of a kind.
+with answered as (
+  select alert_id
+  from trading.alerts
+  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
 set status = 'acknowledged',
     acknowledged_at = now(),
     acknowledged_by = :by,
     note = coalesce(:note, note)
-where alert_id = :alert_id
-  and status <> 'resolved';
+from answered
+where a.alert_id = answered.alert_id;
 
 -- name: resolve
--- Keep who resolved an alert.
-update trading.alerts
+-- Keep who resolved an alert, or all of a kind.
+with answered as (
+  select alert_id
+  from trading.alerts
+  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
 set status = 'resolved',
     resolved_at = now(),
     resolved_by = :by,
     note = coalesce(:note, note)
-where alert_id = :alert_id
-  and status <> 'resolved';
+from answered
+where a.alert_id = answered.alert_id;
 
 -- name: unsent
 -- Count what waits to be sent, by channel.
@@ -204,3 +238,32 @@ from trading.alert_notifications
 where sent_at is null
 group by channel
 order by channel;
+
+-- name: open_by_kind
+-- Count what is not resolved; zero for kinds that people were told of and that are over.
+with known as (
+  select kind
+  from trading.alert_episodes
+  union
+  select kind
+  from trading.alerts
+  where status <> 'resolved'
+),
+counted as (
+  select kind, count(*) as alerts
+  from trading.alerts
+  where status <> 'resolved'
+  group by kind
+)
+select kind, coalesce(alerts, 0) as alerts
+from known
+left join counted using (kind)
+order by kind;
+
+-- name: approvals_waiting
+-- Count the held repairs that nobody decided yet.
+select count(*) as plans
+from trading.repair_plans
+where kind = 'held'
+  and status = 'held'
+  and closed_at is null;

@@ -21,7 +21,7 @@ select pg_advisory_lock(%(lock_number)s);
 select pg_advisory_unlock(%(lock_number)s);
 
 -- name: take_slot
--- Charge the call and return its nonce, or return no row if the key's counter has no room for it now.
+-- Charge the call and return its nonce and the counter's level, or return no row if the key's counter has no room for it now.
 with clock as materialized (
   select clock_timestamp() as now
 )
@@ -40,7 +40,7 @@ where api_key.key_fingerprint = %(key_fingerprint)s
     api_key.call_level
       - %(decay_per_second)s * greatest(0, extract(epoch from clock.now - api_key.level_at))
   ) <= %(ceiling)s
-returning api_key.nonce;
+returning api_key.nonce, api_key.call_level;
 
 -- name: seconds_until_room
 -- Tell how long the key's counter needs to make room for the call.

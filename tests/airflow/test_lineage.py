@@ -1,0 +1,122 @@
+"""What tasks read and write, as OpenLineage is told of it, is what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.common.compat.lineage.entities import File, Table
+
+from kraken_airflow.lineage import DATABASE_VARIABLE, Lineage, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_desk import AirflowDesk
+
+# How the program that runs a DAG is started; what is sent is written by the provider itself.
+RUN = """
+from airflow.dag_processing.dagbag import DagBag
+dag = DagBag("dags").dags["order_verification"]
+dag.deadline = None
+dag.test()
+"""
+WRITTEN = """
+select relname from pg_stat_user_tables
+where schemaname = 'trading' and n_tup_ins + n_tup_upd + n_tup_del > 0
+"""
+# Each session and key registers itself, whatever task it is of.
+OF_EVERY_SESSION = {"session_owners", "api_keys"}
+
+
+def tasks(repository: Path) -> dict[str, Any]:
+    """List the tasks of all DAGs that are of this project's operators."""
+    found = {}
+    for dag in DagBag(str(repository / "dags")).dags.values():
+        for task in dag.tasks:
+            kind = task.operator_class if task.is_mapped else type(task)
+            if issubclass(kind, Lineage):
+                found[f"{dag.dag_id}.{task.task_id}"] = task
+    return found
+
+
+def test_every_task_says_what_it_reads_and_writes(repository: Path, desk: AirflowDesk) -> None:
+    found = tasks(repository)
+    assert len(found) >= 12
+    tables_there = "select relname from pg_class where relnamespace = 'trading'::regnamespace"
+    known = {row["relname"] for row in desk.rows(tables_there)}
+    for name, task in found.items():
+        entities = [one for one in (*task.inlets, *task.outlets) if isinstance(one, (Table, File))]
+        assert entities, name
+        named = {one.name.removeprefix("trading.") for one in entities if isinstance(one, Table)}
+        assert named <= known, name
+
+
+def test_a_table_is_named_as_the_providers_converter_names_an_asset_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(DATABASE_VARIABLE, "postgres://db.desk.example:6432/books")
+    named = table("positions")
+    assert (named.cluster, f"{named.database}.{named.name}") == (
+        "postgres://db.desk.example:6432",
+        "books.trading.positions",
+    )
+
+
+def test_a_sync_writes_no_table_that_it_does_not_name(repository: Path, desk: AirflowDesk) -> None:
+    desk.account("desk", USD="1000")
+    for _ in range(2):
+        dag = DagBag(str(repository / "dags")).dags["position_sync"]
+        dag.deadline = None
+        assert dag.test().state == "success"
+        deposit = {"kind": "deposit", "asset": "USD", "amount": "5"}
+        desk.simulator.control.post("accounts/desk/events", deposit)
+        desk.simulator.control.post("accounts/desk/residual", {"asset": "USD", "amount": "1"})
+        desk.execute("update trading.positions set quantity = quantity + 1")
+    written = {row["relname"] for row in desk.rows(WRITTEN)} - OF_EVERY_SESSION
+    assert {"positions", "ledger_entries", "reconciliation_runs", "discrepancies"} <= written
+    named = {
+        one.name.removeprefix("trading.")
+        for name, task in tasks(repository).items()
+        if name.startswith("position_sync.")
+        for one in task.outlets
+        if isinstance(one, Table)
+    }
+    assert written <= named
+
+
+def test_openlineage_is_told(
+    desk: AirflowDesk, project_environment: dict[str, str], repository: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("airflow.providers.openlineage")
+    desk.account("desk", USD="1000")
+    file = tmp_path / "events.jsonl"
+    environment = project_environment | {
+        **{name: value for name, value in os.environ.items() if name.startswith(("AIRFLOW", "KRAKEN"))},
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(file), "append": True}
+        ),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "desk",
+        DATABASE_VARIABLE: "postgres://db.desk.example:6432/books",
+    }
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN], cwd=repository, env=environment, check=True, timeout=120
+    )
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    [done] = [
+        event
+        for event in events
+        if event["job"]["name"] == "order_verification.verify_orders" and event["eventType"] == "COMPLETE"
+    ]
+    read, written = (
+        {(one["namespace"], one["name"]) for one in done[side]} for side in ("inputs", "outputs")
+    )
+    assert ("kraken", "api.kraken.com/0/private/Ledgers") in read
+    assert ("postgres://db.desk.example:6432", "books.trading.orders") in read
+    assert ("postgres://db.desk.example:6432", "books.trading.order_verifications") in written
