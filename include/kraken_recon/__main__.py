@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon import configuration
+from kraken_recon.account_commands import AccountCommands, add_key_command
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow
 from kraken_recon.adapters.kraken.credentials import (
     ALLOWED_HOSTS_VARIABLE,
@@ -56,8 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from decimal import Decimal
 
-DSN_VARIABLE = "KRAKEN_RECON_DSN"
-DSN_FILE_VARIABLE = "KRAKEN_RECON_DSN_FILE"
+DSN_VARIABLE = configuration.DSN.name
+DSN_FILE_VARIABLE = configuration.DSN_FILE.name
 
 
 def _dsn() -> str:
@@ -262,6 +264,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("migrate", _migrate, "Bring the trading schema up to date.")
+    add_key_command(command)
+    account_summary = "Add accounts, list them, and say what is asked of each."
+    AccountCommands(_wiring).add_to(
+        commands.add_parser("account", help=account_summary, description=account_summary)
+    )
     sync = command("sync", _sync, "Reconcile accounts with Kraken, now or as of the past.")
     sync.add_argument(
         "--account", action="append", required=True, metavar="NAME", help="account; may be given again"

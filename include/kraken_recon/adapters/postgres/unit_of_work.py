@@ -17,6 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.account_store import PostgresAccountStore
 from kraken_recon.adapters.postgres.alert_store import PostgresAlertStore
 from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
@@ -187,6 +188,11 @@ class PostgresUnitOfWork:
         if self._connection is None:
             raise StoreError("expected an open unit of work; use it in a `with` block")
         return self._connection
+
+    @property
+    def accounts(self) -> PostgresAccountStore:
+        """What people say about accounts."""
+        return PostgresAccountStore(self.connection)
 
     @property
     def sync(self) -> PostgresSyncStore:
