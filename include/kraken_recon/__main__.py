@@ -249,7 +249,8 @@ def _hours(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of every command."""
     parser = argparse.ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
     )
@@ -371,7 +372,7 @@ def _add_session_commands(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
         view, lines = parsed.run(parsed)

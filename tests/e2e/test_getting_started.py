@@ -60,7 +60,7 @@ def steps() -> list[Step]:
 
 def is_kept(promised: str, output: str) -> bool:
     """Tell whether the output holds what was promised, where ``...`` stands for anything."""
-    parts = [" +".join(map(re.escape, part.split(" "))) for part in promised.strip().split("...")]
+    parts = [" +".join(map(re.escape, re.split(" +", part))) for part in promised.strip().split("...")]
     return re.search(".*".join(parts), output, re.DOTALL) is not None
 
 

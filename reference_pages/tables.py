@@ -1,0 +1,71 @@
+"""The page about every table of the trading database, from its metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from kraken_recon.adapters.postgres.models import metadata
+from kraken_recon.adapters.postgres.table_notes import COLUMNS, TABLES
+from reference_pages.markdown import code, page, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def tables() -> str:
+    """Write the page."""
+    found = sorted(metadata.tables.values(), key=lambda one: one.name)
+    return page(
+        "Tables of the trading database",
+        "Schema `trading`. Read them as you like; write only what a page or runbook tells you to. "
+        "Quantities are "
+        "`NUMERIC(38,18)` and never NaN, times have a time zone. A name in the type column is the table "
+        "referred to.",
+        table(("table", "one row is"), ((f"[`{t.name}`](#{t.name})", TABLES[t.name]) for t in found)),
+        *map(_section, found),
+    )
+
+
+def _section(one: sa.Table) -> str:
+    rows = (
+        (code(column.name), _kind(column), "" if column.nullable else "yes", _note(one, column))
+        for column in one.columns
+    )
+    keys = ", ".join(code(column.name) for column in one.primary_key.columns)
+    unique = "".join(f" Unique: {names}." for names in _unique(one))
+    return f"## {one.name}\n\n{TABLES[one.name]} Key: {keys}.{unique}\n\n" + table(
+        ("column", "type", "required", "meaning"), rows
+    )
+
+
+def _kind(column: sa.Column[object]) -> str:
+    kind = column.type.compile(dialect=postgresql.dialect()).lower()
+    kind = kind.replace("timestamp with time zone", "time").replace("numeric(38, 18)", "quantity")
+    targets = [key.column.table.name for key in column.foreign_keys]
+    return kind + "".join(f" → [`{name}`](#{name})" for name in targets)
+
+
+def _note(one: sa.Table, column: sa.Column[object]) -> str:
+    note = COLUMNS.get(f"{one.name}.{column.name}") or COLUMNS.get(column.name, "")
+    allowed = _allowed(one, column.name)
+    return f"{note} {f'One of {allowed}.' if allowed else ''}".strip()
+
+
+def _allowed(one: sa.Table, name: str) -> str:
+    for constraint in one.constraints:
+        if isinstance(constraint, sa.CheckConstraint):
+            text = str(constraint.sqltext)
+            if text.startswith(f"{name} in ("):
+                return ", ".join(
+                    code(v.strip().strip("'")) for v in text.partition("(")[2].rstrip(")").split(",")
+                )
+    return ""
+
+
+def _unique(one: sa.Table) -> Iterator[str]:
+    for constraint in sorted(one.constraints, key=lambda c: str(c.name)):
+        if isinstance(constraint, sa.UniqueConstraint):
+            yield ", ".join(code(column.name) for column in constraint.columns)
