@@ -23,6 +23,7 @@ from airflow.sdk import CronTriggerTimetable, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.operators.maintain import SnapshotAssetsOperator, TidyOperator
 
 
@@ -36,7 +37,7 @@ from kraken_airflow.operators.maintain import SnapshotAssetsOperator, TidyOperat
     **due_within(timedelta(minutes=30)),
     default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(minutes=10)},
     tags=["operations", "tier-2"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def maintenance() -> None:
     """Tidy and value, each without the other."""

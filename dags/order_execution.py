@@ -24,6 +24,7 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
 
 AMOUNT = r"^([0-9]{1,20}(\.[0-9]{1,18})?)?$"
@@ -72,7 +73,7 @@ PARAMS = {
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["orders", "tier-1"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def order_execution() -> None:
     """Keep the form's decision, if there is one, then do all the work there is."""

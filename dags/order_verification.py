@@ -24,6 +24,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.order_assets import ORDERS_ENDED
 from kraken_airflow.sensors.order_books import OrderBooksSensor
 
@@ -39,7 +40,7 @@ from kraken_airflow.sensors.order_books import OrderBooksSensor
     default_args=DEFAULT_ARGS,
     **due_within(timedelta(minutes=15)),
     tags=["orders", "tier-1"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def order_verification() -> None:
     """Claim and verify what is due, watch what is not there yet, and publish the failure rates."""

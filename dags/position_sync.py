@@ -25,6 +25,7 @@ from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag
 from kraken_airflow.assets import POSITIONS_RECONCILED
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.operators.approve import ask_about_held_plans
 from kraken_airflow.operators.reconcile import (
     ListAccountsOperator,
@@ -45,7 +46,7 @@ from kraken_airflow.params import SYNC_PARAMS
     default_args=DEFAULT_ARGS,
     params=SYNC_PARAMS,
     tags=["reconciliation", "tier-1"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def position_sync() -> None:
     """Reconcile the accounts in groups, publish what came out, and fail if any was missed."""

@@ -3,8 +3,9 @@
 
 Asks one question: shall this plan be written? The person sees both quantities, the value, the explanation so
 far and what would be written, under *Required actions*. An approval reads the account again and writes the
-plan only if the drift is still exactly the same. A rejection, or no answer in time, writes nothing; either is
-kept with who and when. `position_sync` starts one run per held plan; it never waits for it.
+plan only if the drift is still exactly the same. A rejection, or no answer in time (24 hours, or the Variable
+`repair_approval_hours`), writes nothing; either is kept with who and when. `position_sync` starts one run per
+held plan; it never waits for it.
 
 | | |
 |---|---|
@@ -12,7 +13,7 @@ kept with who and when. `position_sync` starts one run per held plan; it never w
 | Writes | `trading`: the decision; for an approval what `position_sync` writes |
 | Re-run | safe: a plan is decided once and written once; clear `act_on_answer` to go on after a failure |
 | Backfill | never: a run belongs to a plan, not to an interval |
-| Late after | 24 hours, or the Variable `repair_approval_hours`: see `docs/runbooks/repair_approval.md` |
+| Late after | an hour after people's time to answer is over: see `docs/runbooks/repair_approval.md` |
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import Param, TriggerRule, dag
 
-from kraken_airflow.approvals import APPROVAL_DAG, ASK_TASK
+from kraken_airflow.approvals import APPROVAL_DAG, ASK_TASK, HOURS_DEFAULT, HOURS_VARIABLE
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.links import described
 from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator
 
 PARAMS = {
@@ -46,13 +48,13 @@ PARAMS = {
     max_active_tasks=100,
     # Longer than anybody may wait for an answer: the wait has its own limit, which says no.
     dagrun_timeout=timedelta(days=31),
-    # An hour more than people are given, unless the variable gives them another time.
-    **due_within(timedelta(hours=25)),
+    # For recording the answer, after the time that people are given.
+    **due_within(timedelta(hours=1), after_hours=(HOURS_VARIABLE, HOURS_DEFAULT)),
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["reconciliation", "tier-1"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def repair_approval() -> None:
     """Ask, then record the answer and act on it."""
@@ -60,7 +62,7 @@ def repair_approval() -> None:
     answer = AskForApprovalOperator(
         task_id=ASK_TASK,
         plan_id=plan_id,
-        hours="{{ var.value.get('repair_approval_hours', '24') }}",
+        hours=f"{{{{ var.value.get('{HOURS_VARIABLE}', '{HOURS_DEFAULT}') }}}}",
         approvers="{{ var.value.get('repair_approvers', '[]') }}",
     )
     ActOnAnswerOperator(

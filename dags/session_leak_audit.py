@@ -4,7 +4,8 @@
 Every 5 minutes, look at the database server's sessions, and find those that leaked: idle in a transaction,
 left behind by a task that ended, never closed, holding locks that others wait for, or growing in number. Each
 finding is a row that names its task and the line that opened it, and stays until the session is gone. By
-default nothing is ended: the run writes down what it would do.
+default nothing is ended: the run writes down what it would do. It also checks that the watch, which sends
+alerts, is alive, and tells people in its place when it is not.
 
 | | |
 |---|---|
@@ -24,7 +25,8 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS
-from kraken_airflow.operators.sessions import ACTIONS, RULES, AuditSessionsOperator
+from kraken_airflow.links import described
+from kraken_airflow.operators.sessions import ACTIONS, RULES, AuditSessionsOperator, CheckWatchOperator
 
 
 def seconds(default: int, title: str, description: str) -> Param:
@@ -73,11 +75,12 @@ PARAMS = {
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["operations", "tier-2"],
-    doc_md=__doc__,
+    **described(__doc__),
 )
 def session_leak_audit() -> None:
-    """Look once."""
+    """Look at the sessions, and at who tells people of alerts; neither needs the other."""
     AuditSessionsOperator(task_id="audit_sessions", settings="{{ params | tojson }}")
+    CheckWatchOperator(task_id="check_watch")
 
 
 session_leak_audit()

@@ -8,6 +8,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from kraken_airflow.dashboard.lazy import LazyDashboard
 from kraken_airflow.deadlines import DueTime
+from kraken_airflow.links import DashboardLink
 
 
 class KrakenReconPlugin(AirflowPlugin):
@@ -15,6 +16,7 @@ class KrakenReconPlugin(AirflowPlugin):
 
     name = "kraken_recon"
     deadline_references = [DueTime]  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+    operator_extra_links = [DashboardLink()]  # noqa: RUF012 - the same
     fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
         {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
     ]

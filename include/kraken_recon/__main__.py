@@ -165,7 +165,9 @@ def _alerts(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             status = "acknowledged" if arguments.acknowledge else "resolved"
             unit.alerts.answer(answered, status, arguments.by, arguments.note)
             unit.commit()
-        view = alerts_view(unit.alerts, utc_now(), with_resolved=arguments.all)
+        now = utc_now()
+        jobs = unit.heartbeats.heartbeats(now)
+        view = alerts_view(unit.alerts, jobs, now, with_resolved=arguments.all)
     return view, render_alerts(view)
 
 

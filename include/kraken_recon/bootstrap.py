@@ -154,7 +154,8 @@ class Wiring:
                 self.dsn,
                 api_key=credentials.api_key,
                 tier=credentials.tier,
-                application_name=f"{self.application_name[:50]}:api_slots",
+                application_name=self.application_name,
+                task=self.task,
                 sleep=self.pause,
             ) as slots,
             DailyCheckedClient(

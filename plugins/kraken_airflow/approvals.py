@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 APPROVAL_DAG: Final = "repair_approval"
 ASK_TASK: Final = "ask"
+# An Airflow Variable: how many hours people have to answer.
+HOURS_VARIABLE: Final = "repair_approval_hours"
+HOURS_DEFAULT: Final = 24
 PLANS_MAX: Final = 200
 
 

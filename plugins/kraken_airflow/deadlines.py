@@ -12,8 +12,9 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert, deadline_reference
@@ -31,10 +32,30 @@ BACKFILL_ALLOWANCE: Final = timedelta(minutes=1)
 
 
 @deadline_reference()
+@dataclass(frozen=True, eq=False)
 class DueTime(BaseDeadlineReference):
-    """What a run's deadline counts from; the scheduler asks when it makes the run."""
+    """What a run's deadline counts from; the scheduler asks when it makes the run.
 
-    required_kwargs: Final = {"dag_id", "run_id"}
+    Attributes:
+        backfill_seconds_per_interval: how long each run of a backfill may take, on average.
+        hours_variable: an Airflow Variable that gives people so many hours before the run can end.
+        hours_default: where it is not set, or is no number above zero.
+    """
+
+    backfill_seconds_per_interval: float = BACKFILL_ALLOWANCE.total_seconds()
+    hours_variable: str = ""
+    hours_default: float = 0.0
+
+    required_kwargs: ClassVar = {"dag_id", "run_id"}
+
+    def serialize_reference(self) -> dict[str, Any]:
+        """Write it into the serialized DAG."""
+        return {**super().serialize_reference(), **asdict(self)}
+
+    @classmethod
+    def deserialize_reference(cls, reference_data: dict[str, Any]) -> Self:
+        """Read it back; a DAG that an older release serialized names less."""
+        return cls(**{name: reference_data[name] for name in FIELDS if name in reference_data})
 
     def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str, **_: object) -> datetime | None:
         # Only the scheduler comes here; a task process must not import Airflow's tables.
@@ -47,30 +68,60 @@ class DueTime(BaseDeadlineReference):
             return None
         if run.run_type == BACKFILL:
             backfill = session.get(Backfill, run.backfill_id)
-            return None if backfill is None else backfill_due(backfill, run)
+            allowance = timedelta(seconds=self.backfill_seconds_per_interval)
+            return None if backfill is None else backfill_due(backfill, run, allowance)
         if run.run_type == "scheduled":
             due: datetime = run.data_interval_end or run.run_after
             return due
-        return run.queued_at or datetime.now(tz=run.run_after.tzinfo)
+        asked: datetime = run.queued_at or datetime.now(tz=run.run_after.tzinfo)
+        return asked + self._time_of_people()
+
+    def _time_of_people(self) -> timedelta:
+        if not self.hours_variable:
+            return timedelta(0)
+        from airflow.models import Variable  # noqa: PLC0415, TID251 - only who makes runs comes here
+
+        try:
+            hours = float(Variable.get(self.hours_variable, self.hours_default))  # noqa: AIR311 - the same
+            return timedelta(hours=hours if hours > 0 else self.hours_default)
+        except (ValueError, OverflowError):
+            # The task that asks says what is wrong with the variable; a run must be made in any case.
+            return timedelta(hours=self.hours_default)
 
 
-def backfill_due(backfill: Any, run: Any) -> datetime:  # noqa: ANN401 - rows of Airflow, which has no types for them
+FIELDS: Final = tuple(field.name for field in fields(DueTime))
+
+
+def backfill_due(backfill: Any, run: Any, allowance: timedelta) -> datetime:  # noqa: ANN401 - rows of Airflow, which has no types for them
     """Say when all runs of a backfill should have ended."""
     interval = (run.data_interval_end - run.data_interval_start) or timedelta(days=1)
     count = (backfill.to_date - backfill.from_date) // interval + 1
-    due: datetime = backfill.created_at + count * BACKFILL_ALLOWANCE
+    due: datetime = backfill.created_at + count * allowance
     return due
 
 
-def due_within(limit: timedelta) -> dict[str, Any]:
-    """Give a DAG its deadline: ``@dag(..., **due_within(timedelta(minutes=15)))``."""
+def due_within(
+    limit: timedelta,
+    *,
+    after_hours: tuple[str, float] | None = None,
+    backfill_allowance: timedelta = BACKFILL_ALLOWANCE,
+) -> dict[str, Any]:
+    """Give a DAG its deadline: ``@dag(..., **due_within(timedelta(minutes=15)))``.
+
+    Args:
+        limit: how long after it could have begun to end.
+        after_hours: a Variable with the hours that people have before that, and how many where it is not set.
+        backfill_allowance: how long each run of a backfill may take, on average.
+    """
+    variable, hours = after_hours or ("", 0.0)
+    reference = DueTime(backfill_allowance.total_seconds(), variable, hours)
     minutes = int(limit / timedelta(minutes=1))
     return {
         "deadline": DeadlineAlert(
-            reference=DueTime(),
+            reference=reference,
             interval=limit,
             callback=AsyncCallback(record_missed_deadline, {"limit_minutes": minutes}),
-            name=f"due within {limit}",
+            name=f"due within {limit}" + (f" after {variable}" if variable else ""),
         ),
         "on_success_callback": resolve_missed_deadlines,
     }

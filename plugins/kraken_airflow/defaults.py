@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from kraken_recon import configuration
 
+OWNER: Final = "kraken-recon"
 KRAKEN_POOL: Final = configuration.POOL.name
 # Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
 EXCHANGE_QUEUE: Final = configuration.EXCHANGE_QUEUE.name
 
 DEFAULT_ARGS: Final[dict[str, Any]] = {
-    "owner": "kraken-recon",
+    "owner": OWNER,
     "retries": 2,
     "retry_delay": timedelta(seconds=15),
     "execution_timeout": timedelta(minutes=2),

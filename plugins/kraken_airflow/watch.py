@@ -1,12 +1,13 @@
 """Watch over the desk apart from the scheduler: ``python -m kraken_airflow.watch``.
 
 It needs the trading database and the channels, and no component of Airflow: with the scheduler down it still
-says which account is no longer proven.
+says which account is no longer proven, and which DAG has not worked for too long.
 
 Invariants:
 1. Whatever fails in a round, the next one is tried: a database that restarts ends nothing.
 2. Each channel is sent to by a thread of its own, so that a slow one delays no other.
-3. The heartbeat file is touched after each round that did its work; its age is the health of the process.
+3. After each round that did its work it leaves a heartbeat: a row, by whose age `session_leak_audit` knows
+   whether it is alive, and a file, by whose age its container does.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import TYPE_CHECKING, Final
 from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.service.alerting import deliver, prepare_notifications, watch_freshness
+from kraken_recon.service.heartbeats import beat, look_after_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +47,7 @@ def _open_unit() -> PostgresUnitOfWork:
 
 def _look(channels: Sequence[str]) -> None:
     watch_freshness(_open_unit, utc_now())
+    look_after_jobs(_open_unit, utc_now())
     prepare_notifications(_open_unit, channels, utc_now())
 
 
@@ -62,6 +66,13 @@ def _deliver(channel: str) -> None:
     deliver(_open_unit, channel, _sending(channel), utc_now)
 
 
+def one_round(channels: Sequence[str]) -> None:
+    """Look once, and send what is due."""
+    _look(channels)
+    for channel in channels:
+        _deliver(channel)
+
+
 def _repeat(step: Callable[[], None], stopped: threading.Event, round_seconds: float) -> None:
     while not stopped.is_set():
         try:
@@ -76,6 +87,7 @@ def run(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Even
 
     def look() -> None:
         _look(channels)
+        beat(_open_unit, Job.WATCH, utc_now())
         if heartbeat:
             heartbeat.touch()
 
@@ -112,9 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not channels:
         log.warning("nobody is told of alerts: name Airflow connections in %s", CHANNELS_VARIABLE)
     if parsed.once:
-        _look(channels)
-        for channel in channels:
-            _deliver(channel)
+        one_round(channels)
+        beat(_open_unit, Job.WATCH, utc_now())
         return 0
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

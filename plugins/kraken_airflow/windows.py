@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# How many lines `window_of` logs at the most.
+LINES_OF_WINDOW: Final = 2
 AGE_MAX: Final = 2 * RUN_INTERVAL
 SCHEDULED: Final = "scheduled"
 BACKFILL: Final = "backfill"

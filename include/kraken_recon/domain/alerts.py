@@ -15,10 +15,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
@@ -43,14 +44,14 @@ class KindRule:
     is_urgent: bool = False
 
 
-DEADLINE_MISSED: Final = "deadline_missed"
-STALE_POSITIONS: Final = "stale_positions"
 # Kinds without a rule of their own are told of when first seen.
-KIND_RULES: Final = {
+KIND_RULES: Final[Mapping[str, KindRule]] = {
     # Kraken refuses a call now and then; the next run mostly succeeds.
-    "sync_failure": KindRule(confirmations=2),
-    DEADLINE_MISSED: KindRule(is_urgent=True),
-    STALE_POSITIONS: KindRule(is_urgent=True),
+    AlertKind.SYNC_FAILURE: KindRule(confirmations=2),
+    AlertKind.DEADLINE_MISSED: KindRule(is_urgent=True),
+    AlertKind.STALE_POSITIONS: KindRule(is_urgent=True),
+    AlertKind.WORK_OVERDUE: KindRule(is_urgent=True),
+    AlertKind.WATCH_SILENT: KindRule(is_urgent=True),
 }
 _OTHER: Final = KindRule()
 

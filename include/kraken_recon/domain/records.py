@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import HoldingKey
     from kraken_recon.domain.policy import Mode, Tolerance
@@ -114,7 +115,7 @@ class Alert:
     ``amount`` is how much is wrong, signed, so that growth and a change of sign can be told.
     """
 
-    kind: str
+    kind: AlertKind
     account_id: int
     asset: str | None
     wallet: str | None

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kraken_recon.domain.alerts import Judgement, Notice, Notification, Standing
+    from kraken_recon.domain.heartbeats import Heartbeat
 
 CLAIM_MOST: Final = 20
 # Longer than the slowest send: a process that died with a claim loses it after this time.
@@ -160,9 +162,12 @@ class AlertDesk(Protocol):
         ...
 
 
-def alerts_view(desk: AlertDesk, now: datetime, *, with_resolved: bool = False) -> dict[str, Any]:
-    """Collect alerts, the age of each account's newest proof, and what waits to be sent."""
+def alerts_view(
+    desk: AlertDesk, jobs: Collection[Heartbeat], now: datetime, *, with_resolved: bool = False
+) -> dict[str, Any]:
+    """Collect alerts, the age of each account's newest proof and each job's work, and what is unsent."""
     return {
+        "jobs": [_plain(asdict(job)) for job in jobs],
         "alerts": [_plain(row) for row in desk.find_alerts(with_resolved=with_resolved, most=500)],
         "freshness": [_plain(row) for row in desk.freshness(now)],
         "unsent": [_plain(row) for row in desk.unsent()],
@@ -185,6 +190,12 @@ def render_alerts(view: Mapping[str, Any]) -> list[str]:
         + ("STALE" if row["is_stale"] else "fresh")
         + f" (limit {row['limit_minutes']} min)"
         for row in view["freshness"]
+    ]
+    lines += [
+        f"{job['job']}: worked {job['beat_at']}, "
+        + ("SILENT" if job["is_silent"] else "alive")
+        + f" (limit {job['limit_minutes']} min)"
+        for job in view["jobs"]
     ]
     return lines + [
         f"{row['channel']}: {row['waiting']} not sent yet, last error {row['last_error'] or 'none'}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.session_records import Action, Rule, Standing
 from kraken_recon.domain.sessions import (
     ActionPolicy,
@@ -102,11 +103,11 @@ class SessionRecords(Protocol):
         """Read what is not returned, the gravest first."""
         ...
 
-    def raise_alert(self, kind: str, message: str, evidence: Mapping[str, Any]) -> None:
+    def raise_alert(self, kind: AlertKind, message: str, evidence: Mapping[str, Any]) -> None:
         """Open the alert of a kind, or count it again."""
         ...
 
-    def resolve_alert(self, kind: str) -> None:
+    def resolve_alert(self, kind: AlertKind) -> None:
         """Resolve the alert of a kind."""
         ...
 
@@ -286,7 +287,10 @@ def _owner_name(backend: Backend, owner: Owner | None) -> str:
 
 def _alert(records: SessionRecords, found: Sequence[Mapping[str, Any]]) -> None:
     """Keep one alert for leaked sessions and one for connections that run out."""
-    for kind, rules in (("session_leak", frozenset(Rule) - POOL_RULES), ("pool_pressure", POOL_RULES)):
+    for kind, rules in (
+        (AlertKind.SESSION_LEAK, frozenset(Rule) - POOL_RULES),
+        (AlertKind.POOL_PRESSURE, POOL_RULES),
+    ):
         of_kind = [finding for finding in found if finding["rule"] in rules]
         if not of_kind:
             records.resolve_alert(kind)

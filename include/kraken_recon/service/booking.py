@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.cost_records import CostKey, CostScope
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
@@ -455,7 +456,9 @@ class _Booking:
         else:
             self._store.raise_alerts(alerts)
             self._plan_store.resolve_settled_alerts(self._judged, alerts)
-            self._store.resolve_alerts([w.account_id for w in (*self._read, *self._matched)], "sync_failure")
+            self._store.resolve_alerts(
+                [w.account_id for w in (*self._read, *self._matched)], AlertKind.SYNC_FAILURE
+            )
 
     def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
         status = "failed" if work.error else "moving" if work.moving or is_moving(work) else "succeeded"

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import ENDED, OrderStatus
 from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from kraken_recon.service.order_ports import OrderPorts, OrderSettings, TradingExchange
 
 log = logging.getLogger(__name__)
-
-FAILURE_ALERT = "order_execution_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,12 +279,15 @@ def _tell(failures: Mapping[str, str], ports: OrderPorts) -> None:
         known = {a.name: a for a in unit.sync.find_accounts(None)}
         unit.sync.raise_alerts(
             [
-                Alert(FAILURE_ALERT, known[name].account_id, None, None, f"{name}: {reason}")
+                Alert(
+                    AlertKind.ORDER_EXECUTION_FAILURE, known[name].account_id, None, None, f"{name}: {reason}"
+                )
                 for name, reason in sorted(failures.items())
                 if name in known
             ]
         )
         unit.sync.resolve_alerts(
-            [a.account_id for a in known.values() if a.name not in failures], FAILURE_ALERT
+            [a.account_id for a in known.values() if a.name not in failures],
+            AlertKind.ORDER_EXECUTION_FAILURE,
         )
         unit.commit()

@@ -12,6 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.margin import (
     MARGIN_TYPES,
     Doubt,
@@ -207,7 +208,7 @@ def margin_alerts(work: AccountWork) -> list[Alert]:
     """Name the positions that changed, and stayed so, without anything in the ledger that says why."""
     return [
         Alert(
-            "margin_discrepancy",
+            AlertKind.MARGIN_DISCREPANCY,
             work.account_id,
             position.pair,
             finding.position_id,

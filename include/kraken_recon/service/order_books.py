@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.orders import ENDED_AT_EXCHANGE, OrderStatus, Source, TimeInForce
 from kraken_recon.domain.records import Alert
@@ -135,12 +136,12 @@ class OrderBookkeeper:
                 settled_at=looked_at,
             )
             what = "not placed"
-            unit.sync.raise_alerts([self._alert("order_not_placed", order, reason)])
+            unit.sync.raise_alerts([self._alert(AlertKind.ORDER_NOT_PLACED, order, reason)])
         else:
             return
         unit.orders.save(order, seen, what, by=self.ports.worker, detail=evidence)
 
-    def _alert(self, kind: str, order: Order, message: str) -> Alert:
+    def _alert(self, kind: AlertKind, order: Order, message: str) -> Alert:
         told = f"order {order.order_id}, {order.side.value} {order.pair}: {message}"
         return Alert(kind, self.account.account_id, order.base, None, told)
 
@@ -268,7 +269,11 @@ class OrderBookkeeper:
             report = next(r for r in reports.values() if r.cl_ord_id == order.cl_ord_id)
             if order.status is OrderStatus.NOT_PLACED:
                 unit.sync.raise_alerts(
-                    [self._alert("order_found_late", order, "was declared not placed, but Kraken has it")]
+                    [
+                        self._alert(
+                            AlertKind.ORDER_FOUND_LATE, order, "was declared not placed, but Kraken has it"
+                        )
+                    ]
                 )
                 self._adopt(unit, order, report, "found late: it was declared not placed")
                 adopted += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.entry_kinds import strange_entries
 from kraken_recon.domain.money import ZERO, format_amount
 from kraken_recon.domain.reconciliation import Action, Assessment, Finding
@@ -98,18 +99,31 @@ def alerts_of(
     if work.error:
         evidence = {"run_id": str(work.run_id)}
         return [
-            Alert("sync_failure", work.account_id, None, None, f"{name}: {work.error}", evidence=evidence)
+            Alert(
+                AlertKind.SYNC_FAILURE,
+                work.account_id,
+                None,
+                None,
+                f"{name}: {work.error}",
+                evidence=evidence,
+            )
         ]
     alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
     for finding in found:
         if finding.key in not_converging:
-            kind, text = "repair_not_converging", "needs the same repair as last time, which did not last"
+            kind, text = (
+                AlertKind.REPAIR_NOT_CONVERGING,
+                "needs the same repair as last time, which did not last",
+            )
         elif finding.database_drift:
-            kind, text = "database_drift", "was changed in the database without a reason on record"
+            kind, text = AlertKind.DATABASE_DRIFT, "was changed in the database without a reason on record"
         elif finding.action is Action.HELD:
-            kind, text = "held_repair", "differs by more than one run may repair"
+            kind, text = AlertKind.HELD_REPAIR, "differs by more than one run may repair"
         elif finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
-            kind, text = "unexplained_discrepancy", "differed without a ledger entry, and was repaired"
+            kind, text = (
+                AlertKind.UNEXPLAINED_DISCREPANCY,
+                "differed without a ledger entry, and was repaired",
+            )
         else:
             continue
         alerts.append(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry, LedgerPage
     from kraken_recon.domain.margin import MarginPosition
@@ -172,7 +173,7 @@ class SyncStore(Protocol):
         """Open alerts, or count them again where the same one is open."""
         ...
 
-    def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:
+    def resolve_alerts(self, account_ids: Collection[int], kind: AlertKind) -> None:
         """Resolve the open alerts of a kind for these accounts."""
         ...
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.entry_kinds import is_known_kind, kind_of
 from kraken_recon.domain.records import Alert
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.domain.records import Account
-
-KIND: Final = "unknown_entry_kind"
 
 
 def _words(entry: LedgerEntry) -> str:
@@ -39,7 +38,7 @@ def strange_alerts(account: Account, entries: Collection[LedgerEntry]) -> list[A
         by_holding.setdefault(entry.key, []).append(entry)
     return [
         Alert(
-            KIND,
+            AlertKind.UNKNOWN_ENTRY_KIND,
             account.account_id,
             key.asset,
             key.wallet,

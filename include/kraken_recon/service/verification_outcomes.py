@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.records import Alert
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def alerts_of_failures(judged: Iterable[tuple[ClaimedOrder, Verification]]) -> l
                 f"failed its verification; {verification.message}"
             )
             alerts[account.account_id, order.base] = Alert(
-                "verification_failure", account.account_id, order.base, None, message
+                AlertKind.VERIFICATION_FAILURE, account.account_id, order.base, None, message
             )
     return list(alerts.values())
 
@@ -47,7 +48,7 @@ def alerts_of_overdue(
     """Name the accounts and assets with orders that could not be verified by their deadline."""
     return [
         Alert(
-            "verification_inconclusive",
+            AlertKind.VERIFICATION_INCONCLUSIVE,
             account_id,
             asset,
             None,
@@ -68,7 +69,7 @@ def publish_rates(ports: VerifyingPorts, rules: RateRules) -> list[WindowCount]:
             unit.sync.raise_alerts(alerts)
         calm = {count.account_id for count in counts} - {alert.account_id for alert in alerts}
         if calm:
-            unit.sync.resolve_alerts(calm, "verification_rate")
+            unit.sync.resolve_alerts(calm, AlertKind.VERIFICATION_RATE)
         unit.commit()
     return counts
 
@@ -81,7 +82,7 @@ def rate_alerts(counts: Sequence[WindowCount], rules: RateRules) -> list[Alert]:
         if percent is not None and percent > rules.percent_max and count.judged >= rules.judged_min:
             found.setdefault(count.account_id, []).append(count)
     return [
-        Alert("verification_rate", account_id, None, None, f"{listed[0].account}: {_told(listed)}")
+        Alert(AlertKind.VERIFICATION_RATE, account_id, None, None, f"{listed[0].account}: {_told(listed)}")
         for account_id, listed in sorted(found.items())
     ]
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
 from kraken_recon.domain.verification_records import Judged
 from kraken_recon.errors import KrakenReconError
@@ -415,7 +416,7 @@ def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> N
     )
     settled = account_ids - {account_id for account_id, _ in overdue}
     if settled:
-        unit.sync.resolve_alerts(settled, "verification_inconclusive")
+        unit.sync.resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE)
 
 
 def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) -> bool:

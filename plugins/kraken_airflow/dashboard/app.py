@@ -27,6 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kraken_airflow.approvals import APPROVAL_DAG
 from kraken_airflow.dashboard import pages
+from kraken_airflow.dashboard.documents import add_documents
 from kraken_airflow.dashboard.forms import form_token, is_from_page
 from kraken_airflow.dashboard.overview import overview_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
@@ -66,6 +67,7 @@ def create_app() -> FastAPI:
     _add_orders(router, render)
     _add_database(router, render)
     _add_statement(router, render)
+    add_documents(router, render)
     app.include_router(router)
 
     @app.exception_handler(KrakenReconError)

@@ -18,7 +18,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.story import story
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
@@ -34,22 +36,41 @@ APPROVE, REJECT = "Approve", "Reject"
 class ListHeldPlansOperator(TradingDbOperator):
     """Name the approval runs that held plans need; a run that exists already was asked before."""
 
+    page = "wants"
+
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the open held plans that nobody decided about."""
         with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
             waiting = [plan for plan in open_approvals(unit.plans) if plan["is_waiting"]]
-        for plan in waiting:
-            self.log.info("plan %s of %s waits for a person", plan["plan_id"], plan["account"])
+        self.tell(
+            [
+                f"{len(waiting)} held repairs wait for a person",
+                *(f"plan {plan['plan_id']} of {plan['account']}" for plan in waiting),
+            ]
+        )
         return [
             {"trigger_run_id": approval_run_id(p["plan_id"]), "conf": {"plan_id": p["plan_id"]}}
             for p in waiting
         ]
 
 
+class AskAboutPlanOperator(TriggerDagRunOperator):
+    """Start the run that asks about one held plan, unless it was started before."""
+
+    operator_extra_links = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+        *TriggerDagRunOperator.operator_extra_links,
+        DashboardLink(),
+    ]
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "wants"
+
+
 def ask_about_held_plans() -> ListHeldPlansOperator:
     """Add the tasks that start `repair_approval` once per held plan; return the first of them."""
     held = ListHeldPlansOperator(task_id="list_held_plans", trigger_rule=TriggerRule.ALL_DONE)
-    TriggerDagRunOperator.partial(
+    AskAboutPlanOperator.partial(
         task_id="ask_for_approval",
         trigger_dag_id=APPROVAL_DAG,
         logical_date=None,
@@ -73,6 +94,7 @@ class AskForApprovalOperator(HITLOperator):
     """
 
     template_fields = ("plan_id", "hours", "approvers")
+    operator_extra_links = (DashboardLink(),)
 
     def __init__(
         self,
@@ -105,9 +127,16 @@ class AskForApprovalOperator(HITLOperator):
                 case = case_of(unit.plans, unit.reports, UUID(self.plan_id))
             self.response_timeout = waiting_time(self.hours)
             self.assigned_users = json.loads(self.approvers) or None
+        asked = f"Asking about plan {self.plan_id}, for {self.hours} hours: {case_subject(case)}"
+        for line in story([asked], self.dashboard_page()):
+            self.log.info("%s", line)
         self.subject = case_subject(case)
         self.body = case_markdown(case)
         return super().execute(context)
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "wants"
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
@@ -140,6 +169,7 @@ class ActOnAnswerOperator(TradingDbOperator):
     """
 
     template_fields = ("plan_id", "answer")
+    page = "wants"
 
     def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -160,15 +190,10 @@ class ActOnAnswerOperator(TradingDbOperator):
                     )
                 raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
             decision = self._decide(hook, str(context["run_id"]))
-        self.log.info(
-            "plan %s of %s is %s (%s at %s)%s",
-            decision.plan_id,
-            decision.account,
-            decision.status,
-            decision.decided_by,
-            decision.decided_at,
-            f": {decision.note}" if decision.note else "",
+        told = f"({decision.decided_by} at {decision.decided_at})" + (
+            f": {decision.note}" if decision.note else ""
         )
+        self.tell([f"plan {decision.plan_id} of {decision.account} is {decision.status} {told}"])
         if not decision.is_ours:
             self.log.warning("somebody else was first: this answer changed nothing")
         return str(decision.status)

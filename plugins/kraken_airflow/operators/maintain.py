@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import StoreError
 from kraken_recon.service.maintaining import render_maintenance, snapshot_assets, tidy
 
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 class TidyOperator(TradingDbOperator):
     """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
 
+    page = "database"
+
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
         """Do every step, log what was done, and fail if one of them failed."""
         with translated_failures():
-            view = tidy(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
-            self.log.info("%s", "\n".join(("", *render_maintenance(view))))
+            hook = TradingDbHook(self.trading_conn_id)
+            view = tidy(hook.wiring().maintaining_ports())
+            leave_heartbeat(hook, Job.MAINTENANCE)
+            self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
         done: dict[str, int] = view["done"]
@@ -35,7 +41,7 @@ class SnapshotAssetsOperator(TradingDbOperator):
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
         with translated_failures():
             view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
-            self.log.info("%d snapshots", view["snapshots"])
+            self.tell([f"{view['snapshots']} accounts valued at Kraken's prices", *view["failed"]])
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
         snapshots: int = view["snapshots"]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk.exceptions import AirflowFailException
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.service.deciding import accept_decisions, submit_decision
 from kraken_recon.service.executing import execute_orders
 
@@ -30,6 +32,7 @@ class RecordDecisionOperator(TradingDbOperator):
     """
 
     template_fields = ("decision",)
+    page = "orders"
 
     def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -39,7 +42,7 @@ class RecordDecisionOperator(TradingDbOperator):
         """Write the decision down and judge it; fail if it is refused."""
         given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
         if "account" not in given:
-            self.log.info("No account is named, so nothing new is decided")
+            self.tell(["No account is named, so nothing new is decided"])
             return
         run_id = context["dag_run"].run_id
         with translated_failures():
@@ -56,7 +59,7 @@ class RecordDecisionOperator(TradingDbOperator):
             # Its market could not be looked up; it stays, and is judged by the next run.
             self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
         else:
-            self.log.info("Decision %d is order %d", decision_id, order_id)
+            self.tell([f"Decision {decision_id} of {given['account']} is accepted as order {order_id}"])
 
 
 class ExecuteOrdersOperator(TradingDbOperator):
@@ -65,16 +68,18 @@ class ExecuteOrdersOperator(TradingDbOperator):
     An account that fails does not stop the others; the task fails in the end, and names it.
     """
 
+    page = "orders"
+
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Do all the work there is."""
         with translated_failures():
-            done = execute_orders(TradingDbHook(self.trading_conn_id).wiring().order_ports())
-        self.log.info(
-            "%d accounts had orders; %d requests left; %d orders of others were adopted",
-            done.accounts,
-            done.sent,
-            done.adopted,
+            hook = TradingDbHook(self.trading_conn_id)
+            done = execute_orders(hook.wiring().order_ports())
+            leave_heartbeat(hook, Job.ORDER_EXECUTION)
+        done_line = (
+            f"{done.sent} requests to place or cancel left; {done.adopted} orders of others were adopted"
         )
+        self.tell([f"{done.accounts} accounts had orders to place or to follow", done_line])
         if done.failures:
             raise AirflowFailException(
                 f"orders of {len(done.failures)} accounts could not be worked on; {RUNBOOK} says what to do\n"

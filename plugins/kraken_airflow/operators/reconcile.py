@@ -8,17 +8,29 @@ from __future__ import annotations
 import json
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import publish_sync
-from kraken_airflow.windows import window_of
+from kraken_airflow.story import (
+    LINES_MAX,
+    account_lines,
+    difference_lines,
+    named,
+    story,
+    total_line,
+)
+from kraken_airflow.windows import LINES_OF_WINDOW, window_of
 from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.backfill import reconcile_as_of
@@ -35,17 +47,6 @@ if TYPE_CHECKING:
 MAPPED_TASKS_MAX: Final = 10
 ACCOUNTS_PER_TASK_MIN: Final = 4
 RUNBOOK: Final = "docs/runbooks/position_sync.md"
-COUNTS_SHOWN: Final = (
-    "checked",
-    "matched",
-    "within_tolerance",
-    "explained",
-    "updated",
-    "added",
-    "removed",
-    "held",
-    "awaiting",
-)
 
 
 class TradingDbOperator(BaseOperator):
@@ -55,9 +56,21 @@ class TradingDbOperator(BaseOperator):
         trading_conn_id: connection of the trading database.
     """
 
+    operator_extra_links = (DashboardLink(),)
+    page: ClassVar = ""
+
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trading_conn_id = trading_conn_id
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return self.page
+
+    def tell(self, lines: Sequence[str], *, said_before: int = 0) -> None:
+        """Log a story that ends with where to look; with lines of this task's own it stays short."""
+        for line in story(lines, self.dashboard_page(), lines_max=LINES_MAX - said_before):
+            self.log.info("%s", line)
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
@@ -90,8 +103,9 @@ class ListAccountsOperator(TradingDbOperator):
                 raise ConfigurationError(
                     "no account is active, so nothing is reconciled; add one, or pause the DAG"
                 )
-        self.log.info("%d accounts: %s", len(accounts), ", ".join(account.name for account in accounts))
-        return in_groups([account.name for account in accounts])
+        listed = [account.name for account in accounts]
+        self.tell([f"{len(listed)} accounts to reconcile, the most pressing first: {named(listed)}"])
+        return in_groups(listed)
 
 
 class ReconcileAccountsOperator(TradingDbOperator):
@@ -121,6 +135,10 @@ class ReconcileAccountsOperator(TradingDbOperator):
         self.tolerance = tolerance
         self.sweep_age_hours = sweep_age_hours
 
+    def dashboard_page(self) -> str:
+        """Lead to the account's own page where the task has but one, else to all of them."""
+        return f"account?{urlencode({'name': self.accounts[0]})}" if len(self.accounts) == 1 else ""
+
     def execute(self, context: Context) -> list[str]:
         """Reconcile, log one line per account, and return the ids of the runs."""
         with translated_failures():
@@ -137,31 +155,36 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 accounts = unit.sync.find_accounts(list(self.accounts))
             reconcile = reconcile_as_of if window.is_past else sync_accounts
             run_ids = reconcile(accounts, request, hook.wiring().sync_ports())
-            for account in _read_report(hook, run_ids)["accounts"]:
-                self.log.info("%s", account_line(account))
+            if not window.is_past:
+                leave_heartbeat(hook, Job.POSITION_SYNC)
+            asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
+            self.tell([asked, *account_lines(_read_report(hook, run_ids))], said_before=LINES_OF_WINDOW)
         return [str(run_id) for run_id in run_ids]
 
 
 class PublishSummaryOperator(TradingDbOperator):
-    """Log what a trader wants to know of this run, and return its totals.
+    """Log what a trader wants to know of this run, and return its totals; all of it at DEBUG.
 
     Args:
         run_ids: what each mapped task returned.
     """
 
     template_fields = ("run_ids",)
+    page = "differences"
 
     def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_ids = run_ids
 
     def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
-        """Read the runs back and log the report."""
+        """Read the runs back, log what differed, and return the totals."""
         with translated_failures():
             report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
-        self.log.info("%s", "\n".join(("", *render_report(report))))
+        alerts = f"{len(report['alerts'])} open alerts"
+        self.tell([total_line(report), alerts, *difference_lines(report)])
+        self.log.debug("%s", "\n".join(("", *render_report(report))))
         publish_sync(report)
         totals: dict[str, int] = report["totals"]
         return totals
@@ -206,7 +229,7 @@ class ReportOutcomeOperator(TradingDbOperator):
                 f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
                 + "\n".join(problems)
             )
-        self.log.info("All %d accounts were reconciled", len(listed))
+        self.tell([f"All {len(listed)} accounts were reconciled"])
 
 
 def in_groups(names: Sequence[str]) -> list[list[str]]:
@@ -230,16 +253,6 @@ def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:
         elif account["status"] == "failed":
             problems.append(f"{name}: {account['error']}")
     return problems
-
-
-def account_line(account: Mapping[str, Any]) -> str:
-    """Write one account of a report as one line for people."""
-    counts = ", ".join(f"{account[name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN if account[name])
-    remark = account["error"] or account["note"]
-    return (
-        f"{account['account']}: {account['status']} ({account['mode']}); {counts or 'nothing checked'}; "
-        f"{account['api_calls']} API calls, {account['seconds']} s" + (f"; {remark}" if remark else "")
-    )
 
 
 def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]:

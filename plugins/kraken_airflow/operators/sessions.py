@@ -1,24 +1,30 @@
-"""The task of ``session_leak_audit``: look at databases' sessions, and act as far as the run's form says."""
+"""The tasks of ``session_leak_audit``: look at sessions and act as the form says; look at the watch."""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import get_current_context
 from airflow.sdk.log import mask_secret
 
+from kraken_airflow.channels import channels_of
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import set_gauge
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.watch import one_round
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow, base_url
-from kraken_recon.bootstrap import source_of
+from kraken_recon.bootstrap import source_of, utc_now
+from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.session_records import Action, Rule
 from kraken_recon.domain.sessions import DEFAULT_ACTIONS, ActionPolicy, Thresholds
 from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.service.auditing import AuditRequest, audit, render_audit
+from kraken_recon.service.heartbeats import look_after_watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +60,7 @@ class AuditSessionsOperator(TradingDbOperator):
     """
 
     template_fields = ("settings",)
+    page = "database"
 
     def __init__(self, *, settings: str = "{}", airflow_conn_id: str = "airflow_api", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,7 +79,8 @@ class AuditSessionsOperator(TradingDbOperator):
             ]
             ports = hook.wiring().audit_ports(sources, self._airflow(), acted_by=_run_name())
             view = audit(request_of(settings), ports)
-            self.log.info("%s", "\n".join(("", *render_audit(view))))
+            leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
+            self.tell(render_audit(view))
             _publish(view)
             if view["failed"]:
                 raise StoreError(f"not seen: {'; '.join(view['failed'])}")
@@ -126,3 +134,27 @@ def _publish(view: Mapping[str, Any]) -> None:
         for name in GAUGES:
             if source[name] is not None:
                 set_gauge(f"sessions.{name}", source[name], source=source["source"])
+
+
+class CheckWatchOperator(TradingDbOperator):
+    """Look whether the watch is alive; tell people in its place while it is not.
+
+    The watch is what sends alerts, so that its own silence would be a row that nobody is told of. One round
+    of its work is done here: two who tell at once do not tell twice.
+    """
+
+    page = "wants"
+
+    def execute(self, context: Context) -> bool:  # noqa: ARG002 - Airflow's signature
+        """Look once; return whether the watch is alive."""
+        with translated_failures():
+            silent = look_after_watch(TradingDbHook(self.trading_conn_id).unit_of_work, utc_now())
+            if not silent:
+                self.tell(["The watch is alive, or was never started"])
+                return True
+            channels = channels_of(os.environ)
+            self.log.warning(
+                "%s; telling %s in its place", silent[0].message, ", ".join(channels) or "nobody"
+            )
+            one_round(channels)
+        return False

@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseSensorOperator
 
 from kraken_airflow.failures import translated_failures
+from kraken_airflow.heartbeats import leave_heartbeat
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import add
+from kraken_airflow.story import named, story
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
+from kraken_recon.domain.heartbeats import Job
+from kraken_recon.domain.verification import Overall
 from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import claim_orders, verify_claimed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from airflow.sdk import Context
 
-    from kraken_recon.service.verifying import Pass
 
 TRIGGERER_PATIENCE = timedelta(minutes=2)
 # What ends while a poke is at work is taken along, but no poke goes on for ever.
@@ -43,6 +48,8 @@ class OrderBooksSensor(BaseSensorOperator):
         watch_seconds: how long to wait for books, from the start of the DAG run.
         rate_rules: when a failure rate is worth an alert.
     """
+
+    operator_extra_links = (DashboardLink(),)
 
     def __init__(
         self,
@@ -68,24 +75,33 @@ class OrderBooksSensor(BaseSensorOperator):
         token = _token(context)
         with translated_failures():
             ports = verifying_ports(self.trading_conn_id)
+            claimed_count, verdicts = 0, {}
             for _ in range(LOOKS_MAX):
                 claimed = claim_orders(ports, RULES, token)
                 only = None if ready is None or is_over else {*ready, *claimed}
                 done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
-                self._tell(len(claimed), done)
+                claimed_count += len(claimed)
+                verdicts.update(done.verdicts)
                 ready = ()
                 if not claimed or is_over:
                     break
+            self._tell(claimed_count, verdicts, done.watched)
             if not done.watched:
                 publish_metrics(publish_rates(ports, self.rate_rules))
+                leave_heartbeat(TradingDbHook(self.trading_conn_id), Job.ORDER_VERIFICATION)
         return done.watched == 0
 
-    def _tell(self, claimed: int, done: Pass) -> None:
-        counts = Counter(str(verdict) for verdict in done.verdicts.values())
+    def _tell(self, claimed: int, verdicts: Mapping[int, Overall], watched: int) -> None:
+        counts = Counter(str(verdict) for verdict in verdicts.values())
         for verdict, count in counts.items():
             add(f"verification.{verdict}", count)
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no verdict"
-        self.log.info("%d orders claimed; %s; %d watched", claimed, told, done.watched)
+        lines = [f"{claimed} orders claimed; {told}; {watched} watched until Kraken's books show them"]
+        wrong = sorted(order for order, verdict in verdicts.items() if verdict is Overall.MISMATCH)
+        if wrong:
+            lines.append(f"Books contradict each other about the orders {named([str(n) for n in wrong])}")
+        for line in story(lines, self.dashboard_page()):
+            self.log.info("%s", line)
 
     def execute(self, context: Context) -> None:
         """Poke, and defer as long as something is watched."""
@@ -98,6 +114,10 @@ class OrderBooksSensor(BaseSensorOperator):
         """Go on with the batch when its trigger has fired."""
         if not self.poke(context, event["ready"]):
             self._defer(context)
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "orders"
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import (
-    DEADLINE_MISSED,
-    STALE_POSITIONS,
     Notification,
     Reason,
     Standing,
@@ -40,6 +39,9 @@ class PostgresAlertStore:
 
     def _execute(self, query: str, **values: object) -> CursorResult[Any]:
         return self._connection.execute(QUERIES[query], values)
+
+    def _raise(self, query: str, kind: AlertKind, **values: object) -> None:
+        self._execute(query, kind=str(kind), **values)
 
     def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
         return [dict(row) for row in self._execute(query, **values).mappings()]
@@ -106,13 +108,13 @@ class PostgresAlertStore:
         stale = [row for row in self.freshness(now) if row["is_stale"]]
         self._execute(
             "resolve_stale",
-            kind=STALE_POSITIONS,
+            kind=str(AlertKind.STALE_POSITIONS),
             account_ids=[row["account_id"] for row in stale],
             now=now,
         )
-        self._execute(
+        self._raise(
             "raise_stale",
-            kind=STALE_POSITIONS,
+            AlertKind.STALE_POSITIONS,
             account_ids=[row["account_id"] for row in stale],
             messages=[
                 f"{row['account']}: its positions were last proven "
@@ -128,9 +130,9 @@ class PostgresAlertStore:
 
     def raise_deadline(self, dag_id: str, run: str, message: str, evidence: Mapping[str, object]) -> None:
         """Raise the alert of a run, or of a backfill as a whole, that is late."""
-        self._execute(
+        self._raise(
             "raise_deadline",
-            kind=DEADLINE_MISSED,
+            AlertKind.DEADLINE_MISSED,
             dag_id=dag_id,
             run=run,
             message=message,
@@ -139,7 +141,7 @@ class PostgresAlertStore:
 
     def resolve_deadlines(self, dag_id: str) -> None:
         """Resolve the alerts of a DAG's late runs."""
-        self._execute("resolve_deadlines", kind=DEADLINE_MISSED, dag_id=dag_id)
+        self._execute("resolve_deadlines", kind=str(AlertKind.DEADLINE_MISSED), dag_id=dag_id)
 
     def find_alerts(self, *, with_resolved: bool, most: int) -> list[Mapping[str, Any]]:
         """Read alerts, newest first."""

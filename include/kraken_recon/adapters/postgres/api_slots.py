@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import timedelta
     from types import TracebackType
+
+    from kraken_recon.domain.session_records import TaskIdentity
 
 QUERIES: Final = load("api_slots")
 # Our level starts to fall when a call leaves, Kraken's when it arrives: without a margin of at least half a
@@ -69,6 +72,7 @@ class PostgresCallSlots:
         api_key: str,
         tier: str | CallBudget,
         application_name: str = "kraken_recon:api_slots",
+        task: TaskIdentity | None = None,
         idle_session_timeout_seconds: float = IDLE_SESSION_TIMEOUT_SECONDS,
         lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
         wait_limit_seconds: float = WAIT_LIMIT_SECONDS,
@@ -78,7 +82,10 @@ class PostgresCallSlots:
         self._key_fingerprint = fingerprint(api_key)
         self._lock_number = int.from_bytes(bytes.fromhex(self._key_fingerprint)[:8], signed=True)
         self._budget = tier if isinstance(tier, CallBudget) else TIERS[tier]
-        self._application_name = application_name
+        # One session, which idles between calls outside of any transaction, as the one place of a pool does.
+        self._declaration = Declaration(
+            application_name, round(idle_session_timeout_seconds), pool_size=1, connections_max=1, task=task
+        )
         self._settings = {
             "idle_session_timeout_ms": str(round(idle_session_timeout_seconds * 1000)),
             "lock_timeout_ms": str(round(lock_timeout_seconds * 1000)),
@@ -197,13 +204,15 @@ class PostgresCallSlots:
         if not self._is_entered:
             raise RuntimeError("expected PostgresCallSlots to be used inside its with block")
         # session: allowed - a key's lock outlives transactions, so it needs a session of its own
-        connection = psycopg.connect(
-            self._dsn,
-            autocommit=True,
-            application_name=self._application_name,
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        connection = registered_connection(
+            lambda name: psycopg.connect(
+                self._dsn, application_name=name, connect_timeout=_CONNECT_TIMEOUT_SECONDS
+            ),
+            self._declaration,
+            conninfo_to_dict(self._dsn),
         )
         try:
+            connection.autocommit = True
             connection.execute(QUERIES["configure_session"], self._settings)
             connection.execute(QUERIES["register_key"], {"key_fingerprint": self._key_fingerprint})
         except BaseException:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.sync_store import array_literal
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.domain.reconciliation import REPAIR_REASONS, UNDO_REASONS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Alert
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("plans").items()}
-SETTLED_ALERTS: Final = ["held_repair", "repair_not_converging"]
+SETTLED_ALERTS: Final = [str(AlertKind.HELD_REPAIR), str(AlertKind.REPAIR_NOT_CONVERGING)]
 
 
 class PostgresPlanStore:
@@ -183,7 +184,7 @@ class PostgresPlanStore:
             "resolve_settled_alerts",
             judged=sorted(judged),
             settled_kinds=SETTLED_ALERTS,
-            kinds=[alert.kind for alert in raised],
+            kinds=[str(alert.kind) for alert in raised],
             account_ids=[alert.account_id for alert in raised],
             assets=[alert.asset for alert in raised],
             wallets=[alert.wallet for alert in raised],

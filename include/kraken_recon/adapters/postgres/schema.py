@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 
 from kraken_recon.adapters.postgres import (  # noqa: F401 - their tables join the metadata
     alert_models,
+    heartbeat_models,
     maintenance_models,
     margin_models,
     order_models,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, CursorResult
 
+    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.session_records import Finding
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("sessions").items()}
@@ -166,13 +167,13 @@ class PostgresSessionStore:
         """Read what is not returned, the gravest first, each with its newest action."""
         return [dict(row) for row in self._run("open_findings").mappings()]
 
-    def raise_alert(self, kind: str, message: str, evidence: Mapping[str, Any]) -> None:
+    def raise_alert(self, kind: AlertKind, message: str, evidence: Mapping[str, Any]) -> None:
         """Open the alert of a kind, or count it again."""
-        self._run("raise_alert", kind=kind, message=message, evidence=json.dumps(evidence))
+        self._run("raise_alert", kind=str(kind), message=message, evidence=json.dumps(evidence))
 
-    def resolve_alert(self, kind: str) -> None:
+    def resolve_alert(self, kind: AlertKind) -> None:
         """Resolve the alert of a kind."""
-        self._run("resolve_alert", kind=kind)
+        self._run("resolve_alert", kind=str(kind))
 
     def forget(self, names: Collection[str], *, keep_days: int) -> None:
         """Forget what is older, except the owners of these names."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, CursorResult, Row
 
+    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance
     from kraken_recon.domain.reconciliation import Finding, Step
@@ -377,7 +378,7 @@ class PostgresSyncStore:
         if alerts:
             self._run(
                 "raise_alerts",
-                kinds=[alert.kind for alert in alerts],
+                kinds=[str(alert.kind) for alert in alerts],
                 account_ids=[alert.account_id for alert in alerts],
                 assets=[alert.asset for alert in alerts],
                 wallets=[alert.wallet for alert in alerts],
@@ -385,9 +386,9 @@ class PostgresSyncStore:
                 evidence=[_evidence(alert) for alert in alerts],
             )
 
-    def resolve_alerts(self, account_ids: Collection[int], kind: str) -> None:
+    def resolve_alerts(self, account_ids: Collection[int], kind: AlertKind) -> None:
         """Resolve the open alerts of a kind for these accounts."""
-        self._run("resolve_alerts", account_ids=sorted(account_ids), kind=kind)
+        self._run("resolve_alerts", account_ids=sorted(account_ids), kind=str(kind))
 
 
 def _run_arrays(runs: Sequence[RunRecord]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
 from kraken_recon.adapters.postgres.cost_store import PostgresCostStore
 from kraken_recon.adapters.postgres.dashboard_store import DashboardStore
+from kraken_recon.adapters.postgres.heartbeat_store import PostgresHeartbeatStore
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
@@ -248,6 +249,11 @@ class PostgresUnitOfWork:
     def alerts(self) -> PostgresAlertStore:
         """Alerts, who was told of them, and how old the newest proof of each account is."""
         return PostgresAlertStore(self.connection)
+
+    @property
+    def heartbeats(self) -> PostgresHeartbeatStore:
+        """When each job last worked."""
+        return PostgresHeartbeatStore(self.connection)
 
     @property
     def sessions(self) -> PostgresSessionStore:

@@ -1,0 +1,53 @@
+"""Heartbeats in Postgres; every statement is a named query of ``sql/heartbeats.sql``."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.heartbeats import Heartbeat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from kraken_recon.domain.alert_kinds import AlertKind
+    from kraken_recon.domain.heartbeats import Job
+
+QUERIES: Final = {name: sa.text(query) for name, query in load("heartbeats").items()}
+
+
+class PostgresHeartbeatStore:
+    """Satisfies ``service.heartbeats.HeartbeatStore`` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def beat(self, job: Job, now: datetime, limit: timedelta) -> None:
+        """Keep that a job works; the limit is that of its first heartbeat."""
+        values = {"job": str(job), "now": now, "limit_minutes": limit // timedelta(minutes=1)}
+        self._connection.execute(QUERIES["beat"], values)
+
+    def heartbeats(self, now: datetime) -> list[Heartbeat]:
+        """Read the newest heartbeat of each job."""
+        rows = self._connection.execute(QUERIES["heartbeats"], {"now": now}).mappings()
+        return [Heartbeat(**row) for row in rows]
+
+    def raise_silent(self, kind: AlertKind, silent: Sequence[Heartbeat], now: datetime) -> None:
+        """Keep one alert open for each of these jobs, and resolve the others of the kind."""
+        jobs = [beat.job for beat in silent]
+        self._connection.execute(QUERIES["resolve_silent"], {"kind": str(kind), "jobs": jobs, "now": now})
+        if silent:
+            values = {
+                "kind": str(kind),
+                "jobs": jobs,
+                "messages": [beat.message for beat in silent],
+                "evidence": [json.dumps({"beat_at": beat.beat_at.isoformat()}) for beat in silent],
+            }
+            self._connection.execute(QUERIES["raise_silent"], values)

@@ -1,0 +1,32 @@
+"""Every kind of alert there is, declared once: whatever raises one names a member, or fails the type check.
+
+Each kind has a section of its own name in ``docs/runbooks/alerts.md``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AlertKind(StrEnum):
+    """What an alert is about; the texts are stable, because rows keep them."""
+
+    SYNC_FAILURE = "sync_failure"
+    STALE_POSITIONS = "stale_positions"
+    DEADLINE_MISSED = "deadline_missed"
+    WORK_OVERDUE = "work_overdue"
+    WATCH_SILENT = "watch_silent"
+    UNEXPLAINED_DISCREPANCY = "unexplained_discrepancy"
+    DATABASE_DRIFT = "database_drift"
+    HELD_REPAIR = "held_repair"
+    MARGIN_DISCREPANCY = "margin_discrepancy"
+    UNKNOWN_ENTRY_KIND = "unknown_entry_kind"
+    REPAIR_NOT_CONVERGING = "repair_not_converging"
+    ORDER_NOT_PLACED = "order_not_placed"
+    ORDER_FOUND_LATE = "order_found_late"
+    ORDER_EXECUTION_FAILURE = "order_execution_failure"
+    VERIFICATION_FAILURE = "verification_failure"
+    VERIFICATION_INCONCLUSIVE = "verification_inconclusive"
+    VERIFICATION_RATE = "verification_rate"
+    SESSION_LEAK = "session_leak"
+    POOL_PRESSURE = "pool_pressure"
