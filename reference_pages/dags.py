@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ from reference_pages.markdown import code, page, table
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
+DOCUMENT: Final = re.compile(r"\[docs/([\w/-]+\.md)\]\([^)]*\)|`docs/([\w/-]+\.md)`")
 DAGS: Final = Path(__file__).resolve().parents[1] / "dags"
 
 
@@ -28,7 +30,7 @@ def dags() -> str:
 
 
 def _section(dag: DAG) -> str:
-    said = (dag.doc_md or "").strip().splitlines()
+    said = DOCUMENT.sub(_link, dag.doc_md or "").strip().splitlines()
     title = said[0].lstrip("# ")
     facts = [line for line in said if line.startswith("| ") and not line.startswith("| | |")]
     rows = [
@@ -44,6 +46,11 @@ def _section(dag: DAG) -> str:
     if dag.params:
         parts.append(table(("parameter", "title", "values", "default", "meaning"), _parameters(dag)))
     return "\n\n".join(parts)
+
+
+def _link(found: re.Match[str]) -> str:
+    """Lead to the document itself, wherever the DAG's own description leads."""
+    return f"[{found[1] or found[2]}](../{found[1] or found[2]})"
 
 
 def _schedule(dag: DAG) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_airflow import metrics
 from kraken_recon.domain.session_lint.rules import document_rules
+from reference_pages.alerts import alerts
 from reference_pages.command_line import command_line
 from reference_pages.dags import dags
 from reference_pages.errors import errors
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "alerts": alerts,
     "command-line": command_line,
     "configuration": settings,
     "dags": dags,

@@ -56,7 +56,14 @@ ALERT_CHANNELS: Final = Setting(
     default="nobody is told",
     read_by="watch",
 )
-ENVIRONMENT: Final = (DSN, DSN_FILE, ALLOWED_HOSTS, ALERT_CHANNELS)
+RUNBOOK_URL: Final = Setting(
+    "KRAKEN_RECON_RUNBOOK_URL",
+    "Where your runbooks are published; `{name}` stands for a runbook's name. DAG descriptions and their "
+    "owner's link lead there.",
+    default="the dashboard's own copy",
+    read_by="DAG files, pages",
+)
+ENVIRONMENT: Final = (DSN, DSN_FILE, ALLOWED_HOSTS, ALERT_CHANNELS, RUNBOOK_URL)
 
 APPROVAL_HOURS: Final = Setting(
     "repair_approval_hours",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kraken_recon.__main__ import make_parser
+from kraken_recon.domain.alert_kinds import AlertKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,3 +120,13 @@ def test_the_glossary_has_each_term_once() -> None:
     rows = (ROOT / "docs/glossary.md").read_text().splitlines()
     terms = [row.split("|")[1].strip() for row in rows if row.startswith("| ")][1:]
     assert sorted(terms) == sorted(set(terms))
+
+
+def test_every_alert_says_what_it_means_how_to_check_what_to_do_and_when_it_ends() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/runbooks/alerts.md").read_text(), flags=re.MULTILINE)[1:]
+    parts = {
+        section.partition("\n")[0]: re.findall(r"^\*\*(Means|Check|Do|Ends)\.?\*\*", section, re.MULTILINE)
+        for section in sections
+    }
+    assert len(parts) == len(AlertKind)
+    assert {name for name, found in parts.items() if found != ["Means", "Check", "Do", "Ends"]} == set()
