@@ -65,7 +65,7 @@ def _schedule(dag: DAG) -> str:
 
 
 def _parameters(dag: DAG) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in dag.params:
         given = dag.params.get_param(name)
         schema = given.schema

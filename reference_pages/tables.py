@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -13,6 +13,8 @@ from reference_pages.markdown import code, page, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are not typed
 
 
 def tables() -> str:
@@ -42,7 +44,7 @@ def _section(one: sa.Table) -> str:
 
 
 def _kind(column: sa.Column[object]) -> str:
-    kind = column.type.compile(dialect=postgresql.dialect()).lower()
+    kind = column.type.compile(dialect=DIALECT).lower()
     kind = kind.replace("timestamp with time zone", "time").replace("numeric(38, 18)", "quantity")
     targets = [key.column.table.name for key in column.foreign_keys]
     return kind + "".join(f" → [`{name}`](#{name})" for name in targets)

@@ -144,7 +144,9 @@ class AccountCommands:
         asset = asset_of(arguments.asset)
         tolerance = None
         if arguments.quantity is not None:
-            tolerance = Tolerance(_amount(arguments.quantity), _amount(arguments.value))
+            tolerance = Tolerance(
+                _amount(arguments.quantity), None if arguments.value is None else _amount(arguments.value)
+            )
         elif arguments.value is not None:
             raise ConfigurationError("--value comes with --quantity")
         with PostgresUnitOfWork(self._wiring().engine()) as unit:
@@ -163,9 +165,7 @@ def _unknown(name: str) -> ConfigurationError:
     return ConfigurationError(f"no account is named {name}; see `python -m kraken_recon account list`")
 
 
-def _amount(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
+def _amount(text: str) -> Decimal:
     try:
         amount = parse_amount(text)
     except ValueError as error:
