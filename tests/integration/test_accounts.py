@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 from kraken_recon.__main__ import main
+from policy.test_documents import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conftest import Simulator
 
+HOW_TO = Path(__file__).resolve().parents[2] / "docs/how-to"
 SECRET = "ZGVzay1zZWNyZXQ="
 READING = ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades"]
 
@@ -120,6 +123,52 @@ def test_a_tolerance_of_an_asset_is_set_and_taken_away(
     assert rows == [("BTC", Decimal("0.0001"), None)]
     command("account", "tolerate", "desk", "--asset", "BTC", "--as-the-run")
     assert accounts(command)["desk"]["tolerances"] == []
+
+
+def open_at_kraken(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, *connections: str) -> None:
+    """Open an account with some dollars and bitcoin for each connection, and define the connection."""
+    monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
+    for number, name in enumerate(connections, start=1):
+        key = {"name": name, "api_key": name, "api_secret": SECRET, "tier": "unlimited"}
+        simulator.control.post("accounts", key)
+        for asset in ("ZUSD", "XXBT"):
+            event = {"kind": "deposit", "asset": asset, "amount": str(number)}
+            simulator.control.post(f"accounts/{name}/events", event)
+        connection = {"conn_type": "kraken", "login": name, "password": SECRET, "host": simulator.base_url}
+        variable = f"AIRFLOW_CONN_{name.upper()}"
+        monkeypatch.setenv(variable, json.dumps(connection | {"extra": {"tier": "unlimited"}}))
+
+
+@pytest.mark.parametrize("page", ["add-an-account", "tune-the-tolerance"])
+def test_every_command_of_a_page_works_in_its_order(
+    command: Callable[..., tuple[int, str, str]],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+) -> None:
+    open_at_kraken(simulator, monkeypatch, "kraken_desk", "kraken_desk2")
+    command("account", "add", "desk", "--connection", "kraken_desk")
+    for words in commands(HOW_TO / f"{page}.md"):
+        status, _, complaint = command(*words)
+        assert status == 0, f"{words}: {complaint}"
+
+
+def test_the_key_of_another_account_is_noticed_and_changes_nothing(
+    command: Callable[..., tuple[int, str, str]],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
+) -> None:
+    open_at_kraken(simulator, monkeypatch, "kraken_desk", "kraken_other")
+    command("account", "add", "desk", "--connection", "kraken_desk")
+    assert command("sync", "--account", "desk")[0] == 0
+    command("account", "set", "desk", "--connection", "kraken_other")
+    status, report, _ = command("sync", "--account", "desk")
+    assert status == 1
+    assert "is recorded, but Kraken's ledger no longer shows it" in report
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select asset, quantity from trading.positions order by asset").fetchall()
+    assert rows == [("BTC", 1), ("USD", 1)]
 
 
 @pytest.mark.parametrize(
