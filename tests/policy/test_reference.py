@@ -11,6 +11,8 @@ import pytest
 from reference_pages.pages import PAGES
 
 from kraken_recon import configuration
+from kraken_recon.adapters.postgres.models import metadata
+from kraken_recon.adapters.postgres.table_notes import COLUMNS, TABLES
 from local_stack.settings import VARIABLES
 
 if TYPE_CHECKING:
@@ -94,3 +96,13 @@ def test_the_example_of_an_environment_names_every_variable() -> None:
     example = (ROOT / ".env.example").read_text()
     declared = {setting.name for setting in (*configuration.ENVIRONMENT, *VARIABLES)}
     assert {name for name in declared if not re.search(rf"^# ?{name}=", example, re.MULTILINE)} == set()
+
+
+def test_every_table_and_column_has_its_sentence() -> None:
+    missing = [one.name for one in metadata.tables.values() if one.name not in TABLES] + [
+        f"{one.name}.{column.name}"
+        for one in metadata.tables.values()
+        for column in one.columns
+        if not {column.name, f"{one.name}.{column.name}"} & COLUMNS.keys()
+    ]
+    assert not missing, "say what it means in kraken_recon/adapters/postgres/table_notes.py"
