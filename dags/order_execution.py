@@ -20,47 +20,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import CronTriggerTimetable, Param, dag
+from airflow.sdk import CronTriggerTimetable, dag
 
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.links import described
 from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
-
-AMOUNT = r"^([0-9]{1,20}(\.[0-9]{1,18})?)?$"
-
-
-def text(title: str, description: str = "", *, pattern: str | None = None) -> Param:
-    """Make a field that may be left empty."""
-    rules = {"pattern": pattern} if pattern else {}
-    return Param("", type=["null", "string"], title=title, description=description, **rules)
-
-
-def choice(title: str, *values: str, description: str = "") -> Param:
-    """Make a field with fixed values, the first of which is preset."""
-    return Param(values[0], type="string", enum=list(values), title=title, description=description)
-
-
-PARAMS = {
-    "account": text("Account", "Leave empty to decide nothing, and only work on what is there."),
-    "pair": text("Pair", "Such as BTC/USD."),
-    "side": choice("Side", "", "buy", "sell"),
-    "type": choice("Type", "", "market", "limit", "stop-loss", "take-profit"),
-    "volume": text("Volume", "In units of the base asset; or give a portion.", pattern=AMOUNT),
-    "portion": text("Portion", "Of what is available, above 0 up to 1.", pattern=AMOUNT),
-    "limit_price": text("Limit price", pattern=AMOUNT),
-    "trigger_price": text("Trigger price", "Of a stop-loss or take-profit order.", pattern=AMOUNT),
-    "expected_price": text("Expected price", "What the slippage is measured against.", pattern=AMOUNT),
-    "time_in_force": choice("Time in force", "GTC", "IOC", "GTD"),
-    "expires_at": text("Expires at", "With GTD: a time such as 2026-01-31T12:00:00Z."),
-    "post_only": Param(default=False, type="boolean", title="Post only"),
-    "validate": Param(default=False, type="boolean", title="Dry run", description="Kraken only checks it."),
-    "source": choice("Source", "manual", "matching", "ai"),
-    "reason": text("Reason", "Why; kept with the order."),
-    "ai_model": text("Model"),
-    "ai_prompt_sha256": text("Hash of the prompt", "64 hexadecimal digits."),
-    "ai_answer": text("Raw answer of the model"),
-}
+from kraken_airflow.params import ORDER_PARAMS
 
 
 @dag(
@@ -71,7 +37,7 @@ PARAMS = {
     dagrun_timeout=timedelta(minutes=15),
     **due_within(timedelta(minutes=15)),
     default_args=DEFAULT_ARGS,
-    params=PARAMS,
+    params=ORDER_PARAMS,
     tags=["orders", "tier-1"],
     **described(__doc__),
 )

@@ -20,7 +20,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import CronDataIntervalTimetable, TriggerRule, dag
+from airflow.sdk import CronDataIntervalTimetable, TaskGroup, TriggerRule, dag
 
 from kraken_airflow.assets import POSITIONS_RECONCILED
 from kraken_airflow.deadlines import due_within
@@ -34,6 +34,11 @@ from kraken_airflow.operators.reconcile import (
     ReportOutcomeOperator,
 )
 from kraken_airflow.params import SYNC_PARAMS
+
+
+def group(name: str, tooltip: str) -> TaskGroup:
+    """Make a box in the graph that reads as a sentence; the ids of its tasks stay their own."""
+    return TaskGroup(name, group_display_name=name.replace("_", " "), tooltip=tooltip, prefix_group_id=False)
 
 
 @dag(
@@ -50,31 +55,34 @@ from kraken_airflow.params import SYNC_PARAMS
 )
 def position_sync() -> None:
     """Reconcile the accounts in groups, publish what came out, and fail if any was missed."""
-    accounts = ListAccountsOperator(task_id="list_accounts", names="{{ params.accounts | tojson }}")
-    runs = ReconcileAccountsOperator.partial(
-        task_id="reconcile_accounts",
-        mode="{{ params.mode }}",
-        tolerance="{{ params.tolerance }}",
-        sweep_age_hours="{{ params.sweep_age_hours }}",
-        map_index_template="{{ task.accounts | join(', ') }}",
-        pool=KRAKEN_POOL,
-        queue=EXCHANGE_QUEUE,
-        execution_timeout=timedelta(minutes=10),
-    ).expand(accounts=accounts.output)
-    summary = PublishSummaryOperator(
-        task_id="publish_summary",
-        run_ids=runs.output,
-        trigger_rule=TriggerRule.ALL_DONE,
-        outlets=[POSITIONS_RECONCILED],
-    )
-    outcome = ReportOutcomeOperator(
-        task_id="report_outcome",
-        accounts=accounts.output,
-        run_ids=runs.output,
-        trigger_rule=TriggerRule.ALL_DONE,
-    )
-    summary >> outcome
-    runs >> ask_about_held_plans()
+    with group("reconcile_every_account", "Ask Kraken about each account, explain what differs, repair it"):
+        accounts = ListAccountsOperator(task_id="list_accounts", names="{{ params.accounts | tojson }}")
+        runs = ReconcileAccountsOperator.partial(
+            task_id="reconcile_accounts",
+            mode="{{ params.mode }}",
+            tolerance="{{ params.tolerance }}",
+            sweep_age_hours="{{ params.sweep_age_hours }}",
+            map_index_template="{{ task.accounts | join(', ') }}",
+            pool=KRAKEN_POOL,
+            queue=EXCHANGE_QUEUE,
+            execution_timeout=timedelta(minutes=10),
+        ).expand(accounts=accounts.output)
+    with group("say_what_came_out", "Publish the totals, and fail if an account was missed"):
+        summary = PublishSummaryOperator(
+            task_id="publish_summary",
+            run_ids=runs.output,
+            trigger_rule=TriggerRule.ALL_DONE,
+            outlets=[POSITIONS_RECONCILED],
+        )
+        outcome = ReportOutcomeOperator(
+            task_id="report_outcome",
+            accounts=accounts.output,
+            run_ids=runs.output,
+            trigger_rule=TriggerRule.ALL_DONE,
+        )
+        summary >> outcome
+    with group("let_people_decide", "Start one run of repair_approval for each held repair"):
+        runs >> ask_about_held_plans()
 
 
 position_sync()

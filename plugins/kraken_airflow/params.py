@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from airflow.sdk import Param
 
@@ -38,4 +38,54 @@ SYNC_PARAMS: Final = {
         description="An account's ledger is read and proved in any case once its last proof is nearly this "
         "old, even if its balances agree: entries that cancel out show in no balance.",
     ),
+}
+
+AMOUNT: Final = r"^([0-9]{1,20}(\.[0-9]{1,18})?)?$"
+
+
+def text(title: str, description: str, *, pattern: str | None = None) -> Param:
+    """Make a field that may be left empty."""
+    rules: dict[str, Any] = {"pattern": pattern} if pattern else {}
+    return Param("", type=["null", "string"], title=title, description=description, **rules)
+
+
+def choice(title: str, description: str, *values: str) -> Param:
+    """Make a field with fixed values, the first of which is preset."""
+    return Param(values[0], type="string", enum=list(values), title=title, description=description)
+
+
+def flag(title: str, description: str) -> Param:
+    """Make a field that is off unless it is switched on."""
+    return Param(default=False, type="boolean", title=title, description=description)
+
+
+ORDER_PARAMS: Final = {
+    "account": text("Account", "Leave empty to decide nothing, and only work on what is there."),
+    "pair": text("Pair", "Such as BTC/USD."),
+    "side": choice("Side", "What to do with the base asset.", "", "buy", "sell"),
+    "type": choice(
+        "Type",
+        "Empty: a limit order if a limit price is given, else a market order.",
+        "",
+        "market",
+        "limit",
+        "stop-loss",
+        "take-profit",
+    ),
+    "volume": text("Volume", "In units of the base asset; or give a portion.", pattern=AMOUNT),
+    "portion": text("Portion", "Of what is available, above 0 up to 1.", pattern=AMOUNT),
+    "limit_price": text("Limit price", "Of a limit order, in the quote currency.", pattern=AMOUNT),
+    "trigger_price": text("Trigger price", "Of a stop-loss or take-profit order.", pattern=AMOUNT),
+    "expected_price": text("Expected price", "What the slippage is measured against.", pattern=AMOUNT),
+    "time_in_force": choice(
+        "Time in force", "Until cancelled, at once or never, until a time.", "GTC", "IOC", "GTD"
+    ),
+    "expires_at": text("Expires at", "With GTD: a time such as 2026-01-31T12:00:00Z."),
+    "post_only": flag("Post only", "Never take from the book: Kraken refuses it instead."),
+    "validate": flag("Dry run", "Kraken only checks it."),
+    "source": choice("Source", "Who decided.", "manual", "matching", "ai"),
+    "reason": text("Reason", "Why; kept with the order."),
+    "ai_model": text("Model", "Which model decided; with source ai."),
+    "ai_prompt_sha256": text("Hash of the prompt", "64 hexadecimal digits."),
+    "ai_answer": text("Raw answer of the model", "Kept with the order, as it was given."),
 }

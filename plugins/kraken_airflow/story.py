@@ -1,7 +1,7 @@
 """What a task says in its log: what was asked, what differed, what was done, and where to look.
 
-At most ten lines at INFO, whatever the number of accounts: what agrees is counted, what does not is named, the
-first of it. All of it is on the dashboard, which the last line names.
+At most ten lines at INFO, whatever the number of accounts: what agrees is counted, what does not is
+named, the first of it. All of it is on the dashboard, which the last line names.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ COUNTS_SHOWN: Final = (
 AGREEING: Final = ("checked", "matched")
 
 
-def story(lines: Sequence[str], page: str, *, lines_max: int = LINES_MAX) -> list[str]:
+def story(lines: Sequence[str], page: str) -> list[str]:
     """Cut the lines to what fits, and end with where to look."""
-    room = lines_max - 1
-    told = (
-        list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {len(lines) - room + 1} more lines"]
-    )
+    room = LINES_MAX - 1
+    left = len(lines) - room + 1
+    told = list(lines) if len(lines) <= room else [*lines[: room - 1], f"and {left} more"]
     return [*told, f"Look at {airflow_path()}{DASHBOARD}{page}"]
 
 
@@ -42,6 +41,11 @@ def named(names: Sequence[str]) -> str:
     """List the first names, and count the others."""
     shown = ", ".join(names[:NAMES_MAX])
     return shown if len(names) <= NAMES_MAX else f"{shown} and {len(names) - NAMES_MAX} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def account_lines(report: Mapping[str, Any]) -> list[str]:
@@ -52,7 +56,9 @@ def account_lines(report: Mapping[str, Any]) -> list[str]:
     if agreeing:
         positions = sum(account["checked"] for account in agreeing)
         names = named([account["account"] for account in agreeing])
-        lines.append(f"{len(agreeing)} accounts agree with Kraken in all {positions} positions: {names}")
+        agree = "agrees" if len(agreeing) == 1 else "agree"
+        subject = counted(len(agreeing), "account")
+        lines.append(f"{subject} {agree} with Kraken in all of {counted(positions, 'position')}: {names}")
     return lines
 
 
@@ -82,7 +88,7 @@ def total_line(report: Mapping[str, Any]) -> str:
     statuses = [account["status"] for account in report["accounts"]]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
     counts = [f"{report['totals'][name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN]
-    return f"{len(statuses)} accounts: {ended}; positions: {', '.join(counts)}"
+    return f"{counted(len(statuses), 'account')}: {ended}; positions: {', '.join(counts)}"
 
 
 def _says_something(account: Mapping[str, Any]) -> bool:

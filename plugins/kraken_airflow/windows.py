@@ -7,8 +7,7 @@ first try.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +16,6 @@ from kraken_recon.domain.intervals import RUN_INTERVAL, Interval, interval_endin
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-log = logging.getLogger(__name__)
-
-# How many lines `window_of` logs at the most.
-LINES_OF_WINDOW: Final = 2
 AGE_MAX: Final = 2 * RUN_INTERVAL
 SCHEDULED: Final = "scheduled"
 BACKFILL: Final = "backfill"
@@ -28,10 +23,14 @@ BACKFILL: Final = "backfill"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The interval of a run; ``is_past`` says that it is answered as of its end, and not from the present."""
+    """The interval of a run; ``is_past`` says that it is answered as of its end, and not from the present.
+
+    ``told`` says where the interval comes from, for people.
+    """
 
     interval: Interval
     is_past: bool
+    told: str = field(default="", compare=False)
 
 
 def window_of(context: Context, now: datetime | None = None) -> Window:
@@ -58,13 +57,13 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
     has_own_interval = run.run_type in {BACKFILL, SCHEDULED} or asked_until < started - AGE_MAX
     if has_own_interval and run.data_interval_start and run.data_interval_end:
         interval = Interval(_plain(run.data_interval_start), asked_until)
-        log.info("Reconciling for %s, the data interval of %s", interval, run.run_id)
+        told = f"Reconciling for {interval}, the data interval of {run.run_id}"
     else:
         interval = interval_ending_now(started)
-        log.info("Reconciling for %s, up to when %s was started", interval, run.run_id)
+        told = f"Reconciling for {interval}, up to when {run.run_id} was started"
     if is_past:
-        log.info("It is over, so both sides are rebuilt as of its end")
-    return Window(interval, is_past)
+        told += "; it is over, so both sides are rebuilt as of its end"
+    return Window(interval, is_past, told)
 
 
 def _plain(moment: datetime) -> datetime:

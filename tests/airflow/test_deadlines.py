@@ -8,21 +8,27 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 from airflow.models import DagRun  # noqa: TID251 - what the scheduler works with
 from airflow.models.backfill import Backfill  # noqa: TID251 - the same
+from airflow.serialization.decoders import decode_deadline_alert
+from airflow.serialization.encoders import encode_deadline_alert
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
 from airflow_desk import AirflowDesk, trading_connection
+from kraken_airflow.approvals import HOURS_VARIABLE
 from kraken_airflow.deadlines import (
     BACKFILL_ALLOWANCE,
     DueTime,
+    due_within,
     record_missed_deadline,
     resolve_missed_deadlines,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy.orm import Session
 
@@ -39,7 +45,9 @@ def session() -> Iterator[Session]:
         opened.rollback()
 
 
-def due(session: Session, kind: DagRunType, start: datetime, **more: Any) -> datetime | None:
+def due(
+    session: Session, kind: DagRunType, start: datetime, reference: Any = None, **more: Any
+) -> datetime | None:
     """Make a run of an interval and ask what its deadline counts from."""
     run = DagRun(
         dag_id="position_sync", run_id=f"{kind}__{start.isoformat()}", run_type=kind, logical_date=start,
@@ -47,7 +55,11 @@ def due(session: Session, kind: DagRunType, start: datetime, **more: Any) -> dat
     )  # fmt: skip
     session.add(run)
     session.flush()
-    return DueTime()._evaluate_with(session=session, dag_id=run.dag_id, run_id=run.run_id)  # noqa: SLF001 - Airflow's own entry
+    reference = reference or DueTime()
+    found: datetime | None = reference._evaluate_with(  # noqa: SLF001 - Airflow's own entry
+        session=session, dag_id=run.dag_id, run_id=run.run_id
+    )
+    return found
 
 
 def test_a_scheduled_run_is_due_after_its_interval(session: Session) -> None:
@@ -69,6 +81,33 @@ def test_a_backfill_is_due_as_a_whole(session: Session) -> None:
         for n in range(3)
     }
     assert found == {NOW + 96 * BACKFILL_ALLOWANCE}
+
+
+def test_a_backfill_may_be_given_more_time(session: Session) -> None:
+    backfill = Backfill(dag_id="position_sync", from_date=LONG_AGO, to_date=LONG_AGO, created_at=NOW)
+    session.add(backfill)
+    session.flush()
+    reference = due_within(QUARTER, backfill_allowance=timedelta(minutes=7))["deadline"].reference
+    found = due(session, DagRunType.BACKFILL_JOB, LONG_AGO, reference, backfill_id=backfill.id)
+    assert found == NOW + timedelta(minutes=7)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hours"),
+    [(None, 24), ("2", 2), ("0.5", 0.5), ("soon", 24), ("-1", 24), ("0", 24), ("nan", 24), ("1e300", 24)],
+)
+def test_an_approval_is_due_an_hour_after_people_s_time(
+    session: Session, repository: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, hours: float
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv(f"AIRFLOW_VAR_{HOURS_VARIABLE.upper()}", variable)
+    [alert] = DagBag(str(repository / "dags" / "repair_approval.py")).dags["repair_approval"].deadline
+    stored = decode_deadline_alert(
+        {"__type": "deadline_alert", "__var": encode_deadline_alert(alert)}  # as Airflow keeps it
+    )
+    assert stored.interval == timedelta(hours=1)
+    found = due(session, DagRunType.MANUAL, LONG_AGO, stored.reference)
+    assert found == NOW + timedelta(hours=hours)
 
 
 def context(run_id: str, run_type: str) -> dict[str, Any]:

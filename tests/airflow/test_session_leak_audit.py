@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.observability import stats
 
 from airflow_desk import trading_connection
+from kraken_airflow import watch
 from kraken_airflow.operators.sessions import request_of
 from kraken_recon.adapters.airflow_api import AirflowApi
 from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity
@@ -104,7 +106,7 @@ def test_a_run_finds_names_and_ends_a_leak(
 
 def test_airflow_is_asked_about_each_try(run: Callable[..., Any], api: AirflowApi) -> None:
     done = run()
-    (ti,) = done.get_task_instances()
+    [ti] = [ti for ti in done.get_task_instances() if ti.task_id == "audit_sessions"]
     ended = TaskIdentity(ti.id, DAG_ID, done.run_id, "audit_sessions", -1, ti.try_number)
     forgotten = TaskIdentity(uuid4(), DAG_ID, "no such run", "audit_sessions", -1, 1)
     states = api.task_states([ended, forgotten])
@@ -112,6 +114,45 @@ def test_airflow_is_asked_about_each_try(run: Callable[..., Any], api: AirflowAp
     assert set(states.of_try) == {ti.id}
     assert (states.of_try[ti.id].name, states.of_try[ti.id].progress) == ("success", Progress.ENDED)
     assert states.of_try[ti.id].ended_seconds >= 0
+
+
+def test_people_are_told_of_a_watch_that_died(
+    run: Callable[..., Any], trading_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        webhook = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}
+        monkeypatch.setenv("AIRFLOW_CONN_ALERTS_WEBHOOK", json.dumps(webhook))
+        monkeypatch.setenv("KRAKEN_RECON_ALERT_CHANNELS", "alerts_webhook")
+        assert watch.main(["--once"]) == 0
+        assert str(run().state) == "success"
+        assert arrived == []
+        with psycopg.connect(trading_db) as session:
+            session.execute(
+                "update trading.heartbeats set beat_at = beat_at - interval '1 hour' where job = 'watch'"
+            )
+        for _ in range(2):
+            assert str(run().state) == "success"
+        assert [message["subject"] for message in arrived] == ["[opened] watch silent: watch"]
+        assert watch.main(["--once"]) == 0
+        assert str(run().state) == "success"
+        server.shutdown()
+    with psycopg.connect(trading_db) as session:
+        alerts = session.execute("select kind, status from trading.alerts").fetchall()
+        beats = session.execute("select job from trading.heartbeats order by 1").fetchall()
+    assert alerts == [("watch_silent", "resolved")]
+    assert beats == [(DAG_ID,), ("watch",)]
 
 
 def test_an_airflow_that_is_not_there_tells_nothing() -> None:

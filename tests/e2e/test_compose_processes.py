@@ -126,6 +126,17 @@ def test_a_worker_that_is_killed_loses_nothing(
         assert ended == "success"
     assert rows("select distinct asset, quantity from trading.positions") == [("USD", 1000)]
     assert rows("select count(*), count(distinct account_id) from trading.position_events") == [(6, 6)]
+    api.unpause("session_leak_audit")
+    audited = api.trigger("session_leak_audit", {})
+    state = api.wait_for_run("session_leak_audit", audited, timeout_seconds=60, on_change=lambda _: None)
+    assert state == "success"
+    # Only an Airflow that answered says how many sessions its running tasks should have.
+    assert rows("select count(*) from trading.session_samples where excess is not null") != [(0,)]
+    assert {job for (job,) in rows("select job from trading.heartbeats")} >= {
+        "position_sync",
+        "session_leak_audit",
+        "watch",
+    }
     heartbeat = composed.state_dir / "homes" / "watch" / "watch.heartbeat"
     assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
         "airflow-watch"

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SECRET = "webhook secret"
 LATE = "select * from trading.alerts where kind = 'deadline_missed' order by alert_id"
-# Three DAGs on the deadline of the product, only shorter: one hangs, one is never started, one is backfilled.
+# DAGs on the deadline of the product, only shorter: one hangs, one is never started; two are backfilled, of which
+# one ends in time.
 DAGS = """
 from __future__ import annotations
 import time
@@ -36,9 +37,10 @@ import pendulum
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 from kraken_airflow.deadlines import due_within
 
-def make(dag_id, schedule, seconds):
+def make(dag_id, schedule, seconds, allowance=timedelta(minutes=1)):
     @dag(dag_id=dag_id, schedule=schedule, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False,
-         max_active_runs=4, **due_within(timedelta(seconds=4)))
+         max_active_runs=4,
+         **due_within(timedelta(seconds=4), backfill_allowance=allowance))
     def build():
         @task
         def work():
@@ -49,6 +51,7 @@ def make(dag_id, schedule, seconds):
 make("slow", None, 12)
 make("never_started", None, 0)
 make("quick", CronDataIntervalTimetable("0 0 * * *", timezone="UTC"), 0)
+make("crawling", CronDataIntervalTimetable("0 0 * * *", timezone="UTC"), 20, timedelta(seconds=1))
 """
 
 
@@ -124,7 +127,7 @@ def api(
             services.ensure(service)
         api = airflow.AirflowApi(airflow.login_of(settings))
         api.wait_until_healthy(services)
-        for dag_id in ("slow", "never_started", "quick"):
+        for dag_id in ("slow", "never_started", "quick", "crawling"):
             api.wait_until_parsed(dag_id)
         yield api
     finally:
@@ -145,14 +148,15 @@ def test_a_missed_deadline_is_told_within_half_a_minute(
         assert poll_until(lambda: bool(what()), timeout_seconds=seconds, pause_seconds=0.2), late()
 
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    api.unpause("quick")
-    api.create_backfill(
-        "quick",
-        first=midnight - timedelta(days=40),
-        last=midnight - timedelta(days=36),
-        max_active_runs=4,
-        run_backwards=False,
-    )
+    for backfilled in ("quick", "crawling"):
+        api.unpause(backfilled)
+        api.create_backfill(
+            backfilled,
+            first=midnight - timedelta(days=40),
+            last=midnight - timedelta(days=36),
+            max_active_runs=2,
+            run_backwards=False,
+        )
     # A run that was asked for and never starts, because its DAG is paused; then one that hangs.
     never = api.trigger("never_started", {})
     api.unpause("slow")
@@ -170,4 +174,13 @@ def test_a_missed_deadline_is_told_within_half_a_minute(
     until(lambda: next(row for row in late() if row["wallet"] == slow)["status"] == "resolved")
     assert next(row for row in late() if row["wallet"] == never)["status"] == "open"
     assert [row for row in late() if row["asset"] == "quick" and row["wallet"] == "backfill"] == []
+    # The runs of the other backfill are due together: they raise one alert, which is told once, in time.
+    until(lambda: receiver.about("crawling"))
+    [crawling] = [row for row in late() if row["asset"] == "crawling" and row["wallet"] == "backfill"]
+    due = datetime.fromisoformat(crawling["evidence"]["due"])
+    assert timedelta(0) <= crawling["opened_at"] - due < timedelta(seconds=30)
+    assert crawling["status"] == "open"
+    assert "its backfill as a whole has not succeeded by" in crawling["message"]
+    [told_once] = receiver.about("crawling")
+    assert datetime.fromisoformat(told_once["created_at"]) - due < timedelta(seconds=30)
     assert len(receiver.about(never)) == len(receiver.about(slow)) == 1

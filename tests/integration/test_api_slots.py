@@ -13,6 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -21,6 +22,7 @@ from integration.scripted_server import Answer, ScriptedServer, error
 from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots, fingerprint
 from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.session_records import TaskIdentity
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -387,3 +389,26 @@ def test_named_queries_have_names_and_no_comments():
     queries = load("api_slots")
     assert {"take_slot", "lock_key", "unlock_key"} <= set(queries)
     assert all(query and "--" not in query and not query.endswith(";") for query in queries.values())
+
+
+def test_the_session_is_registered_with_its_task(database_url: str) -> None:
+    task = TaskIdentity(uuid4(), "position_sync", "a run", "reconcile_accounts", 3, 2)
+    with PostgresCallSlots(
+        database_url, api_key="registered", tier="pro", application_name="af1|x|2|3|a.b", task=task
+    ) as slots:
+        with slots.take(1):
+            pass
+        with psycopg.connect(database_url) as session:
+            named = session.execute(
+                "select application_name, state from pg_stat_activity where datname = current_database()"
+                " and pid <> pg_backend_pid()"
+            ).fetchall()
+            owners = session.execute(
+                "select application_name, dag_id, task_id, map_index, try_number, pool_size, connections_max,"
+                " call_site from trading.session_owners"
+            ).fetchall()
+    [owner] = owners
+    assert named == [(owner[0], "idle")]
+    assert owner[0].startswith("af1|x|2|3|a.b#")
+    assert owner[1:7] == ("position_sync", "reconcile_accounts", 3, 2, 1, 1)
+    assert "test_api_slots" in owner[7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,32 @@ def test_both_queues_have_a_worker(services: dict[str, dict[str, Any]]) -> None:
         if "--queues" in service.get("command", ())
     }
     assert served == {"exchange", "default"}
+
+
+def test_every_secret_is_a_file_that_is_made_and_every_service_s_secret_is_declared(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    declared = yaml.safe_load(COMPOSE.read_text())["secrets"]
+    subprocess.run([sys.executable, ROOT / "scripts/make-secrets", tmp_path], check=True, capture_output=True)
+    for name, place in declared.items():
+        assert (tmp_path / Path(place["file"]).name).read_text().strip(), name
+    used = {secret for service in services.values() for secret in service.get("secrets", ())}
+    assert used == set(declared)
+
+
+def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
+    services: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    make = [sys.executable, ROOT / "scripts/make-secrets", tmp_path]
+    subprocess.run(make, check=True, capture_output=True)
+    connections = tmp_path / "connections.json"
+    asked = json.loads(connections.read_text())["airflow_api"]
+    assert asked["host"] == "http://api-server:8080"
+    assert asked["password"] == (tmp_path / "airflow_audit_password").read_text()
+    assert f"--role Viewer --username {asked['login']} " in services["init"]["command"][-1]
+    # An account that was added stays; what an older release did not write is added.
+    connections.write_text(json.dumps({"trading_db": "mine", "desk": {"conn_type": "kraken"}}))
+    subprocess.run(make, check=True, capture_output=True)
+    kept = json.loads(connections.read_text())
+    assert (kept["trading_db"], kept["desk"]) == ("mine", {"conn_type": "kraken"})
+    assert kept["airflow_api"] == asked

@@ -14,9 +14,11 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
+from croniter import croniter
 
 from kraken_airflow.deadlines import DueTime
 from kraken_airflow.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_recon.domain.heartbeats import SILENCE_MAX, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +130,32 @@ def test_every_dag_has_a_deadline(dag: DAG) -> None:
     for deadline in deadlines:
         assert isinstance(deadline.reference, DueTime), f"{dag.dag_id}: count its deadline from DueTime()"
         assert deadline.callback.path == "kraken_airflow.deadlines.record_missed_deadline", dag.dag_id
+
+
+def test_the_watch_knows_every_dag_with_a_schedule(dag: DAG) -> None:
+    schedule: Any = getattr(dag.timetable, "timetable", dag.timetable)
+    if not hasattr(schedule, "expression"):
+        return
+    turns = croniter(schedule.expression)
+    pause = timedelta(seconds=-turns.get_next() + turns.get_next())
+    assert dag.dag_id in set(Job), f"{dag.dag_id}: add it to Job and SILENCE_MAX of domain/heartbeats.py"
+    assert SILENCE_MAX[Job(dag.dag_id)] > 2 * pause, f"{dag.dag_id}: give it two turns before it is silent"
+
+
+def test_jobs_are_dags_but_for_the_watch(dag_bag: DagBag) -> None:
+    assert set(Job) - {Job.WATCH} <= set(dag_bag.dags)
+    assert set(SILENCE_MAX) == set(Job)
+
+
+def test_a_large_dag_reads_in_groups(dag: DAG) -> None:
+    if len(dag.tasks) <= 3:
+        return
+    for task in dag.tasks:
+        group = task.task_group
+        assert group is not None
+        assert group.group_id, f"{dag.dag_id}.{task.task_id}: put it into a group that reads as a sentence"
+        assert group.tooltip, f"{dag.dag_id}.{group.group_id}: say in its tooltip what it does"
+        assert group.group_display_name == (group.group_id or "").replace("_", " ")
 
 
 def test_every_task_has_an_owner_a_limit_and_retries(dag: DAG) -> None:

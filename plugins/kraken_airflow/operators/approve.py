@@ -20,7 +20,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.operators.reconcile import TradingDbOperator
-from kraken_airflow.story import story
+from kraken_airflow.story import counted, story
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
@@ -44,7 +44,7 @@ class ListHeldPlansOperator(TradingDbOperator):
             waiting = [plan for plan in open_approvals(unit.plans) if plan["is_waiting"]]
         self.tell(
             [
-                f"{len(waiting)} held repairs wait for a person",
+                f"Waiting for a person: {counted(len(waiting), 'held repair')}",
                 *(f"plan {plan['plan_id']} of {plan['account']}" for plan in waiting),
             ]
         )
@@ -190,10 +190,9 @@ class ActOnAnswerOperator(TradingDbOperator):
                     )
                 raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
             decision = self._decide(hook, str(context["run_id"]))
-        told = f"({decision.decided_by} at {decision.decided_at})" + (
-            f": {decision.note}" if decision.note else ""
-        )
-        self.tell([f"plan {decision.plan_id} of {decision.account} is {decision.status} {told}"])
+        told = f"plan {decision.plan_id} of {decision.account} is {decision.status}"
+        note = f": {decision.note}" if decision.note else ""
+        self.tell([f"{told} ({decision.decided_by} at {decision.decided_at}){note}"])
         if not decision.is_ours:
             self.log.warning("somebody else was first: this answer changed nothing")
         return str(decision.status)

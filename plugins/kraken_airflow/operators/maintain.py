@@ -8,6 +8,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.errors import StoreError
 from kraken_recon.service.maintaining import render_maintenance, snapshot_assets, tidy
@@ -41,7 +42,9 @@ class SnapshotAssetsOperator(TradingDbOperator):
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
         with translated_failures():
             view = snapshot_assets(TradingDbHook(self.trading_conn_id).wiring().maintaining_ports())
-            self.tell([f"{view['snapshots']} accounts valued at Kraken's prices", *view["failed"]])
+            self.tell(
+                [f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}", *view["failed"]]
+            )
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))
         snapshots: int = view["snapshots"]

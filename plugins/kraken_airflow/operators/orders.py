@@ -14,6 +14,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.service.deciding import accept_decisions, submit_decision
 from kraken_recon.service.executing import execute_orders
@@ -76,10 +77,13 @@ class ExecuteOrdersOperator(TradingDbOperator):
             hook = TradingDbHook(self.trading_conn_id)
             done = execute_orders(hook.wiring().order_ports())
             leave_heartbeat(hook, Job.ORDER_EXECUTION)
-        done_line = (
-            f"{done.sent} requests to place or cancel left; {done.adopted} orders of others were adopted"
+        followed = f"{counted(done.accounts, 'account')} with orders to place or to follow"
+        self.tell(
+            [
+                followed,
+                f"{counted(done.sent, 'request')} left; {counted(done.adopted, 'order')} of others adopted",
+            ]
         )
-        self.tell([f"{done.accounts} accounts had orders to place or to follow", done_line])
         if done.failures:
             raise AirflowFailException(
                 f"orders of {len(done.failures)} accounts could not be worked on; {RUNBOOK} says what to do\n"

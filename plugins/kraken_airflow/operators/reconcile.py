@@ -21,14 +21,14 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import publish_sync
 from kraken_airflow.story import (
-    LINES_MAX,
     account_lines,
+    counted,
     difference_lines,
     named,
     story,
     total_line,
 )
-from kraken_airflow.windows import LINES_OF_WINDOW, window_of
+from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
@@ -67,9 +67,9 @@ class TradingDbOperator(BaseOperator):
         """Name the page of the dashboard that answers for this task."""
         return self.page
 
-    def tell(self, lines: Sequence[str], *, said_before: int = 0) -> None:
-        """Log a story that ends with where to look; with lines of this task's own it stays short."""
-        for line in story(lines, self.dashboard_page(), lines_max=LINES_MAX - said_before):
+    def tell(self, lines: Sequence[str]) -> None:
+        """Log what was asked and what came of it, in few lines that end with where to look."""
+        for line in story(lines, self.dashboard_page()):
             self.log.info("%s", line)
 
     def on_kill(self) -> None:
@@ -104,7 +104,9 @@ class ListAccountsOperator(TradingDbOperator):
                     "no account is active, so nothing is reconciled; add one, or pause the DAG"
                 )
         listed = [account.name for account in accounts]
-        self.tell([f"{len(listed)} accounts to reconcile, the most pressing first: {named(listed)}"])
+        self.tell(
+            [f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})"]
+        )
         return in_groups(listed)
 
 
@@ -158,7 +160,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
             if not window.is_past:
                 leave_heartbeat(hook, Job.POSITION_SYNC)
             asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
-            self.tell([asked, *account_lines(_read_report(hook, run_ids))], said_before=LINES_OF_WINDOW)
+            self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
         return [str(run_id) for run_id in run_ids]
 
 
@@ -182,7 +184,7 @@ class PublishSummaryOperator(TradingDbOperator):
             report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
-        alerts = f"{len(report['alerts'])} open alerts"
+        alerts = counted(len(report["alerts"]), "open alert")
         self.tell([total_line(report), alerts, *difference_lines(report)])
         self.log.debug("%s", "\n".join(("", *render_report(report))))
         publish_sync(report)
@@ -229,7 +231,7 @@ class ReportOutcomeOperator(TradingDbOperator):
                 f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
                 + "\n".join(problems)
             )
-        self.tell([f"All {len(listed)} accounts were reconciled"])
+        self.tell([f"Nobody was missed: {counted(len(listed), 'account')} reconciled"])
 
 
 def in_groups(names: Sequence[str]) -> list[list[str]]:

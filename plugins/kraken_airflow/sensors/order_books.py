@@ -13,7 +13,7 @@ from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import add
-from kraken_airflow.story import named, story
+from kraken_airflow.story import counted, named, story
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics, verifying_ports
 from kraken_recon.domain.heartbeats import Job
@@ -75,7 +75,8 @@ class OrderBooksSensor(BaseSensorOperator):
         token = _token(context)
         with translated_failures():
             ports = verifying_ports(self.trading_conn_id)
-            claimed_count, verdicts = 0, {}
+            claimed_count = 0
+            verdicts: dict[int, Overall] = {}
             for _ in range(LOOKS_MAX):
                 claimed = claim_orders(ports, RULES, token)
                 only = None if ready is None or is_over else {*ready, *claimed}
@@ -96,7 +97,9 @@ class OrderBooksSensor(BaseSensorOperator):
         for verdict, count in counts.items():
             add(f"verification.{verdict}", count)
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no verdict"
-        lines = [f"{claimed} orders claimed; {told}; {watched} watched until Kraken's books show them"]
+        lines = [
+            f"{counted(claimed, 'order')} claimed; {told}; {watched} watched until Kraken's books show them"
+        ]
         wrong = sorted(order for order, verdict in verdicts.items() if verdict is Overall.MISMATCH)
         if wrong:
             lines.append(f"Books contradict each other about the orders {named([str(n) for n in wrong])}")

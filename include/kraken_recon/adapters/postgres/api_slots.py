@@ -203,14 +203,7 @@ class PostgresCallSlots:
     def _connect(self) -> psycopg.Connection:
         if not self._is_entered:
             raise RuntimeError("expected PostgresCallSlots to be used inside its with block")
-        # session: allowed - a key's lock outlives transactions, so it needs a session of its own
-        connection = registered_connection(
-            lambda name: psycopg.connect(
-                self._dsn, application_name=name, connect_timeout=_CONNECT_TIMEOUT_SECONDS
-            ),
-            self._declaration,
-            conninfo_to_dict(self._dsn),
-        )
+        connection = registered_connection(self._open, self._declaration, conninfo_to_dict(self._dsn))
         try:
             connection.autocommit = True
             connection.execute(QUERIES["configure_session"], self._settings)
@@ -219,6 +212,12 @@ class PostgresCallSlots:
             connection.close()
             raise
         return connection
+
+    def _open(self, application_name: str) -> psycopg.Connection:
+        # session: allowed - a key's lock outlives transactions, so it needs a session of its own
+        return psycopg.connect(
+            self._dsn, application_name=application_name, connect_timeout=_CONNECT_TIMEOUT_SECONDS
+        )
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
