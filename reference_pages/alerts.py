@@ -27,7 +27,8 @@ def alerts() -> str:
         table(("kind", "told when seen", "in a storm"), (_kind(kind) for kind in AlertKind)),
         f"Reasons for a message: {', '.join(map(code, Reason))}. Told again when the amount is "
         f"{policy.growth_factor} times what was told, or changes its sign; reminded after "
-        f"{_time(policy.reminder_after)}; more than {policy.digest_above} at once become one digest.",
+        f"{_time(policy.reminder_after)}; more than {policy.digest_above} within "
+        f"{_time(policy.digest_pause)} become one digest.",
         "## Silent jobs",
         "`work_overdue` and `watch_silent` are raised when a job has left no sign of work for this long.",
         table(("job", "longest silence"), ((code(job), _time(limit)) for job, limit in SILENCE_MAX.items())),
