@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+log = logging.getLogger(__name__)
 BACKFILL: Final = "backfill"
 # Measured: a run for the past takes seconds; a minute leaves room for a busy machine.
 BACKFILL_ALLOWANCE: Final = timedelta(minutes=1)
@@ -74,19 +76,37 @@ class DueTime(BaseDeadlineReference):
             due: datetime = run.data_interval_end or run.run_after
             return due
         asked: datetime = run.queued_at or datetime.now(tz=run.run_after.tzinfo)
-        return asked + self._time_of_people()
+        return asked + self._time_of_people(session)
 
-    def _time_of_people(self) -> timedelta:
+    def _time_of_people(self, session: Session) -> timedelta:
         if not self.hours_variable:
             return timedelta(0)
-        from airflow.models import Variable  # noqa: PLC0415, TID251 - only who makes runs comes here
-
         try:
-            hours = float(Variable.get(self.hours_variable, self.hours_default))  # noqa: AIR311 - the same
+            hours = float(_variable(self.hours_variable, session) or self.hours_default)
             return timedelta(hours=hours if hours > 0 else self.hours_default)
         except (ValueError, OverflowError):
             # The task that asks says what is wrong with the variable; a run must be made in any case.
             return timedelta(hours=self.hours_default)
+
+
+def _variable(key: str, session: Session) -> str | None:
+    """Look a Variable up wherever Airflow keeps them, in the session in which the run is being made.
+
+    ``Variable.get`` would commit that session, and with it half a run.
+    """
+    from airflow.configuration import ensure_secrets_loaded  # noqa: PLC0415 - only who makes runs comes here
+    from airflow.secrets.metastore import MetastoreBackend  # noqa: PLC0415 - the same
+
+    for backend in ensure_secrets_loaded():
+        own: dict[str, Any] = {"session": session} if isinstance(backend, MetastoreBackend) else {}
+        try:
+            value: str | None = backend.get_variable(key, **own)
+        except Exception:
+            log.exception("the variable %s cannot be read from %s", key, type(backend).__name__)
+            continue
+        if value is not None:
+            return value
+    return None
 
 
 FIELDS: Final = tuple(field.name for field in fields(DueTime))

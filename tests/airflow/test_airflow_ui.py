@@ -108,6 +108,9 @@ def test_a_task_that_ran_leads_to_its_page(
         index = 0 if task_id == "reconcile_accounts" else -1
         links = admin.get(path, params={"map_index": index}).json()["extra_links"]
         assert links[BUTTON] == f"/kraken-recon/{page}", task_id
+        shown = admin.get(links[BUTTON])
+        assert shown.status_code == 200, task_id
+        assert "<h1" in shown.text, task_id
 
 
 def test_every_field_of_a_form_is_explained(admin: TestClient, dag_id: str) -> None:

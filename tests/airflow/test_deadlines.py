@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.models import DagRun  # noqa: TID251 - what the scheduler works with
+from airflow.models import DagRun, Variable  # noqa: TID251 - what the scheduler works with
 from airflow.models.backfill import Backfill  # noqa: TID251 - the same
 from airflow.serialization.decoders import decode_deadline_alert
 from airflow.serialization.encoders import encode_deadline_alert
@@ -93,14 +93,28 @@ def test_a_backfill_may_be_given_more_time(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "hours"),
-    [(None, 24), ("2", 2), ("0.5", 0.5), ("soon", 24), ("-1", 24), ("0", 24), ("nan", 24), ("1e300", 24)],
+    ("setting", "hours"),
+    [
+        (("nowhere", ""), 24),
+        (("database", "3"), 3),
+        (("environment", "2"), 2),
+        (("environment", "0.5"), 0.5),
+        *((("environment", wrong), 24) for wrong in ("soon", "-1", "0", "nan", "1e300", "")),
+    ],
 )
 def test_an_approval_is_due_an_hour_after_people_s_time(
-    session: Session, repository: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, hours: float
+    session: Session,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: tuple[str, str],
+    hours: float,
 ) -> None:
-    if variable is not None:
+    place, variable = setting
+    if place == "environment":
         monkeypatch.setenv(f"AIRFLOW_VAR_{HOURS_VARIABLE.upper()}", variable)
+    elif place == "database":
+        session.add(Variable(HOURS_VARIABLE, variable))  # noqa: AIR311 - the row itself
+        session.flush()
     [alert] = DagBag(str(repository / "dags" / "repair_approval.py")).dags["repair_approval"].deadline
     stored = decode_deadline_alert(
         {"__type": "deadline_alert", "__var": encode_deadline_alert(alert)}  # as Airflow keeps it

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 SECRET = "webhook secret"
 LATE = "select * from trading.alerts where kind = 'deadline_missed' order by alert_id"
-# DAGs on the deadline of the product, only shorter: one hangs, one is never started; two are backfilled, of which
-# one ends in time.
+# DAGs on the deadline of the product, only shorter: one hangs, one never starts, one is backfilled in time
+# and one is not.
 DAGS = """
 from __future__ import annotations
 import time
@@ -175,12 +175,12 @@ def test_a_missed_deadline_is_told_within_half_a_minute(
     assert next(row for row in late() if row["wallet"] == never)["status"] == "open"
     assert [row for row in late() if row["asset"] == "quick" and row["wallet"] == "backfill"] == []
     # The runs of the other backfill are due together: they raise one alert, which is told once, in time.
-    until(lambda: receiver.about("crawling"))
+    until(lambda: receiver.about("crawling backfill"))
     [crawling] = [row for row in late() if row["asset"] == "crawling" and row["wallet"] == "backfill"]
     due = datetime.fromisoformat(crawling["evidence"]["due"])
     assert timedelta(0) <= crawling["opened_at"] - due < timedelta(seconds=30)
     assert crawling["status"] == "open"
     assert "its backfill as a whole has not succeeded by" in crawling["message"]
-    [told_once] = receiver.about("crawling")
+    [told_once] = receiver.about("crawling backfill")
     assert datetime.fromisoformat(told_once["created_at"]) - due < timedelta(seconds=30)
     assert len(receiver.about(never)) == len(receiver.about(slow)) == 1

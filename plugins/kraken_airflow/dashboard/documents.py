@@ -20,8 +20,8 @@ FOLDER: Final = Path(__file__).resolve().parents[3] / "docs"
 Page = Annotated[str, Query(min_length=1, max_length=200)]
 
 
-def add_documents(router: APIRouter, render: Callable[..., str], folder: Path = FOLDER) -> None:
-    """Add the route; where no documentation is installed every page is unknown."""
+def add_routes(router: APIRouter, render: Callable[..., str], folder: Path = FOLDER) -> None:
+    """Add the page; where no documentation is installed every page is unknown."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     @router.get("/docs", response_class=HTMLResponse)

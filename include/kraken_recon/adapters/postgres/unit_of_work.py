@@ -28,6 +28,7 @@ from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
+from kraken_recon.adapters.postgres.pages_store import PagesStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
@@ -56,9 +57,12 @@ class SessionLimits:
     idle_in_transaction_timeout_seconds: int = 60
 
     def options(self) -> str:
-        """Write the limits as libpq options."""
+        """Write the limits as libpq options.
+
+        Nothing asked here is long enough for the server to compile it first, which costs more than the answer.
+        """
         return (
-            f"-c statement_timeout={self.statement_timeout_seconds * 1000} "
+            f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
             f"-c lock_timeout={self.lock_timeout_seconds * 1000} "
             f"-c idle_in_transaction_session_timeout={self.idle_in_transaction_timeout_seconds * 1000}"
         )
@@ -239,6 +243,11 @@ class PostgresUnitOfWork:
     def dashboard(self) -> DashboardStore:
         """What only the pages in Airflow's UI read."""
         return DashboardStore(self.connection)
+
+    @property
+    def pages(self) -> PagesStore:
+        """What the pages about accounts and their differences read."""
+        return PagesStore(self.connection)
 
     @property
     def margin(self) -> PostgresMarginStore:
