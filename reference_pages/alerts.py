@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import KIND_RULES, KindRule, Reason, TellingPolicy
 from kraken_recon.domain.heartbeats import SILENCE_MAX
-from reference_pages.markdown import code, page, table
+from reference_pages.markdown import code, page, table, wrapped
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -25,10 +25,12 @@ def alerts() -> str:
         "whether anybody is "
         "told or not.",
         table(("kind", "told when seen", "in a storm"), (_kind(kind) for kind in AlertKind)),
-        f"Reasons for a message: {', '.join(map(code, Reason))}. Told again when the amount is "
-        f"{policy.growth_factor} times what was told, or changes its sign; reminded after "
-        f"{_time(policy.reminder_after)}; more than {policy.digest_above} within "
-        f"{_time(policy.digest_pause)} become one digest.",
+        wrapped(
+            f"Reasons for a message: {', '.join(map(code, Reason))}. Told again when the amount is "
+            f"{policy.growth_factor} times what was told, or changes its sign; reminded after "
+            f"{_time(policy.reminder_after)}; more than {policy.digest_above} within "
+            f"{_time(policy.digest_pause)} become one digest."
+        ),
         "## Silent jobs",
         "`work_overdue` and `watch_silent` are raised when a job has left no sign of work for this long.",
         table(("job", "longest silence"), ((code(job), _time(limit)) for job, limit in SILENCE_MAX.items())),

@@ -14,8 +14,13 @@ _NOTE: Final = "This page is written from the code by `make reference`; a test c
 
 def page(title: str, introduction: str, *parts: str) -> str:
     """Put a page together; the introduction is wrapped."""
-    said = textwrap.fill(introduction, _WIDTH, break_on_hyphens=False, break_long_words=False)
+    said = wrapped(introduction)
     return "\n\n".join([f"# {title}", f"{said}\n{_NOTE}", *parts]).rstrip() + "\n"
+
+
+def wrapped(text: str) -> str:
+    """Break a paragraph into lines."""
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -10,9 +10,6 @@ from sqlalchemy.dialects import postgresql
 from kraken_recon.adapters.postgres.models import metadata
 from kraken_recon.adapters.postgres.table_notes import COLUMNS, TABLES
 from reference_pages.markdown import code, page, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy's dialects are not typed
 
@@ -46,7 +43,7 @@ def _section(one: sa.Table) -> str:
 def _kind(column: sa.Column[object]) -> str:
     kind = column.type.compile(dialect=DIALECT).lower()
     kind = kind.replace("timestamp with time zone", "time").replace("numeric(38, 18)", "quantity")
-    targets = [key.column.table.name for key in column.foreign_keys]
+    targets = sorted(key.column.table.name for key in column.foreign_keys)
     return kind + "".join(f" → [`{name}`](#{name})" for name in targets)
 
 
@@ -57,17 +54,17 @@ def _note(one: sa.Table, column: sa.Column[object]) -> str:
 
 
 def _allowed(one: sa.Table, name: str) -> str:
-    for constraint in one.constraints:
-        if isinstance(constraint, sa.CheckConstraint):
-            text = str(constraint.sqltext)
-            if text.startswith(f"{name} in ("):
-                return ", ".join(
-                    code(v.strip().strip("'")) for v in text.partition("(")[2].rstrip(")").split(",")
-                )
+    # A table's constraints come in no order.
+    for text in sorted(str(c.sqltext) for c in one.constraints if isinstance(c, sa.CheckConstraint)):
+        if text.startswith(f"{name} in ("):
+            values = text.partition("(")[2].rstrip(")").split(",")
+            return ", ".join(code(value.strip().strip("'")) for value in values)
     return ""
 
 
-def _unique(one: sa.Table) -> Iterator[str]:
-    for constraint in sorted(one.constraints, key=lambda c: str(c.name)):
-        if isinstance(constraint, sa.UniqueConstraint):
-            yield ", ".join(code(column.name) for column in constraint.columns)
+def _unique(one: sa.Table) -> list[str]:
+    return sorted(
+        ", ".join(code(column.name) for column in constraint.columns)
+        for constraint in one.constraints
+        if isinstance(constraint, sa.UniqueConstraint)
+    )
