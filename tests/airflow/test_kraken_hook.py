@@ -140,11 +140,52 @@ def test_the_form_s_button_reaches_the_hook(
     assert "holds 1 asset;" in reply.json()["message"]
 
 
-def test_the_form_offers_the_tiers(api_app: FastAPI, token_of: Callable[[str | None], str]) -> None:
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")  # by Airflow's own API server
+def test_the_form_s_button_says_what_is_wrong_and_no_secret(
+    desk: AirflowDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    api_app: FastAPI,
+    token_of: Callable[[str | None], str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+    desk.account("desk", USD="10")
+    form = {"connection_id": "new_desk", "conn_type": "kraken", "login": "key-of-desk", "extra": "{}"}
+    client = TestClient(api_app, headers={"Authorization": f"Bearer {token_of('ADMIN')}"})
+    for changes, told in (
+        (
+            {"password": PRIVATE_KEY, "host": desk.simulator.base_url},
+            "copy API key and private key here again",
+        ),
+        ({"password": "not base64!", "host": desk.simulator.base_url}, "private key"),
+        (
+            {"password": desk.secrets["desk"], "host": "https://elsewhere.example"},
+            "KRAKEN_RECON_ALLOWED_HOSTS",
+        ),
+    ):
+        reply = client.post("/api/v2/connections/test", json={**form, **changes}).json()
+        assert not reply["status"]
+        assert told in reply["message"]
+        assert changes["password"] not in reply["message"]
+
+
+def test_the_form_names_its_fields_and_offers_the_tiers(
+    api_app: FastAPI, token_of: Callable[[str | None], str]
+) -> None:
     headers = {"Authorization": f"Bearer {token_of('ADMIN')}"}
     forms = TestClient(api_app).get("/ui/connections/hook_meta", headers=headers).json()
     (form,) = [form for form in forms if form["connection_type"] == "kraken"]
     tier = form["extra_fields"]["tier"]["schema"]
     assert tier["enum"] == ["starter", "intermediate", "pro", "unlimited"]
     assert tier["default"] == "starter"
-    assert form["standard_fields"]["password"]["title"] == "Private key"
+    assert tier["type"] == "string"
+    assert "how often Kraken may be asked" in form["extra_fields"]["tier"]["description"]
+    assert form["hook_name"] == "Kraken"
+    fields = form["standard_fields"]
+    titles = {name: field["title"] for name, field in fields.items() if field and field.get("title")}
+    assert titles == {"login": "API key", "password": "Private key", "host": "Base URL"}
+    assert "https://api.kraken.com" in fields["host"]["placeholder"]
+    assert {name for name, field in fields.items() if field and field.get("hidden")} == {
+        "url_schema",
+        "port",
+        "extra",
+    }
