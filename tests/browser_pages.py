@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from PIL import Image
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Page
 
 Theme = Literal["light", "dark"]
 THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
 # The width of a window in pixels, and how much of a page's height a picture keeps.
 WIDTHS: Final = {1280: 1300, 390: 1500}
-COLOURS: Final = 128
+COLOURS: Final = 256
 STATEMENT_ACCOUNT: Final = "alpha-market-making"
 
 

@@ -55,13 +55,13 @@ select
   order_id, level,
   case when v.verdict = 'mismatch' and level = 'fills' then 'mismatch' else 'passed' end,
   case level
-    when 'fills' then jsonb_build_object('fee', o.fee_reported::text)
-    when 'slippage' then jsonb_build_object('price', o.expected_price::text)
+    when 'fills' then jsonb_build_object('fee', trim_scale(o.fee_reported)::text)
+    when 'slippage' then jsonb_build_object('price', trim_scale(o.expected_price)::text)
     else '{}' end,
   case level
     when 'fills' then jsonb_build_object(
-      'fee', (case v.verdict when 'mismatch' then o.fee_reported * 2 else o.fee_reported end)::text)
-    when 'slippage' then jsonb_build_object('price', round(o.cost_executed / o.volume_executed, 5)::text)
+      'fee', trim_scale(case v.verdict when 'mismatch' then o.fee_reported * 2 else o.fee_reported end)::text)
+    when 'slippage' then jsonb_build_object('price', trim_scale(round(o.cost_executed / o.volume_executed, 5))::text)
     else '{}' end,
   case when v.verdict = 'mismatch' and level = 'fills' then 'the fee of the fill is not the fee of the order'
     else 'as expected' end,
@@ -74,7 +74,7 @@ insert into trading.verification_rates
   (window_seconds, window_start, account_id, source, verified, mismatched, inconclusive, computed_at)
 select
   3600, date_trunc('hour', judged_at), account_id, source,
-  count(*) filter (where verdict = 'verified') * 4 + (extract(hour from min(judged_at))::int * 7) % 5,
+  round(9 + 6 * sin(extract(epoch from min(judged_at)) / 14000))::int,
   count(*) filter (where verdict = 'mismatch'), 0, now()
 from trading.order_verifications
 group by 2, 3, 4;

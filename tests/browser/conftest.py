@@ -39,30 +39,32 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
+def trading(chromium: str, postgres_url: str, template_database: str) -> Iterator[Database]:
+    """Yield a migrated database that no other test sees; where nobody can look, none is made."""
+    del chromium
+    database = Database(postgres_url, f"recon_browser_{secrets.token_hex(4)}")
+    with psycopg.connect(postgres_url, autocommit=True) as session:
+        session.execute(f'create database "{database.name}" template "{template_database}"'.encode())
+        yield database
+        session.execute(f'drop database "{database.name}" with (force)'.encode())
+
+
+@pytest.fixture(scope="module")
 def desk(
-    chromium: str,
+    trading: Database,
     tmp_path_factory: pytest.TempPathFactory,
-    postgres_url: str,
-    template_database: str,
     project_environment: dict[str, str],
     repository: Path,
 ) -> Iterator[BrowserDesk]:
     """Yield the desk; starting it takes most of this module's time."""
-    del chromium  # asked for first: nothing is started where nobody can look
     place = tmp_path_factory.mktemp("browser")
-    trading = Database(postgres_url, f"recon_browser_{secrets.token_hex(4)}")
     roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
-    with psycopg.connect(postgres_url, autocommit=True) as session:
-        session.execute(f'create database "{trading.name}" template "{template_database}"'.encode())
-        try:
-            # A simulator of its own: other tests give theirs a new beginning.
-            with (
-                start_simulator(place / "simulator.log", project_environment) as simulator,
-                started_desk(place, trading, simulator, roots) as desk,
-            ):
-                yield desk
-        finally:
-            session.execute(f'drop database "{trading.name}" with (force)'.encode())
+    # A simulator of its own: other tests give theirs a new beginning.
+    with (
+        start_simulator(place / "simulator.log", project_environment) as simulator,
+        started_desk(place, trading, simulator, roots) as desk,
+    ):
+        yield desk
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def test_a_difference_is_followed_to_its_ledger_row(page: Page, desk: BrowserDes
     assert found["ledger_ids"]
     page.goto("/kraken-recon/")
     difference = page.get_by_role("row").filter(has_text=found["ledger_ids"][0])
-    difference.get_by_role("link", name="BTC, its statement").click()
+    difference.get_by_role("link", name="BTC").click()
     heading = f"Statement of BTC, account {STATEMENT_ACCOUNT}"
     expect(page.get_by_role("heading", name=heading, level=1)).to_be_visible()
     for ledger_id in found["ledger_ids"]:
@@ -116,6 +116,9 @@ def test_a_held_repair_is_approved(page: Page, desk: BrowserDesk) -> None:
     assert bitcoins() == HELD_BITCOINS[1]
 
 
+# From here on the schedule runs as well: the forms below let it.
+
+
 def open_trigger_form(page: Page) -> Locator:
     """Open Airflow's form of a DAG's parameters, and choose accounts by name in it."""
     page.goto(f"/dags/{SYNC}")
@@ -135,31 +138,26 @@ def test_a_sync_is_triggered_with_parameters(page: Page, desk: BrowserDesk) -> N
     page.get_by_role("option", name="dry_run").click()
     form.get_by_role("button", name="Trigger", exact=True).click()
     expect(page.get_by_text("Dag Run Triggered").first).to_be_visible()
-    desk.wait_for("select from trading.reconciliation_runs where mode = 'dry_run'")
-    desk.wait_until_idle()
-    runs = [(run["name"], run["status"]) for run in desk.rows(RUNS, "dry_run", "manual")]
+    runs = [(run["name"], run["status"]) for run in desk.wait_for(RUNS, "dry_run", "manual")]
     assert runs == [("beta-staking", "succeeded"), ("gamma-earn", "succeeded")]
-    desk.pause()
 
 
 def test_a_backfill_is_started(page: Page, desk: BrowserDesk) -> None:
-    yesterday = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    quarters = [yesterday, yesterday + timedelta(minutes=15)]
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
     form = open_trigger_form(page)
     form.get_by_text("Backfill", exact=True).click()
-    for number, quarter in enumerate(quarters):
-        form.get_by_test_id("datetime-input").nth(number).click()
-        page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").fill(f"{quarter:%Y/%m/%d}")
-        page.get_by_placeholder("HH:mm").locator("visible=true").fill(f"{quarter:%H:%M}")
+    for moment in form.get_by_test_id("datetime-input").all():  # the first interval and the last
+        moment.click()
+        page.get_by_placeholder("YYYY/MM/DD").locator("visible=true").fill(f"{noon:%Y/%m/%d}")
+        page.get_by_placeholder("HH:mm").locator("visible=true").fill(f"{noon:%H:%M}")
         form.get_by_text("Date Range").click()
     choose_accounts(form, STATEMENT_ACCOUNT)
-    # Airflow's form forgets the parameters without it.
+    # Without it, Airflow's form forgets the parameters.
     form.get_by_text("Override parameters on existing runs").click()
-    expect(form.get_by_text("2 runs will be triggered.")).to_be_visible()
+    expect(form.get_by_text("1 run will be triggered.")).to_be_visible()
     form.get_by_role("button", name="Run Backfill").click()
     expect(page.get_by_text("Backfill generated").first).to_be_visible()
-    desk.wait_for("select from trading.reconciliation_runs where trigger = 'backfill' having count(*) = 2")
-    desk.wait_until_idle()
-    runs = [(run["name"], run["interval_start"]) for run in desk.rows(RUNS, "repair", "backfill")]
-    assert runs == [(STATEMENT_ACCOUNT, quarter) for quarter in quarters]
-    desk.pause()
+    runs = desk.wait_for(RUNS, "repair", "backfill")
+    assert runs == [
+        {"name": STATEMENT_ACCOUNT, "mode": "repair", "status": "succeeded", "interval_start": noon}
+    ]
