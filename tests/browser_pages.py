@@ -33,9 +33,16 @@ class Shown:
 
 PAGES: Final = (
     Shown("positions", "/kraken-recon/", "Is everything accounted for?"),
+    Shown("differences", "/kraken-recon/differences", "What differed?"),
     Shown("wants", "/kraken-recon/wants", "What wants me?"),
     Shown("orders", "/kraken-recon/orders", "Do my orders do what they say?"),
     Shown("database", "/kraken-recon/database", "Is the database healthy?"),
+    Shown(
+        "account",
+        f"/kraken-recon/account?name={STATEMENT_ACCOUNT}",
+        f"Account {STATEMENT_ACCOUNT}",
+        is_in_navigation=False,
+    ),
     Shown(
         "statement",
         f"/kraken-recon/statement?account={STATEMENT_ACCOUNT}&asset=BTC",

@@ -41,7 +41,8 @@ def test_every_page_is_open_to_everybody(page: Page, shown: Shown, theme: Theme,
     if PICTURES:
         keep_picture(page, Path(PICTURES) / f"{shown.name}-{theme}-{width}.png", height=WIDTHS[width])
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    assert barriers(page) == []
+    found = barriers(page)
+    assert not found, "\n".join(found)
 
 
 def test_nobody_sees_a_page_before_signing_in(browser: Browser, desk: BrowserDesk) -> None:
