@@ -26,7 +26,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kraken_airflow.approvals import APPROVAL_DAG
-from kraken_airflow.dashboard import pages
+from kraken_airflow.dashboard import database_page, orders_page, pages
 from kraken_airflow.dashboard.forms import form_token, is_from_page
 from kraken_airflow.dashboard.overview import overview_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
@@ -146,13 +146,13 @@ def _add_orders(router: APIRouter, render: Render) -> None:
 
     def read(account: str) -> dict[str, Any]:
         with _unit() as unit:
-            return pages.orders(unit, account or None, datetime.now(UTC))
+            return orders_page.orders(unit, account or None, datetime.now(UTC))
 
     @router.get("/orders", response_class=HTMLResponse, dependencies=shown)
     def orders(account: str = "") -> str:
         """Answer: do my orders do what they say?"""
         page = read(account)
-        return render("orders.html", page=page, charts=pages.orders_charts(page), dag_id=ORDERS_DAG)
+        return render("orders.html", page=page, charts=orders_page.orders_charts(page), dag_id=ORDERS_DAG)
 
     @router.get("/api/orders", dependencies=shown)
     def orders_data(account: str = "") -> JSONResponse:
@@ -165,13 +165,15 @@ def _add_database(router: APIRouter, render: Render) -> None:
 
     def read() -> dict[str, Any]:
         with _unit() as unit:
-            return pages.database(unit, datetime.now(UTC))
+            return database_page.database(unit, datetime.now(UTC))
 
     @router.get("/database", response_class=HTMLResponse, dependencies=shown)
     def database() -> str:
         """Answer: is the database healthy?"""
         page = read()
-        return render("database.html", page=page, charts=pages.database_charts(page), dag_id=SESSIONS_DAG)
+        return render(
+            "database.html", page=page, charts=database_page.database_charts(page), dag_id=SESSIONS_DAG
+        )
 
     @router.get("/api/database", dependencies=shown)
     def database_data() -> JSONResponse:
