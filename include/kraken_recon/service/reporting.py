@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kraken_recon.domain.money import ZERO, format_amount
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.service.margin_view import margin_view
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ def _assembled(
     }
 
 
+@exact_arithmetic()
 def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[str, Any]:
     """Write one asset of one account as a bank statement, over all its wallets, up to ``at``.
 
@@ -215,20 +216,33 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
     entries = []
     for entry in reports.statement_entries(account_id, asset, at):
         running += entry["amount"] - entry["fee"]
-        entries.append(
-            {
-                "ledger_id": entry["ledger_id"],
-                "refid": entry["refid"],
-                "time": _iso(entry["entry_time"]),
-                "type": entry["type"],
-                "subtype": entry["subtype"],
-                "wallet": entry["wallet"],
-                "amount": format_amount(entry["amount"]),
-                "fee": format_amount(entry["fee"]),
-                "balance": format_amount(entry["balance"]),
-                "running": format_amount(running),
-            }
-        )
+        entries.append(entry_view(entry, running))
+    frame = statement_frame(reports, account, asset, at, opening=opening, closing=running)
+    return {**frame, "entries": entries}
+
+
+def entry_view(entry: Mapping[str, Any], running: Decimal) -> dict[str, Any]:
+    """Write a ledger entry as a line of a statement; ``running`` is the quantity after it."""
+    return {
+        "ledger_id": entry["ledger_id"],
+        "refid": entry["refid"],
+        "time": _iso(entry["entry_time"]),
+        "type": entry["type"],
+        "subtype": entry["subtype"],
+        "wallet": entry["wallet"],
+        "amount": format_amount(entry["amount"]),
+        "fee": format_amount(entry["fee"]),
+        "balance": format_amount(entry["balance"]),
+        "running": format_amount(running),
+    }
+
+
+@exact_arithmetic()
+def statement_frame(  # noqa: PLR0913 - what a statement is of
+    reports: Reports, account: str, asset: str, at: datetime, *, opening: Decimal, closing: Decimal
+) -> dict[str, Any]:
+    """Write everything of a statement but its entries."""
+    account_id = reports.account_id(account)
     adjustments = reports.statement_adjustments(account_id, asset, at)
     adjusted = sum((a["quantity_after"] - a["quantity_before"] for a in adjustments), ZERO)
     return {
@@ -236,7 +250,6 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
         "asset": asset,
         "at": _iso(at),
         "opening": format_amount(opening),
-        "entries": entries,
         "adjustments": [
             {
                 "time": _iso(a["effective_at"]),
@@ -247,6 +260,6 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
             }
             for a in adjustments
         ],
-        "closing": format_amount(running),
+        "closing": format_amount(closing),
         "residual": format_amount(adjusted + reports.statement_residual(account_id, asset, at)),
     }

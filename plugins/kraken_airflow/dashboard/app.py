@@ -29,6 +29,7 @@ from kraken_airflow.approvals import APPROVAL_DAG
 from kraken_airflow.dashboard import database_page, orders_page, pages
 from kraken_airflow.dashboard.forms import form_token, is_from_page
 from kraken_airflow.dashboard.overview import overview_of
+from kraken_airflow.dashboard.paging import query_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
 from kraken_recon.errors import ConfigurationError, KrakenReconError
@@ -225,6 +226,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["moment"] = _moment
+    templates.filters["query"] = query_of
     return templates
 
 
