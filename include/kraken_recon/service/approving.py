@@ -49,7 +49,7 @@ class Decision:
     written_by_run: UUID | None
 
 
-def approve(
+def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
     plan_id: UUID,
     by: str,
     ports: SyncPorts,

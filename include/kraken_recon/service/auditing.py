@@ -259,7 +259,11 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
     """Count what a sample shows."""
     states = Counter(b.state for b in sample.backends)
     ages = [b.transaction_seconds for b in sample.backends if b.transaction_seconds is not None]
-    known = {b.application_name: owners[b.application_name] for b in sample.backends if b.application_name in owners}
+    known = {
+        b.application_name: owners[b.application_name]
+        for b in sample.backends
+        if b.application_name in owners
+    }
     by_owner = Counter(_owner_name(b, owners.get(b.application_name)) for b in sample.backends)
     return {
         "connections": sample.usages[0].used,
@@ -273,7 +277,9 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
         "unattributed": judgement.unattributed,
         "excess": judgement.excess,
         "oldest_transaction_seconds": round(max(ages)) if ages else None,
-        "longest_wait_seconds": round(max((b.wait_seconds for b in sample.backends if b.blocked_by), default=0)),
+        "longest_wait_seconds": round(
+            max((b.wait_seconds for b in sample.backends if b.blocked_by), default=0)
+        ),
         "pool_sessions": sum(1 for b in sample.backends if b.application_name in known),
         "pool_limit": sum(owner.connections_max for owner in known.values()),
         "by_owner": dict(by_owner.most_common(OWNERS_MAX)),

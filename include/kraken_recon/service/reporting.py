@@ -5,7 +5,7 @@ Amounts leave as text, exact and without an exponent.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
@@ -117,7 +117,8 @@ def explanation(finding: Mapping[str, Any]) -> str:
     return f"{'; '.join(parts) or 'agrees'}: {ACTION_WORDS[finding['action']]}"
 
 
-def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+def finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what differed, with amounts as text and the reason in words."""
     return {
         "asset": finding["asset"],
         "wallet": finding["wallet"],
@@ -134,6 +135,9 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "run_id": str(run["run_id"]) if run["run_id"] else None,
         "status": run["status"] or "never run",
         "mode": run["mode"],
+        "trigger": run["trigger"],
+        "dag_id": run["dag_id"],
+        "dag_run_id": run["dag_run_id"],
         "interval": [_iso(run["interval_start"]), _iso(run["interval_end"])],
         "recorded_as_of": _iso(run["recorded_as_of"]),
         "reported_as_of": _iso(run["reported_as_of"]),
@@ -144,7 +148,7 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
         "note": run["note"],
         "error": run["error"],
-        "findings": [_finding_view(f) for f in findings],
+        "findings": [finding_view(f) for f in findings],
     }
 
 
@@ -167,7 +171,10 @@ def _assembled(
     reports: Reports, runs: Sequence[Mapping[str, Any]], alerts: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     findings = reports.findings_of([run["run_id"] for run in runs if run["run_id"]])
-    views = [_run_view(run, [f for f in findings if f["run_id"] == run["run_id"]]) for run in runs]
+    by_run = defaultdict(list)
+    for finding in findings:
+        by_run[finding["run_id"]].append(finding)
+    views = [_run_view(run, by_run[run["run_id"]]) for run in runs]
     positions = reports.margin_positions([run["name"] for run in runs])
     changes = reports.margin_changes([run["run_id"] for run in runs if run["run_id"]])
     for run, view in zip(runs, views, strict=True):

@@ -61,7 +61,9 @@ class StatementStore(Protocol):
         """Sum all entries of an asset up to a moment."""
         ...
 
-    def statement_newer(self, account_id: int, asset: str, at: datetime, than: tuple[datetime, int]) -> Decimal:
+    def statement_newer(
+        self, account_id: int, asset: str, at: datetime, than: tuple[datetime, int]
+    ) -> Decimal:
         """Sum the entries of an asset up to a moment that are newer than one of them."""
         ...
 
@@ -105,9 +107,7 @@ def statement_page(  # noqa: PLR0913 - what a page is of
     """
     account_id = unit.reports.account_id(account)
     wallets = unit.pages.statement_wallets(account_id, asset)
-    rows = unit.pages.statement_page(
-        account_id, asset, at, wallets=wallets, before=before, most=most + 1
-    )
+    rows = unit.pages.statement_page(account_id, asset, at, wallets=wallets, before=before, most=most + 1)
     shown = rows[:most]
     opening = sum(unit.reports.statement_openings(account_id, asset, at).values(), ZERO)
     closing = opening + unit.pages.statement_total(account_id, asset, at)
@@ -119,9 +119,7 @@ def statement_page(  # noqa: PLR0913 - what a page is of
         entries.append(entry_view(row, running))
         running -= row["amount"] - row["fee"]
     frame = statement_frame(unit.reports, account, asset, at, opening=opening, closing=closing)
-    return StatementPage(
-        {**frame, "entries": entries}, _place(shown[-1]) if len(rows) > most else None
-    )
+    return StatementPage({**frame, "entries": entries}, _place(shown[-1]) if len(rows) > most else None)
 
 
 def statement_entries(

@@ -1,4 +1,4 @@
-"""What every page carries in itself: its style sheet and the scripts that draw charts, allowed by their digests.
+"""What pages carry in themselves: the style sheet and the scripts that draw charts, allowed by their digests.
 
 A page loads nothing, so that it works offline and no other site is ever asked.
 """

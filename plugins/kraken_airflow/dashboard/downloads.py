@@ -1,4 +1,4 @@
-"""Hand rows out as CSV, piece by piece; no cell of it runs as a formula in a spreadsheet."""
+"""Hand rows out as CSV and JSON, piece by piece; no cell runs as a formula in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from fastapi.responses import StreamingResponse
 
@@ -53,6 +54,29 @@ def csv_pieces(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Iter
         file.truncate()
 
 
+def json_response(head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
+    """Send an object with ``rows`` under ``name`` behind what ``head`` says, however many there are."""
+    pieces = json_pieces(head, name, rows)
+    return StreamingResponse(chain([next(pieces)], pieces), media_type="application/json")
+
+
+def json_pieces(head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Write an object some rows at a time."""
+    left = iter(rows)
+    piece = f"{json.dumps(plain(head)).removesuffix('}')}{', ' if head else ''}{json.dumps(name)}: ["
+    between = ""
+    while True:
+        some = list(islice(left, ROWS_PER_PIECE))
+        for row in some:
+            piece += between + json.dumps(plain(row))
+            between = ", "
+        if len(some) < ROWS_PER_PIECE:
+            yield f"{piece}]}}"
+            return
+        yield piece
+        piece = ""
+
+
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a row into what JSON knows: times as ISO text, amounts as exact text."""
     return {name: _plain(value) for name, value in row.items()}
@@ -61,6 +85,8 @@ def plain(row: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's value
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
+    if isinstance(value, UUID):
+        return str(value)
     return format_amount(value) if isinstance(value, Decimal) else value
 
 

@@ -36,9 +36,10 @@ class DashboardStore:
         """Count the verdicts of all accounts or of one in each window of one length, oldest first."""
         return self._rows("rates_over_time", since=since, window_seconds=window_seconds, account=account)
 
-    def count_mismatches(self, since: datetime) -> int:
-        """Count the orders that did not do what they say."""
-        return int(self._connection.execute(QUERIES["count_mismatches"], {"since": since}).scalar_one())
+    def count_mismatches(self, since: datetime, *, account: str | None = None) -> int:
+        """Count the orders of all accounts or of one that did not do what they say."""
+        [row] = self._rows("count_mismatches", since=since, account=account)
+        return int(row["mismatches"])
 
     def mismatches(  # noqa: PLR0913 - filters, by name
         self,
@@ -69,9 +70,7 @@ class DashboardStore:
         """Read the largest counts of each stretch of time, by source, oldest first."""
         return self._rows("samples_over_time", since=since, stretch_seconds=stretch_seconds)
 
-    def samples(
-        self, since: datetime, *, before: Key | None = None, most: int
-    ) -> list[Mapping[str, Any]]:
+    def samples(self, since: datetime, *, before: Key | None = None, most: int) -> list[Mapping[str, Any]]:
         """Read samples of all sources, newest first."""
         return self._rows("samples", since=since, **_key(before), most=most)
 

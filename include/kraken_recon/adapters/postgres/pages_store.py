@@ -1,4 +1,4 @@
-"""What the pages about accounts and their differences read; every statement is a query of ``sql/pages.sql``."""
+"""What the pages about accounts and differences read; every statement is a query of ``sql/pages.sql``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class PagesStore:
         ranks: Mapping[str, int],
         ages_seconds: Sequence[float],
         *,
+        account: str | None = None,
         order_by: str = "worst",
         rank: int | None = None,
         age_group: int | None = None,
@@ -45,7 +46,7 @@ class PagesStore:
         after: tuple[int, str] | None = None,
         most: int,
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Count active accounts by the rank of their facts and the age of their proof, and read a page of them.
+        """Count active accounts by the rank of their facts and by age of their proof, and read a page of them.
 
         Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run.
         """
@@ -55,6 +56,7 @@ class PagesStore:
             facts=list(ranks),
             ranks=list(ranks.values()),
             ages_seconds=list(ages_seconds),
+            account=account,
             order_by=order_by,
             rank=rank,
             age_group=age_group,
@@ -123,6 +125,31 @@ class PagesStore:
     def alerts_waiting(self) -> dict[str, int]:
         """Count the alerts that nobody looks after yet, by kind."""
         return {row["kind"]: row["alerts"] for row in self._rows("alerts_waiting")}
+
+    def alerts(
+        self,
+        *,
+        kind: str | None = None,
+        account: str | None = None,
+        is_unanswered: bool | None = None,
+        before: tuple[datetime, int] | None = None,
+        most: int,
+    ) -> list[dict[str, Any]]:
+        """Read a page of the alerts that nobody resolved, what was seen last first.
+
+        Raises:
+            ConfigurationError: there is no such account.
+        """
+        seen_at, alert_id = before or (None, None)
+        return self._rows(
+            "alerts_page",
+            kind=kind,
+            account_id=self.account(account)["account_id"] if account else None,
+            is_unanswered=is_unanswered,
+            before_seen_at=seen_at,
+            before_alert_id=alert_id,
+            most=most,
+        )
 
     def account(self, name: str) -> dict[str, Any]:
         """Read what an account is.
@@ -209,12 +236,12 @@ class PagesStore:
         total: Decimal = row["total"]
         return total
 
-    def statement_newer(self, account_id: int, asset: str, at: datetime, than: tuple[datetime, int]) -> Decimal:
+    def statement_newer(
+        self, account_id: int, asset: str, at: datetime, than: tuple[datetime, int]
+    ) -> Decimal:
         """Sum the entries of an asset up to a moment that are newer than one of them."""
         time, seq = than
-        [row] = self._rows(
-            "statement_newer", account_id=account_id, asset=asset, at=at, time=time, seq=seq
-        )
+        [row] = self._rows("statement_newer", account_id=account_id, asset=asset, at=at, time=time, seq=seq)
         newer: Decimal = row["newer"]
         return newer
 

@@ -1,4 +1,4 @@
-"""Serve the pages of thousands of accounts: runs name their DAG run, findings their time, and prices are kept."""
+"""Serve the pages of many accounts: runs name their DAG run, findings their time, and prices are kept."""
 
 from __future__ import annotations
 

@@ -17,10 +17,14 @@ order by r.window_start;
 
 -- name: count_mismatches
 -- Count the orders that did not do what they say since a moment.
-select count(*)
+select count(*) as mismatches
 from trading.order_verifications v
 where v.verdict = 'mismatch'
-  and v.judged_at >= cast(:since as timestamptz);
+  and v.judged_at >= cast(:since as timestamptz)
+  and (
+    cast(:account as text) is null
+    or v.account_id = (select a.account_id from trading.accounts a where a.name = :account)
+  );
 
 -- name: mismatches
 -- Read orders that did not do what they say since a moment and before a key, newest first, with the levels that

@@ -29,6 +29,7 @@ proofs as (
       and s.status = 'succeeded'
   ) p on true
   where a.is_active
+    and (cast(:account as text) is null or a.name = :account)
 ),
 standing as materialized (
   select
@@ -332,3 +333,21 @@ from trading.discrepancies d
 where d.run_id = :run_id
   and d.account_id = :account_id
   and d.asset = :asset;
+
+-- name: alerts_page
+-- Read a page of the alerts that nobody resolved, what was seen last first.
+select
+  l.alert_id, l.kind, a.name as account, l.asset, l.wallet, l.status, l.message, l.evidence, l.occurrences,
+  l.opened_at, l.last_seen_at, l.acknowledged_at, l.acknowledged_by, l.note
+from trading.alerts l
+left join trading.accounts a using (account_id)
+where l.status <> 'resolved'
+  and (cast(:kind as text) is null or l.kind = :kind)
+  and (cast(:account_id as bigint) is null or l.account_id = :account_id)
+  and (cast(:is_unanswered as boolean) is null or (l.status = 'open') = :is_unanswered)
+  and (
+    cast(:before_seen_at as timestamptz) is null
+    or (l.last_seen_at, l.alert_id) < (cast(:before_seen_at as timestamptz), cast(:before_alert_id as bigint))
+  )
+order by l.last_seen_at desc, l.alert_id desc
+limit :most;
