@@ -4,7 +4,7 @@ This module has no postponed annotations: FastAPI must see the real ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -164,6 +164,9 @@ def _read(
 
 
 def _all(chosen: Filters, now: datetime) -> Iterator[Mapping[str, Any]]:
+    # By name, because a verdict may change between two reads, and move its account to another place.
+    chosen = replace(chosen, order="name")
+
     def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
         with open_unit() as unit:
             _, accounts, following = _read(unit, chosen, cursor or "", now, ACCOUNTS_PER_READ)

@@ -46,7 +46,7 @@ class PagesStore:
         after: tuple[int, str] | None = None,
         most: int,
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Count active accounts by the rank of their facts and by age of their proof, and read a page of them.
+        """Count active accounts by the rank of their facts and by age of their proof; read a page of them.
 
         Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run.
         """
