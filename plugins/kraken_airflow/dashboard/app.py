@@ -5,8 +5,8 @@ Invariants (each is a test):
    every other DAG whose rows the page shows.
 2. Nothing changes except by the one route that acknowledges an alert; it asks for the right to edit
    ``position_sync`` and for a token that only the page gives, so that no other site can post it.
-3. No page loads anything, or may be framed by another site, or runs a script but the two that draw charts, which
-   are known by their digests.
+3. No page loads anything, may be framed by another site, or runs a script but the two that draw charts,
+   which are known by their digests.
 
 This module has no postponed annotations: FastAPI must see the real ones.
 """

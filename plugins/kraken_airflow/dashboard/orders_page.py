@@ -193,7 +193,7 @@ def _rates_now(chosen: Filters) -> list[dict[str, Any]]:
 def _slippage(
     unit: PostgresUnitOfWork, chosen: Filters, now: datetime
 ) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
-    """Read slippage by account and side, the worst first, and count the orders of each side in each bucket."""
+    """Read slippage by account and side, the worst first, and count each side's orders in each bucket."""
     rows = unit.dashboard.slippages(
         chosen.since(now), edges=EDGES, account=chosen.account or None, most=PRICES_MOST
     )
