@@ -56,12 +56,15 @@ select
   case when v.verdict = 'mismatch' and level = 'fills' then 'mismatch' else 'passed' end,
   case level
     when 'fills' then jsonb_build_object('fee', trim_scale(o.fee_reported)::text)
-    when 'slippage' then jsonb_build_object('price', trim_scale(o.expected_price)::text)
+    when 'slippage' then jsonb_build_object(
+      'price', trim_scale(o.expected_price)::text, 'cost', trim_scale(o.expected_price * o.volume)::text)
     else '{}' end,
   case level
     when 'fills' then jsonb_build_object(
       'fee', trim_scale(case v.verdict when 'mismatch' then o.fee_reported * 2 else o.fee_reported end)::text)
-    when 'slippage' then jsonb_build_object('price', trim_scale(round(o.cost_executed / o.volume_executed, 5))::text)
+    when 'slippage' then jsonb_build_object(
+      'cost', trim_scale(o.cost_executed)::text, 'volume', trim_scale(o.volume)::text, 'worse_by', trim_scale(
+        (o.cost_executed - o.expected_price * o.volume) * case o.side when 'buy' then 1 else -1 end)::text)
     else '{}' end,
   case when v.verdict = 'mismatch' and level = 'fills' then 'the fee of the fill is not the fee of the order'
     else 'as expected' end,
@@ -82,12 +85,14 @@ group by 2, 3, 4;
 -- A day of the audit's looks, with a session that is idle in a transaction since three hours.
 insert into trading.session_samples (
   source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction, waiting,
-  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings
+  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings, longest_wait_seconds,
+  pool_sessions, pool_limit
 )
 select
   source, at, 22 + swing + n % 4, 100, 14 + swing, 9 + swing, 3 + n % 3, 8, leaked, (n % 29 = 3)::int * 2, 1, 0,
   4 + leaked * (36 - n) * 300, '{"position_sync.reconcile_accounts": 4, "airflow scheduler": 3}',
-  jsonb_build_object('max_connections', jsonb_build_array(22 + swing + n % 4, 100)), leaked
+  jsonb_build_object('max_connections', jsonb_build_array(22 + swing + n % 4, 100)), leaked,
+  (n % 29 = 3)::int * (1 + n % 5), 3 + swing / 2, 12
 from (values ('trading')) as s(source),
   generate_series(0, 287) as n,
   lateral (select
