@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from browser_desk import HELD, HELD_BITCOINS, SYNC
 from browser_pages import PAGES, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
 from chromium import barriers
+from kraken_recon.domain.money import format_amount
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -66,19 +67,24 @@ def test_the_pages_stand_in_the_navigation_and_beside_the_dag(page: Page) -> Non
 
 def test_a_difference_is_followed_to_its_ledger_row(page: Page, desk: BrowserDesk) -> None:
     [found] = desk.rows(
-        "select d.ledger_ids from trading.discrepancies d join trading.reconciliation_runs r using (run_id)"
+        "select d.ledger_ids, d.explained from trading.discrepancies d join trading.reconciliation_runs r using (run_id)"
         " join trading.accounts a on a.account_id = r.account_id"
         " where a.name = %s and d.asset = 'BTC' and r.trigger = 'scheduled'",
         STATEMENT_ACCOUNT,
     )
-    assert found["ledger_ids"]
     page.goto("/kraken-recon/")
-    difference = page.get_by_role("row").filter(has_text=found["ledger_ids"][0])
+    page.get_by_role("link", name="What differed?").click()
+    page.get_by_label("Account").fill(STATEMENT_ACCOUNT)
+    page.get_by_label("Asset").fill("BTC")
+    page.get_by_role("button", name="Show").click()
+    difference = page.get_by_role("row").filter(has_text="missed trade entry")
     difference.get_by_role("link", name="BTC").click()
     heading = f"Statement of BTC, account {STATEMENT_ACCOUNT}"
     expect(page.get_by_role("heading", name=heading, level=1)).to_be_visible()
-    for ledger_id in found["ledger_ids"]:
-        expect(page.get_by_role("row").filter(has_text=ledger_id)).to_be_visible()
+    [ledger_id] = found["ledger_ids"]
+    expect(page.locator("mark")).to_have_text(ledger_id)
+    amount = format_amount(found["explained"])
+    expect(page.get_by_role("row").filter(has_text=ledger_id).filter(has_text=amount)).to_be_visible()
 
 
 def test_an_alert_is_acknowledged(page: Page, desk: BrowserDesk) -> None:
