@@ -23,12 +23,11 @@ STATEMENT_ACCOUNT: Final = "alpha-market-making"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A page: its name in docs/images, its address, its heading, and whether every page links to it."""
+    """A page: its name in docs/images, its address, and its heading."""
 
     name: str
     path: str
     heading: str
-    is_in_navigation: bool = True
 
 
 PAGES: Final = (
@@ -41,13 +40,11 @@ PAGES: Final = (
         "account",
         f"/kraken-recon/account?name={STATEMENT_ACCOUNT}",
         f"Account {STATEMENT_ACCOUNT}",
-        is_in_navigation=False,
     ),
     Shown(
         "statement",
         f"/kraken-recon/statement?account={STATEMENT_ACCOUNT}&asset=BTC",
         f"Statement of BTC, account {STATEMENT_ACCOUNT}",
-        is_in_navigation=False,
     ),
 )
 
