@@ -63,7 +63,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit, known_account():
             page = _page(unit, name, "", now)
-        head = {part: page[part] for part in ("account", "verdict", "positions", "curve", "drift")}
+        head = {part: page[part] for part in ("account", "newest", "positions", "curve", "drift")}
         return json_response(head, "runs", _all_runs(name))
 
     @router.get("/api/runs")
