@@ -17,6 +17,7 @@ Theme = Literal["light", "dark"]
 THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
 # The width of a window in pixels, and how much of a page's height a picture keeps.
 WIDTHS: Final = {1280: 1300, 390: 1500}
+# Enough for every colour of the style sheet to stay what it is.
 COLOURS: Final = 256
 STATEMENT_ACCOUNT: Final = "alpha-market-making"
 
@@ -62,4 +63,5 @@ def keep_picture(page: Page, file: Path, *, height: int) -> None:
     shot = page.screenshot(full_page=True, animations="disabled")
     with Image.open(io.BytesIO(shot)) as image:
         top = image.convert("RGB").crop((0, 0, image.width, min(image.height, height)))
-        top.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        few = top.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(file, optimize=True)
