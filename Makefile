@@ -1,7 +1,8 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
-        mutation-score lost-answers bench-history bench-sessions bench-verification soak requirements
+        mutation-score lost-answers screenshots bench-history bench-sessions bench-verification soak requirements \
+        reference
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -77,6 +78,12 @@ bench-verification: setup ## measure from fill to verdict through a real Airflow
 
 lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answers in every pair of ways
 	@LOST_ANSWERS_ORDERS=2000 $(BIN)/python -m pytest -q -s --timeout=3600 -k every_order tests/integration/test_lost_answers.py
+
+reference: setup ## write the pages of docs/reference that are made from the code
+	@PYTHONPATH=include:plugins:. $(BIN)/python -W ignore -m reference_pages
+
+screenshots: setup ## take the pictures of docs/images from a desk with a story; needs Chromium
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -k every_page tests/browser
 
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt

@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon import configuration
+from kraken_recon.account_commands import AccountCommands, add_key_command
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow
 from kraken_recon.adapters.kraken.credentials import (
     ALLOWED_HOSTS_VARIABLE,
@@ -56,8 +58,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from decimal import Decimal
 
-DSN_VARIABLE = "KRAKEN_RECON_DSN"
-DSN_FILE_VARIABLE = "KRAKEN_RECON_DSN_FILE"
+DSN_VARIABLE = configuration.DSN.name
+DSN_FILE_VARIABLE = configuration.DSN_FILE.name
 
 
 def _dsn() -> str:
@@ -254,7 +256,8 @@ def _hours(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of every command."""
     parser = argparse.ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
     )
@@ -269,6 +272,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     command("migrate", _migrate, "Bring the trading schema up to date.")
+    add_key_command(command)
+    account_summary = "Add accounts, list them, and say what is asked of each."
+    AccountCommands(_wiring).add_to(
+        commands.add_parser("account", help=account_summary, description=account_summary)
+    )
     sync = command("sync", _sync, "Reconcile accounts with Kraken, now or as of the past.")
     sync.add_argument(
         "--account", action="append", required=True, metavar="NAME", help="account; may be given again"
@@ -378,7 +386,7 @@ def _add_session_commands(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parsed = make_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
         view, lines = parsed.run(parsed)

@@ -27,37 +27,53 @@ from typing import ClassVar
 
 
 class KrakenReconError(Exception):
-    """Any failure of this project to do its work."""
+    """Any failure of this project to do its work.
+
+    Attributes:
+        retryable: whether the same call may succeed later without anybody acting.
+        remedy: what a person can do.
+    """
 
     retryable: ClassVar[bool] = False
+    remedy: ClassVar[str] = "Read the message; it names what failed."
 
 
 class ConfigurationError(KrakenReconError):
     """Something a person set is missing or wrong; the message says what to change."""
 
+    remedy = "Change what the message names: a connection, a key at Kraken, a variable, a parameter."
+
 
 class ImportRefusedError(ConfigurationError):
     """A file is broken or does not fit what is recorded; the message says where. Nothing was written."""
+
+    remedy = "See *When a file is refused* in docs/how-to/import-history.md."
 
 
 class RunStoppedError(KrakenReconError):
     """The run was told to stop while it waited; what it had not booked is left undone."""
 
     retryable = True
+    remedy = "Nothing: somebody or a time limit ended the task, and the next run goes on."
 
 
 class PlanRefusedError(KrakenReconError):
     """A plan does not fit what is recorded now; the message says what differs. Nothing was written."""
+
+    remedy = "Look at the plan anew (`plan show`); the books have moved since."
 
 
 class PlanNotWrittenError(KrakenReconError):
     """A plan is approved, but the account could not be judged; the same call again goes on from there."""
 
     retryable = True
+    remedy = "Clear `act_on_answer`, or approve again: it goes on where it was."
 
 
 class CertificateError(KrakenReconError):
     """What is on record does not prove a position, or a file is no certificate; the message says why."""
+
+    remedy = "See *When it is refused* in docs/how-to/prove-a-position.md."
 
 
 class ExchangeError(KrakenReconError):
@@ -68,6 +84,8 @@ class ExchangeError(KrakenReconError):
         endpoint: Kraken's endpoint name, such as ``BalanceEx``.
         codes: Kraken's own error strings, as received.
     """
+
+    remedy = "Read what Kraken says in the message."
 
     def __init__(
         self, message: str, *, account: str = "", endpoint: str = "", codes: tuple[str, ...] = ()
@@ -82,41 +100,60 @@ class ExchangeUnavailableError(ExchangeError):
     """The network, a gateway or Kraken itself failed; for a write the outcome is unknown."""
 
     retryable = True
+    remedy = (
+        "Look at status.kraken.com and at the network. An order of unknown outcome is looked up by itself."
+    )
 
 
 class RateLimitedError(ExchangeError):
     """The key's call budget is used up."""
 
     retryable = True
+    remedy = (
+        "Nothing, if it passes. If it stays: another program uses the key, or the connection's "
+        "tier is too high."
+    )
 
 
 class NonceRejectedError(ExchangeError):
     """Kraken saw a nonce that was not greater than the last one; nothing happened."""
 
     retryable = True
+    remedy = "Give this project a key of its own: another program uses the same one."
 
 
 class AuthenticationError(ExchangeError):
     """The key, its signature or its permissions were refused; asking again risks a lockout."""
 
+    remedy = "Copy both keys into the connection again, and check it: `check-key`, or the *Test* button."
+
 
 class RequestRefusedError(ExchangeError):
     """Kraken understood the request and refused it."""
+
+    remedy = "Read Kraken's reason. If it is about an order, decide anew; otherwise report it."
 
 
 class PayloadInvalidError(ExchangeError):
     """The reply cannot be trusted: not JSON, cut off, of another shape, or implausible."""
 
+    remedy = "Try again later. If it stays, Kraken has changed an answer: report it with the message."
+
 
 class StoreError(KrakenReconError):
     """The trading database could not do what was asked."""
+
+    remedy = "Look at the database server: is it up, and does the role own the schema `trading`?"
 
 
 class LockUnavailableError(StoreError):
     """Another session held a needed row longer than the lock timeout, or a deadlock was broken."""
 
     retryable = True
+    remedy = "Nothing, if it passes. If it stays, `audit` names the session that holds the lock."
 
 
 class SchemaMismatchError(StoreError):
     """The database has another schema than this code; run ``python -m kraken_recon migrate``."""
+
+    remedy = "Run `python -m kraken_recon migrate`."

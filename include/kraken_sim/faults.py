@@ -92,6 +92,61 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "warning": frozenset({"text"}),
 }
 
+#: What each fault does, for people.
+EFFECTS: Final[dict[str, str]] = {
+    "accept_then_fail": "the order is accepted, the answer lost; `appearance` is `timeout` (after "
+    "`seconds`), `reset`, "
+    "`502`, `504` or `520`",
+    "fail_before_accept": "the same look, and nothing has happened",
+    "late_accept": "the same look; by the account's clock the order reaches the engine `after_seconds` "
+    "after it was "
+    "sent, and obeys what holds then: its deadline, the funds, the market. `endpoint` may name another write",
+    "hang": "done at once, and answered only after a silence of `seconds`",
+    "reset_mid_answer": "done, and the line dropped halfway through the answer",
+    "http_error": "a gateway page with this `status`; nothing happened",
+    "reset": "the line dropped, at once or after `seconds`; nothing happened",
+    "redirect_302": "a redirect; nothing happened",
+    "slow": "waits first; an order whose client has given up is still taken, unless its deadline has passed",
+    "api_error": "an error of your choice, `text`; with `executed` a write has happened all the same",
+    "throttled": "refused as too fast, for `seconds`; with `only_concurrent` only calls at the same time",
+    "rate_limited": "refused as over the limit, without cause",
+    "invalid_nonce": "refused as an old nonce, without cause",
+    "html_200": "a web page instead of an answer, at HTTP 200",
+    "truncated_json": "an answer that is cut off",
+    "empty_body": "nothing at all, at HTTP 200",
+    "no_result": "an answer without errors and without a result",
+    "warning": "an answer with a warning `text` besides its result",
+    "extra_fields": "unknown `fields` appear",
+    "missing_fields": "these optional `fields` vanish",
+    "empty_balances": "an account that holds nothing",
+    "partial_balances": "balances without these `assets`",
+    "nan_amount": "a balance that is no number, or this `value`",
+    "insert_between_pages": "new `rows` of this `asset` arrive before this `page` is read (pages count "
+    "from 0)",
+    "count_drift": "the history's count is off `by` this much",
+    "empty_page_early": "this `page` is empty although there is more",
+    "duplicate_row": "this `page` has a row twice",
+    "missing_page": "this `page` is skipped",
+    "missing_row": "this `page` lacks this `row`",
+    "lag": "one `view` (`balance`, `ledger`, `trades` or `orders`) is out of date by `seconds`; with "
+    "`order`, `trades` "
+    "and `orders` miss that order only, while `ledger` and `balance` end before its first row that is "
+    "held back, so "
+    "that running balances never jump (`count`, `nth` and `probability` do not apply then)",
+    "ledger_wrong_volume": "the ledger rows of a fill have this `factor` (1.1) of its volume; balances "
+    "follow the ledger",
+    "ledger_wrong_fee": "the ledger rows of a fill have this `factor` (2) of its fee",
+    "ledger_wrong_side": "the ledger rows of a fill have the other sign",
+    "ledger_missing_leg": "a fill has only one ledger row; the `leg` `base` or `quote` is missing",
+    "ledger_wrong_account": "the ledger rows of a fill are booked `to_account`",
+    "trade_wrong_volume": "the trade in the history has this `factor` of the volume; its order tells "
+    "the truth",
+    "trade_wrong_fee": "the trade in the history has this `factor` of the fee",
+    "trade_wrong_side": "the trade in the history has the other side",
+    "trade_missing": "the trade is not in the history",
+    "trade_wrong_account": "the trade is in the history `to_account`",
+}
+
 WRITES: Final = frozenset(
     {
         "AddOrder",

@@ -8,7 +8,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from local_stack.errors import LocalStackError
 
@@ -17,6 +17,48 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PORT_MAX = 65535
+
+
+class Variable(NamedTuple):
+    """One environment variable of the stack."""
+
+    name: str
+    meaning: str
+    default: str = ""
+
+
+STATE_DIR = Variable(
+    "RECON_STATE_DIR", "Where the stack keeps its data, logs and generated passwords.", ".recon"
+)
+AIRFLOW_HOST = Variable("RECON_AIRFLOW_HOST", "Where Airflow's UI and API listen.", "127.0.0.1")
+AIRFLOW_PORT = Variable("RECON_AIRFLOW_PORT", "Their port.", "8080")
+SIMULATOR_PORT = Variable(
+    "RECON_SIM_PORT", "The simulated Kraken's port; 0 takes a free one and keeps it.", "0"
+)
+POSTGRES_PORT = Variable("RECON_PG_PORT", "PostgreSQL's port; 0 takes a free one and keeps it.", "0")
+POSTGRES_BINARIES = Variable(
+    "RECON_PG_BIN", "A directory with PostgreSQL's programs.", "those that make setup installs"
+)
+POSTGRES_URL = Variable(
+    "KRAKEN_RECON_POSTGRES_URL", "A PostgreSQL server of your own for the demo.", "one is started"
+)
+TEST_POSTGRES_URL = Variable(
+    "KRAKEN_RECON_TEST_POSTGRES_URL", "A PostgreSQL server of your own for the tests.", "one is started"
+)
+RECORDINGS = Variable(
+    "KRAKEN_DATA_DIR", "Recorded replies of the real Kraken, used where the directory exists."
+)
+VARIABLES = (
+    STATE_DIR,
+    AIRFLOW_HOST,
+    AIRFLOW_PORT,
+    SIMULATOR_PORT,
+    POSTGRES_PORT,
+    POSTGRES_BINARIES,
+    POSTGRES_URL,
+    TEST_POSTGRES_URL,
+    RECORDINGS,
+)
 
 # All that the services inherit; anything else would restart them whenever a shell differs.
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -50,14 +92,14 @@ class Settings:
             LocalStackError: a port is not a port.
         """
         given = os.environ if environment is None else environment
-        recordings = given.get("KRAKEN_DATA_DIR") or REPOSITORY.parent / "shared" / "kraken_data"
+        recordings = given.get(RECORDINGS.name) or REPOSITORY.parent / "shared" / "kraken_data"
         return cls(
-            state_dir=(REPOSITORY / (given.get("RECON_STATE_DIR") or ".recon")).absolute(),
-            airflow_host=given.get("RECON_AIRFLOW_HOST") or "127.0.0.1",
-            airflow_port=_port(given, "RECON_AIRFLOW_PORT", 8080),
-            simulator_port=_port(given, "RECON_SIM_PORT", 0),
-            postgres_port=_port(given, "RECON_PG_PORT", 0),
-            postgres_url=given.get("KRAKEN_RECON_POSTGRES_URL", ""),
+            state_dir=(REPOSITORY / (given.get(STATE_DIR.name) or STATE_DIR.default)).absolute(),
+            airflow_host=given.get(AIRFLOW_HOST.name) or AIRFLOW_HOST.default,
+            airflow_port=_port(given, AIRFLOW_PORT),
+            simulator_port=_port(given, SIMULATOR_PORT),
+            postgres_port=_port(given, POSTGRES_PORT),
+            postgres_url=given.get(POSTGRES_URL.name, ""),
             recordings=Path(recordings).absolute(),
         )
 
@@ -104,8 +146,8 @@ def kept_secret(state_dir: Path, name: str, *, length_bytes: int) -> str:
     return known[name]
 
 
-def _port(given: Mapping[str, str], name: str, default: int) -> int:
-    text = given.get(name) or str(default)
+def _port(given: Mapping[str, str], variable: Variable) -> int:
+    text = given.get(variable.name) or variable.default
     if not text.isdigit() or int(text) > PORT_MAX:
-        raise LocalStackError(f"{name}={text} is not a port number.")
+        raise LocalStackError(f"{variable.name}={text} is not a port number.")
     return int(text)

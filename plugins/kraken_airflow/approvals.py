@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from kraken_recon.configuration import APPROVAL_HOURS
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.service.plan_views import list_plans
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 APPROVAL_DAG: Final = "repair_approval"
 ASK_TASK: Final = "ask"
 # An Airflow Variable: how many hours people have to answer.
-HOURS_VARIABLE: Final = "repair_approval_hours"
-HOURS_DEFAULT: Final = 24
+HOURS_VARIABLE: Final = APPROVAL_HOURS.name
+HOURS_DEFAULT: Final = int(APPROVAL_HOURS.default)
 PLANS_MAX: Final = 200
 
 

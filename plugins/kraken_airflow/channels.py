@@ -17,6 +17,7 @@ import requests
 from airflow.sdk import BaseNotifier
 
 from kraken_airflow.hooks.kraken import find_connection
+from kraken_recon.configuration import ALERT_CHANNELS
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.alerts import Notification
 
-CHANNELS_VARIABLE: Final = "KRAKEN_RECON_ALERT_CHANNELS"
+CHANNELS_VARIABLE: Final = ALERT_CHANNELS.name
 TIMEOUT_SECONDS: Final = 10
 SIGNATURE_HEADER: Final = "X-Kraken-Recon-Signature"
 

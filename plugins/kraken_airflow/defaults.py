@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+from kraken_recon import configuration
+
 OWNER: Final = "kraken-recon"
-KRAKEN_POOL: Final = "kraken_api"
+KRAKEN_POOL: Final = configuration.POOL.name
 # Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
-EXCHANGE_QUEUE: Final = "exchange"
+EXCHANGE_QUEUE: Final = configuration.EXCHANGE_QUEUE.name
 
 DEFAULT_ARGS: Final[dict[str, Any]] = {
     "owner": OWNER,

@@ -17,6 +17,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
 from kraken_airflow.defaults import OWNER
+from kraken_recon.configuration import RUNBOOK_URL
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 DASHBOARD: Final = "/kraken-recon/"
 # Where the runbooks are published; {name} stands for a runbook's name, which is that of its DAG.
-RUNBOOK_URL_VARIABLE: Final = "KRAKEN_RECON_RUNBOOK_URL"
+RUNBOOK_URL_VARIABLE: Final = RUNBOOK_URL.name
 OWNER_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 _RUNBOOK: Final = re.compile(r"`docs/runbooks/(\w+)\.md`")
 log = logging.getLogger(__name__)

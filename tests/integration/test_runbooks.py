@@ -1,4 +1,4 @@
-"""The SQL that the runbooks tell a tired person to paste."""
+"""The SQL that runbooks and how-to pages tell a tired person to paste."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 BLOCK = re.compile(r"```sql\n(.*?)```", re.DOTALL)
 RUNBOOKS = sorted(
     path
-    for path in (Path(__file__).resolve().parents[2] / "docs/runbooks").glob("*.md")
+    for folder in ("runbooks", "how-to")
+    for path in (Path(__file__).resolve().parents[2] / "docs" / folder).glob("*.md")
     if BLOCK.search(path.read_text())
 )
 

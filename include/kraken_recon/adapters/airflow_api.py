@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
+from kraken_recon.configuration import AIRFLOW_API, connection_variable
 from kraken_recon.domain.session_records import Progress, TaskState, TaskStates
 from kraken_recon.errors import ConfigurationError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.session_records import TaskIdentity
 
-VARIABLE: Final = "AIRFLOW_CONN_AIRFLOW_API"
+VARIABLE: Final = connection_variable(AIRFLOW_API.name)
 TIMEOUT_SECONDS: Final = 5
 TRIES_MAX: Final = 500
 RUNNING_MAX: Final = 500

@@ -18,6 +18,7 @@ from kraken_recon.adapters.kraken.credentials import (
     parse_allowed_hosts,
 )
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
+from kraken_recon.configuration import connection_variable
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -57,7 +58,7 @@ def find_connection(conn_id: str) -> Connection:
     except AirflowNotFoundException as error:
         raise ConfigurationError(
             f"connection {conn_id} does not exist or cannot be read; add it under Admin > Connections, or set"
-            f" AIRFLOW_CONN_{conn_id.upper()}"
+            f" {connection_variable(conn_id)}"
         ) from error
     return connection
 

@@ -18,6 +18,7 @@ from kraken_airflow.attribution import running_task, session_name
 from kraken_airflow.hooks.kraken import KrakenHook, find_connection
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
 from kraken_recon.bootstrap import Wiring
+from kraken_recon.configuration import TRADING_DB
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TradingDbHook(BaseHook):
     """
 
     conn_name_attr = "trading_conn_id"
-    default_conn_name = "trading_db"
+    default_conn_name = TRADING_DB.name
     hook_name = "Trading database"
 
     def __init__(

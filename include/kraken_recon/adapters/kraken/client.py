@@ -118,6 +118,15 @@ class KrakenClient:
             ConfigurationError: with what to change at Kraken.
             ExchangeError: the key could not be asked about.
         """
+        self.inspect_key()
+
+    def inspect_key(self) -> wire.KeyInfo:
+        """Check the key as ``check_key`` does, and return what Kraken says of it.
+
+        Raises:
+            ConfigurationError: with what to change at Kraken.
+            ExchangeError: the key could not be asked about.
+        """
         info = wire.parse_key_info(self._read_result("GetApiKeyInfo", {}), account=self._account)
         problems = []
         if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
@@ -133,6 +142,7 @@ class KrakenClient:
             raise ConfigurationError(
                 f"account {self._account}: change its API key {info.name!r} at Kraken: {'; '.join(problems)}"
             )
+        return info
 
     def balances(self) -> Mapping[HoldingKey, Balance]:
         """Read ``BalanceEx``; an account that never held anything is answered without a result."""

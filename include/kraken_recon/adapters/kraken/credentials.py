@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from kraken_recon.adapters.kraken.limits import DEFAULT_TIER, TIERS, UNLIMITED
+from kraken_recon.configuration import ALLOWED_HOSTS, connection_variable
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 CONNECTION_TYPE: Final = "kraken"
 KRAKEN_URL: Final = "https://api.kraken.com"
 KRAKEN_DOMAIN: Final = "kraken.com"
-ALLOWED_HOSTS_VARIABLE: Final = "KRAKEN_RECON_ALLOWED_HOSTS"
+ALLOWED_HOSTS_VARIABLE: Final = ALLOWED_HOSTS.name
 DEFAULT_ALLOWED_HOSTS: Final = frozenset({"api.kraken.com"})
 _EXTRA_KEY: Final = "__extra__"
 
@@ -94,7 +95,7 @@ def credentials_from_environment(
     Raises:
         ConfigurationError: the variable is missing, unreadable, or its fields are refused.
     """
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    variable = connection_variable(conn_id)
     text = environ.get(variable, "").strip()
     if not text:
         raise ConfigurationError(f"connection {conn_id}: set {variable} to its JSON or URI")

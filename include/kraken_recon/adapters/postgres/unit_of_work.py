@@ -17,6 +17,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.adapters.postgres.account_store import PostgresAccountStore
 from kraken_recon.adapters.postgres.alert_store import PostgresAlertStore
 from kraken_recon.adapters.postgres.backfill_store import PostgresBackfillStore
 from kraken_recon.adapters.postgres.certificate_store import CertificateStore
@@ -59,7 +60,7 @@ class SessionLimits:
     def options(self) -> str:
         """Write the limits as libpq options.
 
-        No statement here runs long enough to be worth compiling first, which costs more than its answer.
+        No statement here is long enough to be compiled by the server first: that costs more than it saves.
         """
         return (
             f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
@@ -203,6 +204,11 @@ class PostgresUnitOfWork:
         if self._connection is None:
             raise StoreError("expected an open unit of work; use it in a `with` block")
         return self._connection
+
+    @property
+    def accounts(self) -> PostgresAccountStore:
+        """What people say about accounts."""
+        return PostgresAccountStore(self.connection)
 
     @property
     def sync(self) -> PostgresSyncStore:

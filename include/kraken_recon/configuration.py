@@ -1,0 +1,142 @@
+"""Every setting that the project reads, named once; ``docs/reference/configuration.md`` is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One named setting.
+
+    Attributes:
+        name: as a person writes it.
+        meaning: what it decides.
+        default: what holds where it is not set.
+        read_by: who looks at it.
+    """
+
+    name: str
+    meaning: str
+    default: str = ""
+    read_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSetting:
+    """One Airflow connection, by its type and the fields that are read; any other field is ignored."""
+
+    name: str
+    conn_type: str
+    meaning: str
+    fields: tuple[tuple[str, str], ...]
+
+
+DSN: Final = Setting(
+    "KRAKEN_RECON_DSN",
+    "Address of the trading database, such as `postgresql://user@host:5432/trading`.",
+    read_by="command line",
+)
+DSN_FILE: Final = Setting(
+    "KRAKEN_RECON_DSN_FILE",
+    "A file that holds that address, so that no password is in a variable. Read where the other is not set.",
+    read_by="command line",
+)
+ALLOWED_HOSTS: Final = Setting(
+    "KRAKEN_RECON_ALLOWED_HOSTS",
+    "Hosts to which API keys may be sent, separated by commas. A connection to any other is refused, so that "
+    "a changed connection cannot harvest signatures.",
+    default="api.kraken.com",
+    read_by="tasks, triggerer, Test button, command line",
+)
+ALERT_CHANNELS: Final = Setting(
+    "KRAKEN_RECON_ALERT_CHANNELS",
+    "Ids of the Airflow connections by which people are told of alerts, separated by commas.",
+    default="nobody is told",
+    read_by="watch",
+)
+RUNBOOK_URL: Final = Setting(
+    "KRAKEN_RECON_RUNBOOK_URL",
+    "Where your runbooks are published; `{name}` stands for a runbook's name. DAG descriptions and their "
+    "owner's link lead there.",
+    default="the dashboard's own copy",
+    read_by="DAG files, pages",
+)
+ENVIRONMENT: Final = (DSN, DSN_FILE, ALLOWED_HOSTS, ALERT_CHANNELS, RUNBOOK_URL)
+
+APPROVAL_HOURS: Final = Setting(
+    "repair_approval_hours",
+    "How long a person may take to answer about a held repair; no answer in time means no.",
+    default="24",
+    read_by="`repair_approval`",
+)
+APPROVERS: Final = Setting(
+    "repair_approvers",
+    'Who may answer, as a JSON list of user names, such as `["ann", "bob"]`.',
+    default="everybody who may edit the DAG",
+    read_by="`repair_approval`",
+)
+VARIABLES: Final = (APPROVAL_HOURS, APPROVERS)
+
+TRADING_DB: Final = ConnectionSetting(
+    "trading_db",
+    "postgres",
+    "The trading database, for tasks, pages and the watch.",
+    (
+        ("host, port", "the server; a host that begins with `/` is a socket's directory"),
+        ("login, password", "its role"),
+        ("schema", "the database's name; required"),
+        ("extra", "only `sslmode` and `sslrootcert` are read"),
+    ),
+)
+KRAKEN_ACCOUNT: Final = ConnectionSetting(
+    "any, named by an account",
+    "kraken",
+    "One account at Kraken, for tasks and the command line.",
+    (
+        ("login", "the API key"),
+        ("password", "the private key; never shown again, masked in logs"),
+        ("host", "empty: Kraken itself; otherwise a host or URL out of `KRAKEN_RECON_ALLOWED_HOSTS`"),
+        ("extra", "only `tier` is read: how often Kraken lets this account ask"),
+    ),
+)
+AIRFLOW_API: Final = ConnectionSetting(
+    "airflow_api",
+    "http",
+    "Airflow's own REST API, for the session audit to learn which tasks have ended. Optional.",
+    (
+        ("host, port, schema", "where the API server answers"),
+        ("login, password", "a user who may read DAG runs and task instances"),
+    ),
+)
+CHANNEL: Final = ConnectionSetting(
+    "each named in `KRAKEN_RECON_ALERT_CHANNELS`",
+    "smtp, slackwebhook or http",
+    "A way to tell people of alerts, for the watch.",
+    (
+        ("extra of smtp", "`to_email` says who is told, `from_email` by whom"),
+        ("password of slackwebhook", "the token of an incoming webhook"),
+        ("host, extra of http", "the address, and `path`"),
+        ("password of http", "signs each message"),
+    ),
+)
+CONNECTIONS: Final = (TRADING_DB, KRAKEN_ACCOUNT, AIRFLOW_API, CHANNEL)
+
+POOL: Final = Setting(
+    "kraken_api",
+    "Tasks that call Kraken take a slot of it: how many may do so at the same time. It must exist.",
+    default="8 in the demo and in docker-compose.yaml",
+    read_by="every task that calls Kraken",
+)
+EXCHANGE_QUEUE: Final = Setting(
+    "exchange",
+    "Where tasks that call Kraken run, on executors with queues; only its workers need a way out.",
+    read_by="every task that calls Kraken",
+)
+DEFAULT_QUEUE: Final = Setting("default", "Where every other task runs.", read_by="every other task")
+
+
+def connection_variable(conn_id: str) -> str:
+    """Name the environment variable in which Airflow, and the command line, find a connection."""
+    return f"AIRFLOW_CONN_{conn_id.upper()}"

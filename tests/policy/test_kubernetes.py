@@ -1,0 +1,112 @@
+"""The files for Kubernetes say what the containers' file says, which is run as processes in another test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "deploy/kubernetes"
+PLACE = "/run/secrets/kraken-recon"
+SECRET_WORDS = (
+    "PASSWORD",
+    "SECRET_KEY",
+    "FERNET_KEY",
+    "SQL_ALCHEMY_CONN",
+    "BROKER_URL",
+    "RESULT_BACKEND",
+    "DSN",
+)
+
+
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    return found
+
+
+def pod_of(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    pod = read(name)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    return pod, container
+
+
+def environments() -> dict[str, list[dict[str, Any]]]:
+    return {
+        "values": read("values")["env"],
+        **{name: pod_of(name)[1]["env"] for name in ("prepare", "watch")},
+    }
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    return found
+
+
+def test_both_queues_have_workers() -> None:
+    celery = read("values")["workers"]["celery"]
+    assert not celery["enableDefault"]
+    assert {workers["queue"] for workers in celery["sets"]} == {"exchange", "default"}
+    assert all({"requests", "limits"} <= workers["resources"].keys() for workers in celery["sets"])
+
+
+def test_variables_have_the_values_of_the_containers(composed: dict[str, Any]) -> None:
+    tested = composed["scheduler"]["environment"] | {
+        "PYTHONPATH": composed["watch"]["environment"]["PYTHONPATH"]
+    }
+    own = {
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
+        "KRAKEN_RECON_ALERT_CHANNELS",
+        "KRAKEN_RECON_ALLOWED_HOSTS",
+    }
+    for place, variables in environments().items():
+        for variable in variables:
+            name = variable["name"]
+            assert name in tested or f"{name}_CMD" in tested, f"{place}: {name}"
+            if "value" in variable and name not in own:
+                assert variable["value"].replace(f"{PLACE}/", "/run/secrets/") == tested[name], (
+                    f"{place}: {name}"
+                )
+
+
+def test_no_secret_is_written_into_a_variable() -> None:
+    for place, variables in environments().items():
+        for variable in variables:
+            if any(word in variable["name"] for word in SECRET_WORDS):
+                assert "valueFrom" in variable or variable["name"].endswith("_FILE"), (
+                    f"{place}: {variable['name']}"
+                )
+
+
+def test_commands_are_those_of_the_containers(composed: dict[str, Any]) -> None:
+    watch, service = pod_of("watch")[1], composed["watch"]
+    assert watch["command"] == service["command"]
+    assert ["CMD", *watch["livenessProbe"]["exec"]["command"]] == service["healthcheck"]["test"]
+    steps = pod_of("prepare")[1]["command"][-1].replace(PLACE, "/run/secrets").replace("$(", "$$(")
+    # The chart migrates Airflow's own database itself.
+    assert f"airflow db migrate && {steps}" == composed["init"]["command"][-1]
+
+
+@pytest.mark.parametrize("name", ["prepare", "watch"])
+def test_a_pod_gains_no_privileges_and_mounts_the_secret_file(name: str) -> None:
+    pod, container = pod_of(name)
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"].keys() == {"requests", "limits"}
+    values = read("values")
+    assert container["volumeMounts"] == values["volumeMounts"]
+    assert pod["volumes"] == values["volumes"]
+    assert container["volumeMounts"][0]["mountPath"] == PLACE
+
+
+def test_one_image_everywhere(composed: dict[str, Any]) -> None:
+    image = read("values")["images"]["airflow"]
+    named = f"{image['repository']}:{image['tag']}"
+    assert {pod_of(name)[1]["image"] for name in ("prepare", "watch")} == {named}
+    assert image["tag"] == composed["scheduler"]["image"].partition(":")[2]
