@@ -47,7 +47,7 @@ where d.datname = %s
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One kind of statement since the last reset: ``ms`` of all its calls, and pages of 8 kB that were read."""
+    """One kind of statement since the last reset; ``ms`` of all its calls, and the 8 kB pages they read."""
 
     query: str
     calls: int

@@ -213,6 +213,7 @@ def measure_bounds(stack: PageStack) -> dict[str, Any]:
         beside = []
         while waiting.is_alive():
             started = time.perf_counter()
+            # session: allowed - the lock must be held meanwhile, that is what is measured
             requests.get(f"{stack.url}/api/v2/version", timeout=REQUEST_TIMEOUT_SECONDS).raise_for_status()
             beside.append(1000 * (time.perf_counter() - started))
             waiting.join(0.1)

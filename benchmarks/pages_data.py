@@ -68,7 +68,6 @@ def ensure_data(trading: Database, scale: Scale, say: Callable[[str], None]) -> 
     built: dict[str, Any] = json.loads(trading.marking() or "{}")
     if not built:
         trading.recreate()  # perhaps half-built
-    # session: allowed - the migrations are the product's own
     migrate(create_engine(trading.url))
     if not built:
         started = time.monotonic()
@@ -104,9 +103,7 @@ def counts(url: str) -> dict[str, Any]:
 def _make_months(trading: Database, now: datetime) -> None:
     """Make the partitions of the snapshots' months, as maintenance does."""
     engine = create_engine(trading.url)
-    with (
-        engine.begin() as connection
-    ):  # session: allowed - the partitions are made by the product's own store
+    with engine.begin() as connection:
         store = PostgresMaintenanceStore(connection)
         for month in sorted({Month.of(now - timedelta(days=days)) for days in range(32)}):
             store.make_month(month)
