@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.forms import form_token
-from kraken_airflow.dashboard.pages import ENTRY_FIELDS, csv_of
+from kraken_airflow.dashboard.downloads import csv_pieces
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.intervals import interval_ending_now
@@ -36,11 +36,20 @@ if TYPE_CHECKING:
     from airflow_desk import AirflowDesk
     from conftest import Simulator
 
-DATA = ["latest", "wants", "orders", "database"]
 PATHS = [
     "/kraken-recon/",
-    *(f"/kraken-recon/{page}" for page in ("wants", "orders", "database")),
-    *(f"/kraken-recon/api/{data}" for data in DATA),
+    *(f"/kraken-recon/{page}" for page in ("differences", "wants", "orders", "database")),
+    *(f"/kraken-recon/api/{data}" for data in ("latest", "differences", "wants", "held")),
+    *(f"/kraken-recon/api/{data}.csv" for data in ("latest", "differences", "wants", "held")),
+    *(f"/kraken-recon/api/{data}" for data in ("orders", "database")),
+]
+# Of one account, or of one of its assets.
+OF_ONE = [
+    "/kraken-recon/account?name=alpha",
+    "/kraken-recon/statement?account=alpha&asset=BTC",
+    *(f"/kraken-recon/api/{data}?name=alpha" for data in ("account", "runs", "positions", "curve")),
+    *(f"/kraken-recon/api/{data}.csv?name=alpha" for data in ("runs", "positions", "curve")),
+    *(f"/kraken-recon/api/statement{kind}?account=alpha&asset=BTC" for kind in ("", ".csv")),
 ]
 # One order of four whose fee is not the expected one.
 VERDICT = """
@@ -103,23 +112,24 @@ def sync(*, mode: Mode = Mode.REPAIR) -> None:
     sync_accounts(accounts, SyncRequest(interval_ending_now(utc_now()), mode, Policy()), ports)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
 def test_nobody_reads_without_a_login(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 401
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
 def test_a_forged_token_is_refused(client: TestClient, path: str) -> None:
     assert client.get(path, headers={"Authorization": "Bearer forged"}).status_code == 403
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
 def test_a_login_without_the_dag_is_refused(
     client: TestClient, token_of: Callable[[str | None], str], path: str
 ) -> None:
     headers = {"Authorization": f"Bearer {token_of(None)}"}
     assert client.get(path, headers=headers).status_code == 403
-    assert client.get(f"{path}?dag_id=another", headers=headers).status_code == 403
+    forged = f"{path}{'&' if '?' in path else '?'}dag_id=another"
+    assert client.get(forged, headers=headers).status_code == 403
 
 
 @pytest.mark.usefixtures("trading_db")
@@ -135,7 +145,7 @@ def test_a_viewer_reads_by_header_or_by_cookie(
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_nothing_can_be_changed(viewer: TestClient, method: str) -> None:
-    assert {viewer.request(method, path).status_code for path in PATHS} == {405}
+    assert {viewer.request(method, path).status_code for path in (*PATHS, *OF_ONE)} == {405}
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "style.css", "templates/page.html"])
@@ -146,7 +156,8 @@ def test_there_is_nothing_else(viewer: TestClient, path: str) -> None:
 def test_every_route_demands_the_dag() -> None:
     bare = TestClient(create_app())
     routes = [route for route in create_app().routes if getattr(route, "methods", None)]
-    assert len(routes) == len(PATHS) + 4
+    paths = {f"/kraken-recon{route.path}" for route in routes}
+    assert paths == {*PATHS, *(path.partition("?")[0] for path in OF_ONE), ACKNOWLEDGE}
     for route in routes:
         for method in route.methods:
             assert bare.request(method, route.path).status_code == 401
@@ -184,6 +195,7 @@ def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDe
     latest = viewer.get(LATEST).json()
     alpha, beta = latest["accounts"]
     assert (alpha["status"], beta["status"]) == ("succeeded", "failed")
+    assert (alpha["verdict"], beta["verdict"]) == ("accounted for", "not reconciled")
     (finding,) = alpha["findings"]
     assert finding["drift"] == "0.123456789"
     assert isinstance(finding["db_quantity"], str)
@@ -192,7 +204,7 @@ def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDe
     assert not any(secret in page.text for secret in desk.secrets.values())
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
 def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str) -> None:
     user = SimpleAuthManagerUser(username="somebody", role="ADMIN")
     old = api_app.state.auth_manager.generate_jwt(user, expiration_time_in_seconds=-3_600)
@@ -200,11 +212,20 @@ def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str
 
 
 @pytest.mark.parametrize(
-    ("page", "dag_id"),
-    [("wants", "repair_approval"), ("orders", "order_verification"), ("database", "session_leak_audit")],
+    ("page", "dag_id", "shown"),
+    [
+        ("wants", "repair_approval", ["api/wants", "api/wants.csv", "api/held", "api/held.csv"]),
+        ("orders", "order_verification", ["api/orders"]),
+        ("database", "session_leak_audit", ["api/database"]),
+    ],
 )
 def test_a_page_needs_the_dag_whose_rows_it_shows(
-    viewer: TestClient, trading_db: str, monkeypatch: pytest.MonkeyPatch, page: str, dag_id: str
+    viewer: TestClient,
+    trading_db: str,
+    monkeypatch: pytest.MonkeyPatch,
+    page: str,
+    dag_id: str,
+    shown: list[str],
 ) -> None:
     may: Any = SimpleAuthManager.is_authorized_dag
 
@@ -213,8 +234,8 @@ def test_a_page_needs_the_dag_whose_rows_it_shows(
 
     monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", except_one)
     assert viewer.get(PATHS[0]).status_code == 200, trading_db
-    assert viewer.get(f"/kraken-recon/{page}?dag_id=position_sync").status_code == 403
-    assert viewer.get(f"/kraken-recon/api/{page}?dag_id=position_sync").status_code == 403
+    for path in (page, *(path for path in shown if path.startswith("api/"))):
+        assert viewer.get(f"/kraken-recon/{path}?dag_id=position_sync").status_code == 403
 
 
 def alert(desk: AirflowDesk) -> int:
@@ -251,14 +272,14 @@ def test_an_operator_acknowledges_an_alert_from_the_page(operator: TestClient, d
     assert answered(desk) == [("acknowledged", "somebody", "on it")]
     page = operator.get("/kraken-recon/wants").text
     assert "Note: on it" in page
-    assert "<form" not in page
+    assert 'method="post"' not in page
 
 
 def test_a_viewer_sees_alerts_and_cannot_acknowledge_them(
     viewer: TestClient, operator: TestClient, desk: AirflowDesk
 ) -> None:
     number = alert(desk)
-    assert "<form" not in viewer.get("/kraken-recon/wants").text
+    assert 'method="post"' not in viewer.get("/kraken-recon/wants").text
     token = form_of(operator.get("/kraken-recon/wants").text)
     assert viewer.post(ACKNOWLEDGE, data={"alert_id": number, "token": token}).status_code == 403
     assert answered(desk) == [("open", None, None)]
@@ -354,9 +375,11 @@ def test_a_difference_leads_to_its_ledger_row(viewer: TestClient, desk: AirflowD
             "accounts/alpha/events", {"kind": kind, "asset": "XXBT", "amount": amount}
         )
     sync()
-    link = re.search(r'href="(statement\?[^"]+)"', viewer.get(PATHS[0]).text)
+    link = re.search(r'href="(statement\?[^"#]+)"', viewer.get(PATHS[0]).text)
     assert link is not None
     page = viewer.get(f"/kraken-recon/{html.unescape(link[1])}")
+    assert "2 entries are marked" in page.text
+    assert page.text.count('class="marked"') == 2
     whole = viewer.get(f"/kraken-recon/api/statement?{STATEMENT}").json()
     (finding,) = viewer.get(LATEST).json()["accounts"][0]["findings"]
     assert {entry["ledger_id"] for entry in whole["entries"]} == set(finding["ledger_ids"])
@@ -379,10 +402,10 @@ def test_forged_names_lead_to_no_statement(
     assert client.get(f"{path}?{STATEMENT}").status_code == 403
 
 
-def test_a_statement_runs_no_formula_in_a_spreadsheet() -> None:
-    entry = dict.fromkeys(ENTRY_FIELDS, "=1+1") | {"amount": "-1", "subtype": None, "refid": "-1+1"}
-    (row,) = csv.DictReader(io.StringIO(csv_of([entry])))
-    assert [row[name] for name in ("type", "refid", "amount", "subtype")] == ["'=1+1", "'-1+1", "-1", ""]
+def test_a_download_runs_no_formula_in_a_spreadsheet() -> None:
+    row = {"text": "=1+1", "reference": "-1+1", "amount": "-1.5", "none": None, "ids": ["@a", "b"]}
+    (written,) = csv.DictReader(io.StringIO("".join(csv_pieces([row], list(row)))))
+    assert list(written.values()) == ["'=1+1", "'-1+1", "-1.5", "", "'@a b"]
 
 
 def test_names_from_the_database_are_escaped(viewer: TestClient, desk: AirflowDesk) -> None:

@@ -1,132 +1,141 @@
-"""What the page says about a report: the verdict on each account, and the one answer."""
+"""What the pages say of accounts: the verdict on each, the one answer, and words for lists."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from kraken_airflow.dashboard.overview import FINDINGS_SHOWN_MAX, overview_of
+from kraken_airflow.dashboard.overview import (
+    AGE_WORDS,
+    AGES_SECONDS,
+    RANKS,
+    VERDICTS,
+    Facts,
+    account_view,
+    ago,
+    answer_of,
+    ids_in_short,
+    nothing_differed,
+    verdict_of,
+)
 
 NOW = datetime(2026, 11, 22, 10, 20, tzinfo=UTC)
+GOOD = Facts("succeeded")
 
 
-def account(name: str = "desk", **changes: Any) -> dict[str, Any]:
-    fields = {
-        "account": name,
-        "status": "succeeded",
-        "mode": "repair",
-        "proven_at": (NOW - timedelta(minutes=4)).isoformat(),
-        "checked": 3,
-        "matched": 3,
-        "explained": 0,
-        "updated": 0,
-        "added": 0,
-        "removed": 0,
-        "held": 0,
-        "awaiting": 0,
-        "api_calls": 1,
-        "seconds": "0.5",
-        "note": None,
-        "error": None,
-        "findings": [],
-    }
-    return fields | changes
+@pytest.mark.parametrize(
+    ("facts", "level", "words"),
+    [
+        (GOOD, "good", "accounted for"),
+        (Facts("failed", has_held=True), "bad", "not reconciled"),
+        (Facts("never run", is_proof_old=True), "watch", "not reconciled yet"),
+        (Facts("moving", is_proof_old=True), "bad", "last proof is too old"),
+        (replace(GOOD, is_proof_old=True, has_held=True), "bad", "last proof is too old"),
+        (replace(GOOD, has_held=True, has_awaiting=True), "bad", "a repair waits for a person"),
+        (
+            replace(GOOD, is_dry_run=True, has_unrepaired=True, has_awaiting=True),
+            "watch",
+            "dry run: differences were not repaired",
+        ),
+        (replace(GOOD, is_dry_run=True), "good", "accounted for"),
+        (replace(GOOD, has_awaiting=True), "watch", "a difference waits for confirmation"),
+        (Facts("moving"), "watch", "was moving; the next run looks again"),
+    ],
+)
+def test_the_worst_that_is_true_of_an_account_decides(facts: Facts, level: str, words: str) -> None:
+    verdict = verdict_of(facts)
+    assert (verdict.level, verdict.words) == (level, words)
+    assert VERDICTS[RANKS[facts.key]] == verdict
 
 
-def finding(**changes: Any) -> dict[str, Any]:
-    fields = {
-        "asset": "BTC",
-        "wallet": "spot",
-        "db_quantity": "1",
-        "exchange_quantity": "1.5",
-        "drift": "0.5",
-        "explained": "0.5",
-        "unexplained": "0",
-        "action": "applied",
-        "ledger_ids": ["L1"],
-        "explanation": "0.5 from 1 missed deposit entry",
-    }
-    return fields | changes
+def test_every_combination_of_facts_has_a_verdict_and_a_key_of_its_own() -> None:
+    flags = len(fields(Facts)) - 1
+    assert len(RANKS) == 4 * 2**flags
+    assert set(RANKS.values()) == set(range(len(VERDICTS)))
 
 
-def report(*accounts: dict[str, Any], alerts: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
-    return {"accounts": accounts, "alerts": alerts}
+def test_bad_verdicts_come_before_those_to_watch_and_good_ones_last() -> None:
+    levels = [verdict.level for verdict in VERDICTS]
+    assert levels == sorted(levels, key=["bad", "watch", "good"].index)
+
+
+def test_every_group_of_ages_has_words() -> None:
+    assert set(AGE_WORDS) == {-1, *range(len(AGES_SECONDS) + 1)}
+    assert all(younger < older for younger, older in pairwise(AGES_SECONDS))
 
 
 def test_all_is_well_only_when_every_account_is() -> None:
-    page = overview_of(report(account("a"), account("b", findings=[finding()])), NOW)
-    assert (page.level, page.answer) == ("good", "Yes")
-    assert page.reason.startswith("All 2 accounts are accounted for")
-    assert page.accounts[0].proof == "4 min ago"
+    answer = answer_of({"good": 10_000}, [])
+    assert (answer.level, answer.words) == ("good", "Yes")
+    assert answer.reason.startswith("All 10,000 accounts are accounted for")
+    assert answer_of({"good": 1}, []).reason.startswith("The account is")
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "verdict"),
+    ("counts", "troubled", "level", "reason"),
     [
-        ({"status": "failed", "error": "wrong key"}, "bad", "not reconciled"),
-        ({"status": "never run", "proven_at": None}, "watch", "not reconciled yet"),
-        ({"status": "moving", "proven_at": None}, "bad", "last proof is too old"),
+        ({"good": 1, "held": 1}, ["odd"], "bad", "1 of 2 accounts needs a look: odd."),
+        ({"good": 1, "moving": 2}, ["a", "b"], "watch", "2 of 3 accounts need a look: a, b."),
         (
-            {"proven_at": (NOW - timedelta(minutes=30, seconds=1)).isoformat()},
+            {"good": 9_000, "failed": 1_000},
+            list("abcdefgh"),
             "bad",
-            "last proof is too old",
+            "1,000 of 10,000 accounts need a look: a, b, c, d, e ....",
         ),
-        ({"held": 1, "awaiting": 1}, "bad", "a repair waits for a person"),
-        ({"mode": "dry_run", "findings": [finding()]}, "watch", "dry run: differences were not repaired"),
-        ({"mode": "dry_run"}, "good", "accounted for"),
-        ({"awaiting": 1}, "watch", "a difference waits for confirmation"),
-        ({"status": "moving"}, "watch", "was moving; the next run looks again"),
-        ({"proven_at": (NOW - timedelta(minutes=30)).isoformat()}, "good", "accounted for"),
+        ({"good": 1, "old": 1}, [], "bad", "1 of 2 accounts needs a look."),
     ],
-    ids=lambda value: value if isinstance(value, str) and " " in value else None,
 )
-def test_one_account_in_trouble_is_named(changes: dict[str, Any], level: str, verdict: str) -> None:
-    page = overview_of(report(account("fine"), account("odd", **changes)), NOW)
-    odd = page.accounts[1]
-    assert (odd.level, odd.verdict) == (level, verdict)
-    assert page.level == level
-    assert ("odd" in page.reason) == (level != "good")
+def test_accounts_in_trouble_are_counted_and_some_named(
+    counts: dict[str, int], troubled: list[str], level: str, reason: str
+) -> None:
+    answer = answer_of(counts, troubled)
+    assert (answer.level, answer.reason) == (level, reason)
 
 
 def test_no_account_is_not_all_is_well() -> None:
-    page = overview_of(report(), NOW)
-    assert (page.level, page.answer) == ("watch", "Nothing to say yet")
+    answer = answer_of({}, [])
+    assert (answer.level, answer.words) == ("watch", "Nothing to say yet")
 
 
 @pytest.mark.parametrize(
-    ("statuses", "expected"),
+    ("counts", "expected"),
     [
-        (["succeeded", "succeeded"], "Nothing: every position agreed."),
-        (["succeeded", "failed"], "Nothing in the accounts that were reconciled; the others are not known."),
-        (["failed", "never run"], "Not known: no account was reconciled by its latest run."),
+        ({"good": 2}, "Nothing: every position agreed."),
+        (
+            {"good": 1, "failed": 1},
+            "Nothing in the accounts that were reconciled; the others are not known.",
+        ),
+        ({"failed": 1, "new": 1}, "Not known: no account was reconciled by its latest run."),
     ],
 )
-def test_an_account_that_could_not_be_asked_has_not_agreed(statuses: list[str], expected: str) -> None:
-    page = overview_of(report(*(account(status=status) for status in statuses)), NOW)
-    assert page.nothing_differed == expected
+def test_an_account_that_could_not_be_asked_has_not_agreed(counts: dict[str, int], expected: str) -> None:
+    assert nothing_differed(counts) == expected
 
 
 def test_repairs_of_every_kind_are_counted_together() -> None:
-    page = overview_of(report(account(updated=1, added=2, removed=3)), NOW)
-    assert page.accounts[0].repaired == 6
+    account: dict[str, Any] = {
+        "account": "desk",
+        "mode": "repair",
+        "proven_at": None,
+        "updated": 1,
+        "added": 2,
+        "removed": 3,
+        "findings": [{}, {}],
+    }
+    view = account_view(account, RANKS[GOOD.key], NOW)
+    assert (view["repaired"], view["differed"], view["proof"]) == (6, 2, "never")
 
 
-def test_a_flood_of_findings_is_cut_and_says_so() -> None:
-    page = overview_of(report(account(findings=[finding() for _ in range(FINDINGS_SHOWN_MAX + 7)])), NOW)
-    assert len(page.findings) == FINDINGS_SHOWN_MAX
-    assert page.findings_left_out == 7
-
-
-def test_many_ledger_ids_are_shortened_and_kept() -> None:
-    ids = [f"L{number}" for number in range(5)]
-    page = overview_of(report(account(findings=[finding(ledger_ids=ids)])), NOW)
-    assert page.findings[0].ledger_ids == "L0, L1, L2 and 2 more"
-    assert page.findings[0].all_ledger_ids == "L0 L1 L2 L3 L4"
+def test_many_ledger_ids_are_shortened() -> None:
+    assert ids_in_short([f"L{number}" for number in range(5)]) == "L0, L1, L2 and 2 more"
+    assert ids_in_short(["L0"]) == "L0"
 
 
 def test_ages_are_told_in_the_largest_unit() -> None:
     ages = [timedelta(seconds=-5), timedelta(seconds=59), timedelta(minutes=61), timedelta(days=3)]
-    page = overview_of(report(*(account(proven_at=(NOW - age).isoformat()) for age in ages)), NOW)
-    assert [view.proof for view in page.accounts] == ["0 s ago", "59 s ago", "1 h ago", "3 d ago"]
+    words = [ago((NOW - age).isoformat(), NOW) for age in ages]
+    assert words == ["0 s ago", "59 s ago", "1 h ago", "3 d ago"]

@@ -61,6 +61,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class DagRun:
+    """The run of a DAG that something was done by."""
+
+    dag_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One row of ``reconciliation_runs``."""
 
@@ -79,6 +87,7 @@ class RunRecord:
     lock_hold_ms: float = 0.0
     note: str | None = None
     error: str | None = None
+    dag_run: DagRun | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from kraken_recon.domain.records import DagRun
     from kraken_recon.service.planning import PlanStore
     from kraken_recon.service.sync import SyncPorts
 
@@ -48,8 +49,14 @@ class Decision:
     written_by_run: UUID | None
 
 
-def approve(
-    plan_id: UUID, by: str, ports: SyncPorts, *, policy: Policy | None = None, note: str | None = None
+def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
+    plan_id: UUID,
+    by: str,
+    ports: SyncPorts,
+    *,
+    policy: Policy | None = None,
+    note: str | None = None,
+    dag_run: DagRun | None = None,
 ) -> Decision:
     """Approve a held plan and write it, if the drift is still the same; idempotent for the same person.
 
@@ -70,6 +77,7 @@ def approve(
         Mode.REPAIR,
         policy or Policy(),
         trigger="approval",
+        dag_run=dag_run,
         approval=Approval(plan_id, changes),
     )
     sync_accounts([account], request, ports)

@@ -200,4 +200,5 @@ def _run_record(
         lock_hold_ms=then.lock_hold_ms,
         note=None if work.error else work.moving or (None if has_books else BOOKS_BEGIN_LATER),
         error=work.error,
+        dag_run=request.dag_run,
     )

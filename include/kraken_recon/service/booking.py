@@ -476,4 +476,5 @@ class _Booking:
             lock_hold_ms=self._lock_hold_ms if reading else 0.0,
             note=note_of(work, found),
             error=work.error,
+            dag_run=self._request.dag_run,
         )

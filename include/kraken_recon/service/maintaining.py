@@ -77,6 +77,10 @@ class MaintenanceStore(Protocol):
         """Keep valuations by account; return how many are the first of the hour."""
         ...
 
+    def keep_prices(self, quote: str, prices: Mapping[str, Decimal], taken_at: datetime) -> None:
+        """Keep the newest price of every asset in a currency, whether anybody holds it or not."""
+        ...
+
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Read what an account was worth since a moment, oldest first."""
         ...
@@ -180,7 +184,7 @@ def _release_claims(ports: MaintainingPorts, before: datetime) -> int:
 
 
 def snapshot_assets(ports: MaintainingPorts) -> dict[str, Any]:
-    """Value every open account, once an hour, and keep the values; say how many, and what had no price."""
+    """Value every open account, once an hour, and keep values and prices; say how many, and what failed."""
     make_months(ports)
     now = ports.clock()
     hour = now.replace(minute=0, second=0, microsecond=0)
@@ -196,6 +200,9 @@ def snapshot_assets(ports: MaintainingPorts) -> dict[str, Any]:
         except (ExchangeError, ConfigurationError) as error:
             failed.append(f"{len(of_quote)} accounts in {quote}: no prices: {error}")
             continue
+        with ports.open_unit_of_work() as unit:
+            unit.maintenance.keep_prices(quote, prices, now)
+            unit.commit()
         for first in range(0, len(of_quote), SNAPSHOT_BATCH_ACCOUNTS):
             batch = [account.account_id for account in of_quote[first : first + SNAPSHOT_BATCH_ACCOUNTS]]
             with ports.open_unit_of_work() as unit:

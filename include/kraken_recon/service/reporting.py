@@ -5,10 +5,10 @@ Amounts leave as text, exact and without an exponent.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kraken_recon.domain.money import ZERO, format_amount
+from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.service.margin_view import margin_view
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def explanation(finding: Mapping[str, Any]) -> str:
     return f"{'; '.join(parts) or 'agrees'}: {ACTION_WORDS[finding['action']]}"
 
 
-def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+def finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what differed, with amounts as text and the reason in words."""
     return {
         "asset": finding["asset"],
         "wallet": finding["wallet"],
@@ -134,6 +135,9 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "run_id": str(run["run_id"]) if run["run_id"] else None,
         "status": run["status"] or "never run",
         "mode": run["mode"],
+        "trigger": run["trigger"],
+        "dag_id": run["dag_id"],
+        "dag_run_id": run["dag_run_id"],
         "interval": [_iso(run["interval_start"]), _iso(run["interval_end"])],
         "recorded_as_of": _iso(run["recorded_as_of"]),
         "reported_as_of": _iso(run["reported_as_of"]),
@@ -144,7 +148,7 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
         "note": run["note"],
         "error": run["error"],
-        "findings": [_finding_view(f) for f in findings],
+        "findings": [finding_view(f) for f in findings],
     }
 
 
@@ -167,7 +171,10 @@ def _assembled(
     reports: Reports, runs: Sequence[Mapping[str, Any]], alerts: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     findings = reports.findings_of([run["run_id"] for run in runs if run["run_id"]])
-    views = [_run_view(run, [f for f in findings if f["run_id"] == run["run_id"]]) for run in runs]
+    by_run = defaultdict(list)
+    for finding in findings:
+        by_run[finding["run_id"]].append(finding)
+    views = [_run_view(run, by_run[run["run_id"]]) for run in runs]
     positions = reports.margin_positions([run["name"] for run in runs])
     changes = reports.margin_changes([run["run_id"] for run in runs if run["run_id"]])
     for run, view in zip(runs, views, strict=True):
@@ -200,6 +207,7 @@ def _assembled(
     }
 
 
+@exact_arithmetic()
 def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[str, Any]:
     """Write one asset of one account as a bank statement, over all its wallets, up to ``at``.
 
@@ -215,20 +223,33 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
     entries = []
     for entry in reports.statement_entries(account_id, asset, at):
         running += entry["amount"] - entry["fee"]
-        entries.append(
-            {
-                "ledger_id": entry["ledger_id"],
-                "refid": entry["refid"],
-                "time": _iso(entry["entry_time"]),
-                "type": entry["type"],
-                "subtype": entry["subtype"],
-                "wallet": entry["wallet"],
-                "amount": format_amount(entry["amount"]),
-                "fee": format_amount(entry["fee"]),
-                "balance": format_amount(entry["balance"]),
-                "running": format_amount(running),
-            }
-        )
+        entries.append(entry_view(entry, running))
+    frame = statement_frame(reports, account, asset, at, opening=opening, closing=running)
+    return {**frame, "entries": entries}
+
+
+def entry_view(entry: Mapping[str, Any], running: Decimal) -> dict[str, Any]:
+    """Write a ledger entry as a line of a statement; ``running`` is the quantity after it."""
+    return {
+        "ledger_id": entry["ledger_id"],
+        "refid": entry["refid"],
+        "time": _iso(entry["entry_time"]),
+        "type": entry["type"],
+        "subtype": entry["subtype"],
+        "wallet": entry["wallet"],
+        "amount": format_amount(entry["amount"]),
+        "fee": format_amount(entry["fee"]),
+        "balance": format_amount(entry["balance"]),
+        "running": format_amount(running),
+    }
+
+
+@exact_arithmetic()
+def statement_frame(  # noqa: PLR0913 - what a statement is of
+    reports: Reports, account: str, asset: str, at: datetime, *, opening: Decimal, closing: Decimal
+) -> dict[str, Any]:
+    """Write everything of a statement but its entries."""
+    account_id = reports.account_id(account)
     adjustments = reports.statement_adjustments(account_id, asset, at)
     adjusted = sum((a["quantity_after"] - a["quantity_before"] for a in adjustments), ZERO)
     return {
@@ -236,7 +257,6 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
         "asset": asset,
         "at": _iso(at),
         "opening": format_amount(opening),
-        "entries": entries,
         "adjustments": [
             {
                 "time": _iso(a["effective_at"]),
@@ -247,6 +267,6 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
             }
             for a in adjustments
         ],
-        "closing": format_amount(running),
+        "closing": format_amount(closing),
         "residual": format_amount(adjusted + reports.statement_residual(account_id, asset, at)),
     }

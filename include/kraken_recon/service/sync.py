@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.policy import Mode, Policy
-    from kraken_recon.domain.records import Account, AccountState
+    from kraken_recon.domain.records import Account, AccountState, DagRun
     from kraken_recon.service.planning import Approval
     from kraken_recon.service.ports import Exchange, UnitOfWork
     from kraken_recon.service.reading import Reading
@@ -49,7 +49,8 @@ SWEEP_HOURS_MAX: Final = 24 * 31
 class SyncRequest:
     """What one run shall do; the same for every account of the run.
 
-    ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run;
+    ``concurrency`` bounds how many accounts are asked side by side; ``trigger`` says what started the run,
+    ``dag_run`` which run of a DAG it belongs to, if it does;
     ``sweep_age`` how old the last proof of a ledger may become whose balances agree.
     Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the one account
     of the run.
@@ -60,6 +61,7 @@ class SyncRequest:
     policy: Policy
     trigger: str = "manual"
     concurrency: int = 4
+    dag_run: DagRun | None = None
     keeps_costs: bool = True
     approval: Approval | None = None
     sweep_age: timedelta = SWEEP_AGE

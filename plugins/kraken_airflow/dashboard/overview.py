@@ -1,228 +1,185 @@
-"""Decide what the page says about a report: one answer, one verdict per account, and what differed."""
+"""Decide what the pages say of accounts: one verdict for each, one answer for all, and words for findings.
+
+The verdict is decided here alone. For thousands of accounts the database is handed the verdict on every
+combination of facts there can be, and only looks it up.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal
-
-from kraken_recon.domain.intervals import RUN_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Level = Literal["good", "watch", "bad"]
-# One run may be late or moving before anybody is alarmed.
-PROOF_AGE_MAX: Final = 2 * RUN_INTERVAL
-FINDINGS_SHOWN_MAX: Final = 200
+STATUSES: Final = ("succeeded", "moving", "failed", "never run")
 LEDGER_IDS_SHOWN_MAX: Final = 3
+NAMES_SHOWN_MAX: Final = 5
+# The upper ends of the groups of ages, in seconds; the last group has none.
+AGES_SECONDS: Final = (900.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
+AGE_WORDS: Final = {
+    0: "up to 15 minutes",
+    1: "15 to 30 minutes",
+    2: "30 to 60 minutes",
+    3: "1 to 6 hours",
+    4: "6 to 24 hours",
+    5: "more than 24 hours",
+    -1: "never proven",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class AccountView:
-    """One account's line: ``verdict`` says why it has its ``level``."""
+class Verdict:
+    """Whether an account is accounted for; ``name`` stands in links."""
 
     name: str
     level: Level
-    verdict: str
-    proof: str
-    proven_at: str | None
-    checked: int
-    agreed: int
-    differed: int
-    explained: int
-    repaired: int
-    held: int
-    awaiting: int
-    api_calls: int
-    seconds: str
-    is_dry_run: bool
-    error: str | None
-    note: str | None
+    words: str
+
+
+NOT_RECONCILED: Final = Verdict("failed", "bad", "not reconciled")
+PROOF_TOO_OLD: Final = Verdict("old", "bad", "last proof is too old")
+HELD: Final = Verdict("held", "bad", "a repair waits for a person")
+NOT_YET: Final = Verdict("new", "watch", "not reconciled yet")
+NOT_REPAIRED: Final = Verdict("dry", "watch", "dry run: differences were not repaired")
+AWAITING: Final = Verdict("awaiting", "watch", "a difference waits for confirmation")
+MOVING: Final = Verdict("moving", "watch", "was moving; the next run looks again")
+ACCOUNTED_FOR: Final = Verdict("good", "good", "accounted for")
+# The worst first: an account's rank is its verdict's place here.
+VERDICTS: Final = (
+    NOT_RECONCILED,
+    PROOF_TOO_OLD,
+    HELD,
+    NOT_YET,
+    NOT_REPAIRED,
+    AWAITING,
+    MOVING,
+    ACCOUNTED_FOR,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class FindingView:
-    """One asset in one wallet that differed; amounts are text, exact."""
+class Facts:
+    """What decides about an account: its newest run, and whether its last proof is older than its limit."""
 
-    account: str
-    asset: str
-    wallet: str
-    recorded: str
-    reported: str
-    drift: str
-    explained: str
-    unexplained: str
-    action: str
+    status: str
+    is_dry_run: bool = False
+    is_proof_old: bool = False
+    has_held: bool = False
+    has_awaiting: bool = False
+    has_unrepaired: bool = False
+
+    @property
+    def key(self) -> str:
+        """Write them as the database does."""
+        flags = (
+            self.is_dry_run,
+            self.is_proof_old,
+            self.has_held,
+            self.has_awaiting,
+            self.has_unrepaired,
+        )
+        return self.status + "".join(str(int(flag)) for flag in flags)
+
+
+def verdict_of(facts: Facts) -> Verdict:  # noqa: PLR0911 - a decision list
+    """Say whether an account is accounted for; the worst that is true of it decides."""
+    if facts.status == "failed":
+        return NOT_RECONCILED
+    if facts.status == "never run":
+        return NOT_YET
+    if facts.is_proof_old:
+        return PROOF_TOO_OLD
+    if facts.has_held:
+        return HELD
+    if facts.is_dry_run and facts.has_unrepaired:
+        return NOT_REPAIRED
+    if facts.has_awaiting:
+        return AWAITING
+    if facts.status == "moving":
+        return MOVING
+    return ACCOUNTED_FOR
+
+
+def _ranks() -> dict[str, int]:
+    every = (Facts(status, *flags) for status in STATUSES for flags in product((False, True), repeat=5))
+    return {facts.key: VERDICTS.index(verdict_of(facts)) for facts in every}
+
+
+RANKS: Final = _ranks()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What stands on top of a page."""
+
     level: Level
-    explanation: str
-    ledger_ids: str
-    all_ledger_ids: str
-
-
-@dataclass(frozen=True, slots=True)
-class AlertView:
-    """One thing that a person must look at."""
-
-    kind: str
-    account: str
-    asset: str
-    message: str
-    occurrences: int
-    opened: str
-    last_seen: str
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The whole page."""
-
-    level: Level
-    answer: str
+    words: str
     reason: str
-    accounts: tuple[AccountView, ...]
-    findings: tuple[FindingView, ...]
-    findings_left_out: int
-    nothing_differed: str
-    alerts: tuple[AlertView, ...]
-    generated_at: str
 
 
-def overview_of(report: Mapping[str, Any], now: datetime) -> Overview:
-    """Judge a report of the latest runs at a moment."""
-    accounts = tuple(_account(account, now) for account in report["accounts"])
-    findings = [
-        _finding(account["account"], finding)
-        for account in report["accounts"]
-        for finding in account["findings"]
-    ]
-    level, answer, reason = _answer(accounts)
-    return Overview(
-        level,
-        answer,
-        reason,
-        accounts,
-        tuple(findings[:FINDINGS_SHOWN_MAX]),
-        max(0, len(findings) - FINDINGS_SHOWN_MAX),
-        _nothing_differed(report["accounts"]),
-        tuple(_alert(alert, now) for alert in report["alerts"]),
-        now.strftime("%Y-%m-%d %H:%M:%S UTC"),
+def answer_of(accounts_by_verdict: Mapping[str, int], troubled: Sequence[str]) -> Answer:
+    """Answer for all accounts; ``troubled`` names those that are worst."""
+    total = sum(accounts_by_verdict.values())
+    bad = total - accounts_by_verdict.get(ACCOUNTED_FOR.name, 0)
+    if not total:
+        return Answer("watch", "Nothing to say yet", "No account is active.")
+    if not bad:
+        everything = "The account is" if total == 1 else f"All {total:,} accounts are"
+        return Answer("good", "Yes", f"{everything} accounted for, to the last unit or within tolerance.")
+    is_bad = any(verdict.level == "bad" and accounts_by_verdict.get(verdict.name) for verdict in VERDICTS)
+    names = ", ".join(troubled[:NAMES_SHOWN_MAX]) + (" ..." if bad > NAMES_SHOWN_MAX else "")
+    return Answer(
+        "bad" if is_bad else "watch",
+        "No" if is_bad else "Almost",
+        f"{bad:,} of {total:,} accounts {'needs' if bad == 1 else 'need'} a look"
+        f"{f': {names}' if troubled else ''}.",
     )
 
 
-def _answer(accounts: Sequence[AccountView]) -> tuple[Level, str, str]:
-    if not accounts:
-        return "watch", "Nothing to say yet", "No account is active."
-    troubled = [account for account in accounts if account.level != "good"]
-    if not troubled:
-        everything = "The account is" if len(accounts) == 1 else f"All {len(accounts)} accounts are"
-        return "good", "Yes", f"{everything} accounted for, to the last unit or within tolerance."
-    level: Level = "bad" if any(account.level == "bad" for account in troubled) else "watch"
-    return (
-        level,
-        "No" if level == "bad" else "Almost",
-        f"{len(troubled)} of {len(accounts)} accounts {'needs' if len(troubled) == 1 else 'need'} a look: "
-        + ", ".join(account.name for account in troubled[:5])
-        + (" ..." if len(troubled) > 5 else "")  # noqa: PLR2004 - a line's worth of names
-        + ".",
-    )
-
-
-def _nothing_differed(accounts: Sequence[Mapping[str, Any]]) -> str:
-    """Word an empty list; an account that nobody could ask has not agreed."""
-    asked = [account for account in accounts if account["status"] == "succeeded"]
-    if not asked:
+def nothing_differed(accounts_by_verdict: Mapping[str, int]) -> str:
+    """Word an empty list of differences; an account that nobody could ask has not agreed."""
+    total = sum(accounts_by_verdict.values())
+    unknown = sum(accounts_by_verdict.get(verdict.name, 0) for verdict in (NOT_RECONCILED, NOT_YET, MOVING))
+    if unknown == total:
         return "Not known: no account was reconciled by its latest run."
-    if len(asked) < len(accounts):
+    if unknown:
         return "Nothing in the accounts that were reconciled; the others are not known."
     return "Nothing: every position agreed."
 
 
-def _account(account: Mapping[str, Any], now: datetime) -> AccountView:
-    level, verdict = _verdict(account, now)
+def account_view(account: Mapping[str, Any], rank: int, now: datetime) -> dict[str, Any]:
+    """Write an account of a report as a line of the page."""
+    verdict = VERDICTS[rank]
     proven_at = account["proven_at"]
-    return AccountView(
-        name=account["account"],
-        level=level,
-        verdict=verdict,
-        proof=_ago(proven_at, now) if proven_at else "never",
-        proven_at=proven_at,
-        checked=account["checked"],
-        agreed=account["matched"],
-        differed=len(account["findings"]),
-        explained=account["explained"],
-        repaired=account["updated"] + account["added"] + account["removed"],
-        held=account["held"],
-        awaiting=account["awaiting"],
-        api_calls=account["api_calls"],
-        seconds=account["seconds"] or "-",
-        is_dry_run=account["mode"] == "dry_run",
-        error=account["error"],
-        note=account["note"],
-    )
+    return {
+        **{name: value for name, value in account.items() if name not in {"findings", "margin"}},
+        "verdict": verdict.words,
+        "level": verdict.level,
+        "proof": ago(proven_at, now) if proven_at else "never",
+        "differed": len(account["findings"]),
+        "repaired": account["updated"] + account["added"] + account["removed"],
+        "is_dry_run": account["mode"] == "dry_run",
+    }
 
 
-def _verdict(account: Mapping[str, Any], now: datetime) -> tuple[Level, str]:  # noqa: PLR0911 - a decision list
-    """Say whether the account is accounted for; the worst that is true of it decides."""
-    status = account["status"]
-    if status == "failed":
-        return "bad", "not reconciled"
-    if status == "never run":
-        return "watch", "not reconciled yet"
-    proven_at = account["proven_at"]
-    if not proven_at or now - datetime.fromisoformat(proven_at) > PROOF_AGE_MAX:
-        return "bad", "last proof is too old"
-    if account["held"]:
-        return "bad", "a repair waits for a person"
-    if account["mode"] == "dry_run" and account["findings"]:
-        return "watch", "dry run: differences were not repaired"
-    if account["awaiting"]:
-        return "watch", "a difference waits for confirmation"
-    if status == "moving":
-        return "watch", "was moving; the next run looks again"
-    return "good", "accounted for"
-
-
-def _finding(account: str, finding: Mapping[str, Any]) -> FindingView:
-    ids = finding["ledger_ids"]
-    more = len(ids) - LEDGER_IDS_SHOWN_MAX
-    return FindingView(
-        account=account,
-        asset=finding["asset"],
-        wallet=finding["wallet"],
-        recorded=finding["db_quantity"],
-        reported=finding["exchange_quantity"],
-        drift=finding["drift"],
-        explained=finding["explained"],
-        unexplained=finding["unexplained"],
-        action=finding["action"].replace("_", " "),
-        level=_action_level(finding["action"]),
-        explanation=finding["explanation"],
-        ledger_ids=", ".join(ids[:LEDGER_IDS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else ""),
-        all_ledger_ids=" ".join(ids),
-    )
-
-
-def _action_level(action: str) -> Level:
+def action_level(action: str) -> Level:
+    """Say how a finding's action is coloured."""
     if action == "held":
         return "bad"
-    return "good" if action in {"applied", "within_tolerance"} else "watch"
+    return "good" if action in {"applied", "within_tolerance", "recorded"} else "watch"
 
 
-def _alert(alert: Mapping[str, Any], now: datetime) -> AlertView:
-    asset = alert["asset"] or ""
-    return AlertView(
-        kind=alert["kind"].replace("_", " "),
-        account=alert["account"] or "",
-        asset=f"{asset}.{alert['wallet']}" if asset and alert["wallet"] not in (None, "spot") else asset,
-        message=alert["message"],
-        occurrences=alert["occurrences"],
-        opened=_ago(alert["opened_at"], now),
-        last_seen=_ago(alert["last_seen_at"], now),
-    )
+def ids_in_short(ledger_ids: Sequence[str]) -> str:
+    """Name the first of many ledger entries, and how many more there are."""
+    more = len(ledger_ids) - LEDGER_IDS_SHOWN_MAX
+    return ", ".join(ledger_ids[:LEDGER_IDS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
-def _ago(moment: str, now: datetime) -> str:
+def ago(moment: str, now: datetime) -> str:
     """Say how long ago in the largest unit that fits."""
     age = max(now - datetime.fromisoformat(moment), timedelta(0))
     for unit, name in ((timedelta(days=1), "d"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "min")):

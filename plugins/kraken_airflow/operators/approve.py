@@ -20,6 +20,7 @@ from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_recon.domain.plan import PlanStatus
+from kraken_recon.domain.records import DagRun
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
 from kraken_recon.service.approving import approve, expire, held_plan, reject
@@ -180,7 +181,7 @@ class ActOnAnswerOperator(TradingDbOperator):
             return expire(plan_id, ports, note=note)
         by = f"{self.answer['by']} (Airflow)"
         if self.answer["choice"] == APPROVE:
-            return approve(plan_id, by, ports, note=note)
+            return approve(plan_id, by, ports, note=note, dag_run=DagRun(APPROVAL_DAG, run_id))
         return reject(plan_id, by, ports, note=note)
 
 

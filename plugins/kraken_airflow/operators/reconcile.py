@@ -20,6 +20,7 @@ from kraken_airflow.metrics import publish_sync
 from kraken_airflow.windows import window_of
 from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from kraken_recon.domain.records import DagRun
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.rendering import render_report
@@ -131,6 +132,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 Mode(self.mode),
                 Policy(Tolerance(Decimal(self.tolerance))),
                 trigger=str(context["dag_run"].run_type.value),
+                dag_run=DagRun(context["dag"].dag_id, str(context["run_id"])),
                 sweep_age=sweep_age_of(float(self.sweep_age_hours)),
             )
             with hook.unit_of_work() as unit:

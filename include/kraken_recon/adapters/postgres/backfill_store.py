@@ -96,6 +96,8 @@ class PostgresBackfillStore:
                 "lock_hold_ms": Decimal(f"{run.lock_hold_ms:.3f}"),
                 "note": run.note,
                 "error": run.error,
+                "dag_id": run.dag_run.dag_id if run.dag_run else None,
+                "dag_run_id": run.dag_run.run_id if run.dag_run else None,
             },
         ).all()
         if not written:

@@ -17,6 +17,16 @@ def _number(name: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{name} <> 'NaN'::numeric", name=f"{name}_is_a_number")
 
 
+asset_prices: Final = sa.Table(
+    "asset_prices",
+    metadata,
+    sa.Column("quote_currency", sa.Text, primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("price", AMOUNT, nullable=False),
+    _number("price"),
+    sa.Column("taken_at", TIME, nullable=False),
+)
+
 asset_snapshots: Final = sa.Table(
     "asset_snapshots",
     metadata,

@@ -216,12 +216,23 @@ reconciliation_runs: Final = sa.Table(
     sa.Column("lock_hold_ms", sa.Numeric(12, 3), nullable=False),
     sa.Column("note", sa.Text),
     sa.Column("error", sa.Text),
+    # The run of a DAG that made this one; empty where a person did by the command line.
+    sa.Column("dag_id", sa.Text),
+    sa.Column("dag_run_id", sa.Text),
+    sa.CheckConstraint("(dag_id is null) = (dag_run_id is null)", name="dag_run_is_whole_or_absent"),
     _one_of("mode", RUN_MODES, "mode_is_known"),
     _one_of("status", RUN_STATUSES, "status_is_known"),
     sa.CheckConstraint("interval_start < interval_end", name="interval_is_not_empty"),
     sa.CheckConstraint("(status = 'failed') = (error is not null)", name="failures_say_why"),
     sa.UniqueConstraint("account_id", "interval_start", "interval_end", "mode"),
     sa.Index("ix_reconciliation_runs_newest", "account_id", "recorded_as_of"),
+    # The age of an account's proof, at one look.
+    sa.Index(
+        "ix_reconciliation_runs_proofs",
+        "account_id",
+        "reported_as_of",
+        postgresql_where=sa.text("mode = 'repair' and status = 'succeeded'"),
+    ),
 )
 
 discrepancies: Final = sa.Table(
@@ -242,11 +253,13 @@ discrepancies: Final = sa.Table(
     *_amount("residual"),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("ledger_ids", ARRAY(sa.Text), nullable=False),
+    sa.Column("found_at", TIME, nullable=False, server_default=sa.text("clock_timestamp()")),
     _one_of("action", ACTIONS, "action_is_known"),
     sa.CheckConstraint(
         "exchange_quantity - db_quantity = explained + database_drift + residual", name="parts_add_up"
     ),
-    sa.Index("ix_discrepancies_account_id", "account_id"),
+    sa.Index("ix_discrepancies_found_at", "found_at"),
+    sa.Index("ix_discrepancies_account_id", "account_id", "found_at"),
 )
 
 residuals: Final = sa.Table(

@@ -408,4 +408,6 @@ def _run_arrays(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "lock_hold_ms": [Decimal(f"{run.lock_hold_ms:.3f}") for run in runs],
         "notes": [run.note for run in runs],
         "errors": [run.error for run in runs],
+        "dag_ids": [run.dag_run.dag_id if run.dag_run else None for run in runs],
+        "dag_run_ids": [run.dag_run.run_id if run.dag_run else None for run in runs],
     }

@@ -26,6 +26,7 @@ from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
+from kraken_recon.adapters.postgres.pages_store import PagesStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
@@ -232,6 +233,11 @@ class PostgresUnitOfWork:
     def dashboard(self) -> DashboardStore:
         """What only the pages in Airflow's UI read."""
         return DashboardStore(self.connection)
+
+    @property
+    def pages(self) -> PagesStore:
+        """What the pages about accounts and their differences read."""
+        return PagesStore(self.connection)
 
     @property
     def margin(self) -> PostgresMarginStore:

@@ -146,12 +146,13 @@ limit 1;
 -- Write a run as of the end of its interval, replacing an earlier try that did not succeed; return the id written.
 insert into trading.reconciliation_runs (
   run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
-  reported_head, checked, matched, explained, failed, entries_ingested, api_calls, seconds, lock_hold_ms, note, error
+  reported_head, checked, matched, explained, failed, entries_ingested, api_calls, seconds, lock_hold_ms, note, error,
+  dag_id, dag_run_id
 )
 values (
   :run_id, :account_id, :interval_start, :interval_end, :mode, :status, :trigger, :interval_end, :reported_as_of,
   :reported_head, :checked, :matched, :explained, :failed, :entries_ingested, :api_calls, :seconds, :lock_hold_ms,
-  :note, :error
+  :note, :error, :dag_id, :dag_run_id
 )
 on conflict (run_id) do update
 set status = excluded.status,
@@ -175,7 +176,9 @@ set status = excluded.status,
     seconds = excluded.seconds,
     lock_hold_ms = excluded.lock_hold_ms,
     note = excluded.note,
-    error = excluded.error
+    error = excluded.error,
+    dag_id = excluded.dag_id,
+    dag_run_id = excluded.dag_run_id
 where reconciliation_runs.status <> 'succeeded'
 returning run_id;
 

@@ -30,6 +30,8 @@ select
   r.lock_hold_ms,
   r.note,
   r.error,
+  r.dag_id,
+  r.dag_run_id,
   proven.reported_as_of as proven_at,
   a.ledger_read_until as ledger_proven_at,
   extract(epoch from now() - a.ledger_read_until)::bigint as ledger_proof_age_seconds

@@ -447,13 +447,13 @@ where (r.account_id, r.asset, r.wallet) = (k.account_id, k.asset, k.wallet);
 insert into trading.reconciliation_runs (
   run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
   reported_head, checked, matched, within_tolerance, explained, updated, added, removed, held, awaiting, failed,
-  entries_ingested, api_calls, seconds, lock_hold_ms, note, error
+  entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id, dag_run_id
 )
 select
   r.run_id, r.account_id, :interval_start, :interval_end, :mode, r.status, r.trigger, clock_timestamp(),
   r.reported_as_of, r.reported_head, r.checked, r.matched, r.within_tolerance, r.explained, r.updated, r.added,
   r.removed, r.held, r.awaiting, r.failed, r.entries_ingested, r.api_calls, r.seconds, r.lock_hold_ms, r.note,
-  r.error
+  r.error, r.dag_id, r.dag_run_id
 from unnest(
   cast(:run_ids as uuid[]),
   cast(:account_ids as bigint[]),
@@ -476,11 +476,13 @@ from unnest(
   cast(:seconds as numeric[]),
   cast(:lock_hold_ms as numeric[]),
   cast(:notes as text[]),
-  cast(:errors as text[])
+  cast(:errors as text[]),
+  cast(:dag_ids as text[]),
+  cast(:dag_run_ids as text[])
 ) as r(
   run_id, account_id, status, trigger, reported_as_of, reported_head, checked, matched, within_tolerance,
   explained, updated, added, removed, held, awaiting, failed, entries_ingested, api_calls, seconds,
-  lock_hold_ms, note, error
+  lock_hold_ms, note, error, dag_id, dag_run_id
 )
 order by r.run_id
 on conflict (run_id) do update
@@ -505,7 +507,9 @@ set status = excluded.status,
     seconds = excluded.seconds,
     lock_hold_ms = excluded.lock_hold_ms,
     note = excluded.note,
-    error = excluded.error
+    error = excluded.error,
+    dag_id = excluded.dag_id,
+    dag_run_id = excluded.dag_run_id
 where reconciliation_runs.status <> 'succeeded'
 returning run_id;
 

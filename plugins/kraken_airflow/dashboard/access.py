@@ -1,0 +1,73 @@
+"""Who may see a page, what a request may say, and the one way from a page to the trading database.
+
+This module has no postponed annotations: FastAPI must see the real ones.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
+from fastapi import Depends, HTTPException, Query
+
+from kraken_airflow.dashboard.paging import CURSOR_LENGTH_MAX
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
+from kraken_recon.errors import ConfigurationError
+
+DAG_ID: Final = "position_sync"
+# Somebody waits in front of the page, and each waiting page holds a thread of the API server.
+LIMITS: Final = SessionLimits(
+    statement_timeout_seconds=10, lock_timeout_seconds=5, idle_in_transaction_timeout_seconds=15
+)
+# The database knows no text with a zero byte in it.
+NO_ZERO_BYTE: Final = r"^[^\x00]*$"
+
+Render = Callable[..., str]
+User = Annotated[BaseUser, Depends(get_user)]
+Name = Annotated[str, Query(min_length=1, max_length=200, pattern=NO_ZERO_BYTE)]
+Text = Annotated[str, Query(max_length=200, pattern=NO_ZERO_BYTE)]
+Cursor = Annotated[str, Query(max_length=CURSOR_LENGTH_MAX, pattern=NO_ZERO_BYTE)]
+
+
+def may_read(dag_id: str) -> Any:  # noqa: ANN401 - what FastAPI calls a dependency
+    """Let only those in who may read a DAG."""
+    return Depends(requires_access_dag(method="GET", param_dag_id=dag_id))
+
+
+def may_edit(user: BaseUser) -> bool:
+    """Say whether somebody may edit ``position_sync``."""
+    return get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=DAG_ID), user=user)
+
+
+def open_unit() -> PostgresUnitOfWork:
+    """Give one session and transaction, for a ``with`` block."""
+    return TradingDbHook(limits=LIMITS, application_name="kraken_recon:dashboard").unit_of_work()
+
+
+@contextmanager
+def known_account() -> Iterator[None]:
+    """Turn the name of an account that there is not into 404."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise HTTPException(404, str(error)) from None
+
+
+def moment_of(text: str, name: str) -> datetime | None:
+    """Read a time of a form; without a time zone it is UTC.
+
+    Raises:
+        HTTPException: 422, it is none.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except ValueError:
+        raise HTTPException(422, f"{name}: expected a time such as 2026-11-22T10:00") from None

@@ -1,0 +1,80 @@
+"""The pages of a statement joined are the statement, whatever happened and however it is cut."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.service import statement_pages
+from kraken_recon.service.reporting import statement
+from kraken_recon.service.statement_pages import statement_entries, statement_page
+from properties.histories import Movement, happen, movements, on_database, opened_account
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pytest
+
+    from desk import Desk
+
+
+def pages_of(
+    desk: Desk, name: str, asset: str, at: datetime, *, most: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Read page after page, and return all their entries and what stands around the last page."""
+    entries: list[dict[str, Any]] = []
+    before: tuple[datetime, int] | None = None
+    while True:
+        with PostgresUnitOfWork(desk.engine) as unit:
+            page = statement_page(unit, name, asset, at, before=before, most=most)
+        shown = page.view.pop("entries")
+        assert len(shown) <= most
+        entries += shown
+        if page.next_place is None:
+            return entries, page.view
+        before = page.next_place
+
+
+@on_database
+@given(
+    earlier=st.lists(movements, max_size=4),
+    later=st.lists(movements, max_size=12),
+    most=st.integers(1, 5),
+    minutes_ago=st.integers(0, 30),
+)
+def test_pages_joined_are_the_whole(
+    desk: Desk, earlier: list[Movement], later: list[Movement], most: int, minutes_ago: int
+) -> None:
+    name, books = opened_account(desk)
+    for movement in earlier:
+        happen(books, movement)
+    desk.sync(name)
+    for movement in later:
+        happen(books, movement)
+    desk.sync(name)
+    at = books.now - timedelta(minutes=minutes_ago)
+    for asset in ("BTC", "ETH", "NOTHING"):
+        with PostgresUnitOfWork(desk.engine) as unit:
+            whole = statement(unit.reports, name, asset, at)
+        entries, frame = pages_of(desk, name, asset, at, most=most)
+        assert entries[::-1] == whole.pop("entries")
+        assert frame == whole
+        streamed = statement_entries(lambda: PostgresUnitOfWork(desk.engine), name, asset, at)
+        assert list(streamed) == entries[::-1]
+
+
+def test_a_long_statement_is_streamed_read_by_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statement_pages, "ENTRIES_PER_READ", 3)
+    name, books = opened_account(desk)
+    for number in range(10):
+        books.add("BTC", f"0.{number + 1:018}", at=books.now if number % 3 else None)
+    desk.sync(name)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        whole = statement(unit.reports, name, "BTC", desk.now)["entries"]
+    streamed = statement_entries(lambda: PostgresUnitOfWork(desk.engine), name, "BTC", desk.now)
+    assert len(whole) > 3 * 3
+    assert list(streamed) == whole
