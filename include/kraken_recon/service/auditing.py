@@ -74,8 +74,8 @@ class SessionRecords(Protocol):
         """Read what earlier samples counted, oldest first."""
         ...
 
-    def record_sample(self, sample: Sample, counts: Mapping[str, Any]) -> None:
-        """Keep what one look counted."""
+    def record_sample(self, sample: Sample, counts: Mapping[str, Any], *, by: str) -> None:
+        """Keep what one look counted, and who looked."""
         ...
 
     def record_findings(self, sample: Sample, findings: Sequence[Finding]) -> Mapping[tuple[str, str], int]:
@@ -208,7 +208,7 @@ class _SourceAudit:
         findings = judgement.findings()
         counts = counts_of(sample, owners, judgement) | {"findings": len(findings)}
         with self._ports.open_unit_of_work() as unit:
-            unit.sessions.record_sample(sample, counts)
+            unit.sessions.record_sample(sample, counts, by=self._ports.acted_by)
             ids = unit.sessions.record_findings(sample, findings)
             returned = unit.sessions.record_returned(sample, judgement.judged())
             unit.sessions.forget(names, keep_days=self._request.keep_days)
@@ -259,6 +259,11 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
     """Count what a sample shows."""
     states = Counter(b.state for b in sample.backends)
     ages = [b.transaction_seconds for b in sample.backends if b.transaction_seconds is not None]
+    known = {
+        b.application_name: owners[b.application_name]
+        for b in sample.backends
+        if b.application_name in owners
+    }
     by_owner = Counter(_owner_name(b, owners.get(b.application_name)) for b in sample.backends)
     return {
         "connections": sample.usages[0].used,
@@ -272,6 +277,11 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
         "unattributed": judgement.unattributed,
         "excess": judgement.excess,
         "oldest_transaction_seconds": round(max(ages)) if ages else None,
+        "longest_wait_seconds": round(
+            max((b.wait_seconds for b in sample.backends if b.blocked_by), default=0)
+        ),
+        "pool_sessions": sum(1 for b in sample.backends if b.application_name in known),
+        "pool_limit": sum(owner.connections_max for owner in known.values()),
         "by_owner": dict(by_owner.most_common(OWNERS_MAX)),
     }
 

@@ -5,18 +5,16 @@ Invariants (each is a test):
    every other DAG whose rows the page shows.
 2. Nothing changes except by the one route that acknowledges an alert; it asks for the right to edit
    ``position_sync`` and for a token that only the page gives, so that no other site can post it.
-3. No page runs a script, loads anything from elsewhere, or may be framed by another site.
+3. No page loads anything, may be framed by another site, or runs a script but the two that draw charts,
+   which are known by their digests.
 
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-import base64
-import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -29,18 +27,18 @@ from starlette.exceptions import HTTPException
 from kraken_airflow.dashboard import (
     account_page,
     accounts_page,
+    database_page,
     differences_page,
-    pages,
+    order_page,
+    orders_page,
     statement_page,
     wants_page,
 )
-from kraken_airflow.dashboard.access import DAG_ID, Render, may_read, open_unit
+from kraken_airflow.dashboard.access import DAG_ID, may_read
+from kraken_airflow.dashboard.assets import PLACE, digest, page_scripts, page_style, script_tags
 from kraken_airflow.dashboard.paging import query_of
 from kraken_recon.errors import KrakenReconError
 
-ORDERS_DAG: Final = "order_verification"
-SESSIONS_DAG: Final = "session_leak_audit"
-PLACE: Final = Path(__file__).parent
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
 REFUSED: Final = frozenset({400, 404, 422})
 
@@ -49,7 +47,7 @@ def create_app() -> FastAPI:
     """Make the application that Airflow mounts."""
     app = FastAPI(title="Positions", docs_url=None, redoc_url=None, openapi_url=None)
     templates = _templates()
-    style = (PLACE / "style.css").read_text()
+    style = page_style()
     security = _security_headers(style)
 
     def render(template: str, **values: object) -> str:
@@ -63,8 +61,9 @@ def create_app() -> FastAPI:
     differences_page.add_routes(router, render)
     statement_page.add_routes(router, render)
     wants_page.add_routes(router, render)
-    _add_orders(router, render)
-    _add_database(router, render)
+    orders_page.add_routes(router, render)
+    order_page.add_routes(router, render)
+    database_page.add_routes(router, render)
     app.include_router(router)
 
     @app.exception_handler(KrakenReconError)
@@ -95,44 +94,6 @@ def create_app() -> FastAPI:
     return app
 
 
-def _add_orders(router: APIRouter, render: Render) -> None:
-    shown = [may_read(ORDERS_DAG)]
-
-    def read(account: str) -> dict[str, Any]:
-        with open_unit() as unit:
-            return pages.orders(unit, account or None, datetime.now(UTC))
-
-    @router.get("/orders", response_class=HTMLResponse, dependencies=shown)
-    def orders(account: str = "") -> str:
-        """Answer: do my orders do what they say?"""
-        page = read(account)
-        return render("orders.html", page=page, charts=pages.orders_charts(page), dag_id=ORDERS_DAG)
-
-    @router.get("/api/orders", dependencies=shown)
-    def orders_data(account: str = "") -> JSONResponse:
-        """Give the same as JSON."""
-        return JSONResponse(read(account))
-
-
-def _add_database(router: APIRouter, render: Render) -> None:
-    shown = [may_read(SESSIONS_DAG)]
-
-    def read() -> dict[str, Any]:
-        with open_unit() as unit:
-            return pages.database(unit, datetime.now(UTC))
-
-    @router.get("/database", response_class=HTMLResponse, dependencies=shown)
-    def database() -> str:
-        """Answer: is the database healthy?"""
-        page = read()
-        return render("database.html", page=page, charts=pages.database_charts(page), dag_id=SESSIONS_DAG)
-
-    @router.get("/api/database", dependencies=shown)
-    def database_data() -> JSONResponse:
-        """Give the same as JSON."""
-        return JSONResponse(read())
-
-
 def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(PLACE / "templates"),
@@ -143,6 +104,7 @@ def _templates() -> Environment:
     )
     templates.filters["moment"] = _moment
     templates.filters["query"] = query_of
+    templates.globals["chart_scripts"] = script_tags
     templates.filters["money"] = _money
     templates.filters["segment"] = lambda text: quote(text, safe="")
     return templates
@@ -159,12 +121,12 @@ def _money(text: str) -> str:
 
 
 def _security_headers(style: str) -> dict[str, str]:
-    """Allow the page's own style sheet, by its digest, forms that lead back here, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    """Allow our own style sheet and scripts by their digests, forms that lead back here, and nothing else."""
+    scripts = " ".join(digest(script) for script in page_scripts())
     return {
         "Content-Security-Policy": (
-            f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'self'; base-uri 'none'; "
-            "form-action 'self'"
+            f"default-src 'none'; style-src {digest(style)}; script-src {scripts}; frame-ancestors 'self'; "
+            "base-uri 'none'; form-action 'self'"
         ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",

@@ -1,68 +1,97 @@
-"""Draw numbers over time as SVG lines; the template writes every word, so that text keeps its size."""
+"""Say what a chart shows; ``charts.js`` draws it, and the same values stand beside it as a table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from kraken_recon.domain.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-WIDTH: Final = 1000
-HEIGHT: Final = 200
-TIME_FORMAT: Final = "%d %b %H:%M"
+# As many colours as the style sheet has.
+SERIES_MAX: Final = 4
+# Beside each other on one place of the axis; the library draws no more.
+BARS_MAX: Final = 2
+TIME_FORMAT: Final = "%Y-%m-%d %H:%M"
+
+Value: TypeAlias = int | float | Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One drawn series: ``points`` in the coordinates of the drawing, and the words for its legend."""
+    """One series: its values as text, and what its legend says as long as no pointer is over the chart."""
 
     number: int
     label: str
-    points: str
-    lowest: str
-    highest: str
-    newest: str
+    values: tuple[str, ...]
+    told: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing of ``width`` by ``height`` whose vertical axis begins at zero; times in UTC."""
+    """A chart: ``summary`` for those who do not see it, ``data`` for the script, ``labels`` for the table."""
 
     title: str
     unit: str
+    across: str
+    labels: tuple[str, ...]
     lines: tuple[Line, ...]
-    top: str
-    begins: str
-    ends: str
-    width: int = WIDTH
-    height: int = HEIGHT
+    summary: str
+    data: dict[str, Any]
+    has_zoom: bool
 
 
 def chart(
-    title: str, unit: str, times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float]]]
+    title: str,
+    unit: str,
+    points: Sequence[datetime] | Sequence[str],
+    series: Sequence[tuple[str, Sequence[Value]]],
 ) -> Chart | None:
-    """Draw series over common times, oldest first; None where there are fewer than two times."""
-    if len(times) < 2:  # noqa: PLR2004 - one point is no line
+    """Make a chart of series over common points; None where there is nothing to draw.
+
+    Over times, oldest first, the series are lines, and None is a gap. Over words they are bars.
+    """
+    times = [point for point in points if isinstance(point, datetime)]
+    words = [point for point in points if isinstance(point, str)]
+    most = SERIES_MAX if times else BARS_MAX
+    if len(series) > most:
+        raise ValueError(f"{title}: {len(series)} series, and no more than {most} can be told apart")
+    known = [value for _, values in series for value in values if value is not None]
+    # One point in time is no line, and bars of nothing are no bars.
+    if len(times) == 1 or not known or (words and not any(known)):
         return None
-    top = max((max(values) for _, values in series), default=0) or 1
-    begin, span = times[0], (times[-1] - times[0]).total_seconds() or 1
-    across = [(moment - begin).total_seconds() / span * WIDTH for moment in times]
+    labels = tuple(words or (moment.astimezone(UTC).strftime(TIME_FORMAT) for moment in times))
     lines = tuple(
-        Line(
-            number,
-            label,
-            " ".join(
-                f"{x:.1f},{HEIGHT - value / top * HEIGHT:.1f}"
-                for x, value in zip(across, values, strict=True)
-            ),
-            f"{min(values):g}",
-            f"{max(values):g}",
-            f"{values[-1]:g}",
-        )
+        _line(number, label, values, is_counted=bool(words))
         for number, (label, values) in enumerate(series, start=1)
     )
-    return Chart(
-        title, unit, lines, f"{top:g}", times[0].strftime(TIME_FORMAT), times[-1].strftime(TIME_FORMAT)
-    )
+    data = {
+        "labels": words,
+        "points": [moment.timestamp() for moment in times] or list(range(len(words))),
+        "values": [[None if value is None else float(value) for value in values] for _, values in series],
+        "names": [label for label, _ in series],
+    }
+    over = "" if words else f", {labels[0]} to {labels[-1]} UTC"
+    summary = f"{title}, in {unit}{over}: " + "; ".join(f"{line.label}: {line.told}" for line in lines)
+    return Chart(title, unit, "From" if words else "Time, UTC", labels, lines, summary, data, bool(times))
+
+
+def _line(number: int, label: str, values: Sequence[Value], *, is_counted: bool) -> Line:
+    known = [value for value in values if value is not None]
+    if is_counted:
+        told = f"{_text(sum(known))} in all"
+    elif known:
+        told = f"{_text(known[-1])}, between {_text(min(known))} and {_text(max(known))}"
+    else:
+        told = "not known"
+    return Line(number, label, tuple(_text(value) for value in values), told)
+
+
+def _text(value: Value) -> str:
+    if value is None:
+        return ""
+    return format_amount(value) if isinstance(value, Decimal) else f"{value:.12g}"

@@ -1,4 +1,4 @@
-"""Read-only views of the pages in Airflow's UI; every statement is a named query of ``sql/dashboard.sql``."""
+"""What the pages on orders and sessions read; every statement is a named query of ``sql/dashboard.sql``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import sqlalchemy as sa
 from kraken_recon.adapters.postgres.named_sql import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from sqlalchemy.engine import Connection
+
+    # The time and the number of the last row of the page before.
+    Key = tuple[datetime, int]
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("dashboard").items()}
 
@@ -26,12 +30,70 @@ class DashboardStore:
     def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
         return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
 
-    def rates_over_time(self, since: datetime, *, window_seconds: int) -> list[Mapping[str, Any]]:
-        """Count the verdicts of all accounts in each window of one length, oldest first."""
-        return self._rows("rates_over_time", since=since, window_seconds=window_seconds)
+    def rates_over_time(
+        self, since: datetime, *, window_seconds: int, account: str | None = None
+    ) -> list[Mapping[str, Any]]:
+        """Count the verdicts of all accounts or of one in each window of one length, oldest first."""
+        return self._rows("rates_over_time", since=since, window_seconds=window_seconds, account=account)
 
-    def mismatches(
-        self, since: datetime, *, account: str | None = None, most: int
+    def count_mismatches(self, since: datetime, *, account: str | None = None) -> int:
+        """Count the orders of all accounts or of one that did not do what they say."""
+        [row] = self._rows("count_mismatches", since=since, account=account)
+        return int(row["mismatches"])
+
+    def mismatches(  # noqa: PLR0913 - filters, by name
+        self,
+        since: datetime,
+        *,
+        account: str | None = None,
+        level: str | None = None,
+        pair: str | None = None,
+        before: Key | None = None,
+        most: int,
     ) -> list[Mapping[str, Any]]:
         """Read the orders that did not do what they say, newest first, each with its failed levels."""
-        return self._rows("mismatches", since=since, account=account, most=most)
+        return self._rows(
+            "mismatches", since=since, account=account, level=level, pair=pair, **_key(before), most=most
+        )
+
+    def slippages(
+        self, since: datetime, *, edges: Sequence[Decimal], account: str | None = None, most: int
+    ) -> list[Mapping[str, Any]]:
+        """Read by how many basis points the newest prices were worse than expected, the worst first.
+
+        A row is either of all accounts, by side and the place of the slippage between ``edges``, or of one
+        account and side; the other's columns are None.
+        """
+        return self._rows("slippages", since=since, edges=list(edges), account=account, most=most)
+
+    def samples_over_time(self, since: datetime, *, stretch_seconds: int) -> list[Mapping[str, Any]]:
+        """Read the largest counts of each stretch of time, by source, oldest first."""
+        return self._rows("samples_over_time", since=since, stretch_seconds=stretch_seconds)
+
+    def samples(self, since: datetime, *, before: Key | None = None, most: int) -> list[Mapping[str, Any]]:
+        """Read samples of all sources, newest first."""
+        return self._rows("samples", since=since, **_key(before), most=most)
+
+    def newest_samples(self, since: datetime) -> list[Mapping[str, Any]]:
+        """Read the newest sample of each source."""
+        return self._rows("newest_samples", since=since)
+
+    def count_findings(self) -> dict[str, int]:
+        """Count the findings that have not returned by severity."""
+        return {row["severity"]: row["findings"] for row in self._rows("count_findings")}
+
+    def findings(
+        self,
+        *,
+        state: str | None = None,
+        rule: str | None = None,
+        before: Key | None = None,
+        most: int,
+    ) -> list[Mapping[str, Any]]:
+        """Read findings, the last seen first; ``state`` is open, returned or acted."""
+        return self._rows("findings", state=state, rule=rule, **_key(before), most=most)
+
+
+def _key(before: Key | None) -> dict[str, object]:
+    moment, number = before or (None, None)
+    return {"before_at": moment, "before_id": number}

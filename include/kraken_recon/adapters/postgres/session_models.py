@@ -63,6 +63,11 @@ session_samples: Final = sa.Table(
     sa.Column("by_owner", JSONB, nullable=False),
     sa.Column("usages", JSONB, nullable=False),
     sa.Column("findings", sa.Integer, nullable=False),
+    sa.Column("longest_wait_seconds", sa.Integer),
+    # Sessions of processes that declared their pools, and how many those pools allow.
+    sa.Column("pool_sessions", sa.Integer),
+    sa.Column("pool_limit", sa.Integer),
+    sa.Column("audited_by", sa.Text),
     sa.Index("ix_session_samples_newest", "source", "taken_at"),
 )
 
@@ -86,6 +91,7 @@ session_findings: Final = sa.Table(
     sa.Column("first_seen_at", TIME, nullable=False),
     sa.Column("last_seen_at", TIME, nullable=False),
     sa.Column("returned_at", TIME),
+    sa.Index("ix_session_findings_last_seen_at", "last_seen_at", "finding_id"),
     _one_of("rule", Rule),
     _one_of("severity", Severity),
     sa.Index(

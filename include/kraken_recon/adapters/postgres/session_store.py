@@ -117,8 +117,8 @@ class PostgresSessionStore:
         rows = self._run("past_samples", source=source, since=since, most=most).mappings()
         return [PastSample(**row) for row in rows]
 
-    def record_sample(self, sample: Sample, counts: Mapping[str, Any]) -> None:
-        """Keep what one look counted."""
+    def record_sample(self, sample: Sample, counts: Mapping[str, Any], *, by: str) -> None:
+        """Keep what one look counted, and who looked."""
         usages = {usage.limit_name: [usage.used, usage.limit] for usage in sample.usages}
         self._run(
             "record_sample",
@@ -126,6 +126,7 @@ class PostgresSessionStore:
             source=sample.source,
             taken_at=sample.taken_at,
             usages=json.dumps(usages),
+            audited_by=by,
         )
 
     def record_findings(self, sample: Sample, findings: Sequence[Finding]) -> dict[tuple[str, str], int]:

@@ -39,6 +39,8 @@ order_verifications: Final = sa.Table(
     sa.Column("failed_levels", ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("message", sa.Text),
     sa.Column("judged_at", TIME),
+    # The token of whoever judged it; that of a task begins with its DAG and run.
+    sa.Column("judged_by", sa.Text),
     _in("verdict", Overall, "verdict_is_known"),
     sa.CheckConstraint("(verdict is null) = (judged_at is null)", name="verdicts_have_their_time"),
     sa.CheckConstraint("(claimed_by is null) = (claimed_until is null)", name="claims_end"),
@@ -57,6 +59,12 @@ order_verifications: Final = sa.Table(
         postgresql_where=sa.text("claimed_by is not null"),
     ),
     sa.Index("ix_order_verifications_judged_at", "judged_at", "account_id"),
+    sa.Index(
+        "ix_order_verifications_mismatches",
+        "judged_at",
+        "order_id",
+        postgresql_where=sa.text("verdict = 'mismatch'"),
+    ),
     postgresql_with={"fillfactor": "80"},
 )
 
@@ -72,6 +80,13 @@ order_verification_levels: Final = sa.Table(
     sa.Column("judged_at", TIME, nullable=False),
     _in("level", Level, "level_is_known"),
     _in("verdict", Verdict, "verdict_is_known"),
+    # Only these verdicts on the price come with figures.
+    sa.Index(
+        "ix_order_verification_levels_slippage",
+        "judged_at",
+        "order_id",
+        postgresql_where=sa.text("level = 'slippage' and verdict in ('passed', 'warning')"),
+    ),
 )
 
 verification_rates: Final = sa.Table(

@@ -170,12 +170,14 @@ order by taken_at;
 -- Keep what one look counted.
 insert into trading.session_samples (
   source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction, waiting,
-  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings
+  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings, longest_wait_seconds,
+  pool_sessions, pool_limit, audited_by
 )
 values (
   :source, :taken_at, :connections, :connections_limit, :sessions, :ours, :active, :idle,
   :idle_in_transaction, :waiting, :unattributed, :excess, :oldest_transaction_seconds,
-  cast(:by_owner as jsonb), cast(:usages as jsonb), :findings
+  cast(:by_owner as jsonb), cast(:usages as jsonb), :findings, :longest_wait_seconds, :pool_sessions,
+  :pool_limit, :audited_by
 );
 
 -- name: record_findings
