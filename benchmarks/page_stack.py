@@ -104,6 +104,12 @@ class PageStack:
         reply.raise_for_status()
         return str(reply.json()["access_token"])
 
+    def named_rows(self, queries: Mapping[str, str]) -> dict[str, str]:
+        """Read the one value of each query."""
+        with psycopg.connect(self.trading.url) as session:
+            rows = {name: session.execute(query.encode()).fetchone() for name, query in queries.items()}
+        return {name: str(row[0]) for name, row in rows.items() if row}
+
     def forget_statements(self) -> None:
         """Begin to count statements anew."""
         with psycopg.connect(self.server.url("postgres")) as session:

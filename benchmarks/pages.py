@@ -30,7 +30,7 @@ from benchmarks.page_stack import running_pages
 from benchmarks.pages_data import SCALES, ensure_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from benchmarks.page_stack import PageStack
 
@@ -58,15 +58,53 @@ class Page:
 
 PAGES: Final = (
     Page("Is everything accounted for?", ""),
-    Page("What wants me?", "wants"),
-    Page("Do my orders do what they say?", "orders"),
-    Page("the same, one account", "orders?account=desk-00001"),
-    Page("Is the database healthy?", "database"),
+    Page("the same, ten pages on", "", older=10),
+    Page("the same, stalest first", "?order=stalest"),
+    Page("the same, one state", "?state=held"),
+    Page("the same, part of a name", "?name=99&order=name"),
+    Page("an account, the biggest", "account?name=desk-00001"),
+    Page("an account, a usual one", "account?name=desk-00123"),
+    Page("What differed?", "differences"),
+    Page("the same, twenty pages on", "differences", older=20),
+    Page("the same, unexplained now", "differences?kind=now"),
+    Page("the same, one account", "differences?account=desk-00001"),
+    Page("the same, a rare action of one asset", "differences?asset=OP&action=held"),
+    Page("the same, one run", "differences?run={run}"),
     Page("statement of the biggest account", f"statement?{BIGGEST}"),
+    Page("the same, ten pages on", f"statement?{BIGGEST}", older=10),
+    Page("the same, at its oldest entry", f"statement?{BIGGEST}&entry={{entry}}"),
     Page("statement of a usual account", f"statement?{USUAL}"),
-    Page("overview as JSON", "api/latest", is_download=True),
+    Page("Do my orders do what they say?", "orders"),
+    Page("the same, thirty days", "orders?days=30"),
+    Page("the same, one account", "orders?days=30&account=desk-00001"),
+    Page("the same, one level and pair", "orders?days=30&level=fills&pair=BTC/USD"),
+    Page("the same, two pages on", "orders?days=30", older=2),
+    Page("an order", "order?id={order}"),
+    Page("Is the database healthy?", "database"),
+    Page("the same, seven days, any finding", "database?hours=168&state=all"),
+    Page("the same, four pages on", "database?state=all", older=4),
+    Page("What wants me?", "wants"),
+    Page("the same, five pages on", "wants", older=5),
+    Page("the same, one account", "wants?account=desk-00008"),
+    Page("accounts as JSON", "api/latest", is_download=True),
+    Page("accounts as CSV", "api/latest.csv", is_download=True),
+    Page("differences as CSV", "api/differences.csv", is_download=True),
+    Page("runs of an account as CSV", "api/runs.csv?name=desk-00001", is_download=True),
     Page("statement of the biggest account as CSV", f"api/statement.csv?{BIGGEST}", is_download=True),
+    Page("statement of the biggest account as JSON", f"api/statement?{BIGGEST}", is_download=True),
+    Page("mismatches as CSV", "api/orders.csv?days=30", is_download=True),
+    Page("slippage as CSV", "api/slippage.csv?days=30", is_download=True),
+    Page("findings as CSV", "api/database.csv?state=all", is_download=True),
+    Page("samples as JSON", "api/samples?hours=168", is_download=True),
+    Page("alerts as CSV", "api/wants.csv", is_download=True),
 )
+# What paths name that only the data know.
+NAMED_ROWS: Final = {
+    "run": "select run_id from trading.discrepancies group by run_id order by count(*) desc, run_id limit 1",
+    "entry": "select ledger_id from trading.ledger_entries where account_id = 1 and asset = 'USD' "
+    "order by entry_time limit 1",
+    "order": "select order_id from trading.order_verifications where verdict = 'mismatch' order by 1 limit 1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +135,9 @@ class Reader:
                 size += len(piece)
         return Answer(1000 * first_byte, 1000 * (time.perf_counter() - started), size)
 
-    def resolve(self, page: Page) -> str:
+    def resolve(self, page: Page, named_rows: Mapping[str, str]) -> str:
         """Follow "Older" from a page's own path and return the path arrived at."""
-        path = page.path
+        path = page.path.format_map(named_rows)
         for _ in range(page.older):
             with self._get(path) as reply:
                 found = NEXT_PAGE.search(reply.text)
@@ -125,7 +163,8 @@ def measure(stack: PageStack, pages: Sequence[Page], requests_each: int) -> list
     """Measure every page and return what was found, page by page."""
     reader = Reader(stack)
     reader.read("wants")  # the plugin is imported by the first request
-    paths = {page: reader.resolve(page) for page in pages}
+    named_rows = stack.named_rows(NAMED_ROWS)
+    paths = {page: reader.resolve(page, named_rows) for page in pages}
     _say("first requests ...")
     first = {page: reader.read(path) for page, path in paths.items()}
     _say("statements of each page ...")

@@ -43,7 +43,7 @@ COUNTED: Final = (
     *("accounts", "ledger_entries", "positions", "position_events", "reconciliation_runs", "discrepancies"),
     *("residuals", "repair_plans", "repair_plan_rows", "alerts", "orders", "order_events", "fills"),
     *("order_verifications", "order_verification_levels", "verification_rates", "session_samples"),
-    *("session_findings", "session_actions", "asset_snapshots", "asset_snapshot_rows"),
+    *("session_findings", "session_actions", "asset_prices", "asset_snapshots", "asset_snapshot_rows"),
 )
 
 

@@ -161,7 +161,8 @@ order by ingest_seq;
 -- One every quarter of an hour. One account in 500 never ran, one in 300 fails since two hours.
 insert into trading.reconciliation_runs (
   run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
-  reported_head, checked, matched, entries_ingested, api_calls, seconds, lock_hold_ms, note, error
+  reported_head, checked, matched, entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id,
+  dag_run_id
 )
 select
   pg_temp.run_id(s.account_id, slot),
@@ -181,7 +182,9 @@ select
   0.8,
   2.5,
   case when status = 'moving' then 'the account moved while it was read' end,
-  case when status = 'failed' then 'EService:Unavailable' end
+  case when status = 'failed' then 'EService:Unavailable' end,
+  'position_sync',
+  'scheduled__' || to_char(ends at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"')
 from shapes s
 cross join generate_series(0, 96 * pg_temp.setting('days') - 1) as slot
 cross join lateral (
@@ -201,7 +204,9 @@ order by slot desc, s.account_id;
 -- name: discrepancies
 -- Six of ten are missed entries, whose ids they name; the others are drift of the database and residuals.
 with differing as (
-  select r.run_id, r.account_id, r.status, r.interval_end, pg_temp.share(r.account_id, hashtext(r.run_id::text)) as dice
+  select
+    r.run_id, r.account_id, r.status, r.interval_end, r.recorded_as_of,
+    pg_temp.share(r.account_id, hashtext(r.run_id::text)) as dice
   from trading.reconciliation_runs r
   where r.status <> 'failed'
     and pg_temp.share(r.account_id, hashtext(r.run_id::text))
@@ -209,7 +214,7 @@ with differing as (
 ),
 pieces as (
   select
-    d.run_id, d.account_id, d.status, p.asset, p.wallet, p.quantity,
+    d.run_id, d.account_id, d.status, d.recorded_as_of, p.asset, p.wallet, p.quantity,
     mod(abs(hashtext(d.run_id || p.asset)), 10) as kind, missed.ids, missed.total
   from differing d
   cross join lateral (
@@ -243,7 +248,7 @@ parts as (
 )
 insert into trading.discrepancies (
   run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
-  ledger_ids
+  ledger_ids, found_at
 )
 select
   run_id,
@@ -263,7 +268,8 @@ select
     when kind = 8 then 'awaiting_confirmation'
     else 'held'
   end,
-  case when kind < 6 then ids else '{}' end
+  case when kind < 6 then ids else '{}' end,
+  recorded_as_of
 from parts;
 
 -- name: counts_of_runs
@@ -419,7 +425,8 @@ order by order_id;
 -- name: order_verifications
 -- Three of a thousand are mismatches, five stay inconclusive.
 insert into trading.order_verifications (
-  order_id, account_id, source, enlisted_at, due_at, deadline, attempts, verdict, failed_levels, message, judged_at
+  order_id, account_id, source, enlisted_at, due_at, deadline, attempts, verdict, failed_levels, message, judged_at,
+  judged_by
 )
 select
   order_id,
@@ -433,7 +440,8 @@ select
   case when verdict = 'mismatch' then array[(array['fills', 'ledger', 'position', 'direction'])[1 + mod(order_id, 4)]]
     else '{}' end,
   case verdict when 'verified' then 'every book agrees' when 'mismatch' then 'the fee differs' else 'no answer' end,
-  ended_at + interval '3 seconds'
+  ended_at + interval '3 seconds',
+  'order_verification|scheduled__' || to_char(date_trunc('hour', ended_at), 'YYYY-MM-DD"T"HH24') || '|verify|1'
 from trading.orders
 cross join lateral (
   select case
@@ -497,7 +505,8 @@ group by 1, 2, 3, 4;
 -- A week, one every five minutes of two servers.
 insert into trading.session_samples (
   source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction, waiting,
-  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings
+  unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings, longest_wait_seconds,
+  pool_sessions, pool_limit, audited_by
 )
 select
   source,
@@ -515,7 +524,11 @@ select
   mod(n, 40),
   jsonb_build_object('position_sync.sync', 8 + mod(n, 4), 'order_verification.verify', 4),
   jsonb_build_object('max_connections', jsonb_build_array(30 + mod(n, 17), 200)),
-  0
+  0,
+  mod(n, 3) * 2,
+  10 + mod(n, 5),
+  40,
+  'session_leak_audit scheduled__' || n
 from generate_series(0, 7 * 288) as n
 cross join (values ('trading'), ('airflow')) as sources(source)
 order by n desc;
@@ -548,6 +561,13 @@ insert into trading.session_actions (finding_id, action, outcome, acted_by, acte
 select finding_id, 'terminate', 'done', 'session_leak_audit', last_seen_at
 from trading.session_findings
 where mod(finding_id, 3) = 0;
+
+-- name: asset_prices
+-- One asset has none.
+insert into trading.asset_prices (quote_currency, asset, price, taken_at)
+select quote_currency, asset, price, pg_temp.built_at()
+from (values ('USD'), ('EUR')) as quotes(quote_currency)
+cross join (select asset, price from coins where asset <> 'OP' union all values ('USD', 1), ('EUR', 1)) as priced;
 
 -- name: asset_snapshots
 -- Thirty days: hourly for the newest day and for the largest accounts, four a day for the others.
