@@ -1,15 +1,19 @@
 """Run every DAG for virtual days, as fast as they run, with faults and kills, and count sessions.
 
-A round stands for a quarter of an hour: things happen on the simulated exchange and in the books, then each
-DAG runs as often as its schedule says, in a process of its own. Some meet an exchange that fails, some are
-told to end in the middle, some are killed. At the end the number of connections must be what it was at the
-start. The plot is drawn from the audit's own samples.
+A round stands for a quarter of an hour: things happen on the simulated exchange and in the books, an order
+is decided, then each DAG runs as often as its schedule says. Two workers share the runs. In some rounds the
+exchange fails; some runs are told to end in the middle, some are killed with their worker. A worker that
+nobody kills goes on and on, so whatever a run forgets stays and is counted. At the end, the workers still
+alive, the number of connections must be what it was at the start. The plot is drawn from the audit's own
+samples.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
+import multiprocessing
 import os
 import random
 import secrets
@@ -19,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,19 +34,32 @@ import requests
 
 from benchmarks.session_leaks import ROOT, server
 from local_stack.databases import Database, insert_accounts, plant_drift
-from local_stack.exchange import SIMULATOR, Exchange
+from local_stack.exchange import SIMULATOR, Account, Exchange
 from local_stack.ports import free_port
 from local_stack.processes import Service, Services, poll_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection
 
 PLOT: Final = ROOT / "docs/images/session-soak.png"
 ROUNDS_PER_DAY: Final = 96
-RUNS_PER_ROUND: Final = {"session_leak_audit": 3}
-# Runs that end as they like, meet a failing exchange, are told to end, are killed.
-FATES: Final = ("undisturbed",) * 6 + ("faulty exchange",) * 2 + ("SIGTERM", "SIGKILL")
-# What each run would import again in its own process.
+RUNS_PER_ROUND: Final = {"session_leak_audit": 3, "order_execution": 2, "order_verification": 2}
+# Runs that end as they like, are told to end, are killed.
+FATES: Final = ("undisturbed",) * 26 + ("SIGTERM",) * 3 + ("SIGKILL",)
+# How many requests the exchange fails in a round.
+FAILURES: Final = (0, 0, 0, 5, 30)
+WORKERS: Final = 2
+NO_PLAN: Final = "00000000-0000-0000-0000-000000000000"
+# What each worker would import again in its own process.
+PERMISSIONS: Final = [
+    "query-funds",
+    "query-ledger",
+    "query-open-trades",
+    "query-closed-trades",
+    "modify-trades",
+    "close-trades",
+]
 PRELOADED: Final = (
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
@@ -49,9 +67,14 @@ PRELOADED: Final = (
     "airflow.serialization.definitions.dag",
     "kraken_recon.bootstrap",
 )
-RUN_TIMEOUT_SECONDS: Final = 180
+RUN_TIMEOUT_SECONDS: Final = 300
+LOOK_SECONDS: Final = 5.0
 # Longer than the server lets a session idle in a transaction.
 SETTLE_SECONDS: Final = 75
+DECIDE: Final = """
+insert into trading.order_decisions (payload)
+select jsonb_build_object('account', 'trader', 'pair', 'BTC/USD', 'side', %s::text, 'volume', '0.001')
+"""
 CONNECTIONS: Final = """
 select count(*)
 from pg_stat_activity
@@ -86,11 +109,13 @@ def prepare_airflow(home: Path, url: str, market: Exchange) -> None:
         "password": unquote(parts.password or ""),
         "schema": parts.path.lstrip("/"),
     }
-    accounts = market.accounts()
+    accounts = [*market.accounts(), open_trader(market)]
     insert_accounts(Database(url.rsplit("/", 1)[0] + "/postgres", parts.path.lstrip("/")), accounts)
+    metadata = Database(url.rsplit("/", 1)[0] + "/postgres", "airflow")
+    metadata.ensure()
     os.environ |= {
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.url.replace("postgresql:", "postgresql+psycopg2:"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -100,6 +125,28 @@ def prepare_airflow(home: Path, url: str, market: Exchange) -> None:
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
         **{account.connection_variable: account.connection for account in accounts},
     }
+
+
+def open_trader(market: Exchange) -> Account:
+    """Open an account whose key may trade."""
+    account = Account(
+        name="trader",
+        story="places an order in each round",
+        key="trader-key",
+        secret=base64.b64encode(secrets.token_bytes(64)).decode(),
+        quote_currency="USD",
+        base_url=market.base_url,
+    )
+    body = {
+        "name": account.name,
+        "api_key": account.key,
+        "api_secret": account.secret,
+        "tier": "unlimited",
+        "permissions": PERMISSIONS,
+        "opening": {"XXBT": "2", "ZUSD": "100000"},
+    }
+    requests.post(f"{market.base_url}/_sim/accounts", json=body, timeout=30).raise_for_status()
+    return account
 
 
 def load_dags() -> dict[str, Any]:
@@ -116,6 +163,10 @@ def load_dags() -> dict[str, Any]:
     sync_bag_to_db(bag, "dags-folder", None)
     for dag in bag.dags.values():
         dag.deadline = None  # `dag.test` cannot run a DAG with one
+    # `dag.test` would read every file again for every run.
+    empty = Path(os.environ["AIRFLOW_HOME"]) / "empty"
+    empty.mkdir()
+    os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(empty)
     return dict(bag.dags)
 
 
@@ -131,38 +182,74 @@ def look(url: str) -> None:
     audit(AuditRequest(), wiring.audit_ports([source], NoAirflow(), acted_by="soak"))
 
 
-def run_once(url: str, dag: Any, fate: str, delay_seconds: float) -> str:  # noqa: ANN401 - a DAG
-    """Run a DAG in a process of its own and let its fate overtake it; say how it ended."""
-    from airflow import settings  # noqa: PLC0415 - see prepare_airflow
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a DAG, and what shall overtake it after a delay."""
 
-    sys.stdout.flush()
-    settings.dispose_orm(do_log=False)  # a child must not inherit a connection
-    child = os.fork()
-    if child == 0:
-        _be_the_run(dag)
-    if fate.startswith("SIG"):
-        time.sleep(delay_seconds)
+    dag_id: str
+    fate: str
+    delay_seconds: float
+    conf: Mapping[str, str]
+
+
+class Worker:
+    """A process that runs one DAG after another, until it is killed; then another takes its place."""
+
+    def __init__(self, dags: Mapping[str, Any]) -> None:
+        self._dags = dags
+        self._begin()
+
+    def _begin(self) -> None:
+        from airflow import settings  # noqa: PLC0415 - see prepare_airflow
+
+        sys.stdout.flush()
+        settings.dispose_orm(do_log=False)  # a child must not inherit a connection
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=_work, args=(self._dags, theirs))
+        self._process.start()
+        theirs.close()
+        self.run: Run | None = None
+
+    def start(self, run: Run) -> None:
+        """Begin a run."""
+        self.run, self._began, self._is_struck = run, time.monotonic(), False
+        self._pipe.send((run.dag_id, run.conf))
+
+    def ended(self) -> str | None:
+        """Say how the run ended, if it has; meanwhile let its fate overtake it."""
+        assert self.run is not None
+        seconds = time.monotonic() - self._began
+        with suppress(EOFError):
+            if self._pipe.poll():
+                end = str(self._pipe.recv())
+                self.run = None
+                return end
+            if self.run.fate.startswith("SIG") and not self._is_struck and seconds > self.run.delay_seconds:
+                self._is_struck = True
+                self._strike(signal.Signals[self.run.fate])
+            if seconds < RUN_TIMEOUT_SECONDS:
+                return None
+            self._strike(signal.SIGKILL)
+        self._process.join()
+        status = self._process.exitcode or 0
+        self._begin()
+        if seconds >= RUN_TIMEOUT_SECONDS:
+            return "too long"
+        return signal.Signals(-status).name if status < 0 else "stopped"
+
+    def stop(self) -> None:
+        """End the process."""
+        self._strike(signal.SIGKILL)
+        self._process.join()
+
+    def _strike(self, blow: signal.Signals) -> None:
+        assert self._process.pid is not None
         with suppress(ProcessLookupError):
-            os.kill(child, signal.Signals[fate])
-    ended: list[int] = []
-
-    def is_over() -> bool:
-        look(url)
-        pid, status = os.waitpid(child, os.WNOHANG)
-        ended.extend([status] if pid else [])
-        return bool(ended)
-
-    if not poll_until(is_over, timeout_seconds=RUN_TIMEOUT_SECONDS, pause_seconds=0.2):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        return "too long"
-    if os.WIFSIGNALED(ended[0]):
-        return signal.Signals(os.WTERMSIG(ended[0])).name
-    return {0: "success", 1: "failed"}.get(os.WEXITSTATUS(ended[0]), "stopped")
+            os.kill(self._process.pid, blow)
 
 
-def _be_the_run(dag: Any) -> None:  # noqa: ANN401 - a DAG
-    """Never return."""
+def _work(dags: Mapping[str, Any], orders: Connection) -> None:
+    """Run what is asked for; never return."""
     from airflow import settings  # noqa: PLC0415 - see prepare_airflow
     from kraken_recon.errors import RunStoppedError  # noqa: PLC0415
 
@@ -170,33 +257,46 @@ def _be_the_run(dag: Any) -> None:  # noqa: ANN401 - a DAG
         # As Airflow's task runner does through on_kill.
         raise RunStoppedError("the task was told to end")
 
-    signal.signal(signal.SIGTERM, stop)
     settings.configure_orm()
-    status = 2
-    with suppress(BaseException), Path(os.devnull).open("w") as nothing:
-        os.dup2(nothing.fileno(), 1)
-        os.dup2(nothing.fileno(), 2)
-        status = 0 if str(dag.test().state) == "success" else 1
-    os._exit(status)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    while True:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        dag_id, conf = orders.recv()
+        try:
+            signal.signal(signal.SIGTERM, stop)
+            end = str(dags[dag_id].test(run_conf=conf).state)
+        except BaseException:  # noqa: BLE001 - only how it ended is of interest
+            end = "stopped"
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        orders.send(end)
 
 
 def soak(url: str, market: Exchange, dags: dict[str, Any], *, rounds: int, seed: int) -> dict[str, Any]:
     """Run rounds; return what the connections and the runs came to."""
     chance = random.Random(seed)  # noqa: S311 - not for secrecy
     trading = Database(url.rsplit("/", 1)[0] + "/postgres", urlsplit(url).path.lstrip("/"))
+    workers = [Worker(dags) for _ in range(WORKERS)]
     start, ends, most = connections(url), Counter[str](), 0
     began = time.monotonic()
-    for number in range(rounds):
-        market.play_next()
-        if number % 8 == 7:
-            plant_drift(trading)
-        for dag_id, dag in sorted(dags.items()):
-            for _ in range(RUNS_PER_ROUND.get(dag_id, 1)):
-                fate = chance.choice(FATES)
-                with failing(market, is_failing=fate == "faulty exchange"):
-                    ends[run_once(url, dag, fate, chance.uniform(0.05, 3))] += 1
-                most = max(most, connections(url))
-    poll_until(lambda: connections(url) <= start, timeout_seconds=SETTLE_SECONDS, pause_seconds=0.5)
+    try:
+        for number in range(rounds):
+            market.play_next()
+            if number % 8 == 7:
+                plant_drift(trading)
+            decide(url, chance.choice(("buy", "sell")))
+            with failing(market, requests_count=chance.choice(FAILURES)):
+                found, at_most = play(url, workers, runs_of_a_round(dags, chance))
+            ends += found
+            most = max(most, at_most)
+            if number % 12 == 11:
+                print(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", flush=True)
+        poll_until(lambda: connections(url) <= start, timeout_seconds=SETTLE_SECONDS, pause_seconds=0.5)
+        left = connections(url)
+    finally:
+        for worker in workers:
+            worker.stop()
     return {
         "rounds": rounds,
         "virtual_days": round(rounds / ROUNDS_PER_DAY, 2),
@@ -204,23 +304,56 @@ def soak(url: str, market: Exchange, dags: dict[str, Any], *, rounds: int, seed:
         "dags": sorted(dags),
         "runs": dict(sorted(ends.items())),
         "connections_at_start": start,
-        "connections_at_end": connections(url),
-        "connections_after_a_run_at_most": most,
+        "connections_at_end": left,
+        "connections_at_most": most,
     }
 
 
+def runs_of_a_round(dags: Mapping[str, Any], chance: random.Random) -> list[Run]:
+    """Draw the order and the fates of a quarter of an hour's runs."""
+    # `dag.test` waits for ever for a person's answer, so its runs look for a plan that is gone.
+    conf = {"repair_approval": {"plan_id": NO_PLAN}}
+    dag_ids = [dag_id for dag_id in sorted(dags) for _ in range(RUNS_PER_ROUND.get(dag_id, 1))]
+    chance.shuffle(dag_ids)
+    return [
+        Run(dag_id, chance.choice(FATES), chance.uniform(0.05, 2), conf.get(dag_id, {})) for dag_id in dag_ids
+    ]
+
+
+def play(url: str, workers: Sequence[Worker], runs: list[Run]) -> tuple[Counter[str], int]:
+    """Let the workers share the runs; return how they ended, and the most connections there were."""
+    ends, most, looked = Counter[str](), 0, time.monotonic()
+    while runs or any(worker.run for worker in workers):
+        for worker in workers:
+            if worker.run is None and runs:
+                worker.start(runs.pop())
+            elif worker.run is not None:
+                dag_id, end = worker.run.dag_id, worker.ended()
+                ends.update([f"{dag_id}: {end}"] if end else [])
+        if time.monotonic() - looked > LOOK_SECONDS:
+            look(url)
+            most, looked = max(most, connections(url)), time.monotonic()
+        time.sleep(0.02)
+    return ends, most
+
+
+def decide(url: str, side: str) -> None:
+    """Decide an order, as a strategy beside the database would."""
+    with psycopg.connect(url) as connection:
+        connection.execute(DECIDE, (side,))
+
+
 @contextmanager
-def failing(market: Exchange, *, is_failing: bool) -> Iterator[None]:
-    """Let the exchange fail meanwhile."""
+def failing(market: Exchange, *, requests_count: int) -> Iterator[None]:
+    """Let the exchange fail so many requests, or as many as come."""
     faults = f"{market.base_url}/_sim/faults"
-    if is_failing:
-        fault = {"name": "http_error", "status": 503}
+    if requests_count:
+        fault = {"name": "http_error", "status": 503, "count": requests_count}
         requests.post(faults, json=fault, timeout=30).raise_for_status()
     try:
         yield
     finally:
-        if is_failing:
-            requests.delete(faults, timeout=30).raise_for_status()
+        requests.delete(faults, timeout=30).raise_for_status()
 
 
 def connections(url: str) -> int:

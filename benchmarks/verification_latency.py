@@ -341,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--orders", type=int, default=200, help="single orders")
     parser.add_argument("--burst", type=int, default=200, help="orders at once")
     parser.add_argument("--waiting", type=int, default=1_000, help="orders that wait for late books")
-    parser.add_argument("--lag", type=int, default=90, help="seconds by which the ledger lags for them")
+    parser.add_argument("--lag", type=int, default=140, help="seconds by which the ledger lags for them")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     figures = measure(options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.service.deciding import accept_decisions, submit_decision
+from kraken_recon.service.deciding import accept_decisions, submit_decision, take_back
 from kraken_recon.service.executing import amend_order, cancel_order, wait_for_end
 from kraken_recon.service.order_views import order_view, render_order, render_trace, trace
 
@@ -111,6 +111,9 @@ def _order(arguments: argparse.Namespace, wiring: Wiring) -> View:
         raise ConfigurationError(f"decision {decision_id} is refused: {refusal}")
     if order_id is None:
         reason = failures.get(arguments.account, "another worker is at it")
+        # Whoever reads of a failure gives the command again: without a key that would be a second order.
+        if arguments.key is None and take_back(decision_id, reason, ports):
+            raise ConfigurationError(f"nothing is ordered, decision {decision_id} is taken back: {reason}")
         raise ConfigurationError(f"decision {decision_id} is kept and waits for the next execution: {reason}")
     return _shown(order_view(wait_for_end(order_id, ports, seconds=arguments.wait)))
 

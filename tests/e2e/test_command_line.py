@@ -177,6 +177,17 @@ def test_wrong_database_says_what_to_do(terminal: Terminal, variables: dict[str,
     assert "Traceback" not in done.stderr
 
 
+def test_the_database_may_be_named_by_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    dsn = terminal.environment["KRAKEN_RECON_DSN"]
+    file = tmp_path / "dsn"
+    file.write_text(f"{dsn}\n")
+    without = {name: value for name, value in terminal.environment.items() if name != "KRAKEN_RECON_DSN"}
+    assert Terminal(without | {"KRAKEN_RECON_DSN_FILE": str(file)}).json("report")["accounts"]
+    done = Terminal(without | {"KRAKEN_RECON_DSN_FILE": str(tmp_path / "absent")}).run("report")
+    assert done.returncode == 1
+    assert f"cannot read {tmp_path / 'absent'}, which KRAKEN_RECON_DSN_FILE names" in done.stderr
+
+
 def test_failed_account_ends_with_status_one_and_names_the_reason(terminal: Terminal) -> None:
     wrong = json.loads(terminal.environment["AIRFLOW_CONN_KRAKEN_DESK"]) | {"password": "d3Jvbmc="}
     done = Terminal(terminal.environment | {"AIRFLOW_CONN_KRAKEN_DESK": json.dumps(wrong)}).run(

@@ -137,6 +137,24 @@ def test_a_bad_order_is_refused_with_the_reason(
     assert simulated.control.get("accounts/main/statement")["orders"] == []
 
 
+@pytest.mark.parametrize("key", [None, "rebalance-7"])
+def test_an_order_that_cannot_be_judged_is_not_placed_behind_ones_back(
+    simulated: Simulator, database_url: str, key: str | None
+) -> None:
+    """Without a key the command is given again after a failure, and must not become two orders."""
+    given = (*ORDER, "--side", "buy", "--volume", "0.1", *(("--key", key) if key else ()))
+    simulated.control.post("faults", {"name": "http_error", "status": 503})
+    status, _, err = run(*given)
+    assert status == 1
+    assert ("nothing is ordered" in err, "is kept and waits" in err) == (key is None, key is not None)
+    simulated.control.delete("faults")
+    assert run_json(*given)["status"] == "closed"
+    assert len(simulated.control.get("accounts/main/statement")["orders"]) == 1
+    with psycopg.connect(database_url) as session:
+        decisions = session.execute("select status from trading.order_decisions order by 1").fetchall()
+    assert decisions == ([("accepted",)] if key else [("accepted",), ("refused",)])
+
+
 def test_unknown_orders_are_named(simulated: Simulator) -> None:
     for command in ("trace", "cancel"):
         status, _, err = run(command, "--order", "404")

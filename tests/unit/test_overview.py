@@ -84,7 +84,7 @@ def test_all_is_well_only_when_every_account_is() -> None:
             {"good": 9_000, "failed": 1_000},
             list("abcdefgh"),
             "bad",
-            "1,000 of 10,000 accounts need a look: a, b, c, d, e ....",
+            "1,000 of 10,000 accounts need a look: a, b, c, d, e and 995 more.",
         ),
         ({"good": 1, "old": 1}, [], "bad", "1 of 2 accounts needs a look."),
     ],

@@ -21,7 +21,7 @@ from kraken_recon.service.booking import AccountWork, run_id_of
 from kraken_recon.service.catching_up import apply_missed, book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.reading import LAG_MAX, LongLedgerError, Reading
 from kraken_recon.service.repeating import STORE_TRIES_MAX
-from kraken_recon.service.sync import side_by_side
+from kraken_recon.service.sync import work_by_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def reconcile_as_of(accounts: Sequence[Account], request: SyncRequest, ports: Sy
         for work in works:
             work.moving = NOT_SETTLED
     unread = [w for w in works if not w.moving and _must_be_read(coverages[w.account_id], end)]
-    side_by_side(unread, lambda work: _read(work, coverages[work.account_id], request, ports), request, ports)
+    work_by_work(unread, lambda work: _read(work, coverages[work.account_id], request, ports), request, ports)
     for work in works:
         _book(work, coverages[work.account_id], request, ports)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)

@@ -171,6 +171,16 @@ def submit_decision(values: Mapping[str, Any], ports: OrderPorts, *, key: str | 
     return decision_id
 
 
+def take_back(decision_id: int, reason: str, ports: OrderPorts) -> bool:
+    """Refuse a decision that nobody has judged yet; False when somebody has, or is at it."""
+    with ports.open_unit_of_work() as unit:
+        if not unit.orders.lock_decision(decision_id):
+            return False
+        unit.orders.judge_decision(decision_id, order_id=None, refusal=f"taken back: {reason}")
+        unit.commit()
+    return True
+
+
 def accept_decisions(ports: OrderPorts) -> dict[str, str]:
     """Judge every new decision; return, by account, why its decisions could not be judged.
 

@@ -18,6 +18,7 @@ from kraken_recon.domain.valuation import value_holdings
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
 PRICE_AGE_MAX: Final = timedelta(hours=24)
 _UNPRICED_FIRST: Final = Decimal("Infinity")
@@ -26,8 +27,8 @@ _UNPRICED_FIRST: Final = Decimal("Infinity")
 class DriftStore(Protocol):
     """What is read of drift and prices."""
 
-    def outstanding_drift(self, account_id: int | None = None) -> Sequence[Mapping[str, Any]]:
-        """Sum the drift now that no entry explains and that was not written, by currency and asset."""
+    def outstanding_drift(self, run_ids: Collection[UUID]) -> Sequence[Mapping[str, Any]]:
+        """Sum what runs found that no entry explains and that was not written, by currency and asset."""
         ...
 
     def newest_prices(
@@ -37,9 +38,9 @@ class DriftStore(Protocol):
         ...
 
 
-def drift_view(store: DriftStore, now: datetime, account_id: int | None = None) -> dict[str, Any]:
-    """Value the drift of one account or of all: ``values`` by currency, ``assets`` the costliest first."""
-    rows = store.outstanding_drift(account_id)
+def drift_view(store: DriftStore, run_ids: Collection[UUID], now: datetime) -> dict[str, Any]:
+    """Value the drift that runs left standing: ``values`` by currency, ``assets`` the costliest first."""
+    rows = store.outstanding_drift(run_ids) if run_ids else []
     priced = store.newest_prices([(row["quote_currency"], row["asset"]) for row in rows], now - PRICE_AGE_MAX)
     by_currency: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:

@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.order_books import OrderBookkeeper
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.placing import Placer
+from kraken_recon.service.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,9 @@ def execute_orders(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> Exe
     with ports.open_unit_of_work() as unit:
         accounts = unit.orders.accounts_at_work()
     sent = sum(
-        _side_by_side(accounts, lambda account: _work(account, ports, settings), failures, ports, settings)
+        _account_by_account(
+            accounts, lambda account: _work(account, ports, settings), failures, ports, settings
+        )
     )
     # Whoever's orders cannot be looked through has no order at stake here; its sync says what is wrong.
     adopted = adopt_external_orders(None, ports, settings)
@@ -91,7 +93,7 @@ def adopt_external_orders(
         return adopted
 
     failures: dict[str, str] = {}
-    adopted = sum(_side_by_side(accounts, adopt, failures, ports, settings))
+    adopted = sum(_account_by_account(accounts, adopt, failures, ports, settings))
     for name, reason in sorted(failures.items()):
         log.warning("account %s: its orders at Kraken could not be looked through: %s", name, reason)
     return adopted
@@ -244,14 +246,14 @@ def _open_txid(order: Order) -> str:
     return order.kraken_txid
 
 
-def _side_by_side(
+def _account_by_account(
     accounts: Sequence[Account],
     step: Callable[[Account], int],
     failures: dict[str, str],
     ports: OrderPorts,
     settings: OrderSettings,
 ) -> list[int]:
-    """Run a step for every account, a bounded number at a time; what fails is told by account."""
+    """Run a step for every account; what fails is told by account."""
 
     def guarded(account: Account) -> int:
         try:
@@ -264,14 +266,7 @@ def _side_by_side(
             failures[account.name] = f"unexpected {type(error).__name__}, see the task's log"
         return 0
 
-    if not accounts:
-        return []
-    with ThreadPoolExecutor(max_workers=min(settings.concurrency, len(accounts))) as pool:
-        try:
-            return list(pool.map(guarded, accounts))
-        except BaseException:
-            ports.stop()
-            raise
+    return side_by_side(accounts, guarded, concurrency=settings.concurrency, stop=ports.stop)
 
 
 def _tell(failures: Mapping[str, str], ports: OrderPorts) -> None:

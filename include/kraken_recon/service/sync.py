@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -24,6 +23,7 @@ from kraken_recon.service.booking import AccountWork, book, run_id_of
 from kraken_recon.service.catching_up import book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.margin import ask_positions, must_ask
 from kraken_recon.service.reading import LongLedgerError, StillMovingError, read_books
+from kraken_recon.service.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -108,18 +108,18 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
 
     def ask_about_margin_and_book(batch: Sequence[AccountWork]) -> None:
         leveraged = [work for work in batch if must_ask(work, margins[work.account_id])]
-        side_by_side(
+        work_by_work(
             leveraged, lambda work: ask_positions(work, margins[work.account_id], ports), request, ports
         )
         book(batch, request, ports.open_unit_of_work)
 
-    side_by_side(works, lambda work: _ask(work, ports), request, ports)
+    work_by_work(works, lambda work: _ask(work, ports), request, ports)
     _compare(works, ports)
     ask_about_margin_and_book([work for work in works if not work.needs_reading])
     unsettled = [work for work in works if work.needs_reading]
     for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
         batch = unsettled[start : start + READINGS_BOOKED_TOGETHER]
-        side_by_side(batch, lambda work: _explain(work, request, ports), request, ports)
+        work_by_work(batch, lambda work: _explain(work, request, ports), request, ports)
         ask_about_margin_and_book(batch)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]
@@ -151,17 +151,13 @@ def accounts_in_turn(unit: UnitOfWork, names: Collection[str] | None, now: datet
     ]
 
 
-def side_by_side(
+def work_by_work(
     works: Sequence[AccountWork],
     step: Callable[[AccountWork], None],
     request: SyncRequest,
     ports: SyncPorts,
 ) -> None:
-    """Run one step for every account, a bounded number at a time; what fails is kept on the account.
-
-    When this thread is interrupted (a task that is ended, a time-out), the others are told to stop: their
-    sessions must not outlive the run.
-    """
+    """Run one step for every account; what fails is kept on the account."""
 
     def guarded(work: AccountWork) -> None:
         started = time.monotonic()
@@ -177,13 +173,7 @@ def side_by_side(
             work.error = f"unexpected {type(error).__name__}, see the task's log"
         work.seconds += time.monotonic() - started
 
-    if works:
-        with ThreadPoolExecutor(max_workers=min(request.concurrency, len(works))) as pool:
-            try:
-                list(pool.map(guarded, works))
-            except BaseException:
-                ports.stop()
-                raise
+    side_by_side(works, guarded, concurrency=request.concurrency, stop=ports.stop)
 
 
 def _ask(work: AccountWork, ports: SyncPorts) -> None:

@@ -63,7 +63,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit, known_account():
             page = _page(unit, name, "", now)
-        head = {part: page[part] for part in ("account", "verdict", "positions", "curve", "drift")}
+        head = {part: page[part] for part in ("account", "newest", "positions", "curve", "drift")}
         return json_response(head, "runs", _all_runs(name))
 
     @router.get("/api/runs")
@@ -100,7 +100,8 @@ def add_routes(router: APIRouter, render: Render) -> None:
 def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> dict[str, Any]:
     account = unit.pages.account(name)
     runs, cursor = _runs(unit, account["account_id"], before, RUNS_SHOWN)
-    _, standing = unit.pages.standing(now, RANKS, (), account=name, most=1)
+    of_one = unit.pages.standing(now, RANKS, (), account=name, most=1)
+    standing = of_one.accounts
     [newest] = report(unit.reports, [name])["accounts"] or [None]
     positions = _positions(unit, account["account_id"], now)
     curve = _curve(unit, account["account_id"], now)
@@ -112,7 +113,7 @@ def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> di
         "ledger_proof": ago(account["ledger_read_until"].isoformat(), now)
         if account["ledger_read_until"]
         else "never",
-        "drift": drift_view(unit.pages, now, account["account_id"]),
+        "drift": drift_view(unit.pages, of_one.differing_run_ids, now),
         "positions": positions,
         "curve": [plain(row) for row in curve],
         "chart": chart(

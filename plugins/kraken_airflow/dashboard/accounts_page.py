@@ -25,6 +25,7 @@ from kraken_airflow.dashboard.overview import (
     nothing_differed,
 )
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
+from kraken_recon.adapters.postgres.pages_store import Standing
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.service.drift import drift_view
 from kraken_recon.service.reporting import report
@@ -92,7 +93,8 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit:
             alerts = [plain(alert) for alert in unit.pages.alerts(most=ALERTS_MOST)]
-            drift = drift_view(unit.pages, now)
+            standing = unit.pages.standing(now, RANKS, AGES_SECONDS, most=0)
+            drift = drift_view(unit.pages, standing.differing_run_ids, now)
         head = {"generated_at": now.isoformat(), "alerts": alerts, "unexplained_drift": drift}
         return json_response(head, "accounts", _all(chosen, now))
 
@@ -104,7 +106,8 @@ def add_routes(router: APIRouter, render: Render) -> None:
 
 def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: datetime) -> dict[str, Any]:
     """Collect what the page shows."""
-    counts, accounts, cursor = _read(unit, chosen, before, now, ACCOUNTS_SHOWN)
+    standing, accounts, cursor = _read(unit, chosen, before, now, ACCOUNTS_SHOWN)
+    counts = standing.counts
     by_verdict = {
         verdict.name: sum(count["accounts"] for count in counts if count["rank"] == rank)
         for rank, verdict in enumerate(VERDICTS)
@@ -122,7 +125,7 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
             for group, words in sorted(AGE_WORDS.items(), reverse=True)
             if (total := sum(count["accounts"] for count in counts if count["age_group"] == group))
         ],
-        "drift": drift_view(unit.pages, now),
+        "drift": drift_view(unit.pages, standing.differing_run_ids, now),
         "repairs_waiting": sum(plan["is_waiting"] for plan in open_approvals(unit.plans)),
         "alerts_waiting": sum(alerts.values()),
         "accounts": accounts,
@@ -136,10 +139,10 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
 
 def _read(
     unit: PostgresUnitOfWork, chosen: Filters, before: str, now: datetime, most: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str | None]:
-    """Read the counts of all accounts, and a page of those that were chosen with its next cursor."""
+) -> tuple[Standing, list[dict[str, Any]], str | None]:
+    """Read the standing of all accounts, and a page of those that were chosen with its next cursor."""
     rank = next((rank for rank, verdict in enumerate(VERDICTS) if verdict.name == chosen.state), None)
-    counts, found = unit.pages.standing(
+    standing = unit.pages.standing(
         now,
         RANKS,
         AGES_SECONDS,
@@ -150,7 +153,7 @@ def _read(
         after=key_of(before, int, str),
         most=most + 1,
     )
-    shown, cursor = page_of(found, most, lambda row: (row["place"], row["name"]))
+    shown, cursor = page_of(standing.accounts, most, lambda row: (row["place"], row["name"]))
     by_name = {
         account["account"]: account
         for account in report(unit.reports, [row["name"] for row in shown])["accounts"]
@@ -160,7 +163,7 @@ def _read(
         for row in shown
         if row["name"] in by_name
     ]
-    return counts, views, cursor
+    return standing, views, cursor
 
 
 def _all(chosen: Filters, now: datetime) -> Iterator[Mapping[str, Any]]:

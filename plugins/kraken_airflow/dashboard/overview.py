@@ -131,12 +131,13 @@ def answer_of(accounts_by_verdict: Mapping[str, int], troubled: Sequence[str]) -
         everything = "The account is" if total == 1 else f"All {total:,} accounts are"
         return Answer("good", "Yes", f"{everything} accounted for, to the last unit or within tolerance.")
     is_bad = any(verdict.level == "bad" and accounts_by_verdict.get(verdict.name) for verdict in VERDICTS)
-    names = ", ".join(troubled[:NAMES_SHOWN_MAX]) + (" ..." if bad > NAMES_SHOWN_MAX else "")
+    names = ", ".join(troubled[:NAMES_SHOWN_MAX])
+    more = f" and {bad - NAMES_SHOWN_MAX:,} more" if bad > NAMES_SHOWN_MAX else ""
     return Answer(
         "bad" if is_bad else "watch",
         "No" if is_bad else "Almost",
         f"{bad:,} of {total:,} accounts {'needs' if bad == 1 else 'need'} a look"
-        f"{f': {names}' if troubled else ''}.",
+        f"{f': {names}{more}' if troubled else ''}.",
     )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.adapters.kraken.wire import _ABSENT as ABSENT
-from kraken_recon.adapters.kraken.wire import _Reader as Reader
+from kraken_recon.adapters.kraken.wire import ABSENT, Reader
 from kraken_recon.domain.margin import MarginPosition
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _MICROSECONDS_PER_SECOND: Final = 1_000_000
 _UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
 _SHOWN_CHARACTERS_MAX: Final = 40
-_ABSENT: Final = object()
+ABSENT: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +65,15 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """Checked access to the parts of one answer."""
 
     account: str
     endpoint: str
 
-    def refuse(self, field: str, expected: str, value: object = _ABSENT) -> NoReturn:
+    def refuse(self, field: str, expected: str, value: object = ABSENT) -> NoReturn:
         """Raise with the field's name and a short sight of its value."""
-        if value is _ABSENT:
+        if value is ABSENT:
             was = "missing"
         elif isinstance(value, (dict, list)):
             was = f"{type(value).__name__} of {len(value)}"
@@ -86,21 +86,25 @@ class _Reader:
         )
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:
+        """Read an object."""
         if not isinstance(value, dict):
             self.refuse(field, "an object", value)
         return value
 
     def text(self, value: object, field: str) -> str:
+        """Read text without control characters."""
         if not isinstance(value, str) or _CONTROL_CHARACTER.search(value):
             self.refuse(field, "plain text", value)
         return value
 
     def name(self, value: object, field: str) -> str:
+        """Read text that is not empty."""
         if not self.text(value, field):
             self.refuse(field, "a name", value)
         return str(value)
 
     def amount(self, value: object, field: str) -> Decimal:
+        """Read an exact amount; a number of JSON is refused."""
         if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
             self.refuse(field, "a decimal string", value)
         try:
@@ -132,7 +136,7 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
         PayloadInvalidError: the body is not Kraken's envelope in JSON.
         ExchangeError: the subclass that the ``error`` list stands for.
     """
-    read = _Reader(account, endpoint)
+    read = Reader(account, endpoint)
     try:
         envelope = json.loads(
             body,
@@ -143,7 +147,7 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
     except (ValueError, ArithmeticError, RecursionError) as error:
         read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
     fields = read.mapping(envelope, "the reply")
-    codes = fields.get("error", _ABSENT)
+    codes = fields.get("error", ABSENT)
     if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
         read.refuse("error", "a list of strings", codes)
     for code in codes:
@@ -161,7 +165,7 @@ def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Bal
     Two codes of one holding (``XXBT`` beside ``BTC``) are not added up: during a rename Kraken might show one
     amount under both names. They are refused, unless all but one are zero.
     """
-    read = _Reader(account, "BalanceEx")
+    read = Reader(account, "BalanceEx")
     balances: dict[HoldingKey, Balance] = {}
     for code, value in read.mapping(result, "result").items():
         key = parse_kraken_code(read.name(code, "an asset code"))
@@ -176,11 +180,11 @@ def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Bal
 
 def parse_ledger_page(result: object, *, account: str = "") -> LedgerPage:
     """Read the result of ``Ledgers``."""
-    read = _Reader(account, "Ledgers")
+    read = Reader(account, "Ledgers")
     page = read.mapping(result, "result")
     return LedgerPage(
         entries=parse_ledger_entries(
-            page.get("ledger", _ABSENT), account=account, endpoint="Ledgers", field="result.ledger"
+            page.get("ledger", ABSENT), account=account, endpoint="Ledgers", field="result.ledger"
         ),
         count=_parse_count(read, page.get("count")),
     )
@@ -190,7 +194,7 @@ def parse_ledger_entries(
     result: object, *, account: str = "", endpoint: str = "QueryLedgers", field: str = "result"
 ) -> tuple[LedgerEntry, ...]:
     """Read a map of ledger ids to entries, in the order of the reply."""
-    read = _Reader(account, endpoint)
+    read = Reader(account, endpoint)
     return tuple(
         _parse_entry(read, ledger_id, row, f"{field}.{ledger_id}")
         for ledger_id, row in read.mapping(result, field).items()
@@ -199,9 +203,9 @@ def parse_ledger_entries(
 
 def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
     """Read the result of ``GetApiKeyInfo``, whose times are strings."""
-    read = _Reader(account, "GetApiKeyInfo")
+    read = Reader(account, "GetApiKeyInfo")
     info = read.mapping(result, "result")
-    permissions = info.get("permissions", _ABSENT)
+    permissions = info.get("permissions", ABSENT)
     if not isinstance(permissions, list):
         read.refuse("result.permissions", "a list of names", permissions)
     return KeyInfo(
@@ -215,12 +219,12 @@ def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
 
 def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
     """Read the result of ``AssetPairs``: markets by Kraken's pair id, dark pools (``.d``) left out."""
-    read = _Reader(account, "AssetPairs")
+    read = Reader(account, "AssetPairs")
     pairs = {}
     for pair_id, value in read.mapping(result, "result").items():
         fields = read.mapping(value, f"result.{pair_id}")
         names = [
-            parse_kraken_code(read.name(fields.get(side, _ABSENT), f"result.{pair_id}.{side}")).asset
+            parse_kraken_code(read.name(fields.get(side, ABSENT), f"result.{pair_id}.{side}")).asset
             for side in ("base", "quote")
         ]
         if not pair_id.endswith(".d"):
@@ -230,10 +234,10 @@ def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
 
 def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
     """Read the result of ``Ticker``: the price of the last trade by pair id."""
-    read = _Reader(account, "Ticker")
+    read = Reader(account, "Ticker")
     prices = {}
     for pair_id, value in read.mapping(result, "result").items():
-        last = read.mapping(value, f"result.{pair_id}").get("c", _ABSENT)
+        last = read.mapping(value, f"result.{pair_id}").get("c", ABSENT)
         if not isinstance(last, list) or not last:
             read.refuse(f"result.{pair_id}.c", "a list of price and volume", last)
         prices[pair_id] = read.amount(last[0], f"result.{pair_id}.c")
@@ -264,11 +268,11 @@ def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _parse_balance(read: _Reader, value: object, code: str) -> Balance:
+def _parse_balance(read: Reader, value: object, code: str) -> Balance:
     fields = read.mapping(value, f"result.{code}")
     return Balance(
-        balance=read.amount(fields.get("balance", _ABSENT), f"result.{code}.balance"),
-        hold_trade=read.amount(fields.get("hold_trade", _ABSENT), f"result.{code}.hold_trade"),
+        balance=read.amount(fields.get("balance", ABSENT), f"result.{code}.balance"),
+        hold_trade=read.amount(fields.get("hold_trade", ABSENT), f"result.{code}.hold_trade"),
         # Kraken sends these two only to accounts with a credit line.
         credit=read.amount(fields.get("credit", "0"), f"result.{code}.credit"),
         credit_used=read.amount(fields.get("credit_used", "0"), f"result.{code}.credit_used"),
@@ -279,26 +283,26 @@ def _is_zero(balance: Balance) -> bool:
     return not any((balance.balance, balance.hold_trade, balance.credit, balance.credit_used))
 
 
-def _parse_entry(read: _Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
+def _parse_entry(read: Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
     row = read.mapping(value, field)
-    code = read.name(row.get("asset", _ABSENT), f"{field}.asset")
+    code = read.name(row.get("asset", ABSENT), f"{field}.asset")
     key = parse_kraken_code(code)
     return LedgerEntry(
         ledger_id=read.name(ledger_id, "a ledger id"),
-        refid=read.text(row.get("refid", _ABSENT), f"{field}.refid"),
-        entry_time=read.time(row.get("time", _ABSENT), f"{field}.time"),
-        entry_type=read.name(row.get("type", _ABSENT), f"{field}.type"),
+        refid=read.text(row.get("refid", ABSENT), f"{field}.refid"),
+        entry_time=read.time(row.get("time", ABSENT), f"{field}.time"),
+        entry_type=read.name(row.get("type", ABSENT), f"{field}.type"),
         # Replies of before 2019 have no subtype.
         subtype=read.text(row.get("subtype", ""), f"{field}.subtype"),
         asset=key.asset,
         wallet=key.wallet,
-        amount=read.amount(row.get("amount", _ABSENT), f"{field}.amount"),
-        fee=read.amount(row.get("fee", _ABSENT), f"{field}.fee"),
-        balance=read.amount(row.get("balance", _ABSENT), f"{field}.balance"),
+        amount=read.amount(row.get("amount", ABSENT), f"{field}.amount"),
+        fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
+        balance=read.amount(row.get("balance", ABSENT), f"{field}.balance"),
     )
 
 
-def _parse_count(read: _Reader, value: object) -> int | None:
+def _parse_count(read: Reader, value: object) -> int | None:
     """Read Kraken's count, which an old sample quotes; nothing is decided by it."""
     if value is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.adapters.kraken.wire import _ABSENT, _Reader
+from kraken_recon.adapters.kraken.wire import ABSENT, Reader
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.markets import Market, Markets
 from kraken_recon.domain.money import ZERO
@@ -22,7 +22,7 @@ _TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 
 def parse_markets(result: object, *, account: str = "") -> Markets:
     """Read the result of ``AssetPairs``; dark pools (``.d``) are left out."""
-    read = _Reader(account, "AssetPairs")
+    read = Reader(account, "AssetPairs")
     markets, aliases = [], {}
     for pair_id, value in read.mapping(result, "result").items():
         if pair_id.endswith(".d"):
@@ -34,21 +34,21 @@ def parse_markets(result: object, *, account: str = "") -> Markets:
     return Markets(markets, aliases)
 
 
-def _parse_market(read: _Reader, pair_id: str, fields: Mapping[str, Any]) -> Market:
+def _parse_market(read: Reader, pair_id: str, fields: Mapping[str, Any]) -> Market:
     field = f"result.{pair_id}"
     base, quote = (
-        parse_kraken_code(read.name(fields.get(side, _ABSENT), f"{field}.{side}")).asset
+        parse_kraken_code(read.name(fields.get(side, ABSENT), f"{field}.{side}")).asset
         for side in ("base", "quote")
     )
-    price_decimals = _whole(read, fields.get("pair_decimals", _ABSENT), f"{field}.pair_decimals")
+    price_decimals = _whole(read, fields.get("pair_decimals", ABSENT), f"{field}.pair_decimals")
     step = Decimal(1).scaleb(-price_decimals)
     return Market(
         pair_id=pair_id,
-        altname=read.name(fields.get("altname", _ABSENT), f"{field}.altname"),
+        altname=read.name(fields.get("altname", ABSENT), f"{field}.altname"),
         base=base,
         quote=quote,
         status=read.text(fields.get("status", "online"), f"{field}.status"),
-        lot_decimals=_whole(read, fields.get("lot_decimals", _ABSENT), f"{field}.lot_decimals"),
+        lot_decimals=_whole(read, fields.get("lot_decimals", ABSENT), f"{field}.lot_decimals"),
         price_decimals=price_decimals,
         # Older replies leave the minimums out.
         order_minimum=read.amount(fields.get("ordermin", "0"), f"{field}.ordermin"),
@@ -58,7 +58,7 @@ def _parse_market(read: _Reader, pair_id: str, fields: Mapping[str, Any]) -> Mar
     )
 
 
-def _first_fee(read: _Reader, value: object, field: str) -> Decimal:
+def _first_fee(read: Reader, value: object, field: str) -> Decimal:
     """Read the taker fee without any discount: the most that an order may be charged, in percent."""
     if not isinstance(value, list) or not value:
         return ZERO
@@ -70,7 +70,7 @@ def _first_fee(read: _Reader, value: object, field: str) -> Decimal:
     return Decimal(step[1])
 
 
-def _whole(read: _Reader, value: object, field: str) -> int:
+def _whole(read: Reader, value: object, field: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 18:  # noqa: PLR2004 - digits
         read.refuse(field, "a number of digits", value)
     return value
@@ -80,20 +80,20 @@ def parse_orders(
     result: object, *, markets: Markets, account: str, endpoint: str, field: str = "result"
 ) -> dict[str, ReportedOrder]:
     """Read a map of order ids to orders."""
-    read = _Reader(account, endpoint)
+    read = Reader(account, endpoint)
     return {
         txid: _parse_order(read, read.name(txid, "an order id"), row, f"{field}.{txid}", markets)
         for txid, row in read.mapping(result, field).items()
     }
 
 
-def _parse_order(read: _Reader, txid: str, value: object, field: str, markets: Markets) -> ReportedOrder:
+def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Markets) -> ReportedOrder:
     row = read.mapping(value, field)
-    description = read.mapping(row.get("descr", _ABSENT), f"{field}.descr")
-    status = row.get("status", _ABSENT)
+    description = read.mapping(row.get("descr", ABSENT), f"{field}.descr")
+    status = row.get("status", ABSENT)
     if status not in REPORTED_STATUSES:
         read.refuse(f"{field}.status", "a state of an order", status)
-    order_type = _order_type(read.text(description.get("ordertype", _ABSENT), f"{field}.descr.ordertype"))
+    order_type = _order_type(read.text(description.get("ordertype", ABSENT), f"{field}.descr.ordertype"))
     price = read.amount(description.get("price", "0"), f"{field}.descr.price") or None
     trades = row.get("trades") or []
     if not isinstance(trades, list):
@@ -102,17 +102,17 @@ def _parse_order(read: _Reader, txid: str, value: object, field: str, markets: M
         kraken_txid=txid,
         cl_ord_id=read.text(row["cl_ord_id"], f"{field}.cl_ord_id") if row.get("cl_ord_id") else None,
         status_reported=status,
-        pair=markets.name_of(read.name(description.get("pair", _ABSENT), f"{field}.descr.pair")),
-        side=_side(read, description.get("type", _ABSENT), f"{field}.descr.type"),
+        pair=markets.name_of(read.name(description.get("pair", ABSENT), f"{field}.descr.pair")),
+        side=_side(read, description.get("type", ABSENT), f"{field}.descr.type"),
         order_type=order_type,
-        volume=read.amount(row.get("vol", _ABSENT), f"{field}.vol"),
+        volume=read.amount(row.get("vol", ABSENT), f"{field}.vol"),
         limit_price=price if order_type is OrderType.LIMIT else None,
         trigger_price=price if order_type in _TRIGGERED else None,
-        volume_executed=read.amount(row.get("vol_exec", _ABSENT), f"{field}.vol_exec"),
-        cost=read.amount(row.get("cost", _ABSENT), f"{field}.cost"),
-        fee=read.amount(row.get("fee", _ABSENT), f"{field}.fee"),
+        volume_executed=read.amount(row.get("vol_exec", ABSENT), f"{field}.vol_exec"),
+        cost=read.amount(row.get("cost", ABSENT), f"{field}.cost"),
+        fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
         price_average=read.amount(row.get("price", "0"), f"{field}.price"),
-        opened_at=read.time(row.get("opentm", _ABSENT), f"{field}.opentm"),
+        opened_at=read.time(row.get("opentm", ABSENT), f"{field}.opentm"),
         closed_at=_moment_or_none(read, row.get("closetm"), f"{field}.closetm"),
         expires_at=_moment_or_none(read, row.get("expiretm"), f"{field}.expiretm"),
         reason=_free_text(read, row.get("reason"), f"{field}.reason"),
@@ -121,7 +121,7 @@ def _parse_order(read: _Reader, txid: str, value: object, field: str, markets: M
     )
 
 
-def _free_text(read: _Reader, value: object, field: str) -> str | None:
+def _free_text(read: Reader, value: object, field: str) -> str | None:
     """Read words for people on one line; a recorded one was broken over two."""
     if value is not None and not isinstance(value, str):
         read.refuse(field, "text", value)
@@ -132,13 +132,13 @@ def _order_type(text: str) -> OrderType:
     return OrderType(text) if text in _PLACED_TYPES else OrderType.OTHER
 
 
-def _side(read: _Reader, value: object, field: str) -> Side:
+def _side(read: Reader, value: object, field: str) -> Side:
     if value not in set(Side):
         read.refuse(field, "buy or sell", value)
     return Side(str(value))
 
 
-def _moment_or_none(read: _Reader, value: object, field: str) -> datetime | None:
+def _moment_or_none(read: Reader, value: object, field: str) -> datetime | None:
     return read.time(value, field) if value else None
 
 
@@ -146,35 +146,35 @@ def parse_trades(
     result: object, *, markets: Markets, account: str, endpoint: str, field: str = "result"
 ) -> dict[str, Fill]:
     """Read a map of trade ids to trades."""
-    read = _Reader(account, endpoint)
+    read = Reader(account, endpoint)
     return {
         trade_id: _parse_trade(read, read.name(trade_id, "a trade id"), row, f"{field}.{trade_id}", markets)
         for trade_id, row in read.mapping(result, field).items()
     }
 
 
-def _parse_trade(read: _Reader, trade_id: str, value: object, field: str, markets: Markets) -> Fill:
+def _parse_trade(read: Reader, trade_id: str, value: object, field: str, markets: Markets) -> Fill:
     row = read.mapping(value, field)
     maker = row.get("maker")
     return Fill(
         trade_id=trade_id,
-        kraken_txid=read.name(row.get("ordertxid", _ABSENT), f"{field}.ordertxid"),
-        pair=markets.name_of(read.name(row.get("pair", _ABSENT), f"{field}.pair")),
-        side=_side(read, row.get("type", _ABSENT), f"{field}.type"),
-        trade_time=read.time(row.get("time", _ABSENT), f"{field}.time"),
-        price=read.amount(row.get("price", _ABSENT), f"{field}.price"),
-        volume=read.amount(row.get("vol", _ABSENT), f"{field}.vol"),
-        cost=read.amount(row.get("cost", _ABSENT), f"{field}.cost"),
-        fee=read.amount(row.get("fee", _ABSENT), f"{field}.fee"),
+        kraken_txid=read.name(row.get("ordertxid", ABSENT), f"{field}.ordertxid"),
+        pair=markets.name_of(read.name(row.get("pair", ABSENT), f"{field}.pair")),
+        side=_side(read, row.get("type", ABSENT), f"{field}.type"),
+        trade_time=read.time(row.get("time", ABSENT), f"{field}.time"),
+        price=read.amount(row.get("price", ABSENT), f"{field}.price"),
+        volume=read.amount(row.get("vol", ABSENT), f"{field}.vol"),
+        cost=read.amount(row.get("cost", ABSENT), f"{field}.cost"),
+        fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
         is_maker=maker if isinstance(maker, bool) else None,
     )
 
 
 def parse_placed(result: object, *, account: str) -> str | None:
     """Read the result of ``AddOrder``: the order's id; None for a dry run, which has none."""
-    read = _Reader(account, "AddOrder")
+    read = Reader(account, "AddOrder")
     fields = read.mapping(result, "result")
-    read.mapping(fields.get("descr", _ABSENT), "result.descr")
+    read.mapping(fields.get("descr", ABSENT), "result.descr")
     txids = fields.get("txid")
     if txids is None:
         return None
@@ -185,4 +185,4 @@ def parse_placed(result: object, *, account: str) -> str | None:
 
 def parse_members(result: object, name: str, *, account: str, endpoint: str) -> object:
     """Take one member out of a result."""
-    return _Reader(account, endpoint).mapping(result, "result").get(name, _ABSENT)
+    return Reader(account, endpoint).mapping(result, "result").get(name, ABSENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,18 @@ QUERIES: Final = {name: sa.text(query) for name, query in load("pages").items()}
 # What was written for leaves nothing outstanding.
 WRITTEN: Final = ["applied", "update", "add", "remove", "recorded"]
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All active accounts counted by ``rank`` and ``age_group``, and a page of them.
+
+    ``differing_run_ids``: of each account's newest run that succeeded, where it may have left a difference.
+    """
+
+    counts: list[dict[str, Any]]
+    accounts: list[dict[str, Any]]
+    differing_run_ids: list[UUID]
 
 
 class PagesStore:
@@ -45,7 +58,7 @@ class PagesStore:
         part: str | None = None,
         after: tuple[int, str] | None = None,
         most: int,
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    ) -> Standing:
         """Count active accounts by the rank of their facts and by age of their proof; read a page of them.
 
         Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run.
@@ -65,11 +78,11 @@ class PagesStore:
             after_name=after[1] if after else None,
             most=most,
         )
-        return row["counts"], row["accounts"]
+        return Standing(row["counts"], row["accounts"], row["differing_run_ids"])
 
-    def outstanding_drift(self, account_id: int | None = None) -> list[dict[str, Any]]:
-        """Sum the drift now that no entry explains and that was not written, by currency and asset."""
-        return self._rows("outstanding_drift", account_id=account_id, written=WRITTEN)
+    def outstanding_drift(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
+        """Sum what runs found that no entry explains and that was not written, by currency and asset."""
+        return self._rows("outstanding_drift", run_ids=list(run_ids), written=WRITTEN)
 
     def newest_prices(
         self, wanted: Collection[tuple[str, str]], since: datetime

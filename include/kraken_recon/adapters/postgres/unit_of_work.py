@@ -55,9 +55,12 @@ class SessionLimits:
     idle_in_transaction_timeout_seconds: int = 60
 
     def options(self) -> str:
-        """Write the limits as libpq options."""
+        """Write the limits as libpq options.
+
+        Nothing asked here is long enough for the server to compile it first, which costs more than the answer.
+        """
         return (
-            f"-c statement_timeout={self.statement_timeout_seconds * 1000} "
+            f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
             f"-c lock_timeout={self.lock_timeout_seconds * 1000} "
             f"-c idle_in_transaction_session_timeout={self.idle_in_transaction_timeout_seconds * 1000}"
         )

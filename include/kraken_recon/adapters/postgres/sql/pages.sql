@@ -2,39 +2,69 @@
 -- begins after the key of the last row of the page before.
 
 -- name: standing
--- Count the active accounts by verdict and by age of their last proof, and read a page of them. The facts of an
--- account are looked up in the verdicts that were handed in, so that they are judged by one rule, and not by this one.
+-- Count the active accounts by verdict and by age of their last proof, read a page of them, and name each one's newest
+-- run that succeeded where it may have left a difference standing. The facts of an account are looked up in the
+-- verdicts that were handed in: they are judged by one rule, and not here.
 with verdicts as (
   select v.facts, v.rank
   from unnest(cast(:facts as text[]), cast(:ranks as int[])) as v(facts, rank)
 ),
-proofs as (
+looks as (
   select
-    a.name, r.status, r.mode, r.run_id, r.held, r.awaiting, p.proven_at,
-    p.proven_at is null
-      or p.proven_at < cast(:now as timestamptz) - make_interval(mins => a.freshness_limit_minutes) as is_old
+    a.name, r.status, r.mode, r.run_id, r.held, r.awaiting,
+    case when r.is_proof then r.reported_as_of else p.reported_as_of end as proven_at,
+    case when r.status = 'succeeded' then r.differing_run_id else k.differing_run_id end as differing_run_id,
+    a.freshness_limit_minutes
   from trading.accounts a
   left join lateral (
-    select n.run_id, n.status, n.mode, n.held, n.awaiting
+    select
+      n.run_id, n.status, n.mode, n.held, n.awaiting, n.reported_as_of,
+      n.mode = 'repair' and n.status = 'succeeded' and n.reported_as_of is not null as is_proof,
+      case when n.within_tolerance + n.held + n.awaiting > 0 or n.mode = 'dry_run' then n.run_id end
+        as differing_run_id
     from trading.reconciliation_runs n
     where n.account_id = a.account_id
     order by n.recorded_as_of desc
     limit 1
   ) r on true
+  -- The newest run is a proof of most accounts, and nothing else is looked up then.
   left join lateral (
-    select max(s.reported_as_of) as proven_at
+    select s.reported_as_of
     from trading.reconciliation_runs s
     where s.account_id = a.account_id
       and s.mode = 'repair'
       and s.status = 'succeeded'
+      and s.reported_as_of is not null
+      and not coalesce(r.is_proof, false)
+    order by s.reported_as_of desc
+    limit 1
   ) p on true
+  left join lateral (
+    select
+      case when n.within_tolerance + n.held + n.awaiting > 0 or n.mode = 'dry_run' then n.run_id end
+        as differing_run_id
+    from trading.reconciliation_runs n
+    where n.account_id = a.account_id
+      and n.status = 'succeeded'
+      and r.status <> 'succeeded'
+    order by n.recorded_as_of desc
+    limit 1
+  ) k on true
   where a.is_active
     and (cast(:account as text) is null or a.name = :account)
+),
+proofs as (
+  select
+    l.*,
+    l.proven_at is null
+      or l.proven_at < cast(:now as timestamptz) - make_interval(mins => l.freshness_limit_minutes) as is_old
+  from looks l
 ),
 standing as materialized (
   select
     p.name,
     p.proven_at,
+    p.differing_run_id,
     width_bucket(
       extract(epoch from cast(:now as timestamptz) - p.proven_at)::float8, cast(:ages_seconds as float8[])
     ) as age_group,
@@ -83,35 +113,20 @@ select
     ),
     '[]'
   ) as counts,
-  coalesce((select jsonb_agg(to_jsonb(p) order by p.place, p.name) from page p), '[]') as accounts;
+  coalesce((select jsonb_agg(to_jsonb(p) order by p.place, p.name) from page p), '[]') as accounts,
+  array(select s.differing_run_id from standing s where s.differing_run_id is not null) as differing_run_ids;
 
 -- name: outstanding_drift
--- Sum the drift that no entry explains and that nothing was written for, by currency and asset, as of each active
--- account's newest run that succeeded; of one account, or of all.
+-- Sum what these runs found that no entry explains and that nothing was written for, by currency and asset.
 select
   a.quote_currency, d.asset, count(distinct a.account_id) as accounts, sum(d.unexplained) as net,
   sum(abs(d.unexplained)) as total
-from trading.accounts a
-cross join lateral (
-  select r.run_id, r.mode, r.within_tolerance + r.held + r.awaiting > 0 or r.mode = 'dry_run' as may_differ
-  from trading.reconciliation_runs r
-  where r.account_id = a.account_id
-    and r.status = 'succeeded'
-  order by r.recorded_as_of desc
-  limit 1
-) r
-cross join lateral (
-  -- Not to be joined as a whole: few runs have a difference.
-  select d.asset, d.unexplained
-  from trading.discrepancies d
-  where d.run_id = r.run_id
-    and d.unexplained <> 0
-    and (r.mode = 'dry_run' or d.action <> all(cast(:written as text[])))
-  offset 0
-) d
-where a.is_active
-  and r.may_differ
-  and (cast(:account_id as bigint) is null or a.account_id = :account_id)
+from unnest(cast(:run_ids as uuid[])) as n(run_id)
+join trading.reconciliation_runs r using (run_id)
+join trading.accounts a using (account_id)
+join trading.discrepancies d using (run_id)
+where d.unexplained <> 0
+  and (r.mode = 'dry_run' or d.action <> all(cast(:written as text[])))
 group by a.quote_currency, d.asset
 order by a.quote_currency, d.asset;
 

@@ -1,0 +1,30 @@
+"""Run one step for many things at a time, in threads that end with the one that started them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+
+
+def side_by_side(
+    things: Sequence[Thing], step: Callable[[Thing], Result], *, concurrency: int, stop: Callable[[], None]
+) -> list[Result]:
+    """Run a step for everything, a bounded number at a time; return the results in order.
+
+    When this thread is interrupted (a task that is ended, a time-out), ``stop`` tells the others: their
+    sessions must not outlive it.
+    """
+    if not things:
+        return []
+    with ThreadPoolExecutor(max_workers=min(concurrency, len(things))) as pool:
+        try:
+            return list(pool.map(step, things))
+        except BaseException:
+            stop()
+            raise

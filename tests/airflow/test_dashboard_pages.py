@@ -1,0 +1,387 @@
+"""The pages of accounts, differences and statements: filters, paging, values, and where numbers lead."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from kraken_airflow.dashboard.paging import cursor_of
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.intervals import interval_ending_now
+from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.domain.records import DagRun
+from kraken_recon.service.maintaining import snapshot_assets
+from kraken_recon.service.sync import SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_desk import AirflowDesk
+
+PLACE = "/kraken-recon/"
+# 120 accounts with a run each: every tenth failed, of the others every fourth holds a repair: a bitcoin too
+# few or too many, and in desk-004 an asset without a fresh price too.
+DESK = """
+with accounts as (
+  insert into trading.accounts (name, kraken_conn_id, quote_currency)
+  select 'desk-' || lpad(n::text, 3, '0'), 'x', case when mod(n, 2) = 0 then 'EUR' else 'USD' end
+  from generate_series(1, 120) n
+  returning account_id, name, right(name, 3)::int as n
+),
+runs as (
+  insert into trading.reconciliation_runs (
+    run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of,
+    reported_as_of, checked, matched, held, seconds, lock_hold_ms, error, dag_id, dag_run_id
+  )
+  select gen_random_uuid(), account_id, now() - interval '15 minutes', now(), 'repair',
+    case when mod(n, 10) = 0 then 'failed' else 'succeeded' end, 'scheduled', now() - n * interval '1 second',
+    now() - n * interval '1 second', 3, 2, (mod(n, 10) <> 0 and mod(n, 4) = 0)::int, 1, 1,
+    case when mod(n, 10) = 0 then 'wrong key' end, 'position_sync', 'scheduled__' || n
+  from accounts
+  returning run_id, account_id, held
+)
+insert into trading.discrepancies (
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual,
+  action, ledger_ids, found_at
+)
+select run_id, account_id, asset, 'spot', 5, 5 + drift, 0, 0, drift, 'held', '{}',
+  now() - n * interval '1 minute'
+from runs
+join accounts using (account_id)
+cross join lateral (
+  values ('BTC', case when mod(n, 8) = 0 then 1 else -1 end), ('ODD', case when n = 4 then 7 end)
+) as d(asset, drift)
+where held > 0 and drift is not null
+"""
+PRICES = """
+insert into trading.asset_prices (quote_currency, asset, price, taken_at)
+values ('EUR', 'BTC', 50000, now()), ('USD', 'BTC', 55000, now()), ('EUR', 'ODD', 1, now() - interval '25 h')
+"""
+# Another run of every account, some minutes later.
+AGAIN = """
+insert into trading.reconciliation_runs (
+  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, seconds,
+  lock_hold_ms, error
+)
+select gen_random_uuid(), account_id, interval_start, interval_end + %s * interval '1 minute', 'repair', %s,
+  'manual', now() + %s * interval '1 minute', 1, 1, %s
+from trading.reconciliation_runs
+where trigger = 'scheduled'
+"""
+MORE_ASSETS = """
+insert into trading.discrepancies (
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual,
+  action, ledger_ids, found_at
+)
+select run_id, account_id, 'X' || n, wallet, db_quantity, exchange_quantity, explained, database_drift,
+  residual, action, ledger_ids, found_at
+from trading.discrepancies, generate_series(1, 4) n
+where asset = 'BTC'
+"""
+# A long ledger of two wallets, of which a run found three entries missing.
+LONG_LEDGER = """
+with account as (
+  insert into trading.accounts (name, kraken_conn_id) values ('alpha', 'x')
+  returning account_id
+),
+entries as (
+  insert into trading.ledger_entries (
+    account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance
+  )
+  select account_id, 'L' || n, 'R', now() - n * interval '1 minute', 'trade', '', 'BTC',
+    case when mod(n, 3) = 0 then 'earn' else 'spot' end, n, 0.1, 0
+  from account, generate_series(1, 500) n
+),
+runs as (
+  insert into trading.reconciliation_runs (
+    run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, seconds,
+    lock_hold_ms
+  )
+  select gen_random_uuid(), account_id, now() - interval '1 minute', now(), 'repair', 'succeeded', 'manual',
+    now(), 1, 1
+  from account
+  returning run_id, account_id
+)
+insert into trading.discrepancies (
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual,
+  action, ledger_ids
+)
+select run_id, account_id, 'BTC', 'spot', 0, 645, 645, 0, 0, 'applied', '{L320,L325,L490}'
+from runs
+"""
+HELD = [n for n in range(1, 121) if n % 10 and n % 4 == 0]
+
+
+@pytest.fixture
+def viewer(api_app: Any, token_of: Callable[[str | None], str]) -> TestClient:
+    headers = {"Authorization": f"Bearer {token_of('VIEWER')}"}
+    return TestClient(api_app, base_url="https://airflow.test", headers=headers)
+
+
+@pytest.fixture
+def full_desk(desk: AirflowDesk) -> AirflowDesk:
+    desk.execute(DESK)
+    desk.execute(PRICES)
+    return desk
+
+
+def rows_of(page: str) -> list[str]:
+    """Name what stands at the head of each line of a page's tables."""
+    return [re.sub(r"<[^>]+>", "", row).split()[0] for row in re.findall(r'<th scope="row">(.*?)</th>', page)]
+
+
+def accounts_of(viewer: TestClient, path: str) -> Iterator[str]:
+    """Follow the links from page to page, and name the accounts of each."""
+    while True:
+        page = viewer.get(PLACE + path)
+        assert page.status_code == 200, page.text
+        yield from (name for name in rows_of(page.text.partition('id="accounts"')[2].partition("<h2>")[0]))
+        link = re.search(r'href="\./(\?[^"]+)" rel="next"', page.text)
+        if link is None:
+            return
+        path = html.unescape(link[1])
+
+
+def csv_rows(viewer: TestClient, path: str) -> list[dict[str, str]]:
+    reply = viewer.get(f"{PLACE}api/{path}")
+    assert reply.headers["content-disposition"].startswith("attachment")
+    return list(csv.DictReader(io.StringIO(reply.text)))
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_the_worst_accounts_come_first_and_every_account_once(viewer: TestClient) -> None:
+    names = list(accounts_of(viewer, ""))
+    assert len(names) == len(set(names)) == 120
+    failed = [f"desk-{n:03}" for n in range(10, 121, 10)]
+    held = [f"desk-{n:03}" for n in HELD]
+    assert names[:36] == failed + held
+    page = viewer.get(PLACE).text
+    assert "36 of 120 accounts need a look: desk-010, desk-020, desk-030, desk-040, desk-050 and 31 more" in page
+
+
+@pytest.mark.usefixtures("full_desk")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("?state=failed", list(range(10, 121, 10))),
+        ("?state=held&name=K-00", [4, 8]),
+        ("?order=stalest&name=desk-11", [110, 119, 118, 117, 116, 115, 114, 113, 112, 111]),
+        ("?order=name&age=-1", list(range(10, 121, 10))),
+        ("?state=old", []),
+        ("?name=%25", []),
+        ("?name=' or ''='", []),
+    ],
+)
+def test_accounts_are_filtered_and_ordered(viewer: TestClient, query: str, expected: list[int]) -> None:
+    assert list(accounts_of(viewer, query)) == [f"desk-{n:03}" for n in expected]
+    if "stalest" not in query:
+        downloaded = [row["account"] for row in csv_rows(viewer, f"latest.csv{query}")]
+        assert sorted(downloaded) == [f"desk-{n:03}" for n in expected]
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_counts_lead_to_the_accounts_that_they_count(viewer: TestClient) -> None:
+    page = viewer.get(PLACE).text
+    line = r'<li><a href="\./(\?(?:state|age)=[^"#]+)#accounts">.*?<span class="number">([\d,]+)<'
+    counts = re.findall(line, page)
+    assert len(counts) >= 4
+    for query, count in counts:
+        assert len(list(accounts_of(viewer, html.unescape(query)))) == int(count)
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_unexplained_drift_is_valued_by_currency_and_never_cancels_out(viewer: TestClient) -> None:
+    drift = viewer.get(f"{PLACE}api/latest").json()["unexplained_drift"]
+    [euros] = drift["values"]
+    assert (euros["currency"], euros["value"]) == ("EUR", str(50_000 * len(HELD)))
+    # Its price is too old to be trusted.
+    assert euros["unpriced"] == ["ODD"]
+    odd, bitcoin = drift["assets"]
+    assert (odd["asset"], odd["total"], odd["value"]) == ("ODD", "7", None)
+    assert (bitcoin["total"], bitcoin["accounts"]) == (str(len(HELD)), len(HELD))
+    assert bitcoin["net"] == str(sum(1 if n % 8 == 0 else -1 for n in HELD))
+    page = viewer.get(PLACE).text
+    assert f"{50_000 * len(HELD):,}.00 EUR" in page
+    assert re.search(r"without a price</span> ODD: not in the sum", page)
+
+
+def test_drift_counts_as_of_the_last_run_that_succeeded_until_something_is_written(
+    viewer: TestClient, full_desk: AirflowDesk
+) -> None:
+    def values() -> list[Any]:
+        return list(viewer.get(f"{PLACE}api/latest").json()["unexplained_drift"]["values"])
+
+    full_desk.execute(AGAIN, 1, "failed", 1, "down")
+    assert values()[0]["value"] == str(50_000 * len(HELD))
+    full_desk.execute("update trading.discrepancies set action = 'update' where asset = 'ODD'")
+    assert values()[0]["unpriced"] == []
+    full_desk.execute(AGAIN, 2, "succeeded", 2, None)
+    assert values() == []
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_differences_are_paged_filtered_and_handed_out(viewer: TestClient) -> None:
+    every = csv_rows(viewer, "differences.csv")
+    assert len(every) == len(HELD) + 1
+    assert [row["found_at"] for row in every] == sorted((row["found_at"] for row in every), reverse=True)
+    assert len(viewer.get(f"{PLACE}api/differences").json()["differences"]) == len(every)
+    moment = every[5]["found_at"]
+    for query, expected in (
+        ("account=desk-004", 2),
+        ("account=desk-004&asset=ODD", 1),
+        ("action=held", len(every)),
+        ("action=applied", 0),
+        ("kind=explained", 0),
+        ("kind=unexplained", len(every)),
+        ("kind=now", len(every)),
+        (f"run={every[-1]['run_id']}", 1),
+        (f"since={quote(moment)}", 6),
+        (f"until={quote(moment)}", len(every) - 6),
+        ("since=2999-01-01T00:00", 0),
+    ):
+        assert len(csv_rows(viewer, f"differences.csv?{query}")) == expected, query
+        page = viewer.get(f"{PLACE}differences?{query}").text
+        assert len(rows_of(page)) == expected, query
+    assert "7 that no ledger entry explains: not written; a person decides" in page or expected == 0
+
+
+def test_many_differences_are_joined_from_their_pages(viewer: TestClient, full_desk: AirflowDesk) -> None:
+    full_desk.execute(MORE_ASSETS)
+    seen: list[tuple[str, ...]] = []
+    path: str | None = "differences?kind=now"
+    while path:
+        page = viewer.get(PLACE + path).text
+        rows = re.findall(r'href="(statement\?[^"#]+)">([A-Z0-9]+)<span', page)
+        assert len(rows) <= 50
+        seen += rows
+        link = re.search(r'href="(differences\?[^"]+)" rel="next"', page)
+        path = html.unescape(link[1]) if link else None
+    assert len(seen) == len(set(seen)) == len(HELD) * 5 + 1
+
+
+CURSORS = [
+    *("x", "%00", "bm9wZQ", "W10", "e" * 999, "e" * 1_001),
+    *(cursor_of("a"), cursor_of(1, 2, 3, 4, 5), cursor_of(2**64, "a"), cursor_of("\0", "\0")),
+]
+UNANSWERABLE = [
+    *(("?state=worse", 422), ("?age=9", 422), ("?order=random()", 422), ("?name=a%00b", 422)),
+    *(("differences?since=yesterday", 422), ("differences?action=steal", 422), ("differences?kind=1", 422)),
+    *(("differences?run=1", 422), ("differences?account=nobody", 404), ("differences?account=%00", 422)),
+    *(("account?name=", 422), ("account?name=nobody", 404), ("account?name=%00", 422)),
+    *(("statement?account=desk-001&asset=%00", 422), ("statement?account=nobody&asset=BTC", 404)),
+    *(("wants?status=x", 422), ("wants?account=nobody", 404)),
+]
+
+
+@pytest.mark.usefixtures("full_desk")
+@pytest.mark.parametrize(
+    "path", ["?", "differences?", "account?name=desk-001&", "statement?account=desk-001&asset=BTC&", "wants?"]
+)
+def test_a_forged_cursor_is_refused_in_plain_words(viewer: TestClient, path: str) -> None:
+    for forged in CURSORS:
+        reply = viewer.get(f"{PLACE}{path}before={forged}")
+        assert reply.status_code in {400, 422}, forged
+        assert "This link leads nowhere" in reply.text
+        assert reply.status_code == 422 or "begin at the first page" in reply.text
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_what_cannot_be_answered_is_told_and_never_an_error(viewer: TestClient) -> None:
+    for path, status in UNANSWERABLE:
+        page = viewer.get(PLACE + path)
+        assert page.status_code == status, path
+        assert "This link leads nowhere" in page.text
+        data = viewer.get(f"{PLACE}api/{path if path[0] != '?' else f'latest{path}'}")
+        assert data.status_code == status, path
+        assert data.json()["detail"]
+
+
+def test_an_account_shows_what_it_holds_is_worth_and_which_airflow_run_looked(
+    viewer: TestClient, desk: AirflowDesk
+) -> None:
+    desk.account("alpha", ZUSD="1000", XXBT="2")
+    hook = TradingDbHook()
+    wiring = hook.wiring()
+    with hook.unit_of_work() as unit:
+        accounts = unit.sync.find_accounts(None)
+    dag_run = DagRun("position_sync", "manual__2026-11-22T10:00:00+00:00")
+    request = SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy(), dag_run=dag_run)
+    sync_accounts(accounts, request, wiring.sync_ports())
+    sync_accounts(
+        accounts,
+        SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy(), trigger="command line"),
+        wiring.sync_ports(),
+    )
+    assert snapshot_assets(wiring.maintaining_ports())["failed"] == []
+    desk.execute(
+        "insert into trading.asset_snapshots select account_id, hour - interval '1 hour', taken_at -"
+        " interval '1 hour', quote_currency, value + 1, assets, unpriced from trading.asset_snapshots"
+    )
+    data = viewer.get(f"{PLACE}api/account?name=alpha").json()
+    worth = {row["asset"]: row["value"] for row in data["positions"]}
+    assert worth["USD"] == "1000"
+    assert len(data["curve"]) == 2
+    assert [run["dag_run_id"] for run in data["runs"]] == [None, dag_run.run_id]
+    page = viewer.get(f"{PLACE}account?name=alpha").text
+    assert "Accounted for" in page
+    assert 'href="../dags/position_sync/runs/manual__2026-11-22T10%3A00%3A00%2B00%3A00"' in page
+    assert "command line" in page
+    assert 'href="statement?account=alpha&amp;asset=BTC"' in page
+    for place, expected in (("runs", 2), ("positions", 2), ("curve", 2)):
+        assert len(csv_rows(viewer, f"{place}.csv?name=alpha")) == expected
+        assert len(viewer.get(f"{PLACE}api/{place}?name=alpha").json()[place]) == expected
+
+
+def test_hostile_text_stays_text_on_every_page(viewer: TestClient, desk: AirflowDesk) -> None:
+    hostile = "<script>alert('x')</script>\"{{ 7 * 7 }}"
+    desk.execute(DESK)
+    desk.execute("update trading.accounts set name = %s where name = 'desk-004'", hostile)
+    desk.execute(
+        "update trading.reconciliation_runs set note = %s, trigger = %s, dag_id = %s, dag_run_id = %s",
+        *[hostile] * 4,
+    )
+    desk.execute("delete from trading.discrepancies where asset = 'ODD'")
+    desk.execute("update trading.discrepancies set asset = %s, ledger_ids = %s", hostile, [hostile])
+    desk.execute("insert into trading.alerts (kind, message) values ('session_leak', %s)", hostile)
+    name = quote(hostile, safe="")
+    for path in (
+        "",
+        "differences",
+        f"differences?account={name}&asset={name}",
+        "wants",
+        f"account?name={name}",
+        f"statement?account={name}&asset={name}&entry={name}",
+        f"?name={name}",
+        f"account?name={name}nobody",
+    ):
+        page = viewer.get(PLACE + path).text
+        assert "<script" not in page.replace('<script type="application/json"', ""), path
+        assert "alert(&#39;x&#39;)" in page, path
+        assert "{{ 7 * 7 }}" in page, path
+        assert f'href="{hostile}' not in page
+
+
+def test_a_difference_is_marked_however_deep_it_lies(viewer: TestClient, desk: AirflowDesk) -> None:
+    desk.execute(LONG_LEDGER)
+    [link] = set(re.findall(r'href="(statement\?[^"#]+)"', viewer.get(f"{PLACE}differences").text))
+    page = viewer.get(PLACE + html.unescape(link)).text
+    shown = re.findall(r'<tr id="(L\d+)"', page)
+    assert shown == [f"L{n}" for n in range(320, 420)]
+    assert re.findall(r'<tr id="(L\d+)" class="marked"', page) == ["L320", "L325"]
+    assert "3 entries are marked" in page
+    assert "1 of them not on this page" in page
+    data = viewer.get(f"{PLACE}api/statement?account=alpha&asset=BTC").json()
+    whole = {entry["ledger_id"]: entry["running"] for entry in data["entries"]}
+    assert len(whole) == 500
+    cells = re.findall(r'<td data-label="Running"[^>]*>([^<]+)<', page)
+    assert cells == [whole[ledger_id] for ledger_id in shown]
+    alone = viewer.get(f"{PLACE}statement?account=alpha&asset=BTC&entry=L7").text
+    assert re.findall(r'<tr id="(L\d+)" class="marked"', alone) == ["L7"]
