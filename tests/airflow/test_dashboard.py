@@ -14,7 +14,6 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -28,20 +27,19 @@ from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.intervals import interval_ending_now
 from kraken_recon.domain.policy import Mode, Policy
 from kraken_recon.service.sync import SyncRequest, sync_accounts
-from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_desk import AirflowDesk
-    from conftest import Simulator
 
 PATHS = [
     "/kraken-recon/",
     *(f"/kraken-recon/{page}" for page in ("differences", "wants", "orders", "database")),
     *(f"/kraken-recon/api/{data}" for data in ("latest", "differences", "wants", "held")),
     *(f"/kraken-recon/api/{data}.csv" for data in ("latest", "differences", "wants", "held")),
-    *(f"/kraken-recon/api/{data}" for data in ("orders", "database")),
+    *(f"/kraken-recon/api/{data}" for data in ("orders", "verdicts", "slippage", "database", "samples")),
+    *(f"/kraken-recon/api/{data}.csv" for data in ("orders", "verdicts", "slippage", "database", "samples")),
 ]
 # Of one account, or of one of its assets.
 OF_ONE = [
@@ -50,44 +48,8 @@ OF_ONE = [
     *(f"/kraken-recon/api/{data}?name=alpha" for data in ("account", "runs", "positions", "curve")),
     *(f"/kraken-recon/api/{data}.csv?name=alpha" for data in ("runs", "positions", "curve")),
     *(f"/kraken-recon/api/statement{kind}?account=alpha&asset=BTC" for kind in ("", ".csv")),
+    *(f"/kraken-recon/{place}?id=1" for place in ("order", "api/order")),
 ]
-# One order of four whose fee is not the expected one.
-VERDICT = """
-with judged as (
-  insert into trading.order_verifications
-    (order_id, account_id, source, enlisted_at, due_at, deadline, verdict, failed_levels, message, judged_at)
-  select order_id, account_id, 'manual', now(), now(), now(), 'mismatch', '{fills}', 'the fee', now()
-  from trading.orders
-  returning order_id, account_id
-),
-levels as (
-  insert into trading.order_verification_levels
-    (order_id, level, verdict, expected, observed, message, judged_at)
-  select order_id, level, verdict, '{"fee": "1.25"}', '{"fee": "<2.50>"}', 'the fee differs', now()
-  from judged, (values ('fills', 'mismatch'), ('state', 'passed')) as l(level, verdict)
-)
-insert into trading.verification_rates
-select 3600, now() - hours * interval '1 hour', account_id, 'manual', 2 - hours, hours, 0, now()
-from judged, generate_series(0, 1) as hours
-"""
-SAMPLES = """
-insert into trading.session_samples (
-  source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction,
-  waiting, unattributed, by_owner, usages, findings
-)
-select
-  'trading', date_trunc('minute', now()) - n * interval '5 minutes',
-  12 - n, 100, 4, 2, 1, 1, 0, 0, 0, '{}', '{}', 0
-from generate_series(0, 2) as n
-"""
-FINDING = """
-insert into trading.session_findings
-  (source, rule, severity, subject, message, dag_id, run_id, task_id, evidence, first_seen_at, last_seen_at)
-values (
-  'trading', 'idle_in_transaction', 'critical', 's', 'idle', 'position_sync', 'manual__1', 't', '{}',
-  now(), now()
-)
-"""
 STATEMENT = "account=alpha&asset=BTC"
 LATEST = "/kraken-recon/api/latest"
 ACKNOWLEDGE = "/kraken-recon/acknowledge"
@@ -165,18 +127,26 @@ def test_every_route_demands_the_dag() -> None:
 
 @pytest.mark.usefixtures("trading_db")
 @pytest.mark.parametrize("path", [path for path in PATHS if "/api/" not in path])
-def test_a_page_allows_its_own_style_and_nothing_else(viewer: TestClient, path: str) -> None:
+def test_a_page_allows_its_own_style_and_scripts_and_nothing_else(viewer: TestClient, path: str) -> None:
     reply = viewer.get(path)
     policy = reply.headers["content-security-policy"]
     style = re.search(r"<style>(.*?)</style>", reply.text, re.DOTALL)
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in policy
+    assert f"style-src 'sha256-{digest}';" in policy
+    scripts = re.findall(r"<script>(.*?)</script>", reply.text, re.DOTALL)
+    assert len(scripts) == (2 if path.endswith(("orders", "database")) else 0)
+    known = re.search(r"script-src ([^;]+);", policy)
+    assert known is not None
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(known[1].split()) == 2
+    assert not scripts or known[1].split() == [f"'sha256-{digest}'" for digest in digests]
     assert policy.startswith("default-src 'none'")
     assert "frame-ancestors 'self'" in policy
     assert "form-action 'self'" in policy
     assert reply.headers["cache-control"] == "no-store"
-    assert not re.search(r"<script|<link|<img|\sstyle=|\son\w+=|https?://", reply.text)
+    markup = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", reply.text, flags=re.DOTALL)
+    assert not re.search(r"<script|<link|<img|\sstyle=|\son\w+=|https?://", markup)
 
 
 def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDesk) -> None:
@@ -215,8 +185,17 @@ def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str
     ("dag_id", "shown"),
     [
         ("repair_approval", ["wants", "api/wants", "api/wants.csv", "api/held", "api/held.csv"]),
-        ("order_verification", ["orders", "api/orders"]),
-        ("session_leak_audit", ["database", "api/database"]),
+        (
+            "order_verification",
+            [
+                *("orders", "api/orders", "api/orders.csv", "api/verdicts", "api/verdicts.csv"),
+                *("api/slippage", "api/slippage.csv", "order?id=1", "api/order?id=1"),
+            ],
+        ),
+        (
+            "session_leak_audit",
+            ["database", "api/database", "api/database.csv", "api/samples", "api/samples.csv"],
+        ),
     ],
 )
 def test_a_page_needs_the_dag_whose_rows_it_shows(
@@ -234,7 +213,10 @@ def test_a_page_needs_the_dag_whose_rows_it_shows(
     monkeypatch.setattr(SimpleAuthManager, "is_authorized_dag", except_one)
     assert viewer.get(PATHS[0]).status_code == 200, trading_db
     for path in shown:
-        assert viewer.get(f"/kraken-recon/{path}?dag_id=position_sync").status_code == 403
+        assert (
+            viewer.get(f"/kraken-recon/{path}{'&' if '?' in path else '?'}dag_id=position_sync").status_code
+            == 403
+        )
 
 
 def alert(desk: AirflowDesk) -> int:
@@ -323,47 +305,6 @@ def test_a_held_repair_leads_to_where_it_is_decided(viewer: TestClient, desk: Ai
     page = viewer.get("/kraken-recon/wants").text
     assert f'href="..{plan["path"]}"' in page
     assert "1 repair to decide" in page
-
-
-def test_mismatches_are_shown_level_by_level_and_filtered_by_account(
-    viewer: TestClient, simulator: Simulator, trading_db: str
-) -> None:
-    desk = TradingDesk(simulator, trading_db)
-    try:
-        desk.account()
-        desk.prices(XBTUSD="50000")
-        desk.sync()
-        desk.decide(volume="0.5", expected_price="50000")
-        desk.execute_orders()
-        [account] = desk.rows("select name from trading.accounts")
-    finally:
-        desk.close()
-    with psycopg.connect(trading_db) as connection:
-        connection.execute(VERDICT)
-    page = viewer.get("/kraken-recon/orders").text
-    assert "Not all" in page
-    assert "75.00 % verified in 7 days: 3 verified, 1 mismatched" in page
-    assert "fee: expected 1.25, was &lt;2.50&gt;" in page
-    assert 'role="img"' in page
-    data = viewer.get("/kraken-recon/api/orders").json()
-    (order,) = data["mismatches"]
-    assert [level["level"] for level in order["levels"]] == ["fills"]
-    for name, shown in ((account["name"], 1), ("another", 0), ("' or ''='", 0)):
-        reply = viewer.get("/kraken-recon/api/orders", params={"account": name})
-        assert len(reply.json()["mismatches"]) == shown
-
-
-@pytest.mark.usefixtures("trading_db")
-def test_sessions_are_drawn_over_time_with_what_leaks(viewer: TestClient, desk: AirflowDesk) -> None:
-    assert "Not known" in viewer.get("/kraken-recon/database").text
-    desk.execute(SAMPLES)
-    assert viewer.get("/kraken-recon/api/database").json()["level"] == "good"
-    desk.execute(FINDING)
-    page = viewer.get("/kraken-recon/database").text
-    assert "connections of the server: between 10 and 12, now 12" in page
-    assert 'class="line1" points="0.0,33.3 500.0,16.7 1000.0,0.0"' in page
-    assert "idle in transaction" in page
-    assert 'href="../dags/position_sync/runs/manual__1"' in page
 
 
 def test_a_difference_leads_to_its_ledger_row(viewer: TestClient, desk: AirflowDesk) -> None:

@@ -16,6 +16,9 @@
       return place === 0 || time === "00:00" ? `${time}\n${day.slice(5)}` : time;
     });
 
+  // Whole values are counts: no axis speaks of half a session.
+  const steps = [...Array(15).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+
   const number = (value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(12))));
 
   const withAxis = (axis) => ({
@@ -33,13 +36,14 @@
             values: (u, splits) => splits.map((place) => data.labels[place] ?? ""),
             splits: () => data.points,
             space: 10,
-            rotate: -45,
+            rotate: 45,
             size: 74,
             grid: { show: false },
           }
         : { values: (u, splits, axis, space, step) => timeWords(splits, step), space: 62, size: 46 },
     ),
     withAxis({
+      ...(data.values.flat().every((value) => value === null || Number.isInteger(value)) ? { incrs: steps } : {}),
       values: (u, splits) => splits.map(number),
       size: (u, words) => 18 + 7 * Math.max(3, ...(words ?? []).map((word) => String(word).length)),
     }),

@@ -57,7 +57,7 @@ def chart(
     """
     times = [point for point in points if isinstance(point, datetime)]
     words = [point for point in points if isinstance(point, str)]
-    most = SERIES_MAX if times else BARS_MAX
+    most = BARS_MAX if words else SERIES_MAX
     if len(series) > most:
         raise ValueError(f"{title}: {len(series)} series, and no more than {most} can be told apart")
     known = [value for _, values in series for value in values if value is not None]
