@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from local_stack.databases import Database
 from local_stack.ports import free_port
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.settings import REPOSITORY, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,6 +159,9 @@ def _environment(settings: Settings, trading_url: str, metadata_url: str) -> dic
         "password": parts.password or "",
         "schema": parts.path.lstrip("/"),
     }
-    return airflow.airflow_environment(
-        settings, metadata_url=metadata_url, connections={"AIRFLOW_CONN_TRADING_DB": json.dumps(connection)}
-    )
+    variables = {
+        "AIRFLOW_CONN_TRADING_DB": json.dumps(connection),
+        # This checkout's, even where another one is installed.
+        "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in ("include", "plugins", "config")),
+    }
+    return airflow.airflow_environment(settings, metadata_url=metadata_url, connections=variables)

@@ -38,7 +38,6 @@ RESULTS: Final = Path(__file__).parent / "results" / "pages.json"
 GOAL_P95_MS: Final = 300
 CLIENTS: Final = (1, 4)
 REQUEST_TIMEOUT_SECONDS: Final = 120
-DOWNLOADS_EACH: Final = 3
 COUNTED_REQUESTS: Final = 3
 NEXT_PAGE: Final = re.compile(r'<a href="([^"]+)" rel="next"')
 # desk-00001 has 3 % of all entries; desk-00123 is one of many.
@@ -165,31 +164,21 @@ def measure(stack: PageStack, pages: Sequence[Page], requests_each: int) -> list
     reader.read("wants")  # the plugin is imported by the first request
     named_rows = stack.named_rows(NAMED_ROWS)
     paths = {page: reader.resolve(page, named_rows) for page in pages}
-    _say("first requests ...")
-    first = {page: reader.read(path) for page, path in paths.items()}
-    _say("statements of each page ...")
-    load = {page: _load(stack, reader, path) for page, path in paths.items()}
+    _say("first requests, and the statements of each page ...")
+    found = {}
+    for page, path in paths.items():
+        answers, load = _counted(stack, reader, path)
+        found[page] = {"page": page.name, "path": path, "older": page.older, "is_download": page.is_download}
+        found[page] |= {"bytes": answers[0].size_bytes, "first_ms": round(answers[0].ms, 1)} | load
+        if page.is_download:
+            found[page]["first_byte"] = spread([one.first_byte_ms for one in answers])
+            found[page]["whole"] = spread([one.ms for one in answers])
     quick = {page: path for page, path in paths.items() if not page.is_download}
-    timed: dict[int, dict[Page, list[float]]] = {}
     for clients in CLIENTS:
         _say(f"{clients} at the same time ...")
-        timed[clients] = _together(stack, quick, clients, requests_each)
-    downloads = {
-        page: [reader.read(path) for _ in range(DOWNLOADS_EACH)]
-        for page, path in paths.items()
-        if page.is_download
-    }
-    found = []
-    for page, path in paths.items():
-        row = {"page": page.name, "path": path, "older": page.older, "is_download": page.is_download}
-        row |= {"bytes": first[page].size_bytes, "first_ms": round(first[page].ms, 1)}
-        if page.is_download:
-            row["first_byte"] = spread([one.first_byte_ms for one in downloads[page]])
-            row["whole"] = spread([one.ms for one in downloads[page]])
-        else:
-            row |= {f"clients_{clients}": spread(timed[clients][page]) for clients in CLIENTS}
-        found.append(row | load[page])
-    return found
+        for page, milliseconds in _together(stack, quick, clients, requests_each).items():
+            found[page][f"clients_{clients}"] = spread(milliseconds)
+    return list(found.values())
 
 
 def _together(
@@ -220,11 +209,10 @@ def _together(
     return found
 
 
-def _load(stack: PageStack, reader: Reader, path: str) -> dict[str, Any]:
-    """Ask the server what one request of a page makes of statements, per database."""
+def _counted(stack: PageStack, reader: Reader, path: str) -> tuple[list[Answer], dict[str, Any]]:
+    """Read a page a few times; say what one request makes of statements, per database."""
     stack.forget_statements()
-    for _ in range(COUNTED_REQUESTS):
-        reader.read(path)
+    answers = [reader.read(path) for _ in range(COUNTED_REQUESTS)]
     load: dict[str, Any] = {}
     for database in ("trading", "airflow"):
         ran = stack.statements(database)
@@ -238,7 +226,7 @@ def _load(stack: PageStack, reader: Reader, path: str) -> dict[str, Any]:
         slowest = load[database].pop("slowest")
         load[database]["slowest"] = " ".join(slowest.query.split())[:200] if slowest else None
     load["airflow"]["tables"] = sorted({table for one in ran for table in one.tables})
-    return load
+    return answers, load
 
 
 def measure_bounds(stack: PageStack) -> dict[str, Any]:
