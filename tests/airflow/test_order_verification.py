@@ -12,6 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from airflow_desk import without_deadline
+from kraken_airflow.dashboard.orders_page import judge_of
 from kraken_airflow.sensors.order_books import OrderBooksSensor
 from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
@@ -72,6 +73,8 @@ def test_a_run_verifies_what_ended_and_publishes_the_rates(dag: DAG, traded: Air
     run = dag.test()
     assert run.state == "success"
     assert verdicts(traded) == ["verified"]
+    [judged] = traded.rows("select judged_by from trading.order_verifications")
+    assert judge_of(judged["judged_by"])["dag_run_id"] == run.run_id
     assert (
         traded.rows("select verified, source from trading.verification_rates")
         == [{"verified": 1, "source": "external"}] * 2

@@ -292,7 +292,7 @@ def test_findings_are_filtered_and_name_their_task_and_their_audit(
     )
     page = viewer.get(f"{PAGES}/database").text
     assert "2 findings</a> not returned" in page
-    assert linked(page, "position_sync.reconcile") == "../dags/position_sync/runs/manual__1%2Fa"
+    assert linked(page, "position_sync.<wbr>reconcile") == "../dags/position_sync/runs/manual__1%2Fa"
     for filters, shown in (
         ({}, 2),
         ({"state": "returned"}, 1),

@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -196,6 +197,33 @@ def test_a_session_names_its_task_its_process_and_its_line(bench: Bench) -> None
     assert finding["evidence"]["call_site"].startswith(here)
     assert "test_a_session_names_its_task" in finding["evidence"]["call_site"]
     assert "a_dag.a_task[3] try 2 of run manual__1" in finding["message"]
+
+
+def test_a_sample_counts_pools_and_lock_waits_and_says_who_looked(
+    bench: Bench, leaked: psycopg.Connection
+) -> None:
+    leaked.execute("lock table trading.tolerances")
+    engine = task_engine(bench.url)
+    with (
+        psycopg.connect(bench.url, application_name="kraken_recon:waits") as waiter,
+        ThreadPoolExecutor(1) as pool,
+        PostgresUnitOfWork(engine) as unit,
+    ):
+        unit.connection.execute(sa.text("select 1"))
+        waiting = pool.submit(waiter.execute, "lock table trading.tolerances")
+        try:
+            query = "select from pg_locks where waitstart < clock_timestamp() - interval '0.6 seconds'"
+            assert poll_until(lambda: bool(bench.rows(query)), timeout_seconds=10)
+            bench.audit(ActionPolicy())
+        finally:
+            leaked.execute("rollback")
+            waiting.result(timeout=10)
+    [sample] = bench.rows("select * from trading.session_samples")
+    [owner] = bench.rows("select connections_max from trading.session_owners where dag_id is not null")
+    assert (sample["waiting"], sample["audited_by"]) == (1, "the test")
+    assert sample["longest_wait_seconds"] >= 1
+    # Of the three sessions only the task's said how many it may have.
+    assert (sample["pool_sessions"], sample["pool_limit"]) == (1, owner["connections_max"])
 
 
 def test_an_airflow_that_cannot_be_asked_ends_nothing_and_returns_nothing(bench: Bench) -> None:
