@@ -1,8 +1,8 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
-        mutation-score lost-answers screenshots bench-history bench-sessions bench-verification soak requirements \
-        reference
+        mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
+        requirements reference
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -63,6 +63,9 @@ bench: setup ## compare with other ways to do the job
 
 bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill
 	@$(BIN)/python -m benchmarks history
+
+bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows behind them; about fifteen minutes
+	@$(BIN)/python -m benchmarks pages
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score

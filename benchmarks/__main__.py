@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     long_history,
     mutation_score,
+    pages,
     position_sync,
     session_leaks,
     session_soak,
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     named = {
         "history": long_history.main,
         "mutation-score": mutation_score.main,
+        "pages": pages.main,
         "session-leaks": session_leaks.main,
         "session-soak": session_soak.main,
         "verification-latency": verification_latency.main,

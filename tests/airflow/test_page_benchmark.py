@@ -1,0 +1,14 @@
+"""The benchmark of the pages measures every page that there is."""
+
+from __future__ import annotations
+
+from benchmarks.pages import PAGES
+
+from kraken_airflow.dashboard.app import create_app
+
+
+def test_every_page_is_measured() -> None:
+    paths = {route.path for route in create_app().routes if "GET" in getattr(route, "methods", ())}
+    measured = {f"/{page.path.partition('?')[0]}" for page in PAGES}
+    assert measured <= paths
+    assert {path for path in paths if not path.startswith(("/api/", "/static/"))} <= measured
