@@ -277,7 +277,6 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
         "idle": states["idle"],
         "idle_in_transaction": sum(1 for b in sample.backends if b.is_in_transaction),
         "waiting": sum(1 for b in sample.backends if b.blocked_by),
-        "longest_wait_seconds": max((b.wait_seconds for b in sample.backends if b.blocked_by), default=0.0),
         "unattributed": judgement.unattributed,
         "excess": judgement.excess,
         "oldest_transaction_seconds": round(max(ages)) if ages else None,
