@@ -117,6 +117,14 @@ insert into trading.discrepancies (
 select run_id, account_id, 'BTC', 'spot', 0, 645, 645, 0, 0, 'applied', '{L320,L325,L490}'
 from runs
 """
+# An alert for each account, two of three about a held repair, of which somebody looks after one.
+ALERTS = """
+insert into trading.alerts (kind, account_id, message, status, acknowledged_by, acknowledged_at)
+select case when mod(n, 3) = 2 then 'sync_failure' else 'held_repair' end, account_id, 'alert number ' || n,
+  case when n = 1 then 'acknowledged' else 'open' end, case when n = 1 then 'somebody' end,
+  case when n = 1 then now() end
+from trading.accounts, lateral (select right(name, 3)::int as n)
+"""
 HELD = [n for n in range(1, 121) if n % 10 and n % 4 == 0]
 
 
@@ -164,10 +172,8 @@ def test_the_worst_accounts_come_first_and_every_account_once(viewer: TestClient
     held = [f"desk-{n:03}" for n in HELD]
     assert names[:36] == failed + held
     page = viewer.get(PLACE).text
-    assert (
-        "36 of 120 accounts need a look: desk-010, desk-020, desk-030, desk-040, desk-050 and 31 more."
-        in page
-    )
+    named = "desk-010, desk-020, desk-030, desk-040, desk-050 and 31 more."
+    assert f"36 of 120 accounts need a look: {named}" in page
 
 
 @pytest.mark.usefixtures("full_desk")
@@ -268,6 +274,32 @@ def test_many_differences_are_joined_from_their_pages(viewer: TestClient, full_d
         link = re.search(r'href="(differences\?[^"]+)" rel="next"', page)
         path = html.unescape(link[1]) if link else None
     assert len(seen) == len(set(seen)) == len(HELD) * 5 + 1
+
+
+def test_alerts_are_paged_filtered_and_handed_out(viewer: TestClient, full_desk: AirflowDesk) -> None:
+    full_desk.execute(ALERTS)
+    page = viewer.get(f"{PLACE}wants").text
+    assert "119 to answer" in page
+    assert 'href="wants?kind=held_repair&amp;status=open#alerts">held repair 79<' in page
+    for query, expected in (
+        ("", 120),
+        ("kind=held_repair", 80),
+        ("kind=held_repair&status=open", 79),
+        ("status=acknowledged", 1),
+        ("account=desk-003", 1),
+        ("account=desk-003&kind=sync_failure", 0),
+        ("kind=' or ''='", 0),
+    ):
+        path: str | None = f"wants?{query}"
+        seen: list[str] = []
+        while path:
+            page = viewer.get(PLACE + path).text
+            seen += re.findall(r"alert number (\d+)", page)
+            link = re.search(r'href="(wants\?[^"]+)" rel="next"', page)
+            path = html.unescape(link[1]) if link else None
+        assert len(seen) == len(set(seen)) == expected, query
+        assert len(csv_rows(viewer, f"wants.csv?{query}")) == expected
+        assert len(viewer.get(f"{PLACE}api/wants?{query}").json()["alerts"]) == expected
 
 
 CURSORS = [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_desk import AirflowDesk
 
 RUNS = """
-select a.name, r.status, r.mode, r.trigger, r.error, r.interval_end
+select a.name, r.status, r.mode, r.trigger, r.error, r.interval_end, r.dag_id, r.dag_run_id
 from trading.reconciliation_runs r
 join trading.accounts a using (account_id)
 order by a.name, r.recorded_as_of
@@ -65,6 +65,7 @@ def test_every_account_is_reconciled(dag: DAG, desk: AirflowDesk) -> None:
         (row["name"], row["status"], row["mode"], row["trigger"])
         for row in sorted(desk.rows(RUNS), key=lambda row: row["name"])
     ] == [(f"desk{number}", "succeeded", "repair", "manual") for number in range(6)]
+    assert {(row["dag_id"], row["dag_run_id"]) for row in desk.rows(RUNS)} == {("position_sync", run.run_id)}
     assert desk.rows("select count(*) as n from trading.positions where quantity in (1000.25, 0.5)") == [
         {"n": 12}
     ]
@@ -115,11 +116,12 @@ def test_a_run_for_the_past_answers_as_of_its_interval_s_end(dag: DAG, desk: Air
     run = dag.test(logical_date=timezone.utcnow() - timedelta(days=1))
     assert run.state == "success"
     then = desk.rows(
-        "select status, error, interval_start, interval_end, recorded_as_of, reported_as_of"
+        "select status, error, interval_start, interval_end, recorded_as_of, reported_as_of, dag_run_id"
         " from trading.reconciliation_runs order by interval_end"
     )[0]
     assert (then["status"], then["error"]) == ("succeeded", None)
     assert then["interval_end"] - then["interval_start"] == timedelta(minutes=15)
+    assert then["dag_run_id"] == run.run_id
     assert then["recorded_as_of"] == then["reported_as_of"] == then["interval_end"]
     assert desk.rows("select quantity::int from trading.positions") == [{"quantity": 5}]
 

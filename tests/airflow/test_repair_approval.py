@@ -107,6 +107,10 @@ def test_an_answer_is_acted_on_once_and_a_retry_goes_on(plan_id: str, desk: Airf
     assert act(plan_id, answered("Approve")) == "applied"
     assert act(plan_id, answered("Reject", by="bob")) == "applied"
     assert desk.rows("select * from trading.position_events") == events
+    assert desk.rows(
+        "select dag_id, dag_run_id from trading.reconciliation_runs"
+        " where trigger = 'approval' and status = 'succeeded'"
+    ) == [{"dag_id": "repair_approval", "dag_run_id": f"plan__{plan_id}"}]
     note = f"answered {AT} in repair_approval, run plan__{plan_id}"
     assert desk.rows(STATUSES) == [
         {"plan_id": plan_id, "status": "applied", "decided_by": "alice (Airflow)", "note": note}

@@ -98,6 +98,21 @@ def test_the_first_snapshot_of_an_hour_stays_and_the_next_hour_has_its_own(desk:
     assert [row["value"] for row in values] == [100100, 2]
 
 
+def test_the_newest_price_of_every_asset_is_kept_whether_held_or_not(desk: Desk) -> None:
+    def kept() -> dict[str, Decimal]:
+        rows = desk.rows("select asset, price from trading.asset_prices where quote_currency = 'USD'")
+        return {row["asset"]: row["price"] for row in rows}
+
+    desk.exchanges["desk"].price_list = PRICES | {"SOL": Decimal(1) / 3}
+    snapshot_assets(ports_of(desk))
+    assert kept() == PRICES | {"SOL": Decimal("0.333333333333333333")}
+    desk.now += timedelta(hours=1)
+    desk.exchanges["desk"].price_list = {"BTC": Decimal(40000)}
+    snapshot_assets(ports_of(desk))
+    assert kept()["BTC"] == 40000
+    assert kept()["SOL"] == Decimal("0.333333333333333333")
+
+
 def test_without_prices_nothing_is_written_and_the_rest_is_done(desk: Desk) -> None:
     view = maintain(ports_of(desk, "desk"))
     assert "1 accounts in USD: no prices" in view["failed"][0]

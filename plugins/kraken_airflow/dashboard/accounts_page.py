@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from kraken_airflow.approvals import open_approvals
+from kraken_airflow.approvals import PLANS_MAX, open_approvals
 from kraken_airflow.dashboard.access import DAG_ID, Cursor, Render, Text, open_unit
 from kraken_airflow.dashboard.differences_page import difference_view
 from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
@@ -116,6 +116,7 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
     troubled = [account["account"] for account in accounts if account["level"] != "good"] if is_plain else []
     differences = unit.pages.differences(most=DIFFERENCES_SHOWN)
     alerts = unit.pages.alerts_waiting()
+    held = open_approvals(unit.plans)
     return {
         "answer": answer_of(by_verdict, troubled),
         "total": sum(by_verdict.values()),
@@ -126,7 +127,8 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
             if (total := sum(count["accounts"] for count in counts if count["age_group"] == group))
         ],
         "drift": drift_view(unit.pages, standing.differing_run_ids, now),
-        "repairs_waiting": sum(plan["is_waiting"] for plan in open_approvals(unit.plans)),
+        "repairs_waiting": sum(plan["is_waiting"] for plan in held),
+        "has_more_repairs": len(held) == PLANS_MAX,
         "alerts_waiting": sum(alerts.values()),
         "accounts": accounts,
         "filters": chosen.as_query(),

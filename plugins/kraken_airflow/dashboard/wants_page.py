@@ -12,7 +12,7 @@ from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import APIRouter, Depends, Form, HTTPException, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
-from kraken_airflow.approvals import APPROVAL_DAG, open_approvals
+from kraken_airflow.approvals import APPROVAL_DAG, PLANS_MAX, open_approvals
 from kraken_airflow.dashboard.access import (
     DAG_ID,
     Cursor,
@@ -121,7 +121,6 @@ def _page(unit: PostgresUnitOfWork, chosen: Filters, before: str) -> dict[str, A
     held = open_approvals(unit.plans)
     kinds = unit.pages.alerts_waiting()
     waiting, unanswered = sum(plan["is_waiting"] for plan in held), sum(kinds.values())
-    is_all_answered = alerts or held
     return {
         "held": held,
         "alerts": alerts,
@@ -129,8 +128,9 @@ def _page(unit: PostgresUnitOfWork, chosen: Filters, before: str) -> dict[str, A
         "kinds": kinds,
         "filters": asdict(chosen),
         "waiting": waiting,
+        "is_cut": len(held) == PLANS_MAX,
         "unanswered": unanswered,
-        "level": "bad" if waiting or unanswered else "watch" if is_all_answered else "good",
+        "level": "bad" if waiting or unanswered else "watch" if alerts or held else "good",
     }
 
 

@@ -58,7 +58,7 @@ class SessionLimits:
     def options(self) -> str:
         """Write the limits as libpq options.
 
-        Nothing asked here is long enough for the server to compile it first, which costs more than the answer.
+        No statement here is long enough to be compiled by the server first: that costs more than it saves.
         """
         return (
             f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
