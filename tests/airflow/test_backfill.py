@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import DAG
 from airflow.utils.types import DagRunType
 
 from kraken_airflow.operators.reconcile import ListAccountsOperator, ReconcileAccountsOperator
@@ -34,7 +35,8 @@ class Run:
 
 def backfill(start: datetime) -> list[str]:
     """Run what Airflow runs for one interval of a backfill."""
-    context: Any = {"dag_run": Run(start)}
+    run = Run(start)
+    context: Any = {"dag_run": run, "dag": DAG("position_sync"), "run_id": run.run_id}
     return [
         run_id
         for group in ListAccountsOperator(task_id="list_accounts").execute(context)

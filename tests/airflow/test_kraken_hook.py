@@ -187,5 +187,4 @@ def test_the_form_names_its_fields_and_offers_the_tiers(
     assert {name for name, field in fields.items() if field and field.get("hidden")} == {
         "url_schema",
         "port",
-        "extra",
     }
