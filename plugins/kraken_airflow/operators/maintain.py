@@ -19,11 +19,12 @@ class TidyOperator(TradingDbOperator):
     """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
 
     WRITES = (
+        "asset_snapshots",
         "asset_snapshot_rows",
         "session_samples",
-        "session_owners",
         "alert_notifications",
         "repair_plans",
+        "repair_plan_rows",
         "verification_rates",
         "order_verifications",
     )

@@ -77,7 +77,7 @@ class ExecuteOrdersOperator(TradingDbOperator):
         "QueryTrades",
         "Ledgers",
     )
-    ORDERS = ("AddOrder", "CancelOrder", "AmendOrder")
+    ORDERS = ("AddOrder",)
     READS = ("accounts", "order_decisions", "positions")
     WRITES = (
         "orders",

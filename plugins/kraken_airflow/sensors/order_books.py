@@ -46,7 +46,7 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
         rate_rules: when a failure rate is worth an alert.
     """
 
-    BOOKS = ("QueryOrders", "ClosedOrders", "QueryTrades", "Ledgers")
+    BOOKS = ("QueryOrders", "QueryTrades", "Ledgers")
     READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
     WRITES = (
         "order_verifications",
@@ -56,6 +56,8 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
         "ledger_entries",
         "position_events",
         "positions",
+        "asset_costs",
+        "realised_results",
         "alerts",
     )
 
