@@ -23,11 +23,12 @@ class TidyOperator(TradingDbOperator):
 
     page = "database"
     WRITES = (
+        "asset_snapshots",
         "asset_snapshot_rows",
         "session_samples",
-        "session_owners",
         "alert_notifications",
         "repair_plans",
+        "repair_plan_rows",
         "verification_rates",
         "order_verifications",
     )

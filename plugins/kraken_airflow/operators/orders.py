@@ -82,7 +82,7 @@ class ExecuteOrdersOperator(TradingDbOperator):
         "QueryTrades",
         "Ledgers",
     )
-    ORDERS = ("AddOrder", "CancelOrder", "AmendOrder")
+    ORDERS = ("AddOrder",)
     READS = ("accounts", "order_decisions", "positions")
     WRITES = (
         "orders",

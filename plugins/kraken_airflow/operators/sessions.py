@@ -63,7 +63,7 @@ class AuditSessionsOperator(TradingDbOperator):
     template_fields = ("settings",)
     page = "database"
     READS = ("session_owners",)
-    WRITES = ("session_samples", "session_findings", "session_actions", "alerts")
+    WRITES = ("session_owners", "session_samples", "session_findings", "session_actions", "alerts")
 
     def __init__(self, *, settings: str = "{}", airflow_conn_id: str = "airflow_api", **kwargs: Any) -> None:
         super().__init__(**kwargs)

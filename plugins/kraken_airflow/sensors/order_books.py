@@ -51,7 +51,7 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
     """
 
     operator_extra_links = (DashboardLink(),)
-    BOOKS = ("QueryOrders", "ClosedOrders", "QueryTrades", "Ledgers")
+    BOOKS = ("QueryOrders", "QueryTrades", "Ledgers")
     READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
     WRITES = (
         "order_verifications",
@@ -61,6 +61,8 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
         "ledger_entries",
         "position_events",
         "positions",
+        "asset_costs",
+        "realised_results",
         "alerts",
     )
 
