@@ -31,7 +31,8 @@ from kraken_recon.service.drift import drift_view
 from kraken_recon.service.reporting import report
 
 ACCOUNTS_SHOWN: Final = 50
-ACCOUNTS_PER_READ: Final = 500
+# Every read looks at all accounts, so a few large ones.
+ACCOUNTS_PER_READ: Final = 2_500
 ALERTS_MOST: Final = 200
 DIFFERENCES_SHOWN: Final = 10
 FIELDS: Final = (

@@ -90,7 +90,8 @@ def add_routes(router: APIRouter, render: Render) -> None:
         with open_unit() as unit:
             found, cursor = _mismatches(unit, chosen, now, before, MISMATCHES_SHOWN)
             page = {
-                **_summary(unit, chosen, now),
+                **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
+                "accounts_shown": ACCOUNTS_SHOWN,
                 "mismatches": found,
                 "next": cursor,
                 "filters": chosen.as_query(),
@@ -154,10 +155,12 @@ def orders_charts(page: Mapping[str, Any]) -> dict[str, Chart | None]:
     }
 
 
-def _summary(unit: PostgresUnitOfWork, chosen: Filters, now: datetime) -> dict[str, Any]:
+def _summary(
+    unit: PostgresUnitOfWork, chosen: Filters, now: datetime, *, rows_most: int | None = None
+) -> dict[str, Any]:
     since = chosen.since(now)
     rates = _rates(unit, chosen, now)
-    slippage, buckets = _slippage(unit, chosen, now)
+    slippage, buckets, slippage_rows = _slippage(unit, chosen, now, rows_most=rows_most)
     totals = {name: sum(rate[name] for rate in rates) for name in COUNTS}
     judged = totals["verified"] + totals["mismatched"]
     mismatches = unit.dashboard.count_mismatches(since, account=chosen.account or None)
@@ -166,6 +169,7 @@ def _summary(unit: PostgresUnitOfWork, chosen: Filters, now: datetime) -> dict[s
         "verified_percent": f"{100 * totals['verified'] / judged:.2f}" if judged else None,
         "rates": rates,
         "slippage": slippage,
+        "slippage_rows": slippage_rows,
         "slippage_buckets": buckets,
         "mismatches_counted": mismatches,
         "level": "bad" if mismatches or totals["mismatched"] else "good" if judged else "watch",
@@ -191,11 +195,15 @@ def _rates_now(chosen: Filters) -> list[dict[str, Any]]:
 
 
 def _slippage(
-    unit: PostgresUnitOfWork, chosen: Filters, now: datetime
-) -> tuple[list[dict[str, Any]], dict[str, list[int]]]:
-    """Read slippage by account and side, the worst first, and count each side's orders in each bucket."""
+    unit: PostgresUnitOfWork, chosen: Filters, now: datetime, *, rows_most: int | None = None
+) -> tuple[list[dict[str, Any]], dict[str, list[int]], int]:
+    """Read slippage by account and side, the worst first, by side and bucket, and count its rows."""
     rows = unit.dashboard.slippages(
-        chosen.since(now), edges=EDGES, account=chosen.account or None, most=PRICES_MOST
+        chosen.since(now),
+        edges=EDGES,
+        account=chosen.account or None,
+        most=PRICES_MOST,
+        rows_most=rows_most,
     )
     buckets = {side: [0] * len(BUCKETS) for side in ("buy", "sell")}
     for row in rows:
@@ -204,7 +212,7 @@ def _slippage(
     of_accounts = [
         plain({name: row[name] for name in SLIPPAGE_FIELDS}) for row in rows if row["account"] is not None
     ]
-    return of_accounts, buckets
+    return of_accounts, buckets, rows[0]["sides_of_accounts"] if rows else 0
 
 
 def _slippage_now(chosen: Filters) -> list[dict[str, Any]]:

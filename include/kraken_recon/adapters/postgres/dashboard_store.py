@@ -57,14 +57,23 @@ class DashboardStore:
         )
 
     def slippages(
-        self, since: datetime, *, edges: Sequence[Decimal], account: str | None = None, most: int
+        self,
+        since: datetime,
+        *,
+        edges: Sequence[Decimal],
+        account: str | None = None,
+        most: int,
+        rows_most: int | None = None,
     ) -> list[Mapping[str, Any]]:
-        """Read by how many basis points the newest prices were worse than expected, the worst first.
+        """Read by how many basis points the ``most`` newest prices were worse than expected, the worst first.
 
         A row is either of all accounts, by side and the place of the slippage between ``edges``, or of one
-        account and side; the other's columns are None.
+        account and side; the other's columns are None. The former are never cut off by ``rows_most``, if it
+        leaves room for two for each place.
         """
-        return self._rows("slippages", since=since, edges=list(edges), account=account, most=most)
+        return self._rows(
+            "slippages", since=since, edges=list(edges), account=account, most=most, rows_most=rows_most
+        )
 
     def samples_over_time(self, since: datetime, *, stretch_seconds: int) -> list[Mapping[str, Any]]:
         """Read the largest counts of each stretch of time, by source, oldest first."""

@@ -59,7 +59,7 @@ limit :most;
 
 -- name: slippages
 -- Say how much worse than expected the newest verified prices were, in basis points: of all by side and bucket,
--- and by account and side.
+-- and by account and side; those of all come first, then the worst.
 with newest as (
   select
     o.account_id,
@@ -91,11 +91,13 @@ select
   round(min(p.basis_points), 2) as best,
   round(percentile_disc(0.5) within group (order by p.basis_points), 2) as median,
   round(percentile_disc(0.95) within group (order by p.basis_points), 2) as worst_of_95_percent,
-  round(max(p.basis_points), 2) as worst
+  round(max(p.basis_points), 2) as worst,
+  count(a.name) over () as sides_of_accounts
 from placed p
 join trading.accounts a using (account_id)
 group by grouping sets ((p.side, p.bucket), (a.name, p.side))
-order by worst desc, a.name, p.side, p.bucket;
+order by a.name is not null, worst desc, a.name, p.side, p.bucket
+limit :rows_most;
 
 -- name: samples_over_time
 -- Read the largest counts of each stretch of time since a moment, by source, oldest first.
