@@ -36,7 +36,7 @@ class Run:
 def backfill(start: datetime) -> list[str]:
     """Run what Airflow runs for one interval of a backfill."""
     run = Run(start)
-    context: Any = {"dag_run": run, "dag": DAG("position_sync"), "run_id": run.run_id}
+    context: Any = {"dag_run": run, "dag": DAG("position_sync", schedule=None), "run_id": run.run_id}
     return [
         run_id
         for group in ListAccountsOperator(task_id="list_accounts").execute(context)
