@@ -63,7 +63,28 @@ RUNBOOK_URL: Final = Setting(
     default="the dashboard's own copy",
     read_by="DAG files, pages",
 )
-ENVIRONMENT: Final = (DSN, DSN_FILE, ALLOWED_HOSTS, ALERT_CHANNELS, RUNBOOK_URL)
+ANNOUNCED_ACCOUNTS: Final = Setting(
+    "KRAKEN_RECON_ANNOUNCED_ACCOUNTS",
+    "Accounts whose proofs other DAGs can wait for one by one, separated by commas.",
+    default="the first hundred by name",
+    read_by="`position_sync`",
+)
+LINEAGE_DATABASE: Final = Setting(
+    "KRAKEN_RECON_LINEAGE_DATABASE",
+    "Where the trading database lies as its clients name it, `postgres://host:port/database`: OpenLineage "
+    "names tables by it, and nothing connects to it.",
+    default="postgres://trading-db:5432/trading",
+    read_by="DAG files",
+)
+ENVIRONMENT: Final = (
+    DSN,
+    DSN_FILE,
+    ALLOWED_HOSTS,
+    ALERT_CHANNELS,
+    RUNBOOK_URL,
+    ANNOUNCED_ACCOUNTS,
+    LINEAGE_DATABASE,
+)
 
 APPROVAL_HOURS: Final = Setting(
     "repair_approval_hours",

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from airflow.sdk import Asset, AssetAlias
 
 from kraken_airflow.windows import is_for_the_past
+from kraken_recon.configuration import ANNOUNCED_ACCOUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 POSITIONS_RECONCILED: Final = Asset(name="positions_reconciled", uri="kraken-recon://positions/reconciled")
 # Outlets by alias: an asset that is an outlet itself has an event whenever its task succeeds, proof or not.
 PROVEN: Final = AssetAlias(name="proven_by_position_sync")
-ANNOUNCED_VARIABLE: Final = "KRAKEN_RECON_ANNOUNCED_ACCOUNTS"
 # Each event is a row of Airflow's database that stays until `airflow db clean`.
 ANNOUNCED_MAX: Final = 100
 
@@ -60,7 +60,7 @@ def announce(context: Context, report: Mapping[str, Any], active: Collection[str
         return
     proven = {account["account"]: account for account in proven_accounts(report)}
     events = context["outlet_events"][PROVEN]
-    for name in sorted(announced(active, os.environ.get(ANNOUNCED_VARIABLE)) & proven.keys()):
+    for name in sorted(announced(active, os.environ.get(ANNOUNCED_ACCOUNTS.name)) & proven.keys()):
         account = proven[name]
         extra = {"account": name, "run_id": account["run_id"], "as_of": account["reported_as_of"]}
         events.add(account_reconciled(name), extra=extra)

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from airflow.providers.common.compat.lineage.entities import File, Table
 
 from kraken_recon.adapters.postgres.models import SCHEMA
+from kraken_recon.configuration import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DATABASE_VARIABLE: Final = "KRAKEN_RECON_LINEAGE_DATABASE"
-DATABASE_DEFAULT: Final = "postgres://trading-db:5432/trading"
 KRAKEN: Final = "kraken://api.kraken.com"
 
 
@@ -44,7 +43,7 @@ def table(name: str) -> Table:
     No connection is read while DAG files are parsed, so where the database lies is a variable of the
     environment, written as its clients would: ``postgres://host:port/database``.
     """
-    address = os.environ.get(DATABASE_VARIABLE, DATABASE_DEFAULT)
+    address = os.environ.get(LINEAGE_DATABASE.name, LINEAGE_DATABASE.default)
     server, _, database = address.rpartition("/")
     return Table(cluster=server, database=database, name=f"{SCHEMA}.{name}")
 

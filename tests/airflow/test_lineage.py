@@ -12,7 +12,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.common.compat.lineage.entities import File, Table
 
-from kraken_airflow.lineage import DATABASE_VARIABLE, Lineage, table
+from kraken_airflow.lineage import Lineage, table
+from kraken_recon.configuration import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +61,7 @@ def test_every_task_says_what_it_reads_and_writes(repository: Path, desk: Airflo
 def test_a_table_is_named_as_the_providers_converter_names_an_asset_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(DATABASE_VARIABLE, "postgres://db.desk.example:6432/books")
+    monkeypatch.setenv(LINEAGE_DATABASE.name, "postgres://db.desk.example:6432/books")
     named = table("positions")
     assert (named.cluster, f"{named.database}.{named.name}") == (
         "postgres://db.desk.example:6432",
@@ -103,7 +104,7 @@ def test_openlineage_is_told(
             {"type": "file", "log_file_path": str(file), "append": True}
         ),
         "AIRFLOW__OPENLINEAGE__NAMESPACE": "desk",
-        DATABASE_VARIABLE: "postgres://db.desk.example:6432/books",
+        LINEAGE_DATABASE.name: "postgres://db.desk.example:6432/books",
     }
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUN], cwd=repository, env=environment, check=True, timeout=120

@@ -344,6 +344,7 @@ COLUMNS: Final = {
     "reconciliation_runs.dag_id": "The DAG that made it; empty from the command line.",
     "reconciliation_runs.dag_run_id": "Its run in Airflow.",
     "session_samples.audited_by": "The audit's run in Airflow.",
+    "session_findings.last_seen_by": "The audit's run in Airflow that saw it last.",
     "session_samples.longest_wait_seconds": "How long the longest waiting session has waited for a lock.",
     "session_samples.pool_limit": "How many sessions the declared pools allow.",
     "session_samples.pool_sessions": "Sessions of processes that declared a pool.",
