@@ -50,11 +50,10 @@ PAGES: Final = (
 )
 
 
-def look(page: Page, shown: Shown, theme: Theme, width: int) -> None:
-    """Open a page in a theme and a width, and wait until it is drawn."""
+def look(page: Page, shown: Shown, theme: Theme) -> None:
+    """Open a page in a theme, and wait until it is drawn."""
     page.emulate_media(color_scheme=theme)
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(shown.path, wait_until="load")
+    page.goto(shown.path)
     page.get_by_role("heading", name=shown.heading, level=1).wait_for()
 
 
