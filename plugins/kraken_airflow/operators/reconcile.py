@@ -174,7 +174,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 Mode(self.mode),
                 Policy(Tolerance(Decimal(self.tolerance))),
                 trigger=str(context["dag_run"].run_type.value),
-                dag_run=DagRun(context["dag"].dag_id, str(context["run_id"])),
+                dag_run=DagRun(context["dag"].dag_id, str(context["dag_run"].run_id)),
                 sweep_age=sweep_age_of(float(self.sweep_age_hours)),
             )
             with hook.unit_of_work() as unit:
