@@ -138,18 +138,20 @@ def add_finding(  # noqa: PLR0913 - by name
     outcome: str | None = None,
     seen_minutes_ago: int = 0,
     source: str = "trading_db",
+    seen_by: str = "session_leak_audit scheduled__1",
 ) -> None:
     """Write a finding, and what was done about it."""
     query = """
     with found as (
       insert into trading.session_findings
         (source, rule, severity, subject, message, application_name, dag_id, run_id, task_id, map_index,
-         try_number, evidence, first_seen_at, last_seen_at, returned_at)
+         try_number, evidence, first_seen_at, last_seen_at, returned_at, last_seen_by)
       select
         %(source)s, %(rule)s, %(severity)s, 's' || (select count(*) from trading.session_findings),
         %(message)s, 'af1|x', %(dag_id)s, 'manual__1/a', %(task_id)s, -1, 1,
         jsonb_build_object('call_site', %(message)s::text),
-        t.at - interval '10 minutes', t.at, case when %(returned)s then t.at + interval '5 minutes' end
+        t.at - interval '10 minutes', t.at, case when %(returned)s then t.at + interval '5 minutes' end,
+        %(seen_by)s
       from (
         select date_bin('5 minutes', now(), timestamptz '2000-01-01 00:00:00+00')
           - make_interval(mins => %(ago)s) as at
@@ -171,6 +173,7 @@ def add_finding(  # noqa: PLR0913 - by name
         "outcome": outcome,
         "ago": seen_minutes_ago,
         "source": source,
+        "seen_by": seen_by,
     }
     with psycopg.connect(url) as connection:
         connection.execute(query, values)

@@ -284,7 +284,6 @@ def test_samples_of_before_pools_were_counted_leave_a_gap(viewer: TestClient, tr
 def test_findings_are_filtered_and_name_their_task_and_their_audit(
     viewer: TestClient, trading_db: str
 ) -> None:
-    add_samples(trading_db, 12, audited_by="session_leak_audit scheduled__1")
     add_finding(trading_db)
     add_finding(trading_db, outcome="done", seen_minutes_ago=5, returned=True)
     add_finding(
@@ -364,7 +363,8 @@ def pages_with_hostile_rows(viewer: TestClient, url: str) -> Iterator[str]:
             {"h": HOSTILE},
         )
     add_samples(url, 3, source=HOSTILE, audited_by=f"{HOSTILE} {HOSTILE}")
-    add_finding(url, HOSTILE, dag_id=HOSTILE, task_id=HOSTILE, source=HOSTILE, outcome="done")
+    by = f"{HOSTILE} {HOSTILE}"
+    add_finding(url, HOSTILE, dag_id=HOSTILE, task_id=HOSTILE, source=HOSTILE, outcome="done", seen_by=by)
     with psycopg.connect(url) as connection:
         connection.execute("update trading.session_actions set acted_by = %s", (f"{HOSTILE} {HOSTILE}",))
     orders = viewer.get(f"{PAGES}/orders").text

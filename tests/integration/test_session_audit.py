@@ -104,6 +104,7 @@ def test_by_default_nothing_is_done_and_all_is_written_down(bench: Bench, leaked
     assert bench.is_open(leaked)
     (finding,) = bench.rows("select * from trading.session_findings")
     assert (finding["rule"], finding["occurrences"]) == ("idle_in_transaction", 2)
+    assert finding["last_seen_by"] == "the test"
     assert finding["evidence"]["statement"] == "select ?"
     assert [a["outcome"] for a in bench.rows("select * from trading.session_actions")] == ["dry_run"]
     (alert,) = bench.rows("select * from trading.alerts")

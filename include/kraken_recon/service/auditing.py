@@ -78,8 +78,10 @@ class SessionRecords(Protocol):
         """Keep what one look counted, and who looked."""
         ...
 
-    def record_findings(self, sample: Sample, findings: Sequence[Finding]) -> Mapping[tuple[str, str], int]:
-        """Open findings, or count them again; return ids by rule and subject."""
+    def record_findings(
+        self, sample: Sample, findings: Sequence[Finding], *, by: str
+    ) -> Mapping[tuple[str, str], int]:
+        """Open findings, or count them again, and who saw them; return ids by rule and subject."""
         ...
 
     def record_returned(self, sample: Sample, judged: Collection[Rule]) -> int:
@@ -209,7 +211,7 @@ class _SourceAudit:
         counts = counts_of(sample, owners, judgement) | {"findings": len(findings)}
         with self._ports.open_unit_of_work() as unit:
             unit.sessions.record_sample(sample, counts, by=self._ports.acted_by)
-            ids = unit.sessions.record_findings(sample, findings)
+            ids = unit.sessions.record_findings(sample, findings, by=self._ports.acted_by)
             returned = unit.sessions.record_returned(sample, judgement.judged())
             unit.sessions.forget(names, keep_days=self._request.keep_days)
             unit.commit()

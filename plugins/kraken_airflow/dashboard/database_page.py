@@ -189,7 +189,7 @@ def _findings(
 
 
 def _finding_view(row: Mapping[str, Any]) -> dict[str, Any]:
-    auditor = auditor_of(row["audited_by"])
+    auditor = auditor_of(row["last_seen_by"])
     return {
         **plain({name: row[name] for name in FINDING_FIELDS if name in row}),
         "actions": [{**action, **auditor_of(action["acted_by"])} for action in row["actions"] or ()],

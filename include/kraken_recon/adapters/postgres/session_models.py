@@ -91,6 +91,8 @@ session_findings: Final = sa.Table(
     sa.Column("first_seen_at", TIME, nullable=False),
     sa.Column("last_seen_at", TIME, nullable=False),
     sa.Column("returned_at", TIME),
+    # The audit that saw it last; its sample may be thinned before the finding is forgotten.
+    sa.Column("last_seen_by", sa.Text),
     sa.Index("ix_session_findings_last_seen_at", "last_seen_at", "finding_id"),
     _one_of("rule", Rule),
     _one_of("severity", Severity),

@@ -129,13 +129,16 @@ class PostgresSessionStore:
             audited_by=by,
         )
 
-    def record_findings(self, sample: Sample, findings: Sequence[Finding]) -> dict[tuple[str, str], int]:
-        """Open findings, or count them again; return ids by rule and subject."""
+    def record_findings(
+        self, sample: Sample, findings: Sequence[Finding], *, by: str
+    ) -> dict[tuple[str, str], int]:
+        """Open findings, or count them again, and who saw them; return ids by rule and subject."""
         rows = self._run(
             "record_findings",
             source=sample.source,
             taken_at=sample.taken_at,
             findings=json.dumps([_row(finding) for finding in findings]),
+            seen_by=by,
         ).mappings()
         return {(row["rule"], row["subject"]): row["finding_id"] for row in rows}
 

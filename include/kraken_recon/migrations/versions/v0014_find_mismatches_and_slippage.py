@@ -31,6 +31,7 @@ def upgrade() -> None:
     for name in ("longest_wait_seconds", "pool_sessions", "pool_limit"):
         op.add_column("session_samples", sa.Column(name, sa.Integer(), nullable=True), schema="trading")
     op.add_column("session_samples", sa.Column("audited_by", sa.Text(), nullable=True), schema="trading")
+    op.add_column("session_findings", sa.Column("last_seen_by", sa.Text(), nullable=True), schema="trading")
     op.create_index(
         "ix_session_findings_last_seen_at",
         "session_findings",
@@ -42,6 +43,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take the change back."""
     op.drop_index("ix_session_findings_last_seen_at", "session_findings", schema="trading")
+    op.drop_column("session_findings", "last_seen_by", schema="trading")
     for name in ("audited_by", "pool_limit", "pool_sessions", "longest_wait_seconds"):
         op.drop_column("session_samples", name, schema="trading")
     op.drop_index("ix_order_verification_levels_slippage", "order_verification_levels", schema="trading")

@@ -153,7 +153,7 @@ group by severity;
 select
   f.finding_id, f.source, f.rule, f.severity, f.message, f.application_name, f.dag_id, f.run_id, f.task_id,
   f.map_index, f.try_number, f.evidence, f.occurrences, f.first_seen_at, f.last_seen_at, f.returned_at,
-  acted.actions, seen.audited_by
+  f.last_seen_by, acted.actions
 from trading.session_findings f
 left join lateral (
   select jsonb_agg(
@@ -164,13 +164,6 @@ left join lateral (
   from trading.session_actions s
   where s.finding_id = f.finding_id
 ) acted on true
-left join lateral (
-  select m.audited_by
-  from trading.session_samples m
-  where m.source = f.source
-    and m.taken_at = f.last_seen_at
-  limit 1
-) seen on true
 where (
     cast(:before_at as timestamptz) is null
     or (f.last_seen_at, f.finding_id) < (cast(:before_at as timestamptz), cast(:before_id as bigint))

@@ -184,11 +184,11 @@ values (
 -- Open findings, or count the same open finding again.
 insert into trading.session_findings (
   source, rule, severity, subject, message, application_name, dag_id, run_id, task_id, map_index, try_number,
-  evidence, first_seen_at, last_seen_at
+  evidence, first_seen_at, last_seen_at, last_seen_by
 )
 select
   :source, f.rule, f.severity, f.subject, f.message, f.application_name, f.dag_id, f.run_id, f.task_id,
-  f.map_index, f.try_number, f.evidence, :taken_at, :taken_at
+  f.map_index, f.try_number, f.evidence, :taken_at, :taken_at, :seen_by
 from jsonb_to_recordset(cast(:findings as jsonb)) as f(
   rule text, severity text, subject text, message text, application_name text, dag_id text, run_id text,
   task_id text, map_index int, try_number int, evidence jsonb
@@ -199,7 +199,8 @@ set severity = excluded.severity,
     message = excluded.message,
     evidence = excluded.evidence,
     occurrences = session_findings.occurrences + 1,
-    last_seen_at = excluded.last_seen_at
+    last_seen_at = excluded.last_seen_at,
+    last_seen_by = excluded.last_seen_by
 returning finding_id, rule, subject, occurrences, first_seen_at;
 
 -- name: record_returned
