@@ -64,7 +64,7 @@ bench: setup ## compare with other ways to do the job
 bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill
 	@$(BIN)/python -m benchmarks history
 
-bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows behind them; about fifteen minutes
+bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows behind them; twenty minutes
 	@$(BIN)/python -m benchmarks pages
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from benchmarks.page_stack import PageStack
 
 RESULTS: Final = Path(__file__).parent / "results" / "pages.json"
+README: Final = Path(__file__).parent / "README.md"
+BEGIN: Final = "<!-- the pages' figures, written by make bench-pages -->"
+END: Final = "<!-- end -->"
 GOAL_P95_MS: Final = 300
 CLIENTS: Final = (1, 4)
 REQUEST_TIMEOUT_SECONDS: Final = 120
@@ -292,6 +295,48 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def markdown(figures: dict[str, Any]) -> str:
+    """Write the figures as the tables of the README."""
+    machine, data = figures["machine"], figures["data"]
+    missed = slow_pages(figures)
+    taken = (
+        f"Taken {figures['date'][:10]} on {machine['cores']} cores of {machine['processor']}, "
+        f"PostgreSQL {figures['server']['server_version']}, "
+        f"load average {machine['load_average_at_start']:.1f} at the start."
+    )
+    size = (
+        f"{data['rows']['accounts']:,} accounts, {data['rows']['ledger_entries']:,} entries, "
+        f"{data['database_bytes'] / 2**30:.1f} GiB."
+    )
+    judged = f"missed by {len(missed)} of the pages" if missed else "met by every page"
+    lines = [
+        taken,
+        f"{size} Goal p95 < {GOAL_P95_MS} ms with one reader: {judged}.",
+        "",
+        "| page | one: p50 ms | p95 | max | four: p50 ms | p95 | max | its SQL ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in figures["pages"]:
+        if not row["is_download"]:
+            times = [row[f"clients_{n}"][name] for n in CLIENTS for name in ("p50_ms", "p95_ms", "max_ms")]
+            cells = " | ".join(f"{value:.0f}" for value in (*times, row["trading"]["ms"]))
+            lines.append(f"| {row['page']} | {cells} |")
+    lines += ["", "| download | kB | first byte ms | whole ms |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['page']} | {row['bytes'] / 1000:.0f} | {row['first_byte']['p50_ms']:.0f} "
+        f"| {row['whole']['p50_ms']:.0f} |"
+        for row in figures["pages"]
+        if row["is_download"]
+    ]
+    return "\n".join(lines)
+
+
+def publish(figures: dict[str, Any]) -> None:
+    """Put the figures of a full run into the README."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    README.write_text(f"{before}{BEGIN}\n{markdown(figures)}\n{END}{rest.partition(END)[2]}")
+
+
 def slow_pages(figures: dict[str, Any]) -> list[str]:
     """Name the pages that miss the goal."""
     return [
@@ -347,3 +392,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _say("\n" + table(figures))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(figures, indent=2) + "\n")
+    if options.scale == "full" and options.output == RESULTS and not options.only:
+        publish(figures)

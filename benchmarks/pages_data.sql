@@ -537,7 +537,7 @@ order by n desc;
 -- Some hundred that returned, and a dozen that did not.
 insert into trading.session_findings (
   source, rule, severity, subject, message, application_name, dag_id, run_id, task_id, map_index, try_number, evidence,
-  occurrences, first_seen_at, last_seen_at, returned_at
+  occurrences, first_seen_at, last_seen_at, returned_at, last_seen_by
 )
 select
   'trading',
@@ -555,7 +555,8 @@ select
   1 + mod(n, 9),
   pg_temp.built_at() - n * interval '20 minutes',
   pg_temp.built_at() - n * interval '20 minutes' + interval '10 minutes',
-  case when n > 12 then pg_temp.built_at() - n * interval '20 minutes' + interval '15 minutes' end
+  case when n > 12 then pg_temp.built_at() - n * interval '20 minutes' + interval '15 minutes' end,
+  'session_leak_audit scheduled__' || n
 from generate_series(1, 500) as n;
 insert into trading.session_actions (finding_id, action, outcome, acted_by, acted_at)
 select finding_id, 'terminate', 'done', 'session_leak_audit', last_seen_at
