@@ -88,6 +88,7 @@ PAGES: Final = (
     Page("What wants me?", "wants"),
     Page("the same, five pages on", "wants", older=5),
     Page("the same, one account", "wants?account=desk-00008"),
+    Page("a runbook", "docs?page=runbooks/alerts.md"),
     Page("accounts as JSON", "api/latest", is_download=True),
     Page("accounts as CSV", "api/latest.csv", is_download=True),
     Page("differences as CSV", "api/differences.csv", is_download=True),

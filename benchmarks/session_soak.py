@@ -1,7 +1,7 @@
 """Run every DAG for virtual days, as fast as they run, with faults and kills, and count sessions.
 
 A round stands for a quarter of an hour: things happen on the simulated exchange and in the books, an order
-is decided, then each DAG runs as often as its schedule says. Two workers share the runs. In some rounds the
+is decided, then each DAG runs as often as its schedule says. Some workers share the runs. In some rounds the
 exchange fails; some runs are told to end in the middle, some are killed with their worker. A worker that
 nobody kills goes on and on, so whatever a run forgets stays and is counted. At the end, the workers still
 alive, the number of connections must be what it was at the start. The plot is drawn from the audit's own
@@ -49,7 +49,8 @@ RUNS_PER_ROUND: Final = {"session_leak_audit": 3, "order_execution": 2, "order_v
 FATES: Final = ("undisturbed",) * 26 + ("SIGTERM",) * 3 + ("SIGKILL",)
 # How many requests the exchange fails in a round.
 FAILURES: Final = (0, 0, 0, 5, 30)
-WORKERS: Final = 2
+# Most of a run is waiting.
+WORKERS: Final = 5
 NO_PLAN: Final = "00000000-0000-0000-0000-000000000000"
 # What each worker would import again in its own process.
 PERMISSIONS: Final = [
@@ -287,7 +288,9 @@ def soak(url: str, market: Exchange, dags: dict[str, Any], *, rounds: int, seed:
                 plant_drift(trading)
             decide(url, chance.choice(("buy", "sell")))
             with failing(market, requests_count=chance.choice(FAILURES)):
-                found, at_most = play(url, workers, runs_of_a_round(dags, chance))
+                found, at_most = play(
+                    url, workers, runs_of_a_round(dags, chance), is_last=number == rounds - 1
+                )
             ends += found
             most = max(most, at_most)
             if number % 12 == 11:
@@ -320,10 +323,13 @@ def runs_of_a_round(dags: Mapping[str, Any], chance: random.Random) -> list[Run]
     ]
 
 
-def play(url: str, workers: Sequence[Worker], runs: list[Run]) -> tuple[Counter[str], int]:
-    """Let the workers share the runs; return how they ended, and the most connections there were."""
+def play(url: str, workers: Sequence[Worker], runs: list[Run], *, is_last: bool) -> tuple[Counter[str], int]:
+    """Let the workers share the runs; return how they ended, and the most connections there were.
+
+    But for the last round's, runs may still go on when the next round begins.
+    """
     ends, most, looked = Counter[str](), 0, time.monotonic()
-    while runs or any(worker.run for worker in workers):
+    while runs or (is_last and any(worker.run for worker in workers)):
         for worker in workers:
             if worker.run is None and runs:
                 worker.start(runs.pop())

@@ -5,10 +5,8 @@ Importing this file imports neither Airflow nor SQLAlchemy: the unit tests must 
 
 from __future__ import annotations
 
-import atexit
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
+import isolation  # noqa: F401 - before anything imports Airflow
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
 
@@ -47,31 +46,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIMULATOR_START_TIMEOUT_SECONDS = 30
-
-
-def isolate_airflow() -> None:
-    """Point Airflow at a home of its own, and drop every inherited setting and credential.
-
-    This runs before any test module is imported, because Airflow reads its environment once, when it
-    is first imported; an inherited database address would let a test write into somebody's database.
-    """
-    inherited = [name for name in os.environ if name.startswith(("AIRFLOW_", "KRAKEN_RECON_"))]
-    for name in set(inherited) - {"KRAKEN_RECON_TEST_POSTGRES_URL"}:
-        del os.environ[name]
-    home = tempfile.mkdtemp(prefix="kraken-recon-airflow-")
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    os.environ |= {
-        "AIRFLOW_HOME": home,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    }
-
-
-isolate_airflow()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
 run_type = StrEnum("RunType", {"MANUAL": "manual"}).MANUAL
 run = SimpleNamespace(run_id="run", run_type=run_type, run_after=datetime.now(UTC), data_interval_end=None)
 try:
-    task.execute.__wrapped__(task, {"dag_run": run})
+    task.execute.__wrapped__(task, {"dag": SimpleNamespace(dag_id="position_sync"), "dag_run": run})
 except Exception as error:
     raise SystemExit(type(error).__name__)
 """

@@ -31,8 +31,8 @@ WRITTEN = """
 select relname from pg_stat_user_tables
 where schemaname = 'trading' and n_tup_ins + n_tup_upd + n_tup_del > 0
 """
-# Each session and key registers itself, whatever task it is of.
-OF_EVERY_SESSION = {"session_owners", "api_keys"}
+# Each session, key and job registers itself, whatever task it is of.
+OF_EVERY_SESSION = {"session_owners", "api_keys", "heartbeats"}
 
 
 def tasks(repository: Path) -> dict[str, Any]:

@@ -148,6 +148,8 @@ class CheckWatchOperator(TradingDbOperator):
     """
 
     page = "wants"
+    READS = ("heartbeats",)
+    WRITES = ("alerts", "alert_episodes", "alert_notifications")
 
     def execute(self, context: Context) -> bool:  # noqa: ARG002 - Airflow's signature
         """Look once; return whether the watch is alive."""
