@@ -2,10 +2,10 @@
 
 A round stands for a quarter of an hour: things happen on the simulated exchange and in the books, an order
 is decided, then each DAG runs as often as its schedule says. Some workers share the runs. In some rounds the
-exchange fails; some runs are told to end in the middle, some are killed with their worker. A worker that
-nobody kills goes on and on, so whatever a run forgets stays and is counted. At the end, the workers still
-alive, the number of connections must be what it was at the start. The plot is drawn from the audit's own
-samples.
+exchange fails; some runs are told to end in the middle, some are killed with their worker. A worker goes on
+and on until one of those ends it, so whatever a run forgets stays and is counted. After each virtual day the
+workers rest, still alive: then the number of connections must be what it was at the start. SIGINT ends the
+soak after the round that goes on, with a result. The plot is drawn from the audit's own samples.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 PLOT: Final = ROOT / "docs/images/session-soak.png"
+RESULT: Final = ROOT / "benchmarks/results/session_soak.json"
 ROUNDS_PER_DAY: Final = 96
 RUNS_PER_ROUND: Final = {"session_leak_audit": 3, "order_execution": 2, "order_verification": 2}
 # Runs that end as they like, are told to end, are killed.
@@ -77,9 +79,10 @@ insert into trading.order_decisions (payload)
 select jsonb_build_object('account', 'trader', 'pair', 'BTC/USD', 'side', %s::text, 'volume', '0.001')
 """
 CONNECTIONS: Final = """
-select count(*)
+select concat_ws(' ', pid, application_name, backend_start, xact_start, state, wait_event, left(query, 200))
 from pg_stat_activity
 where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+order by backend_start
 """
 
 
@@ -194,7 +197,7 @@ class Run:
 
 
 class Worker:
-    """A process that runs one DAG after another, until it is killed; then another takes its place."""
+    """A process that runs one DAG after another, until it is told to end; then another takes its place."""
 
     def __init__(self, dags: Mapping[str, Any]) -> None:
         self._dags = dags
@@ -222,9 +225,12 @@ class Worker:
         seconds = time.monotonic() - self._began
         with suppress(EOFError):
             if self._pipe.poll():
-                end = str(self._pipe.recv())
+                end, is_over = self._pipe.recv()
                 self.run = None
-                return end
+                if is_over:
+                    self._process.join()
+                    self._begin()
+                return str(end)
             if self.run.fate.startswith("SIG") and not self._is_struck and seconds > self.run.delay_seconds:
                 self._is_struck = True
                 self._strike(signal.Signals[self.run.fate])
@@ -250,20 +256,24 @@ class Worker:
 
 
 def _work(dags: Mapping[str, Any], orders: Connection) -> None:
-    """Run what is asked for; never return."""
+    """Run what is asked for, until told to end."""
     from airflow import settings  # noqa: PLC0415 - see prepare_airflow
     from kraken_recon.errors import RunStoppedError  # noqa: PLC0415
 
+    is_told = Event()
+
     def stop(*_: object) -> None:
-        # As Airflow's task runner does through on_kill.
+        # As Airflow's task runner does through on_kill; its process ends after it, like this one.
+        is_told.set()
         raise RunStoppedError("the task was told to end")
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the soak's own end is for its parent
     settings.configure_orm()
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    while True:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while not is_told.is_set():
         dag_id, conf = orders.recv()
         try:
             signal.signal(signal.SIGTERM, stop)
@@ -271,45 +281,55 @@ def _work(dags: Mapping[str, Any], orders: Connection) -> None:
         except BaseException:  # noqa: BLE001 - only how it ended is of interest
             end = "stopped"
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        orders.send(end)
+        orders.send((end, is_told.is_set()))
 
 
 def soak(url: str, market: Exchange, dags: dict[str, Any], *, rounds: int, seed: int) -> dict[str, Any]:
     """Run rounds; return what the connections and the runs came to."""
     chance = random.Random(seed)  # noqa: S311 - not for secrecy
-    trading = Database(url.rsplit("/", 1)[0] + "/postgres", urlsplit(url).path.lstrip("/"))
     workers = [Worker(dags) for _ in range(WORKERS)]
-    start, ends, most = connections(url), Counter[str](), 0
-    began = time.monotonic()
+    start, ends, most, at_rest, left = len(connections(url)), Counter[str](), 0, list[int](), list[str]()
+    began, is_over = time.monotonic(), Event()
+    before = signal.signal(signal.SIGINT, lambda *_: is_over.set())
     try:
-        for number in range(rounds):
-            market.play_next()
-            if number % 8 == 7:
-                plant_drift(trading)
-            decide(url, chance.choice(("buy", "sell")))
+        for number in range(1, rounds + 1):
+            happen(url, market, chance, number)
             with failing(market, requests_count=chance.choice(FAILURES)):
-                found, at_most = play(
-                    url, workers, runs_of_a_round(dags, chance), is_last=number == rounds - 1
-                )
-            ends += found
-            most = max(most, at_most)
-            if number % 12 == 11:
-                print(f"round {number + 1} of {rounds}: {time.monotonic() - began:.0f} s", flush=True)
-        poll_until(lambda: connections(url) <= start, timeout_seconds=SETTLE_SECONDS, pause_seconds=0.5)
-        left = connections(url)
+                found, at_most = play(url, workers, runs_of_a_round(dags, chance))
+            ends, most = ends + found, max(most, at_most)
+            is_last = number == rounds or is_over.is_set()
+            if is_last or number % ROUNDS_PER_DAY == 0:
+                ends += rest(url, workers, until=start)
+                left = connections(url)
+                at_rest.append(len(left))
+            if is_last or number % 12 == 0:
+                print(f"round {number} of {rounds}: {time.monotonic() - began:.0f} s", flush=True)
+            if is_last:
+                break
     finally:
+        signal.signal(signal.SIGINT, before)
         for worker in workers:
             worker.stop()
     return {
-        "rounds": rounds,
-        "virtual_days": round(rounds / ROUNDS_PER_DAY, 2),
+        "rounds": number,
+        "virtual_days": round(number / ROUNDS_PER_DAY, 2),
         "seconds": round(time.monotonic() - began),
         "dags": sorted(dags),
         "runs": dict(sorted(ends.items())),
         "connections_at_start": start,
-        "connections_at_end": left,
+        "connections_at_rest_after_each_day": at_rest,
+        "connections_at_end": at_rest[-1],
         "connections_at_most": most,
+        "left_at_the_end": left,
     }
+
+
+def happen(url: str, market: Exchange, chance: random.Random, number: int) -> None:
+    """Let a quarter of an hour pass on the exchange and in the books."""
+    market.play_next()
+    if number % 8 == 0:
+        plant_drift(Database(url.rsplit("/", 1)[0] + "/postgres", urlsplit(url).path.lstrip("/")))
+    decide(url, chance.choice(("buy", "sell")))
 
 
 def runs_of_a_round(dags: Mapping[str, Any], chance: random.Random) -> list[Run]:
@@ -323,24 +343,43 @@ def runs_of_a_round(dags: Mapping[str, Any], chance: random.Random) -> list[Run]
     ]
 
 
-def play(url: str, workers: Sequence[Worker], runs: list[Run], *, is_last: bool) -> tuple[Counter[str], int]:
-    """Let the workers share the runs; return how they ended, and the most connections there were.
+def play(url: str, workers: Sequence[Worker], runs: list[Run]) -> tuple[Counter[str], int]:
+    """Let the workers share the runs; return how runs ended, and the most connections there were.
 
-    But for the last round's, runs may still go on when the next round begins.
+    The last ones may still go on when the next round begins.
     """
     ends, most, looked = Counter[str](), 0, time.monotonic()
-    while runs or (is_last and any(worker.run for worker in workers)):
+    while runs:
+        ends += ended(workers)
         for worker in workers:
             if worker.run is None and runs:
                 worker.start(runs.pop())
-            elif worker.run is not None:
-                dag_id, end = worker.run.dag_id, worker.ended()
-                ends.update([f"{dag_id}: {end}"] if end else [])
         if time.monotonic() - looked > LOOK_SECONDS:
             look(url)
-            most, looked = max(most, connections(url)), time.monotonic()
+            most, looked = max(most, len(connections(url))), time.monotonic()
         time.sleep(0.02)
     return ends, most
+
+
+def rest(url: str, workers: Sequence[Worker], *, until: int) -> Counter[str]:
+    """Let every run come to its end, and the server close what its clients left; return how runs ended."""
+    ends = Counter[str]()
+    while any(worker.run for worker in workers):
+        ends += ended(workers)
+        time.sleep(0.02)
+    poll_until(lambda: len(connections(url)) <= until, timeout_seconds=SETTLE_SECONDS, pause_seconds=0.5)
+    look(url)
+    return ends
+
+
+def ended(workers: Sequence[Worker]) -> Counter[str]:
+    """Count the runs that have just ended."""
+    ends = Counter[str]()
+    for worker in workers:
+        if worker.run is not None:
+            dag_id, end = worker.run.dag_id, worker.ended()
+            ends.update([f"{dag_id}: {end}"] if end else [])
+    return ends
 
 
 def decide(url: str, side: str) -> None:
@@ -362,12 +401,10 @@ def failing(market: Exchange, *, requests_count: int) -> Iterator[None]:
         requests.delete(faults, timeout=30).raise_for_status()
 
 
-def connections(url: str) -> int:
-    """Count the sessions of the trading database but this one."""
+def connections(url: str) -> list[str]:
+    """Name the sessions of the trading database but this one."""
     with psycopg.connect(url) as connection:
-        row = connection.execute(CONNECTIONS).fetchone()
-    assert row is not None
-    return int(row[0])
+        return [str(name) for (name,) in connection.execute(CONNECTIONS)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -376,6 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS_PER_DAY, help="quarters of an hour (one day)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
+    parser.add_argument("--result", type=Path, default=RESULT, metavar="FILE")
     parsed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="kraken-recon-soak-", ignore_cleanup_errors=True) as place:  # noqa: SIM117
         with server() as url, exchange(Path(place)) as market:
@@ -386,8 +424,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from kraken_recon.__main__ import main as command  # noqa: PLC0415 - only after the soak
 
             command(["audit", "--plot", str(parsed.plot)])
-    print(json.dumps(result, indent=2))
-    if result["connections_at_end"] != result["connections_at_start"]:
+    text = json.dumps(result, indent=2)
+    print(text)
+    parsed.result.write_text(text + "\n", encoding="utf-8")
+    if set(result["connections_at_rest_after_each_day"]) != {result["connections_at_start"]}:
         raise SystemExit("connections were left behind")
 
 

@@ -5,6 +5,7 @@ Invariants:
    host, process and place, and the row explains the code. A unit of work pays for a walk over a few frames.
 2. Registering never fails a session: an unregistered one is still named after its task.
 3. The row is written before the session's first transaction, without waiting for the disk.
+4. Whatever interrupts the registering, no session is left open, and the next one registers.
 """
 
 from __future__ import annotations
@@ -75,11 +76,15 @@ def registered_connection(
     code = _code(socket.gethostname(), os.getpid(), place)
     name = f"{plain[: BYTES_MAX - CODE_CHARACTERS - 1].decode()}#{code}"
     connection = connect(name)
-    database = tuple(server.get(key) for key in ("host", "port", "dbname"))
-    key = (os.getpid(), database, name, int(time.time() // REMEMBERED_SECONDS))
-    if key not in _known:
-        _known.add(key)
-        _register(connection, name, place, declaration)
+    try:
+        database = tuple(server.get(key) for key in ("host", "port", "dbname"))
+        key = (os.getpid(), database, name, int(time.time() // REMEMBERED_SECONDS))
+        if key not in _known:
+            _register(connection, name, place, declaration)
+            _known.add(key)
+    except BaseException:  # a task told to end; nobody else knows of the session yet
+        connection.close()
+        raise
     return connection
 
 
