@@ -20,10 +20,12 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 
 from kraken_recon.adapters.airflow_api import NoAirflow
+from kraken_recon.adapters.postgres import session_registry
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
 from kraken_recon.bootstrap import Wiring, source_of
 from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity, TaskState, TaskStates
 from kraken_recon.domain.sessions import DEFAULT_ACTIONS, ActionPolicy, Thresholds
+from kraken_recon.errors import RunStoppedError
 from kraken_recon.service.auditing import AuditRequest, audit
 from local_stack.processes import poll_until
 
@@ -249,6 +251,32 @@ def test_a_place_is_registered_once_however_often_it_opens_sessions(bench: Bench
     rows = bench.rows("select *, xmin::text::bigint as changed from trading.session_owners order by changed")
     assert [row["application_name"] for row in rows] == [first, second]
     assert rows[0]["task_instance_id"] == rows[1]["task_instance_id"]
+
+
+def test_a_task_told_to_end_while_it_registers_leaves_no_session(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The soak found it: such a session stayed until the garbage collector came by."""
+    engine = task_engine(bench.url)
+
+    def told_to_end(*_: Any) -> None:
+        raise RunStoppedError("the task was told to end")
+
+    def come_to_work() -> str:
+        with PostgresUnitOfWork(engine) as unit:
+            return str(unit.connection.scalar(sa.text("show application_name")))
+
+    monkeypatch.setattr(session_registry, "_register", told_to_end)
+    with pytest.raises(RunStoppedError) as stopped:  # its traceback holds on to everything
+        come_to_work()
+    assert stopped.value.__traceback__ is not None
+    mine = "datname = current_database() and application_name like 'af1|%'"
+    query = f"select 1 from pg_stat_activity where {mine}"
+    assert poll_until(lambda: bench.rows(query) == [], timeout_seconds=5)
+    monkeypatch.undo()
+    name = come_to_work()
+    (row,) = bench.rows("select application_name from trading.session_owners")
+    assert row["application_name"] == name
 
 
 def test_a_database_that_is_not_migrated_can_still_be_used(bench: Bench) -> None:
