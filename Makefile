@@ -73,7 +73,7 @@ mutation-score: setup ## damage ledgers and count what the reconciler notices; w
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks
 
-soak: setup ## run every DAG for a virtual day with faults and kills; connections must return; draws docs/images
+soak: setup ## run every DAG for four virtual days with faults and kills; no connection may stay; 45 minutes
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks session-soak
 
 bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 PLOT: Final = ROOT / "docs/images/session-soak.png"
 RESULT: Final = ROOT / "benchmarks/results/session_soak.json"
 ROUNDS_PER_DAY: Final = 96
+DAYS: Final = 4
 RUNS_PER_ROUND: Final = {"session_leak_audit": 3, "order_execution": 2, "order_verification": 2}
 # Runs that end as they like, are told to end, are killed.
 FATES: Final = ("undisturbed",) * 26 + ("SIGTERM",) * 3 + ("SIGKILL",)
@@ -410,7 +411,7 @@ def connections(url: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Soak, print what came of it, and draw the plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks session-soak", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS_PER_DAY, help="quarters of an hour (one day)")
+    parser.add_argument("--rounds", type=int, default=DAYS * ROUNDS_PER_DAY, help="quarters of an hour")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
     parser.add_argument("--result", type=Path, default=RESULT, metavar="FILE")
