@@ -11,6 +11,7 @@ import multiprocessing
 import random
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -30,11 +31,13 @@ from local_stack.processes import poll_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from multiprocessing.queues import Queue
+    from multiprocessing.sharedctypes import Synchronized
 
     from kraken_recon.domain.margin import MarginPosition
     from kraken_recon.domain.records import Account
 
 WRITERS, SYNCS, ACCOUNTS, SECONDS = 8, 2, 3, 6
+BOOKINGS_MIN, SECONDS_MAX = 50, 60
 TRADES_PER_BOOKING = 4
 ASSETS = ("AAA", "BTC", "ETH", "USD", "ZZZ")
 EXCHANGE_SCHEMA = """
@@ -128,12 +131,28 @@ def trade(engine: sa.Engine, account_ids: list[int], chance: random.Random) -> d
     return made
 
 
-def write(url: str, account_ids: list[int], seed: int, until: float, results: Queue[str]) -> None:
-    """Trade and book until the time is over."""
-    chance, booked = random.Random(seed), 0  # noqa: S311 - not for secrecy
+@dataclass(frozen=True)
+class Shift:
+    """How long all work: a while, and on a busy machine until enough was booked."""
+
+    began: float
+    booked: Synchronized[int]
+
+    def is_over(self) -> bool:
+        seconds = time.monotonic() - self.began
+        return seconds > SECONDS_MAX or (seconds > SECONDS and self.booked.value >= BOOKINGS_MIN)
+
+    def add(self, booked: int) -> None:
+        with self.booked.get_lock():
+            self.booked.value += booked
+
+
+def write(url: str, account_ids: list[int], seed: int, shift: Shift, results: Queue[str]) -> None:
+    """Trade and book until the shift is over."""
+    chance = random.Random(seed)  # noqa: S311 - not for secrecy
     engine = create_engine(url, application_name="writer")
     exchange = sa.create_engine(engine.url, connect_args={"application_name": "exchange"})
-    while time.monotonic() < until:
+    while not shift.is_over():
         made: dict[int, list[LedgerEntry]] = {}
         for _ in range(chance.randint(1, TRADES_PER_BOOKING)):
             for account, entries in trade(exchange, account_ids, chance).items():
@@ -141,12 +160,12 @@ def write(url: str, account_ids: list[int], seed: int, until: float, results: Qu
         if chance.random() < 0.7:
             try:
                 # A fill may be brought twice, by two workers.
-                booked += bring(engine, made)
-                booked += bring(engine, made) if chance.random() < 0.2 else 0
+                shift.add(bring(engine, made))
+                shift.add(bring(engine, made) if chance.random() < 0.2 else 0)
             except KrakenReconError as error:
                 results.put(f"failed: writer: {type(error).__name__}: {error}")
     exchange.dispose()
-    results.put(f"booked {booked}")
+    results.put("wrote")
 
 
 def run_sync(url: str, interval: Interval) -> list[str]:
@@ -178,10 +197,10 @@ def run_sync(url: str, interval: Interval) -> list[str]:
         ]
 
 
-def sync(url: str, number: int, until: float, results: Queue[str]) -> None:
-    """Sync again and again until the time is over, every time for another interval."""
+def sync(url: str, number: int, shift: Shift, results: Queue[str]) -> None:
+    """Sync again and again until the shift is over, every time for another interval."""
     runs = 0
-    while time.monotonic() < until:
+    while not shift.is_over():
         start = datetime(2026, 1, 1, number, tzinfo=UTC) + timedelta(days=runs)
         for failure in run_sync(url, Interval(start, start + timedelta(hours=1))):
             results.put(failure)
@@ -208,39 +227,39 @@ def test_fills_and_syncs_of_the_same_accounts_lose_and_double_nothing(database_u
             )
     first = datetime(2025, 1, 1, tzinfo=UTC)
     assert run_sync(database_url, Interval(first, first + timedelta(hours=1))) == []
-    results = work_together(database_url, account_ids)
+    results, booked = work_together(database_url, account_ids)
     last = datetime(2027, 1, 1, tzinfo=UTC)
     assert run_sync(database_url, Interval(last, last + timedelta(hours=1))) == []
 
     assert [result for result in results if result.startswith("failed")] == []
-    assert sum(result.startswith(("booked", "synced")) for result in results) == WRITERS + SYNCS
-    assert sum(int(result.split()[1]) for result in results if result.startswith("booked")) > 50
+    assert sum(result.startswith(("wrote", "synced")) for result in results) == WRITERS + SYNCS
+    assert booked >= BOOKINGS_MIN
     assert deadlocks(desk) == 0
     check_books(desk)
 
 
-def work_together(url: str, account_ids: list[int]) -> list[str]:
-    """Run all processes side by side and collect what they report."""
+def work_together(url: str, account_ids: list[int]) -> tuple[list[str], int]:
+    """Run all processes side by side; collect what they report, and how much the writers booked."""
     # Forked, because ten interpreters would take longer to start than to do their work.
     context = multiprocessing.get_context("fork")
     results: Queue[str] = context.Queue()
-    until = time.monotonic() + SECONDS
+    shift = Shift(time.monotonic(), context.Value("i", 0))
     workers = [
-        context.Process(target=write, args=(url, account_ids, seed, until, results), daemon=True)
+        context.Process(target=write, args=(url, account_ids, seed, shift, results), daemon=True)
         for seed in range(WRITERS)
-    ] + [context.Process(target=sync, args=(url, n, until, results), daemon=True) for n in range(SYNCS)]
+    ] + [context.Process(target=sync, args=(url, n, shift, results), daemon=True) for n in range(SYNCS)]
     for worker in workers:
         worker.start()
     reports: list[str] = []
     ended = 0
     while ended < len(workers):
-        reports.append(results.get(timeout=60))
+        reports.append(results.get(timeout=SECONDS_MAX + 30))
         ended += not reports[-1].startswith("failed")
     for worker in workers:
         worker.join(timeout=30)
         assert worker.exitcode == 0
     poll_until(lambda: not multiprocessing.active_children(), timeout_seconds=5)
-    return reports
+    return reports, shift.booked.value
 
 
 def check_books(desk: Desk) -> None:
