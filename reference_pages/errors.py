@@ -6,8 +6,9 @@ import inspect
 from typing import TYPE_CHECKING
 
 from kraken_airflow.failures import may_pass
+from kraken_recon.adapters.kraken.failures import KNOWN
 from kraken_recon.errors import KrakenReconError
-from reference_pages.markdown import code, page, table
+from reference_pages.markdown import code, page, table, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,21 @@ def errors() -> str:
         "ends with status 1. A finding (a drift, a leak, an order that does not verify) is a row and "
         "never an error.",
         table(("error", "means", "the task", "what to do"), rows),
+        "## What Kraken says",
+        wrapped(
+            "Each string of Kraken's, by the error that it becomes; details after it do not matter. Where an "
+            "order's answer is an `ExchangeUnavailableError`, or a string that is not listed, its outcome is "
+            "unknown and is looked up; after every other one nothing was executed. A read is repeated where "
+            "the task would try again, and whatever was wrong with the answer's body. Text of Kraken's is "
+            "kept as one line of some hundred characters, control characters shown as escapes."
+        ),
+        table(("error", "Kraken's strings"), _strings()),
     )
+
+
+def _strings() -> Iterator[tuple[str, str]]:
+    for kind, codes in KNOWN.items():
+        yield code(kind.__name__), ", ".join(map(code, codes))
 
 
 def _tree(kind: type[KrakenReconError], depth: int) -> Iterator[tuple[int, type[KrakenReconError]]]:

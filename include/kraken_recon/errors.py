@@ -11,6 +11,7 @@ KrakenReconError
 │   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
 │   ├── RateLimitedError           over the call budget     -> retry later
 │   ├── NonceRejectedError         EAPI:Invalid nonce       -> retry, bounded
+│   ├── NotNowError                the market's mode, a deadline -> retry later
 │   ├── AuthenticationError        key, signature, rights   -> fail now
 │   ├── RequestRefusedError        our request is wrong     -> fail now
 │   └── PayloadInvalidError        the reply makes no sense -> fail now
@@ -23,11 +24,21 @@ A finding (drift, a leak, an unverified order) is a row, never an exception.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from kraken_recon.plain_text import one_line, visible
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+EXCHANGE_MESSAGE_CHARACTERS_MAX: Final = 500
+CODES_KEPT_MAX: Final = 10
 
 
 class KrakenReconError(Exception):
     """Any failure of this project to do its work.
+
+    What cannot be kept or would hide something is shown as an escape: every message may go into a row.
 
     Attributes:
         retryable: whether the same call may succeed later without anybody acting.
@@ -36,6 +47,9 @@ class KrakenReconError(Exception):
 
     retryable: ClassVar[bool] = False
     remedy: ClassVar[str] = "Read the message; it names what failed."
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
 
 class ConfigurationError(KrakenReconError):
@@ -79,21 +93,31 @@ class CertificateError(KrakenReconError):
 class ExchangeError(KrakenReconError):
     """Kraken could not be asked, refused, or answered something unusable.
 
+    What Kraken sends has no bound: message and codes are kept as one line each, of some hundred characters.
+
     Attributes:
         account: name of the account whose key was used, empty for a public call.
         endpoint: Kraken's endpoint name, such as ``BalanceEx``.
-        codes: Kraken's own error strings, as received.
+        codes: Kraken's own error strings.
+        not_before: when Kraken wants to be asked again, if it said so.
     """
 
     remedy = "Read what Kraken says in the message."
 
     def __init__(
-        self, message: str, *, account: str = "", endpoint: str = "", codes: tuple[str, ...] = ()
+        self,
+        message: str,
+        *,
+        account: str = "",
+        endpoint: str = "",
+        codes: tuple[str, ...] = (),
+        not_before: datetime | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message, EXCHANGE_MESSAGE_CHARACTERS_MAX))
         self.account = account
         self.endpoint = endpoint
-        self.codes = codes
+        self.codes = tuple(one_line(code) for code in codes[:CODES_KEPT_MAX])
+        self.not_before = not_before
 
 
 class ExchangeUnavailableError(ExchangeError):
@@ -119,7 +143,19 @@ class NonceRejectedError(ExchangeError):
     """Kraken saw a nonce that was not greater than the last one; nothing happened."""
 
     retryable = True
-    remedy = "Give this project a key of its own: another program uses the same one."
+    remedy = (
+        "Give this project a key of its own: another program uses the same one. Or set a nonce window for "
+        "the key at Kraken."
+    )
+
+
+class NotNowError(ExchangeError):
+    """Kraken did certainly not execute it, and may later: a market's mode, or a deadline that had passed."""
+
+    retryable = True
+    remedy = (
+        "Look at status.kraken.com for the market's mode, and at this machine's clock for a passed deadline."
+    )
 
 
 class AuthenticationError(ExchangeError):

@@ -12,6 +12,7 @@ MAY_PASS = {
     errors.ExchangeUnavailableError,
     errors.RateLimitedError,
     errors.NonceRejectedError,
+    errors.NotNowError,
     errors.LockUnavailableError,
     errors.StoreError,
     errors.RunStoppedError,

@@ -16,6 +16,7 @@ from integration.scripted_server import API_KEY, PRIVATE_KEY, Answer, ScriptedSe
 from kraken_recon.adapters.kraken import transport
 from kraken_recon.adapters.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.domain.ledger import Balance, HoldingKey
 from kraken_recon.errors import (
@@ -28,7 +29,10 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
+from order_books import order
 
+LATELY = datetime(2026, 1, 5, tzinfo=UTC)
+MARKET = {"altname": "XBTUSD", "base": "XXBT", "quote": "ZUSD", "pair_decimals": 1, "lot_decimals": 8}
 ONCE = RetryPolicy(attempts_max=1, nonce_attempts_max=1)
 KEY_INFO = {
     "apiKeyName": "recon",
@@ -170,16 +174,16 @@ def test_balances_without_a_result_are_none(kraken, client):
     assert client.balances() == {}
 
 
-def test_null_is_no_balance(kraken, client):
+def test_null_is_no_balance(kraken, impatient):
     kraken.answers.append(result(None))
     with pytest.raises(PayloadInvalidError):
-        client.balances()
+        impatient.balances()
 
 
-def test_ledger_page_without_a_result_is_refused(kraken, client):
+def test_ledger_page_without_a_result_is_refused(kraken, impatient):
     kraken.answers.append(Answer(body=b'{"error":[]}'))
     with pytest.raises(PayloadInvalidError, match="Ledgers: expected a result"):
-        client.ledger_page(after=None, until=None, offset=0)
+        impatient.ledger_page(after=None, until=None, offset=0)
 
 
 @pytest.mark.parametrize(
@@ -307,9 +311,10 @@ def test_large_reply_is_read_whole(kraken, client):
         Answer(status=502),
         error("EService:Busy"),
         error("EAPI:Rate limit exceeded"),
+        error("EAuth:Rate limit exceeded"),
         error("EAPI:Invalid nonce"),
     ],
-    ids=["502", "busy", "rate limit", "nonce"],
+    ids=["502", "busy", "rate limit", "rate limit of another name", "nonce"],
 )
 def test_read_is_repeated_with_a_new_nonce(kraken, client, sleeps, failure):
     kraken.answers.extend([failure, failure, result({"XXBT": {"balance": "1", "hold_trade": "0"}})])
@@ -337,7 +342,11 @@ def test_public_read_is_repeated(kraken, client):
         (error("EAPI:Invalid key"), 1),
         (error("EGeneral:Temporary lockout"), 1),
         (error("EGeneral:Invalid arguments"), 1),
-        (Answer(body=b"<html>"), 1),
+        (Answer(body=b"<html>"), 5),
+        (Answer(body=b""), 5),
+        (result({"XXBT": {"balance": "1"}}), 5),
+        (error("EAuth:Too many requests"), 5),
+        (error("ENobody:Ever heard of this"), 5),
     ],
 )
 def test_attempts_are_bounded_by_what_failed(kraken, client, failure, attempts):
@@ -351,6 +360,94 @@ def test_rate_limit_waits_longer_than_a_hiccup(kraken, client, sleeps):
     kraken.answers.extend([error("EAPI:Rate limit exceeded"), Answer()])
     client.balances()
     assert sleeps[0] >= 5
+
+
+BALANCE = result({"XXBT": {"balance": "1", "hold_trade": "0"}})
+READS = {
+    "BalanceEx": (lambda client: client.balances(), BALANCE),
+    "Ledgers": (
+        lambda client: client.ledger_page(after=None, until=None, offset=0),
+        result({"ledger": {}, "count": 0}),
+    ),
+    "OpenPositions": (lambda client: client.open_positions(), result({})),
+    "GetApiKeyInfo": (lambda client: client.check_key(), result(KEY_INFO)),
+    "AssetPairs": (lambda client: client.markets(), result({})),
+    "QueryOrders": (lambda client: client.query_orders(["O1"]), result({})),
+    "OpenOrders": (lambda client: client.open_orders(), result({"open": {}})),
+    "ClosedOrders": (lambda client: client.closed_orders(after=LATELY), result({"closed": {}})),
+    "TradesHistory": (lambda client: client.trades(after=LATELY), result({"trades": {}})),
+    "QueryTrades": (lambda client: client.trades_of(["T1"]), result({})),
+}
+BAD_BODIES = {
+    "cut off": Answer(body=b'{"error":[],"result":{"XXBT"'),
+    "empty": Answer(body=b""),
+    "a page": Answer(body=b"<html>", headers={"Content-Type": "text/html"}),
+    "no envelope": Answer(body=b"[]"),
+    "null": result(None),
+    "a list": result([1]),
+    "a strange row": result(
+        {"X": 7, "open": {"O1": 7}, "closed": 1, "trades": {"T": []}, "ledger": {"L": 1}}
+    ),
+    "no error list": Answer(body=b'{"result":{}}'),
+    "half a surrogate pair": Answer(body=rb'{"error":["E\ud800"],"result":{}}'),
+}
+
+
+@pytest.mark.parametrize("endpoint", READS)
+@pytest.mark.parametrize("bad", BAD_BODIES)
+def test_a_read_is_repeated_whatever_was_wrong_with_its_body(kraken, credentials, endpoint, bad):
+    read, good = READS[endpoint]
+    if endpoint == "GetApiKeyInfo" and bad == "a list":
+        bad = "null"
+    asked = []
+
+    def answer(request):
+        name = request.path.rpartition("/")[2].partition("?")[0]
+        if name != endpoint:
+            return READS[name][1]
+        asked.append(request)
+        return good if len(asked) > 1 else BAD_BODIES[bad]
+
+    kraken.fallback = answer
+    slots = InProcessCallSlots()
+    with TradingClient(credentials, account="alpha", slots=slots, sleep=lambda _: None) as client:
+        read(client)
+    assert len(asked) == 2
+    if endpoint != "AssetPairs":
+        assert asked[0].nonce < asked[1].nonce
+
+
+@pytest.mark.parametrize("bad", BAD_BODIES)
+def test_an_order_is_never_sent_twice_whatever_was_wrong_with_the_answer(kraken, credentials, bad):
+    asked = []
+
+    def answer(request):
+        asked.append(request.path.rpartition("/")[2])
+        return BAD_BODIES[bad] if asked[-1] == "AddOrder" else result({"XXBTZUSD": MARKET})
+
+    kraken.fallback = answer
+    slots = InProcessCallSlots()
+    with (
+        TradingClient(credentials, account="alpha", slots=slots) as client,
+        pytest.raises((PayloadInvalidError, ExchangeUnavailableError)),
+    ):
+        client.add_order(order(pair="BTC/USD", cl_ord_id="6d1b345e", deadline=LATELY))
+    assert asked == ["AssetPairs", "AddOrder"]
+
+
+def test_a_throttled_read_comes_back_when_kraken_says(kraken, client, sleeps):
+    kraken.answers.extend([error(f"EService:Throttled: {int(time.time()) + 30}"), BALANCE])
+    assert len(client.balances()) == 1
+    assert 28 < sleeps[0] < 33
+
+
+def test_a_throttled_read_that_cannot_wait_so_long_tells_when(kraken, client, sleeps):
+    until = int(time.time()) + 3600
+    kraken.fallback = lambda _: error(f"EService:Throttled: {until}")
+    with pytest.raises(RateLimitedError) as raised:
+        client.balances()
+    assert (len(kraken.requests), sleeps) == (1, [])
+    assert datetime.fromtimestamp(until, UTC).isoformat() in str(raised.value)
 
 
 def test_repetition_ends_at_its_deadline(kraken, open_client, sleeps):

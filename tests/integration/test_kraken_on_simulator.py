@@ -165,7 +165,20 @@ def test_fault_is_an_error_of_its_kind(desk, impatient, fault, expected):
     assert SECRET not in repr(raised.value)
 
 
-@pytest.mark.parametrize("name", ["http_error", "reset", "redirect_302", "throttled", "invalid_nonce"])
+PASSING = [
+    "http_error",
+    "reset",
+    "redirect_302",
+    "throttled",
+    "invalid_nonce",
+    "html_200",
+    "truncated_json",
+    "empty_body",
+    "no_result",
+]
+
+
+@pytest.mark.parametrize("name", PASSING)
 def test_passing_fault_is_read_over(desk, client, name):
     desk.control.post("faults", {"name": name, "count": 2})
     assert len(client.ledger_page(after=None, until=None, offset=0).entries) == 50

@@ -239,6 +239,37 @@ def test_a_limit_that_stays_leaves_the_order_not_placed(desk):
     assert desk.true_orders() == []
 
 
+def test_a_refused_nonce_is_told_as_a_nonce(desk):
+    desk.fault("invalid_nonce", endpoint="AddOrder")
+    desk.decide(volume="0.1")
+    desk.execute_orders()
+    order = desk.order()
+    assert order["status"] == "not_placed"
+    assert "nonce was not greater" in order["status_reason"]
+    assert "another program" in order["status_reason"]
+
+
+def test_a_throttled_order_waits_until_kraken_says(desk):
+    until = int(desk.now().timestamp()) + 6
+    desk.fault("api_error", text=f"EService:Throttled: {until}", endpoint="AddOrder", count=1)
+    desk.decide(volume="0.1")
+    desk.execute_orders()
+    assert desk.order()["status"] == "closed"
+    assert desk.now().timestamp() >= until
+
+
+def test_an_order_throttled_for_longer_than_its_deadline_tells_until_when(desk):
+    until = int(desk.now().timestamp()) + 3600
+    desk.fault("api_error", text=f"EService:Throttled: {until}", endpoint="AddOrder")
+    desk.decide(volume="0.1")
+    desk.execute_orders()
+    order = desk.order()
+    assert order["status"] == "not_placed"
+    assert "not before 2026-01-05T13:00" in order["status_reason"]
+    assert desk.now().timestamp() < until
+    assert desk.true_orders() == []
+
+
 def test_a_refusal_of_krakens_is_final(desk):
     desk.simulator.control.post("pairs/XBTUSD", {"status": "cancel_only"})
     desk.decide(volume="0.1")

@@ -43,15 +43,6 @@ log = logging.getLogger(__name__)
 # Kraken takes no deadline nearer than this.
 LEAD: Final = timedelta(seconds=2)
 READING_AGE_MAX: Final = timedelta(seconds=15)
-# Kraken's own "not now"; what else it refuses is final for this order.
-_WAITABLE_CODES: Final = (
-    "EAPI:Rate limit exceeded",
-    "EGeneral:Too many requests",
-    "EOrder:Rate limit exceeded",
-    "EOrder:Domain rate limit exceeded",
-    "EService: Throttled",
-    "EService:Throttled",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +158,11 @@ class Placer:
 
     def _send(self, order: Order) -> None:
         """Send an order whose intent is committed, and record the answer if there is one to trust."""
+        refusal = ""
         for attempt in range(1, self.settings.sends_max + 1):
             if order.deadline is None or order.deadline - self.ports.clock() < LEAD:
-                self._end(order, OrderStatus.NOT_PLACED, "its deadline came before it could be sent")
+                reason = f"its deadline came before it could be sent{refusal and ': '}{refusal}"
+                self._end(order, OrderStatus.NOT_PLACED, reason)
                 return
             try:
                 txid = self.exchange.add_order(order)
@@ -177,11 +170,12 @@ class Placer:
                 self._record(order, OrderStatus.UNKNOWN, f"outcome unknown: {error}")
                 return
             except ExchangeError as error:
-                if not _may_pass(error):
+                if not isinstance(error, (NonceRejectedError, RateLimitedError)):
                     self._end(order, OrderStatus.REJECTED, _told(error))
                     return
                 log.warning("order %d: attempt %d was not executed: %s", order.order_id, attempt, error)
-                self.ports.pause(self.settings.wait_seconds * attempt)
+                refusal = str(error)
+                self._wait(order, error, attempt)
             except (StoreError, ConfigurationError) as error:
                 # The call slot or the pair could not be had: nothing left this machine.
                 self._end(order, OrderStatus.NOT_PLACED, f"it was not sent: {error}")
@@ -189,9 +183,17 @@ class Placer:
             else:
                 self._answered(order, txid)
                 return
-        self._end(
-            order, OrderStatus.NOT_PLACED, f"Kraken refused it {self.settings.sends_max} times as too many"
-        )
+        reason = f"it was refused {self.settings.sends_max} times, at last with {refusal}"
+        self._end(order, OrderStatus.NOT_PLACED, reason)
+
+    def _wait(self, order: Order, error: ExchangeError, attempt: int) -> None:
+        """Wait as long as Kraken asks for, but not past the order's deadline."""
+        now = self.ports.clock()
+        seconds = self.settings.wait_seconds * attempt
+        if error.not_before is not None and order.deadline is not None:
+            asked = min(error.not_before, order.deadline) - now
+            seconds = max(seconds, asked.total_seconds())
+        self.ports.pause(seconds)
 
     def _answered(self, order: Order, txid: str | None) -> None:
         now = self.ports.clock()
@@ -218,15 +220,6 @@ class Placer:
                 return
             unit.orders.save(now, replace(now, status=status, **changes), what, by=self.ports.worker)
             unit.commit()
-
-
-def _may_pass(error: ExchangeError) -> bool:
-    """Say whether Kraken refused a request only for now, so that it may be sent again within its deadline."""
-    if isinstance(error, NonceRejectedError):
-        return True
-    return isinstance(error, RateLimitedError) and (
-        not error.codes or any(code.startswith(_WAITABLE_CODES) for code in error.codes)
-    )
 
 
 def _told(error: ExchangeError) -> str:

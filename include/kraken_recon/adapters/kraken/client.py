@@ -2,17 +2,20 @@
 
 Invariants:
 1. An answer is Kraken's, complete and without errors, or an exception says why not.
-2. Reads are repeated after failures that may pass, each time with a new nonce, within a bounded time.
+2. Reads are repeated after failures that may pass, and whatever was wrong with an answer's body, each time
+   with a new nonce, within a bounded time.
 3. Every private request, repeated ones included, takes a call slot first and is counted in ``calls``.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from kraken_recon.service.ports import CallSlots
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 READ_PERMISSIONS: Final = frozenset(
     {"query-funds", "query-ledger", "query-open-trades", "query-closed-trades"}
@@ -127,7 +132,7 @@ class KrakenClient:
             ConfigurationError: with what to change at Kraken.
             ExchangeError: the key could not be asked about.
         """
-        info = wire.parse_key_info(self._read_result("GetApiKeyInfo", {}), account=self._account)
+        info = self.key_info()
         problems = []
         if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
             problems.append(f"take away {', '.join(excess)}")
@@ -144,10 +149,17 @@ class KrakenClient:
             )
         return info
 
+    def key_info(self) -> wire.KeyInfo:
+        """Read what Kraken says of the key."""
+        return self._read_result("GetApiKeyInfo", {}, partial(wire.parse_key_info, account=self._account))
+
     def balances(self) -> Mapping[HoldingKey, Balance]:
         """Read ``BalanceEx``; an account that never held anything is answered without a result."""
-        reply = self._read("BalanceEx", {})
-        return wire.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+
+        def parse(reply: wire.Reply) -> Mapping[HoldingKey, Balance]:
+            return wire.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+
+        return self._repeated(lambda: parse(self._send("BalanceEx", {})))
 
     def ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
         """Read one page of ``Ledgers``, newest first.
@@ -158,31 +170,38 @@ class KrakenClient:
         # Kraken's default aclass is "currency": no page of it holds the rows of tokenized assets (AAPLx),
         # although BalanceEx shows their balances.
         parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
-        return wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
+        return self._read_result(
+            "Ledgers", parameters, partial(wire.parse_ledger_page, account=self._account)
+        )
 
     def open_positions(self) -> Mapping[str, MarginPosition]:
         """Read ``OpenPositions`` with their values, by position id; empty when none is open."""
-        result = self._read_result("OpenPositions", {"docalcs": "true"})
-        return parse_open_positions(result, account=self._account)
+        parse = partial(parse_open_positions, account=self._account)
+        return self._read_result("OpenPositions", {"docalcs": "true"}, parse)
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""
-        pairs = wire.parse_pairs(self._read_public("AssetPairs"), account=self._account)
-        last_prices = wire.parse_last_prices(self._read_public("Ticker"), account=self._account)
+        pairs = self._read_public("AssetPairs", partial(wire.parse_pairs, account=self._account))
+        last_prices = self._read_public("Ticker", partial(wire.parse_last_prices, account=self._account))
         return wire.prices_in(quote, pairs, last_prices)
 
-    def _read_result(self, endpoint: str, parameters: Mapping[str, Parameter]) -> object:
-        return self._result_of(self._read(endpoint, parameters), endpoint)
+    def _read_result(
+        self, endpoint: str, parameters: Mapping[str, Parameter], parse: Callable[[object], Value]
+    ) -> Value:
+        return self._repeated(lambda: parse(self._result_of(self._send(endpoint, parameters), endpoint)))
 
-    def _read_public(self, endpoint: str, parameters: Mapping[str, Parameter] | None = None) -> object:
-        def attempt() -> wire.Reply:
+    def _read_public(
+        self,
+        endpoint: str,
+        parse: Callable[[object], Value],
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> Value:
+        def attempt() -> Value:
             body = self._transport.send_public(endpoint, parameters or {})
-            return wire.decode_reply(body, account=self._account, endpoint=endpoint)
+            reply = wire.decode_reply(body, account=self._account, endpoint=endpoint)
+            return parse(self._result_of(reply, endpoint))
 
-        return self._result_of(self._repeated(attempt), endpoint)
-
-    def _read(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
-        return self._repeated(lambda: self._send(endpoint, parameters))
+        return self._repeated(attempt)
 
     def _send(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
         """Send one private request, once; its errors are raised while the slot is still held."""
@@ -198,14 +217,20 @@ class KrakenClient:
             )
         return reply.result
 
-    def _repeated(self, attempt: Callable[[], wire.Reply]) -> wire.Reply:
+    def _repeated(self, attempt: Callable[[], Value]) -> Value:
+        """Read and parse until both work, a bounded number of times; never used for a write."""
         policy = self._retries
         first_seconds = policy.wait_first_seconds
         backoff = wait_exponential(first_seconds, max=policy.wait_max_seconds) + wait_random(0, first_seconds)
 
         def wait_seconds(state: RetryCallState) -> float:
-            is_rate_limited = isinstance(_error_of(state), RateLimitedError)
-            return backoff(state) + (policy.wait_rate_limited_seconds if is_rate_limited else 0)
+            error = _error_of(state)
+            is_rate_limited = isinstance(error, RateLimitedError)
+            seconds = backoff(state) + (policy.wait_rate_limited_seconds if is_rate_limited else 0)
+            if isinstance(error, ExchangeError) and error.not_before is not None:
+                asked_seconds = (error.not_before - self._now()).total_seconds()
+                return max(seconds, asked_seconds + random.uniform(0, first_seconds))  # noqa: S311 - no secret
+            return seconds
 
         def is_exhausted(state: RetryCallState) -> bool:
             is_nonce = isinstance(_error_of(state), NonceRejectedError)
@@ -223,7 +248,7 @@ class KrakenClient:
             )
 
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, ExchangeError) and error.retryable),
+            retry=retry_if_exception(_may_pass_for_a_read),
             wait=wait_seconds,
             stop=is_exhausted,
             sleep=self._sleep,
@@ -231,6 +256,10 @@ class KrakenClient:
             reraise=True,
         )
         return retrying(attempt)
+
+
+def _may_pass_for_a_read(error: BaseException) -> bool:
+    return isinstance(error, PayloadInvalidError) or (isinstance(error, ExchangeError) and error.retryable)
 
 
 def _error_of(state: RetryCallState) -> BaseException | None:

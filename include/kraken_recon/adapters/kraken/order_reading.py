@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kraken_recon.adapters.kraken import wire, wire_orders
@@ -17,7 +18,7 @@ from kraken_recon.adapters.kraken.client import KrakenClient, _unix_seconds
 from kraken_recon.errors import PayloadInvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -64,7 +65,9 @@ class OrderReadingClient(KrakenClient):
         """Read ``AssetPairs``, at most once in ten minutes."""
         return self._markets.get(
             str(self._transport.uri),
-            lambda: wire_orders.parse_markets(self._read_public("AssetPairs"), account=self._account),
+            lambda: self._read_public(
+                "AssetPairs", partial(wire_orders.parse_markets, account=self._account)
+            ),
         )
 
     def last_price(self, pair: str) -> Decimal | None:
@@ -72,8 +75,8 @@ class OrderReadingClient(KrakenClient):
         market = self.markets().find(pair)
         if market is None:
             return None
-        reply = self._read_public("Ticker", {"pair": market.altname})
-        prices = wire.parse_last_prices(reply, account=self._account)
+        parse = partial(wire.parse_last_prices, account=self._account)
+        prices = self._read_public("Ticker", parse, {"pair": market.altname})
         return prices.get(market.pair_id) or None
 
     def query_orders(self, txids: Collection[str]) -> dict[str, ReportedOrder]:
@@ -81,14 +84,12 @@ class OrderReadingClient(KrakenClient):
         found: dict[str, ReportedOrder] = {}
         for some in _in_parts(sorted(txids), ORDERS_PER_QUERY):
             parameters: dict[str, Parameter] = {"txid": some, "trades": True, "consolidate_taker": False}
-            result = self._read_result("QueryOrders", parameters)
-            found |= self._orders(result, "QueryOrders")
+            found |= self._orders("QueryOrders", parameters)
         return found
 
     def open_orders(self) -> dict[str, ReportedOrder]:
         """Read every open order, with its trade ids."""
-        result = self._read_result("OpenOrders", {"trades": True})
-        return self._orders(self._member(result, "open", "OpenOrders"), "OpenOrders")
+        return self._orders("OpenOrders", {"trades": True}, member="open")
 
     def closed_orders(self, *, after: datetime) -> dict[str, ReportedOrder]:
         """Read every order that was opened or closed later than ``after``, and is no longer open."""
@@ -102,8 +103,7 @@ class OrderReadingClient(KrakenClient):
                 "consolidate_taker": False,
                 "without_count": True,
             }
-            result = self._read_result("ClosedOrders", parameters)
-            return self._orders(self._member(result, "closed", "ClosedOrders"), "ClosedOrders")
+            return self._orders("ClosedOrders", parameters, member="closed")
 
         return self._all_pages(page, "ClosedOrders")
 
@@ -117,8 +117,7 @@ class OrderReadingClient(KrakenClient):
                 "consolidate_taker": False,
                 "without_count": True,
             }
-            result = self._read_result("TradesHistory", parameters)
-            return self._trades(self._member(result, "trades", "TradesHistory"), "TradesHistory")
+            return self._trades("TradesHistory", parameters, member="trades")
 
         return self._all_pages(page, "TradesHistory")
 
@@ -126,7 +125,7 @@ class OrderReadingClient(KrakenClient):
         """Read trades by id; one that Kraken does not show yet is left out."""
         found: dict[str, Fill] = {}
         for some in _in_parts(sorted(trade_ids), TRADES_PER_QUERY):
-            found |= self._trades(self._read_result("QueryTrades", {"txid": some}), "QueryTrades")
+            found |= self._trades("QueryTrades", {"txid": some})
         return found
 
     def ledger_entries(
@@ -149,7 +148,8 @@ class OrderReadingClient(KrakenClient):
                 "ofs": offset or None,
                 "without_count": True,
             }
-            read = wire.parse_ledger_page(self._read_result("Ledgers", parameters), account=self._account)
+            parse = partial(wire.parse_ledger_page, account=self._account)
+            read = self._read_result("Ledgers", parameters, parse)
             return {entry.ledger_id: entry for entry in read.entries}
 
         return tuple(self._all_pages(page, "Ledgers").values())
@@ -170,18 +170,32 @@ class OrderReadingClient(KrakenClient):
             f"{endpoint}: expected at most {PAGES_MAX} pages", account=self._account, endpoint=endpoint
         )
 
-    def _orders(self, result: object, endpoint: str) -> dict[str, ReportedOrder]:
-        return wire_orders.parse_orders(
-            result, markets=self.markets(), account=self._account, endpoint=endpoint
-        )
+    def _orders(
+        self, endpoint: str, parameters: Mapping[str, Parameter], *, member: str | None = None
+    ) -> dict[str, ReportedOrder]:
+        return self._rows(endpoint, parameters, member, wire_orders.parse_orders)
 
-    def _trades(self, result: object, endpoint: str) -> dict[str, Fill]:
-        return wire_orders.parse_trades(
-            result, markets=self.markets(), account=self._account, endpoint=endpoint
-        )
+    def _trades(
+        self, endpoint: str, parameters: Mapping[str, Parameter], *, member: str | None = None
+    ) -> dict[str, Fill]:
+        return self._rows(endpoint, parameters, member, wire_orders.parse_trades)
 
-    def _member(self, result: object, name: str, endpoint: str) -> object:
-        return wire_orders.parse_members(result, name, account=self._account, endpoint=endpoint)
+    def _rows(
+        self,
+        endpoint: str,
+        parameters: Mapping[str, Parameter],
+        member: str | None,
+        parse: Callable[..., dict[str, Row]],
+    ) -> dict[str, Row]:
+        """Read the rows of a reply, or of one member of it."""
+        markets = self.markets()
+
+        def rows_of(result: object) -> dict[str, Row]:
+            named = {"account": self._account, "endpoint": endpoint}
+            rows = result if member is None else wire_orders.parse_members(result, member, **named)
+            return parse(rows, markets=markets, **named)
+
+        return self._read_result(endpoint, parameters, rows_of)
 
 
 def _in_parts(ids: Sequence[str], length: int) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.adapters.kraken import wire, wire_orders
+from kraken_recon.adapters.kraken import wire_orders
 from kraken_recon.adapters.kraken.order_reading import OrderReadingClient
 from kraken_recon.domain.orders import OrderType, TimeInForce
 from kraken_recon.errors import ConfigurationError, ExchangeUnavailableError
@@ -37,7 +37,7 @@ class TradingClient(OrderReadingClient):
         Raises:
             ConfigurationError: with what to change at Kraken.
         """
-        info = wire.parse_key_info(self._read_result("GetApiKeyInfo", {}), account=self._account)
+        info = self.key_info()
         missing = sorted(TRADE_PERMISSIONS - info.permissions)
         if missing:
             raise ConfigurationError(

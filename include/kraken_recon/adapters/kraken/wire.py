@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from kraken_recon.adapters.kraken.failures import error_from_codes
+from kraken_recon.adapters.kraken.failures import WRITES, error_from_codes
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.ledger import Balance, LedgerEntry, LedgerPage
 from kraken_recon.domain.money import ZERO, parse_amount
-from kraken_recon.errors import PayloadInvalidError
+from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,6 +154,11 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
         if not code.startswith(("E", "W")):
             read.refuse("error", "a list of E... and W... strings", code)
     failure = error_from_codes(codes, account=account, endpoint=endpoint)
+    if failure is not None and endpoint in WRITES and fields.get("result"):
+        # Refused and done at once: only Kraken's books can tell.
+        raise ExchangeUnavailableError(
+            f"{failure}; yet a result came with it", account=account, endpoint=endpoint, codes=failure.codes
+        )
     if failure is not None:
         raise failure
     return Reply(result=fields.get("result"), has_result="result" in fields)

@@ -1,0 +1,40 @@
+"""Text that came from outside, made fit to be kept and shown.
+
+PostgreSQL's text holds no NUL and UTF-8 no half of a surrogate pair; a control character in a log or on a
+page hides what stands beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LINE_CHARACTERS_MAX: Final = 300
+_NOT_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_BUT_LINES: Final = re.compile(f"(?![\t\n]){_CONTROL.pattern}")
+
+
+def can_be_kept(text: str) -> bool:
+    """Say whether PostgreSQL and UTF-8 can hold a text."""
+    return not _NOT_KEPT.search(text)
+
+
+def is_plain(text: str) -> bool:
+    """Say whether a text is one line without control characters, those of writing direction included."""
+    return not _CONTROL.search(text)
+
+
+def visible(text: str) -> str:
+    r"""Show control characters but line breaks and tabs as escapes such as ``\x00``."""
+    return _CONTROL_BUT_LINES.sub(_escaped, text)
+
+
+def one_line(text: str, characters_max: int = LINE_CHARACTERS_MAX) -> str:
+    r"""Cut a text to one line of a bounded length; what was a line break is shown as ``\n``."""
+    shown = _CONTROL.sub(_escaped, text[: characters_max + 1])
+    return shown if len(shown) <= characters_max else f"{shown[: characters_max - 3]}..."
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
