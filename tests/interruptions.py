@@ -72,6 +72,10 @@ class _SteppedUnit:
         return _SteppedStore(self._unit.backfill, self._steps)
 
     @property
+    def prices(self) -> Any:
+        return _SteppedStore(self._unit.prices, self._steps)
+
+    @property
     def turns(self) -> Any:
         return _SteppedStore(self._unit.turns, self._steps)
 

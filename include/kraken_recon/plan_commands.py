@@ -18,6 +18,7 @@ from kraken_recon.service.plan_views import (
     render_plan,
     render_plans,
     show_plan,
+    with_values,
 )
 from kraken_recon.service.undoing import undo
 
@@ -77,13 +78,15 @@ class PlanCommands:
     def _list(self, arguments: argparse.Namespace) -> Result:
         with PostgresUnitOfWork(self._wiring().engine()) as unit:
             view = list_plans(unit.plans, arguments.account, is_open=arguments.held)
+            if arguments.held:
+                view["plans"] = with_values(view["plans"], unit.plans, unit.prices, utc_now())
         return view, render_plans(view["plans"])
 
     def _show(self, arguments: argparse.Namespace) -> Result:
         with PostgresUnitOfWork(self._wiring().engine()) as unit:
             view = show_plan(unit.plans, arguments.plan)
             if view["kind"] == "held":
-                view = case_of(unit.plans, unit.reports, arguments.plan)
+                view = case_of(unit.plans, unit.reports, unit.prices, arguments.plan, utc_now())
         return view, render_plan(view)
 
     def _undo(self, arguments: argparse.Namespace) -> Result:

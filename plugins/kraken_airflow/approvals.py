@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 from kraken_recon.configuration import APPROVAL_HOURS
 from kraken_recon.domain.plan import PlanStatus
-from kraken_recon.service.plan_views import list_plans
+from kraken_recon.service.plan_views import list_plans, with_values
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from datetime import datetime
 
-    from kraken_recon.service.planning import PlanStore
+    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 
 APPROVAL_DAG: Final = "repair_approval"
 ASK_TASK: Final = "ask"
@@ -27,14 +27,14 @@ def approval_run_id(plan_id: str) -> str:
     return f"plan__{plan_id}"
 
 
-def open_approvals(plans: PlanStore, names: Collection[str] | None = None) -> list[dict[str, Any]]:
-    """List the open held plans, each with the parts of its place in Airflow.
+def open_approvals(unit: PostgresUnitOfWork, now: datetime) -> list[dict[str, Any]]:
+    """List the open held plans, each with what it is worth and the parts of its place in Airflow.
 
-    Besides what ``plan_view`` says: ``dag_id``, ``dag_run_id``, ``task_id``, ``is_waiting`` and ``path``,
+    Besides what ``with_values`` says: ``dag_id``, ``dag_run_id``, ``task_id``, ``is_waiting`` and ``path``,
     the page below Airflow's base URL where a person answers.
     """
-    views = list_plans(plans, names, is_open=True, most=PLANS_MAX)["plans"]
-    return [view | _place(view) for view in views]
+    views = list_plans(unit.plans, None, is_open=True, most=PLANS_MAX)["plans"]
+    return [view | _place(view) for view in with_values(views, unit.plans, unit.prices, now)]
 
 
 def _place(view: dict[str, Any]) -> dict[str, Any]:

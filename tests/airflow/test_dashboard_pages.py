@@ -222,6 +222,61 @@ def test_unexplained_drift_is_valued_by_currency_and_never_cancels_out(viewer: T
     assert re.search(r"without a price</span> ODD: not in the sum", page)
 
 
+def test_value_at_risk_says_what_is_unproven_and_never_none_beside_a_no(
+    viewer: TestClient, full_desk: AirflowDesk
+) -> None:
+    """A failed account may have lost anything: its books are at risk, and without books nobody knows."""
+    full_desk.execute("update trading.accounts set opened_at = now() where name <> 'desk-010'")
+    full_desk.execute(
+        "insert into trading.positions (account_id, asset, wallet, quantity, available_quantity)"
+        " select account_id, 'BTC', 'spot', 2, 2 from trading.accounts where name in ('desk-020', 'desk-001')"
+    )
+    risk = viewer.get(f"{PLACE}api/latest").json()
+    assert (risk["unproven"]["accounts"], risk["unproven"]["unknown"]) == (12, 1)
+    [euros] = risk["unproven"]["values"]
+    assert (euros["currency"], euros["value"], euros["unpriced"]) == ("EUR", "100000", [])
+    full_desk.execute("update trading.discrepancies set residual = 0, exchange_quantity = db_quantity")
+    page = viewer.get(PLACE).text
+    card = page.partition("Value at risk</h2>")[2].partition("</section>")[0]
+    text = " ".join(re.sub(r"<[^>]+>", "", card).split())
+    assert ">No</strong>" in page
+    assert "None" not in text
+    assert "100,000.00 EUR" in text
+    assert "12 accounts without a fresh proof; unknown for 1, which was never opened" in text
+
+
+def test_what_was_put_right_within_a_day_is_valued(viewer: TestClient, full_desk: AirflowDesk) -> None:
+    of_account = (
+        "run_id in (select run_id from trading.reconciliation_runs join trading.accounts using (account_id)"
+        " where name = %s)"
+    )
+    for name, hours in (("desk-004", 1), ("desk-008", 25)):
+        full_desk.execute(
+            "update trading.discrepancies set action = 'update', explained = 3, residual = 1,"
+            " exchange_quantity = db_quantity + 4, found_at = now() - %s * interval '1 hour'"
+            f" where asset = 'BTC' and {of_account}",
+            hours,
+            name,
+        )
+    put_right = viewer.get(f"{PLACE}api/latest").json()["put_right"]
+    assert [worth["value"] for worth in put_right["explained"]] == ["150000"]
+    assert [worth["value"] for worth in put_right["repaired"]] == ["50000"]
+    assert "from ledger entries that were missed: 150,000.00 EUR" in viewer.get(PLACE).text
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_a_difference_is_shown_with_its_value_and_the_age_of_the_price(viewer: TestClient) -> None:
+    rows = {(row["account"], row["asset"]): row for row in csv_rows(viewer, "differences.csv")}
+    bitcoin, odd = rows["desk-004", "BTC"], rows["desk-004", "ODD"]
+    assert (bitcoin["drift_value"], bitcoin["unexplained_value"]) == ("50000", "50000")
+    assert (bitcoin["quote_currency"], bitcoin["price"], bool(bitcoin["priced_at"])) == ("EUR", "50000", True)
+    assert (odd["drift_value"], odd["price"], odd["priced_at"]) == ("", "", "")
+    page = viewer.get(f"{PLACE}differences?account=desk-004").text
+    assert "50,000.00 EUR" in page
+    assert "price of 20" in page
+    assert "no price in EUR" in page
+
+
 def test_drift_counts_as_of_the_last_run_that_succeeded_until_something_is_written(
     viewer: TestClient, full_desk: AirflowDesk
 ) -> None:

@@ -88,7 +88,9 @@ def test_one_run_asks_about_a_plan_however_often_it_is_held(
     assert sync() == ["skipped"]
     assert desk.rows(BITCOINS) == [{"quantity": Decimal(1)}]
     with TradingDbHook().unit_of_work() as unit:
-        [place] = open_approvals(unit.plans)
+        [place] = open_approvals(unit, utc_now())
+    assert Decimal(place["value"]) > 0
+    assert place["priced_at"]
     assert (place["account"], place["plan_id"], place["is_waiting"]) == ("desk", plan_id, True)
     assert (place["dag_id"], place["dag_run_id"]) == ("repair_approval", f"plan__{plan_id}")
     assert place["path"] == f"/dags/repair_approval/runs/plan__{plan_id}/tasks/ask/required_actions"

@@ -171,7 +171,9 @@ def test_people_decide_about_held_repairs(
     plans = {row["name"]: row["plan_id"] for row in read(STATUSES)}
     question = people.waiting()[plans["same"]]
     assert question["subject"] == "Set BTC by -0.6 on same?"
-    assert "| BTC | spot | 1 | 0.4 | \\-0.6 |" in question["body"]
+    assert "[BTC](/kraken-recon/statement?account=same&asset=BTC&run=" in question["body"]
+    assert "| spot | 1 | 0.4 | \\-0.6 |" in question["body"]
+    assert " USD at prices of " in question["body"]
     assert question["defaults"] == ["Reject"]
 
     # Nobody answers the third question in time, and nobody is asked the first two again.

@@ -18,7 +18,9 @@ from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.errors import ExchangeUnavailableError, PlanNotWrittenError, PlanRefusedError
 from kraken_recon.service.approval_case import case_markdown, case_subject, escaped
 from kraken_recon.service.approving import Decision, approve, expire, reject, reopen
-from kraken_recon.service.plan_views import case_of
+from kraken_recon.service.drift import drift_view
+from kraken_recon.service.plan_views import case_of, list_plans, with_values
+from kraken_recon.service.pricing import price_list
 from kraken_recon.service.undoing import undo
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 HELD = "select * from trading.repair_plans where kind = 'held' order by created_at"
+PAGES = "/kraken-recon/"
 OPEN = "select plan_id from trading.repair_plans where kind = 'held' and closed_at is null"
 
 
@@ -64,7 +67,50 @@ def plan_id(desk: Desk) -> UUID:
 
 def case(desk: Desk) -> dict[str, Any]:
     with PostgresUnitOfWork(desk.engine) as unit:
-        return case_of(unit.plans, unit.reports, plan_id(desk))
+        return case_of(unit.plans, unit.reports, unit.prices, plan_id(desk), desk.now)
+
+
+def keep(desk: Desk, **prices: int) -> None:
+    """Keep prices as maintenance does."""
+    with PostgresUnitOfWork(desk.engine) as unit:
+        unit.prices.keep("USD", {asset: Decimal(price) for asset, price in prices.items()}, desk.now)
+        unit.commit()
+
+
+def alert(desk: Desk, kind: str) -> dict[str, Any]:
+    [found] = [row for row in desk.rows("select * from trading.alerts") if row["kind"] == kind]
+    return dict(found)
+
+
+def test_a_held_repair_is_told_with_what_it_is_worth_and_one_unpriced_asset_hides_nothing(desk: Desk) -> None:
+    told = alert(desk, "held_repair")
+    assert told["message"].endswith("recorded 10000, Kraken 5000; worth 5,000.00 USD")
+    assert (told["evidence"]["value"], told["evidence"]["currency"]) == ("5000", "USD")
+    desk.books["desk"].add("ODD", "7", entry_type="deposit")
+    desk.sync()
+    desk.books["desk"].residuals[HoldingKey("ODD", "spot")] = Decimal(-3)
+    desk.books["desk"].residuals[BTC] = Decimal("-0.01")
+    desk.sync()
+    desk.sync()
+    shown = case(desk)
+    assert (shown["value"], shown["unpriced"]) == ("5400", ["ODD"])
+    assert "5,400.00 USD at prices of" in shown["worth"]
+    assert "without ODD, which have no price" in shown["worth"]
+
+
+def test_what_a_run_asked_prices_for_is_valued_alike_everywhere(desk: Desk) -> None:
+    """The prices by which a run judged are on record, without maintenance."""
+    kept = {row["asset"]: row["price"] for row in desk.rows("select * from trading.asset_prices")}
+    assert kept == {"USD": 1, "BTC": 40000, "ETH": 3000}
+    with PostgresUnitOfWork(desk.engine) as unit:
+        plans = list_plans(unit.plans, None, is_open=True)["plans"]
+        [listed] = with_values(plans, unit.plans, unit.prices, desk.now)
+        [at_risk] = drift_view(unit.pages, unit.prices, [held(desk)["run_id"]], desk.now)["values"]
+    assert listed["value"] == at_risk["value"] == case(desk)["value"] == "5000"
+    day_later = desk.now + timedelta(hours=25)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        assert price_list(unit.prices, [("USD", "BTC")], day_later).of("USD", "BTC") == (None, None)
+        assert price_list(unit.prices, [("USD", "USD")], day_later).of("USD", "USD") == (Decimal(1), None)
 
 
 def test_one_plan_is_held_while_the_drift_stays_the_same(desk: Desk) -> None:
@@ -117,11 +163,14 @@ def test_the_case_shows_what_a_person_must_know(desk: Desk) -> None:
     assert row == {
         "asset": "USD", "wallet": "spot", "recorded": "10000", "reported": "5000", "drift": "-5000",
         "before": "10000", "after": "5000", "change": "-5000", "price": "1", "value": "5000",
-        "confirmations": 2,
+        "priced_at": None, "confirmations": 2,
         "explanation": "-5000 that no ledger entry explains: not written; a person decides",
     }  # fmt: skip
-    text = case_markdown(shown)
-    assert "| USD | spot | 10000 | 5000 | \\-5000 | 1 | 5000 |" in text
+    text = case_markdown(shown, PAGES)
+    asset = f"[USD]({PAGES}statement?account=desk&asset=USD&run={held(desk)['run_id']})"
+    assert f"| {asset} | spot | 10000 | 5000 | \\-5000 | 1 | 5,000.00 |" in text
+    assert "Value of the drift: **5,000.00 USD**" in text
+    assert f"({PAGES}differences?account=desk&run={held(desk)['run_id']})" in text
     assert "- USD: from 10000 to 5000 (\\-5000)" in text
     assert "it is more than one run may repair by itself" in text
     assert f"`{plan_id(desk)}`" in text
@@ -192,12 +241,18 @@ def test_all_of_an_approved_plan_is_written_or_nothing(desk: Desk) -> None:
 def test_a_repair_that_does_not_converge_is_written_when_a_person_approves(desk: Desk) -> None:
     desk.books["desk"].residuals.clear()
     desk.sync()
+    desk.execute("delete from trading.asset_prices")
     for _ in range(2):
         desk.execute("update trading.positions set quantity = 1 where asset = 'BTC'")
         desk.sync()
     assert desk.positions()[BTC] == 1
     assert case(desk)["rows"][0]["value"] is None
-    assert "| BTC | spot | 1 | 0.05 | \\-0.95 | not known |" in case_markdown(case(desk))
+    assert "no price in USD within 24 hours" in case_markdown(case(desk), PAGES)
+    assert "worth not known: no price in USD" in alert(desk, "repair_not_converging")["message"]
+    keep(desk, BTC=40000)
+    shown = case(desk)
+    assert (shown["value"], shown["priced_at"], shown["unpriced"]) == ("38000", desk.now.isoformat(), [])
+    assert f"38,000.00 USD at prices of {desk.now:%Y-%m-%d %H:%M} UTC" in shown["worth"]
     assert approve(plan_id(desk), "alice", later(desk)).status == "applied"
     assert desk.positions()[BTC] == Decimal("0.05")
     assert desk.positions() == desk.event_totals()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from kraken_recon.domain.ledger import HoldingKey
+from kraken_recon.service.pricing import money_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,18 +32,23 @@ def case_subject(case: Mapping[str, Any]) -> str:
     return f"Set {what} on {' '.join(case['account'].split())}?"
 
 
-def case_markdown(case: Mapping[str, Any]) -> str:
-    """Say what is recorded, what Kraken reports, why it is asked, and what an approval writes."""
+def case_markdown(case: Mapping[str, Any], pages: str) -> str:
+    """Say what is recorded, what Kraken reports, why it is asked, and what an approval writes.
+
+    ``pages`` is the address of the dashboard, whose statements and differences are linked.
+    """
     quote = escaped(case["quote_currency"])
     rows = case["rows"][:ROWS_SHOWN_MAX]
-    value = f"{case['value']} {case['quote_currency']}" if case["value"] is not None else "not known"
+    found = urlencode({"account": case["account"], "run": case["run_id"]})
     lines = [
         f"Account **{escaped(case['account'])}**, as of {escaped(case['as_of'])}.",
-        f"Held because {escaped(case['why'])}. Value of the drift: **{escaped(value)}**.",
+        f"Held because {escaped(case['why'])}. Value of the drift: **{escaped(case['worth'])}**.",
         "",
-        f"| asset | wallet | recorded | Kraken | drift | price, {quote} | value, {quote} | the same since |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
-        *(_line(row) for row in rows),
+        f"| asset | wallet | recorded | Kraken | drift | price, {quote} | value, {quote} | priced | since |",
+        "|---|---|---:|---:|---:|---:|---:|---|---|",
+        *(_line(row, case, pages) for row in rows),
+        "",
+        f"An asset leads to its statement; [what the run found]({pages}differences?{found}).",
         "",
         "**Explanation so far**",
         "",
@@ -70,16 +77,18 @@ def case_markdown(case: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], case: Mapping[str, Any], pages: str) -> str:
+    entries = urlencode({"account": case["account"], "asset": row["asset"], "run": case["run_id"]})
+    asset = f"[{escaped(row['asset'])}]({pages}statement?{entries})"
     seen = f"{row['seen_since']}, {row['confirmations']} readings" if row["seen_since"] else "not known"
     cells = (
-        row["asset"],
         row["wallet"],
         row["recorded"],
         row["reported"],
         row["drift"],
         row["price"] or "not known",
-        row["value"] or "not known",
+        money_words(row["value"]) if row["value"] else "not known",
+        row["priced_at"] or ("" if row["price"] else "not within 24 hours"),
         seen,
     )
-    return f"| {' | '.join(map(escaped, cells))} |"
+    return f"| {asset} | {' | '.join(map(escaped, cells))} |"

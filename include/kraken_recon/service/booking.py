@@ -35,6 +35,7 @@ from kraken_recon.service.evidence import as_if_opened, rolled_forward
 from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
+from kraken_recon.service.pricing import PriceList, price_list
 from kraken_recon.service.repeating import STORE_TRIES_MAX
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class _Booking:
         self._costs = unit.costs
         self._margin = unit.margin
         self._plan_store = unit.plans
+        self._price_store = unit.prices
         self._plans = RunPlans()
         self._cost_scope = CostScope()
         self._request = request
@@ -443,13 +445,14 @@ class _Booking:
         }
 
     def _record(self, assessments: Mapping[int, Assessment], ingested: Mapping[int, int]) -> None:
-        runs, findings, alerts = [], {}, []
+        runs, alerts = [], []
+        findings = {w.run_id: findings_of(w, assessments.get(w.account_id)) for w in self._works}
+        prices = self._prices(findings)
         for work in self._works:
-            found = findings_of(work, assessments.get(work.account_id))
-            findings[work.run_id] = found
+            found = findings[work.run_id]
             runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
             assessment = assessments.get(work.account_id)
-            alerts += alerts_of(work, found, assessment.not_converging if assessment else ())
+            alerts += alerts_of(work, found, prices, assessment.not_converging if assessment else ())
         self._store.record_runs(runs, findings)
         if self._request.mode is Mode.DRY_RUN:
             record_dry_run(self._plan_store, self._plans, self._run_ids)
@@ -459,6 +462,17 @@ class _Booking:
             self._store.resolve_alerts(
                 [w.account_id for w in (*self._read, *self._matched)], AlertKind.SYNC_FAILURE
             )
+
+    def _prices(self, findings: Mapping[UUID, Sequence[Finding]]) -> PriceList:
+        """Read what is needed to value what no entry explains; most runs need nothing and ask nothing."""
+        wanted = [
+            (work.state.account.quote_currency, finding.key.asset)
+            for work in self._works
+            for finding in findings[work.run_id]
+            if finding.database_drift or finding.residual
+        ]
+        moments = [work.as_of for work in self._works if work.as_of]
+        return price_list(self._price_store, wanted, max(moments)) if wanted and moments else PriceList()
 
     def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
         status = "failed" if work.error else "moving" if work.moving or is_moving(work) else "succeeded"

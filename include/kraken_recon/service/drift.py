@@ -1,8 +1,8 @@
-"""What the drift that nobody can explain is worth, at the newest prices that maintenance keeps.
+"""What is at risk: drift that nobody can explain, and books that nobody could prove; and what was put right.
 
 Invariants:
 1. Drift of opposite signs does not cancel out: the value at risk is that of the absolute amounts.
-2. Values in different currencies are never added; an asset without a fresh price is named, never dropped.
+2. What has no value is named, never dropped: an asset without a price, an account without books.
 """
 
 from __future__ import annotations
@@ -13,56 +13,49 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.money import format_amount
-from kraken_recon.domain.valuation import value_holdings
+from kraken_recon.service.pricing import PriceList, Worth, price_list
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-PRICE_AGE_MAX: Final = timedelta(hours=24)
+    from kraken_recon.service.pricing import PriceStore
+
+PUT_RIGHT_WITHIN: Final = timedelta(hours=24)
 _UNPRICED_FIRST: Final = Decimal("Infinity")
 
 
 class DriftStore(Protocol):
-    """What is read of drift and prices."""
+    """What is read of drift, of unproven books and of what was written."""
 
     def outstanding_drift(self, run_ids: Collection[UUID]) -> Sequence[Mapping[str, Any]]:
         """Sum what runs found that no entry explains and that was not written, by currency and asset."""
         ...
 
-    def newest_prices(
-        self, wanted: Collection[tuple[str, str]], since: datetime
-    ) -> Mapping[tuple[str, str], tuple[Decimal, datetime]]:
-        """Read prices and their times by currency and asset, none older than a moment."""
+    def holdings(self, account_ids: Collection[int]) -> Sequence[Mapping[str, Any]]:
+        """Sum the absolute holdings on record of accounts by currency and asset."""
+        ...
+
+    def without_books(self, account_ids: Collection[int]) -> int:
+        """Count those of these accounts that were never opened."""
+        ...
+
+    def put_right(self, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Sum what was written since a moment, absolute, by currency and asset: explained, and repaired."""
         ...
 
 
-def drift_view(store: DriftStore, run_ids: Collection[UUID], now: datetime) -> dict[str, Any]:
+def drift_view(
+    store: DriftStore, prices: PriceStore, run_ids: Collection[UUID], now: datetime
+) -> dict[str, Any]:
     """Value the drift that runs left standing: ``values`` by currency, ``assets`` the costliest first."""
     rows = store.outstanding_drift(run_ids) if run_ids else []
-    priced = store.newest_prices([(row["quote_currency"], row["asset"]) for row in rows], now - PRICE_AGE_MAX)
-    by_currency: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        by_currency[row["quote_currency"]].append(row)
-    values, assets = [], []
-    for currency, of_currency in sorted(by_currency.items()):
-        prices = {asset: price for (quote, asset), (price, _) in priced.items() if quote == currency}
-        times = [time for (quote, _), (_, time) in priced.items() if quote == currency]
-        valued = value_holdings({row["asset"]: row["total"] for row in of_currency}, prices)
-        values.append(
-            {
-                "currency": currency,
-                "value": format_amount(valued.value),
-                "unpriced": [asset.asset for asset in valued.assets if asset.value is None],
-                "priced_at": min(times).isoformat(timespec="seconds") if times else None,
-            }
-        )
-        by_asset = {asset.asset: asset for asset in valued.assets}
-        assets += [(by_asset[row["asset"]].value, row) for row in of_currency]
+    priced = price_list(prices, _pairs(rows), now)
+    assets = [(priced.worth(row["quote_currency"], {row["asset"]: row["total"]}).value, row) for row in rows]
     assets.sort(key=lambda pair: _UNPRICED_FIRST if pair[0] is None else pair[0], reverse=True)
     return {
-        "values": values,
+        "values": [worth.as_view() for worth in _worths(rows, "total", priced)],
         "assets": [
             {
                 "currency": row["quote_currency"],
@@ -75,3 +68,37 @@ def drift_view(store: DriftStore, run_ids: Collection[UUID], now: datetime) -> d
             for value, row in assets
         ],
     }
+
+
+def unproven_view(
+    store: DriftStore, prices: PriceStore, account_ids: Collection[int], now: datetime
+) -> dict[str, Any]:
+    """Value what accounts without a fresh proof hold on record; ``unknown`` of them have no books at all."""
+    rows = store.holdings(account_ids) if account_ids else []
+    priced = price_list(prices, _pairs(rows), now)
+    return {
+        "accounts": len(account_ids),
+        "unknown": store.without_books(account_ids) if account_ids else 0,
+        "values": [worth.as_view() for worth in _worths(rows, "total", priced)],
+    }
+
+
+def put_right_view(store: DriftStore, prices: PriceStore, now: datetime) -> dict[str, Any]:
+    """Value what the last 24 hours wrote: from ledger entries that were missed, and without any entry."""
+    rows = store.put_right(now - PUT_RIGHT_WITHIN)
+    priced = price_list(prices, _pairs(rows), now)
+    return {
+        name: [worth.as_view() for worth in _worths(rows, name, priced)] for name in ("explained", "repaired")
+    }
+
+
+def _pairs(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(row["quote_currency"], row["asset"]) for row in rows]
+
+
+def _worths(rows: Iterable[Mapping[str, Any]], amount: str, prices: PriceList) -> list[Worth]:
+    by_currency: dict[str, dict[str, Decimal]] = defaultdict(dict)
+    for row in rows:
+        if row[amount]:
+            by_currency[row["quote_currency"]][row["asset"]] = row[amount]
+    return [prices.worth(currency, amounts) for currency, amounts in sorted(by_currency.items())]

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.domain.money import ZERO
+from kraken_recon.service.pricing import money_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,10 +17,10 @@ BAR_WIDTH: Final = 30
 def render_holdings(view: Mapping[str, Any]) -> list[str]:
     """Write the assets, their sum, and the curve with a bar to each snapshot."""
     quote = view["quote_currency"]
-    lines = [f"{view['account']}: {_money(view['value'])} {quote} at {view['as_of']}"]
+    lines = [f"{view['account']}: {money_words(view['value'])} {quote} at {view['as_of']}"]
     lines += [
         f"  {asset['asset']:<10} {asset['quantity']:>30}  "
-        + ("no price" if asset["value"] is None else f"{_money(asset['value'])} {quote}")
+        + ("no price" if asset["value"] is None else f"{money_words(asset['value'])} {quote}")
         for asset in view["assets"]
     ]
     if view["unpriced"]:
@@ -28,7 +29,7 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
         most = max((Decimal(row["value"]) for row in view["curve"]), default=ZERO)
         lines += ["", "over time"]
         lines += [
-            f"  {row['taken_at'][:16]}  {_money(row['value']):>20} {row['quote_currency']}  "
+            f"  {row['taken_at'][:16]}  {money_words(row['value']):>20} {row['quote_currency']}  "
             + _bar(Decimal(row["value"]), most)
             for row in view["curve"]
         ]
@@ -37,7 +38,3 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
 
 def _bar(value: Decimal, most: Decimal) -> str:
     return "#" * int(value / most * BAR_WIDTH) if most > ZERO and value > ZERO else ""
-
-
-def _money(value: str) -> str:
-    return f"{Decimal(value):,.2f}"

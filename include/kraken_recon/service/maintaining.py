@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.records import Account
+    from kraken_recon.service.pricing import Prices, PriceStore
 
 BATCH_ROWS: Final = 5_000
 BATCHES_MAX: Final = 40
@@ -77,10 +78,6 @@ class MaintenanceStore(Protocol):
         """Keep valuations by account; return how many are the first of the hour."""
         ...
 
-    def keep_prices(self, quote: str, prices: Mapping[str, Decimal], taken_at: datetime) -> None:
-        """Keep the newest price of every asset in a currency, whether anybody holds it or not."""
-        ...
-
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Read what an account was worth since a moment, oldest first."""
         ...
@@ -94,16 +91,13 @@ class MaintenanceUnit(Protocol):
         """The rows of maintenance."""
         ...
 
-    def commit(self) -> None:
-        """Make the work permanent."""
+    @property
+    def prices(self) -> PriceStore:
+        """The newest price of every asset, by currency."""
         ...
 
-
-class Prices(Protocol):
-    """A way to Kraken's last prices."""
-
-    def prices(self, quote: str) -> Mapping[str, Decimal]:
-        """Read last prices by asset."""
+    def commit(self) -> None:
+        """Make the work permanent."""
         ...
 
 
@@ -201,7 +195,7 @@ def snapshot_assets(ports: MaintainingPorts) -> dict[str, Any]:
             failed.append(f"{len(of_quote)} accounts in {quote}: no prices: {error}")
             continue
         with ports.open_unit_of_work() as unit:
-            unit.maintenance.keep_prices(quote, prices, now)
+            unit.prices.keep(quote, prices, now)
             unit.commit()
         for first in range(0, len(of_quote), SNAPSHOT_BATCH_ACCOUNTS):
             batch = [account.account_id for account in of_quote[first : first + SNAPSHOT_BATCH_ACCOUNTS]]

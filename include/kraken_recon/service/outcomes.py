@@ -11,6 +11,7 @@ from kraken_recon.domain.money import ZERO, format_amount
 from kraken_recon.domain.reconciliation import Action, Assessment, Finding
 from kraken_recon.domain.records import Alert
 from kraken_recon.service.margin import margin_alerts, margin_awaiting, margin_note
+from kraken_recon.service.pricing import worth_evidence, worth_words
 from kraken_recon.service.strange import strange_alerts, strange_note
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.service.booking import AccountWork
+    from kraken_recon.service.pricing import PriceList
 
 
 def is_moving(work: AccountWork) -> bool:
@@ -92,9 +94,12 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
 
 
 def alerts_of(
-    work: AccountWork, found: Collection[Finding], not_converging: Collection[HoldingKey] = ()
+    work: AccountWork,
+    found: Collection[Finding],
+    prices: PriceList,
+    not_converging: Collection[HoldingKey] = (),
 ) -> list[Alert]:
-    """Name what a person must look at."""
+    """Name what a person must look at, and what it is worth."""
     name = work.state.account.name
     if work.error:
         evidence = {"run_id": str(work.run_id)}
@@ -126,6 +131,8 @@ def alerts_of(
             )
         else:
             continue
+        amount = finding.database_drift or finding.residual
+        worth = prices.worth(work.state.account.quote_currency, {finding.key.asset: abs(amount)})
         alerts.append(
             Alert(
                 kind,
@@ -133,12 +140,13 @@ def alerts_of(
                 finding.key.asset,
                 finding.key.wallet,
                 f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
-                f"Kraken {format_amount(finding.reported)}",
-                amount=finding.database_drift or finding.residual,
+                f"Kraken {format_amount(finding.reported)}; worth {worth_words(worth)}",
+                amount=amount,
                 evidence={
                     "run_id": str(work.run_id),
                     "recorded": format_amount(finding.recorded),
                     "reported": format_amount(finding.reported),
+                    **worth_evidence(worth),
                 },
             )
         )

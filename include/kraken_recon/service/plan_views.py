@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.errors import PlanRefusedError
+from kraken_recon.service.pricing import PriceList, price_list, worth_words
 from kraken_recon.service.reporting import explanation
 from kraken_recon.service.undoing import facts_of
 
@@ -15,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
-    from uuid import UUID
 
     from kraken_recon.service.planning import PlanStore
+    from kraken_recon.service.pricing import PriceStore
     from kraken_recon.service.reporting import Reports
 
 STATUS_WORDS: Final = {
@@ -59,6 +61,7 @@ def plan_view(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None 
     view: dict[str, Any] = {
         "plan_id": str(plan["plan_id"]),
         "account": plan["account"],
+        "quote_currency": plan["quote_currency"],
         "kind": plan["kind"],
         "status": plan["status"],
         "meaning": "what a repair would hold for a person" if is_held else STATUS_WORDS[plan["status"]],
@@ -109,7 +112,9 @@ def plans_of_runs(plans: PlanStore, run_ids: Collection[UUID], *, with_rows: boo
 
 
 @exact_arithmetic()
-def case_of(plans: PlanStore, reports: Reports, plan_id: UUID) -> dict[str, Any]:
+def case_of(
+    plans: PlanStore, reports: Reports, prices: PriceStore, plan_id: UUID, now: datetime
+) -> dict[str, Any]:
     """Collect what a person must see to decide about a held plan.
 
     Raises:
@@ -117,28 +122,56 @@ def case_of(plans: PlanStore, reports: Reports, plan_id: UUID) -> dict[str, Any]
     """
     view = show_plan(plans, plan_id)
     plan = plans.find(plan_ids=[plan_id])[0]
+    rows, quote = plans.rows([plan_id])[plan_id], plan["quote_currency"]
     findings = {HoldingKey(f["asset"], f["wallet"]): f for f in reports.findings_of([plan["run_id"]])}
     ages = plans.residual_ages(plan["account_id"])
-    values: list[Decimal | None] = []
-    for row, shown in zip(plans.rows([plan_id])[plan_id], view["rows"], strict=True):
+    priced = price_list(prices, [(quote, row["asset"]) for row in rows], now)
+    for row, shown in zip(rows, view["rows"], strict=True):
         key = HoldingKey(row["asset"], row["wallet"])
-        finding, age, price = findings.get(key), ages.get(key), row["price"]
-        value = abs(row["quantity_after"] - row["quantity_before"]) * price if price is not None else None
-        values.append(value)
+        finding, age = findings.get(key), ages.get(key)
+        worth = priced.worth(quote, {row["asset"]: abs(row["quantity_after"] - row["quantity_before"])})
+        price, priced_at = priced.of(quote, row["asset"])
         shown |= {
             "recorded": format_amount(finding["db_quantity"]) if finding else shown["before"],
             "reported": format_amount(finding["exchange_quantity"]) if finding else shown["after"],
             "drift": format_amount(finding["drift"]) if finding else shown["change"],
             "explanation": explanation(finding) if finding else "no finding is on record",
             "price": format_amount(price) if price is not None else None,
-            "value": format_amount(value) if value is not None else None,
+            "priced_at": _iso(priced_at),
+            "value": worth.as_view()["value"],
             "seen_since": _iso(age["first_seen_at"]) if age else None,
             "confirmations": age["confirmations"] if age else 0,
         }
-    known = [value for value in values if value is not None]
-    view["quote_currency"] = plan["quote_currency"]
-    view["value"] = format_amount(sum(known, ZERO)) if len(known) == len(values) else None
-    return view
+    return view | _worth_view(quote, _absolute_changes(rows), priced)
+
+
+def with_values(
+    views: Sequence[dict[str, Any]], plans: PlanStore, prices: PriceStore, now: datetime
+) -> list[dict[str, Any]]:
+    """Add to views of plans what they change is worth, and at prices of when."""
+    by_plan = plans.rows([UUID(view["plan_id"]) for view in views]) if views else {}
+    changes = {str(plan_id): _absolute_changes(rows) for plan_id, rows in by_plan.items()}
+    quotes = {view["plan_id"]: view["quote_currency"] for view in views}
+    pairs = [(quotes[plan_id], asset) for plan_id, of_plan in changes.items() for asset in of_plan]
+    priced = price_list(prices, pairs, now)
+    return [
+        view | _worth_view(view["quote_currency"], changes.get(view["plan_id"], {}), priced) for view in views
+    ]
+
+
+@exact_arithmetic()
+def _absolute_changes(rows: Sequence[Mapping[str, Any]]) -> dict[str, Decimal]:
+    changes: dict[str, Decimal] = {}
+    for row in rows:
+        change = abs(row["quantity_after"] - row["quantity_before"])
+        changes[row["asset"]] = changes.get(row["asset"], ZERO) + change
+    return changes
+
+
+def _worth_view(quote: str, changes: Mapping[str, Decimal], priced: PriceList) -> dict[str, Any]:
+    worth = priced.worth(quote, changes)
+    parts = {name: value for name, value in worth.as_view().items() if name != "currency"}
+    return {"quote_currency": quote, **parts, "worth": worth_words(worth)}
 
 
 def render_plan(view: Mapping[str, Any]) -> list[str]:
@@ -146,6 +179,7 @@ def render_plan(view: Mapping[str, Any]) -> list[str]:
     head = f"  {view['account']}, {view['kind']}: {view['meaning']}; as of {view['as_of']}"
     lines = [f"plan {view['plan_id']}", f"{head}, {view['row_count']} rows"]
     lines += [f"  held because {view['why']}"] if view["why"] else []
+    lines += [f"  worth {view['worth']}"] if "worth" in view else []
     if view["decided_by"]:
         words = "undone by" if view["undoes"] else "decided by"
         note = f": {view['note']}" if view["note"] else ""

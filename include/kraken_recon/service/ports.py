@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.margin import MarginStore
     from kraken_recon.service.planning import PlanStore
+    from kraken_recon.service.pricing import PriceStore
 
 
 class CallSlots(Protocol):
@@ -234,6 +235,11 @@ class UnitOfWork(Protocol):
     @property
     def margin(self) -> MarginStore:
         """Open margin positions."""
+        ...
+
+    @property
+    def prices(self) -> PriceStore:
+        """The newest price of every asset, by currency."""
         ...
 
     @property

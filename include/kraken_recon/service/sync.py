@@ -22,6 +22,7 @@ from kraken_recon.errors import ConfigurationError, ExchangeError, KrakenReconEr
 from kraken_recon.service.booking import AccountWork, book, run_id_of
 from kraken_recon.service.catching_up import book_stretch, ledger_reader, not_caught_up
 from kraken_recon.service.margin import ask_positions, must_ask
+from kraken_recon.service.pricing import keep_prices
 from kraken_recon.service.reading import LongLedgerError, StillMovingError, read_books
 from kraken_recon.service.side_by_side import side_by_side
 
@@ -120,6 +121,8 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
     for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
         batch = unsettled[start : start + READINGS_BOOKED_TOGETHER]
         work_by_work(batch, lambda work: _explain(work, request, ports), request, ports)
+        for quote, prices in {w.state.account.quote_currency: w.prices for w in batch if w.prices}.items():
+            keep_prices(quote, prices, ports)
         ask_about_margin_and_book(batch)
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     return [run_ids[account.account_id] for account in accounts]

@@ -17,8 +17,8 @@ from kraken_airflow.dashboard.downloads import csv_response, json_response, plai
 from kraken_airflow.dashboard.overview import RANKS, VERDICTS, account_view, ago
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.valuation import value_holdings
-from kraken_recon.service.drift import PRICE_AGE_MAX, drift_view
+from kraken_recon.service.drift import drift_view
+from kraken_recon.service.pricing import price_list
 from kraken_recon.service.reporting import report
 
 RUNS_SHOWN: Final = 30
@@ -103,7 +103,7 @@ def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> di
     of_one = unit.pages.standing(now, RANKS, (), account=name, most=1)
     standing = of_one.accounts
     [newest] = report(unit.reports, [name])["accounts"] or [None]
-    positions = _positions(unit, account["account_id"], now)
+    positions = _positions(unit, account, now)
     curve = _curve(unit, account["account_id"], now)
     of_now = [row for row in curve if row["quote_currency"] == account["quote_currency"]]
     return {
@@ -113,7 +113,7 @@ def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> di
         "ledger_proof": ago(account["ledger_read_until"].isoformat(), now)
         if account["ledger_read_until"]
         else "never",
-        "drift": drift_view(unit.pages, of_one.differing_run_ids, now),
+        "drift": drift_view(unit.pages, unit.prices, of_one.differing_run_ids, now),
         "positions": positions,
         "curve": [plain(row) for row in curve],
         "chart": chart(
@@ -127,14 +127,15 @@ def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> di
     }
 
 
-def _positions(unit: PostgresUnitOfWork, account_id: int, now: datetime) -> list[dict[str, Any]]:
-    rows = unit.pages.account_positions(account_id, now - PRICE_AGE_MAX)
-    prices = {row["asset"]: row["price"] for row in rows if row["price"] is not None}
-    values = [value_holdings({row["asset"]: row["quantity"]}, prices).assets for row in rows]
-    return [
-        plain({**row, "value": valued[0].value if valued else None})
-        for row, valued in zip(rows, values, strict=True)
-    ]
+def _positions(unit: PostgresUnitOfWork, account: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+    rows, quote = unit.pages.account_positions(account["account_id"]), account["quote_currency"]
+    priced = price_list(unit.prices, [(quote, row["asset"]) for row in rows], now)
+    views = []
+    for row in rows:
+        price, priced_at = priced.of(quote, row["asset"])
+        value = priced.worth(quote, {row["asset"]: row["quantity"]}).value if row["quantity"] else None
+        views.append(plain({**row, "price": price, "value": value, "priced_at": priced_at}))
+    return views
 
 
 def _curve(unit: PostgresUnitOfWork, account_id: int, now: datetime) -> Sequence[Mapping[str, Any]]:
@@ -150,7 +151,7 @@ def _runs(
 
 def _positions_now(name: str) -> list[dict[str, Any]]:
     with open_unit() as unit, known_account():
-        return _positions(unit, unit.pages.account(name)["account_id"], datetime.now(UTC))
+        return _positions(unit, unit.pages.account(name), datetime.now(UTC))
 
 
 def _curve_until_now(name: str) -> Sequence[Mapping[str, Any]]:

@@ -13,12 +13,13 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 
 from kraken_airflow.approvals import PLANS_MAX, open_approvals
 from kraken_airflow.dashboard.access import DAG_ID, Cursor, Render, Text, open_unit
-from kraken_airflow.dashboard.differences_page import difference_view
+from kraken_airflow.dashboard.differences_page import difference_views
 from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
 from kraken_airflow.dashboard.overview import (
     AGE_WORDS,
     AGES_SECONDS,
     RANKS,
+    UNPROVEN_RANKS,
     VERDICTS,
     account_view,
     answer_of,
@@ -27,7 +28,7 @@ from kraken_airflow.dashboard.overview import (
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.adapters.postgres.pages_store import Standing
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.service.drift import drift_view
+from kraken_recon.service.drift import drift_view, put_right_view, unproven_view
 from kraken_recon.service.reporting import report
 
 ACCOUNTS_SHOWN: Final = 50
@@ -94,9 +95,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit:
             alerts = [plain(alert) for alert in unit.pages.alerts(most=ALERTS_MOST)]
-            standing = unit.pages.standing(now, RANKS, AGES_SECONDS, most=0)
-            drift = drift_view(unit.pages, standing.differing_run_ids, now)
-        head = {"generated_at": now.isoformat(), "alerts": alerts, "unexplained_drift": drift}
+            standing = unit.pages.standing(now, RANKS, AGES_SECONDS, unproven=UNPROVEN_RANKS, most=0)
+            risk = _risk(unit, standing, now)
+        head = {"generated_at": now.isoformat(), "alerts": alerts, **risk}
         return json_response(head, "accounts", _all(chosen, now))
 
     @router.get("/api/latest.csv")
@@ -117,7 +118,7 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
     troubled = [account["account"] for account in accounts if account["level"] != "good"] if is_plain else []
     differences = unit.pages.differences(most=DIFFERENCES_SHOWN)
     alerts = unit.pages.alerts_waiting()
-    held = open_approvals(unit.plans)
+    held = open_approvals(unit, now)
     return {
         "answer": answer_of(by_verdict, troubled),
         "total": sum(by_verdict.values()),
@@ -127,7 +128,7 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
             for group, words in sorted(AGE_WORDS.items(), reverse=True)
             if (total := sum(count["accounts"] for count in counts if count["age_group"] == group))
         ],
-        "drift": drift_view(unit.pages, standing.differing_run_ids, now),
+        **_risk(unit, standing, now),
         "repairs_waiting": sum(plan["is_waiting"] for plan in held),
         "has_more_repairs": len(held) == PLANS_MAX,
         "alerts_waiting": sum(alerts.values()),
@@ -135,8 +136,17 @@ def overview(unit: PostgresUnitOfWork, chosen: Filters, before: str, now: dateti
         "filters": chosen.as_query(),
         "states": [("", "any state"), *((verdict.name, verdict.words) for verdict in VERDICTS)],
         "next": cursor,
-        "differences": [difference_view(row) for row in differences],
+        "differences": difference_views(unit, differences, now),
         "nothing_differed": nothing_differed(by_verdict),
+    }
+
+
+def _risk(unit: PostgresUnitOfWork, standing: Standing, now: datetime) -> dict[str, Any]:
+    """Value what is not known to be right, and what was put right."""
+    return {
+        "unexplained_drift": drift_view(unit.pages, unit.prices, standing.differing_run_ids, now),
+        "unproven": unproven_view(unit.pages, unit.prices, standing.unproven_ids, now),
+        "put_right": put_right_view(unit.pages, unit.prices, now),
     }
 
 
@@ -154,6 +164,7 @@ def _read(
         age_group=chosen.age,
         part=chosen.name or None,
         after=key_of(before, int, str),
+        unproven=UNPROVEN_RANKS,
         most=most + 1,
     )
     shown, cursor = page_of(standing.accounts, most, lambda row: (row["place"], row["name"]))

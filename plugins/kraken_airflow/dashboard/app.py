@@ -13,7 +13,6 @@ This module has no postponed annotations: FastAPI must see the real ones.
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 from urllib.parse import quote
 
@@ -39,6 +38,7 @@ from kraken_airflow.dashboard.access import DAG_ID, may_read
 from kraken_airflow.dashboard.assets import PLACE, digest, page_scripts, page_style, script_tags
 from kraken_airflow.dashboard.paging import query_of
 from kraken_recon.errors import KrakenReconError
+from kraken_recon.service.pricing import money_words
 
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
 REFUSED: Final = frozenset({400, 404, 422})
@@ -107,7 +107,7 @@ def _templates() -> Environment:
     templates.filters["moment"] = _moment
     templates.filters["query"] = query_of
     templates.globals["chart_scripts"] = script_tags
-    templates.filters["money"] = _money
+    templates.filters["money"] = money_words
     templates.filters["segment"] = lambda text: quote(text, safe="")
     return templates
 
@@ -115,11 +115,6 @@ def _templates() -> Environment:
 def _moment(text: str) -> str:
     """Write a time for people; where it stands, its ``datetime`` attribute has all of it."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _money(text: str) -> str:
-    """Round a value for people; the downloads have all of it."""
-    return f"{Decimal(text):,.2f}"
 
 
 def _security_headers(style: str) -> dict[str, str]:

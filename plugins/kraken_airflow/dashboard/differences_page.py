@@ -18,13 +18,15 @@ from kraken_airflow.dashboard.overview import action_level, ids_in_short
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.reconciliation import Action
+from kraken_recon.service.pricing import PriceList, price_list
 from kraken_recon.service.reporting import finding_view
 
 DIFFERENCES_SHOWN: Final = 50
 DIFFERENCES_PER_READ: Final = 2_000
 FIELDS: Final = (
     *("found_at", "account", "asset", "wallet", "db_quantity", "exchange_quantity", "drift", "explained"),
-    *("unexplained", "database_drift", "residual", "action", "explanation", "ledger_ids", "run_id", "mode"),
+    *("unexplained", "database_drift", "residual", "drift_value", "unexplained_value", "quote_currency"),
+    *("price", "priced_at", "action", "explanation", "ledger_ids", "run_id", "mode"),
     *("trigger", "interval_start", "interval_end", "recorded_as_of", "dag_id", "dag_run_id"),
 )
 Kind = Literal["", "now", "explained", "unexplained"]
@@ -118,8 +120,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         """Answer: what differed?"""
         with open_unit() as unit:
             rows, cursor = _read(unit, chosen, before, DIFFERENCES_SHOWN)
+            differences = difference_views(unit, rows, datetime.now(UTC))
         page = {
-            "differences": [difference_view(row) for row in rows],
+            "differences": differences,
             "filters": chosen.as_query(),
             "kinds": KINDS,
             "actions": ACTIONS,
@@ -138,10 +141,24 @@ def add_routes(router: APIRouter, render: Render) -> None:
         return csv_response("differences.csv", _all(chosen), FIELDS)
 
 
-def difference_view(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a difference with its reason in words, and the run that found it."""
+def difference_views(
+    unit: PostgresUnitOfWork, rows: Sequence[Mapping[str, Any]], now: datetime
+) -> list[dict[str, Any]]:
+    """Write differences with their value now, their reasons in words, and the runs that found them."""
+    priced = price_list(unit.prices, [(row["quote_currency"], row["asset"]) for row in rows], now)
+    return [_view(row, priced) for row in rows]
+
+
+def _view(row: Mapping[str, Any], priced: PriceList) -> dict[str, Any]:
+    quote, asset = row["quote_currency"], row["asset"]
+    price, priced_at = priced.of(quote, asset)
+    values = {
+        f"{name}_value": priced.worth(quote, {asset: abs(row[name])}).value
+        for name in ("drift", "unexplained")
+    }
     return {
         **plain({name: row[name] for name in FIELDS if name in row}),
+        **plain({**values, "price": price, "priced_at": priced_at}),
         **finding_view(row),
         "level": action_level(row["action"]),
         "ids_in_short": ids_in_short(row["ledger_ids"]),
@@ -171,7 +188,7 @@ def _all(chosen: Filters) -> Iterator[Mapping[str, Any]]:
     def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
         with open_unit() as unit:
             rows, following = _read(unit, chosen, cursor or "", DIFFERENCES_PER_READ)
-        return [difference_view(row) for row in rows], following
+            return difference_views(unit, rows, datetime.now(UTC)), following
 
     return rows_of_all_pages(read)
 

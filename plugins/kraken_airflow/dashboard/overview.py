@@ -48,6 +48,8 @@ NOT_REPAIRED: Final = Verdict("dry", "watch", "dry run: differences were not rep
 AWAITING: Final = Verdict("awaiting", "watch", "a difference waits for confirmation")
 MOVING: Final = Verdict("moving", "watch", "was moving; the next run looks again")
 ACCOUNTED_FOR: Final = Verdict("good", "good", "accounted for")
+# What nobody could prove just now, whatever the books say.
+UNPROVEN: Final = (NOT_RECONCILED, PROOF_TOO_OLD, NOT_YET, MOVING)
 # The worst first: an account's rank is its verdict's place here.
 VERDICTS: Final = (
     NOT_RECONCILED,
@@ -110,6 +112,7 @@ def _ranks() -> dict[str, int]:
 
 
 RANKS: Final = _ranks()
+UNPROVEN_RANKS: Final = frozenset(map(VERDICTS.index, UNPROVEN))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ This module has no postponed annotations: FastAPI must see the real ones.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -37,8 +37,8 @@ ALERT_FIELDS: Final = (
     *("last_seen_at", "acknowledged_at", "acknowledged_by", "note", "evidence"),
 )
 HELD_FIELDS: Final = (
-    *("plan_id", "account", "status", "meaning", "why", "row_count", "as_of", "created_at", "run_id"),
-    *("dag_id", "dag_run_id"),
+    *("plan_id", "account", "status", "meaning", "why", "row_count", "value", "quote_currency", "unpriced"),
+    *("priced_at", "as_of", "created_at", "run_id", "dag_id", "dag_run_id"),
 )
 
 
@@ -77,7 +77,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
     def wants_data(chosen: Chosen) -> StreamingResponse:
         """Give the held repairs and the alerts that were chosen as JSON."""
         with open_unit() as unit:
-            held = open_approvals(unit.plans)
+            held = open_approvals(unit, datetime.now(UTC))
         return json_response({"held": held}, "alerts", _all_alerts(chosen))
 
     @router.get("/api/wants.csv", dependencies=shown)
@@ -118,7 +118,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
 
 def _page(unit: PostgresUnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
     alerts, cursor = _alerts(unit, chosen, before, ALERTS_SHOWN)
-    held = open_approvals(unit.plans)
+    held = open_approvals(unit, datetime.now(UTC))
     kinds = unit.pages.alerts_waiting()
     waiting, unanswered = sum(plan["is_waiting"] for plan in held), sum(kinds.values())
     return {
@@ -159,4 +159,4 @@ def _all_alerts(chosen: Filters) -> Iterator[Mapping[str, Any]]:
 
 def _held() -> list[dict[str, Any]]:
     with open_unit() as unit:
-        return open_approvals(unit.plans)
+        return open_approvals(unit, datetime.now(UTC))

@@ -19,16 +19,18 @@ from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approva
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.lineage import Lineage
-from kraken_airflow.links import DashboardLink
+from kraken_airflow.links import DASHBOARD, DashboardLink, airflow_path
 from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import ReconcileAccountsOperator, TradingDbOperator
 from kraken_airflow.story import counted, story
+from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.domain.records import DagRun
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.approval_case import case_markdown, case_subject
 from kraken_recon.service.approving import approve, expire, held_plan, reject
 from kraken_recon.service.plan_views import case_of
+from kraken_recon.service.pricing import ask_for_prices
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +47,7 @@ class ListHeldPlansOperator(TradingDbOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the open held plans that nobody decided about."""
         with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
-            waiting = [plan for plan in open_approvals(unit.plans) if plan["is_waiting"]]
+            waiting = [plan for plan in open_approvals(unit, utc_now()) if plan["is_waiting"]]
         self.tell(
             [
                 f"Waiting for a person: {counted(len(waiting), 'held repair')}",
@@ -125,18 +127,23 @@ class AskForApprovalOperator(Lineage, HITLOperator):
     def execute(self, context: Context) -> Any:
         """Write the case, then wait."""
         with translated_failures():
-            with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+            hook = TradingDbHook(self.trading_conn_id)
+            with hook.unit_of_work() as unit:
                 plan = held_plan(unit.plans, UUID(self.plan_id))
                 if plan["status"] != PlanStatus.HELD or plan["closed_at"]:
                     raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to decide")
-                case = case_of(unit.plans, unit.reports, UUID(self.plan_id))
+                [account] = unit.sync.find_accounts([plan["account"]])
+                assets = {row["asset"] for row in unit.plans.rows([UUID(self.plan_id)])[UUID(self.plan_id)]}
+            ask_for_prices(account, assets, hook.wiring().maintaining_ports())
+            with hook.unit_of_work() as unit:
+                case = case_of(unit.plans, unit.reports, unit.prices, UUID(self.plan_id), utc_now())
             self.response_timeout = waiting_time(self.hours)
             self.assigned_users = json.loads(self.approvers) or None
         asked = f"Asking about plan {self.plan_id}, for {self.hours} hours: {case_subject(case)}"
         for line in story([asked], self.dashboard_page()):
             self.log.info("%s", line)
         self.subject = case_subject(case)
-        self.body = case_markdown(case)
+        self.body = case_markdown(case, airflow_path() + DASHBOARD)
         return super().execute(context)
 
     def dashboard_page(self) -> str:

@@ -112,17 +112,6 @@ class PostgresMaintenanceStore:
         )
         return len(new)
 
-    def keep_prices(self, quote: str, prices: Mapping[str, Decimal], taken_at: datetime) -> None:
-        """Keep the newest price of every asset in a currency, whether anybody holds it or not."""
-        assets = sorted(prices)
-        self._execute(
-            "keep_prices",
-            quote_currency=quote,
-            assets=assets,
-            prices=[prices[asset] for asset in assets],
-            taken_at=taken_at,
-        )
-
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Read what an account was worth since a moment, oldest first."""
         return [dict(row) for row in self._execute("curve", account_id=account_id, since=since).mappings()]

@@ -28,12 +28,14 @@ LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 class Standing:
     """All active accounts counted by ``rank`` and ``age_group``, and a page of them.
 
-    ``differing_run_ids``: of each account's newest run that succeeded, where it may have left a difference.
+    ``differing_run_ids``: of each account's newest run that succeeded, where it may have left a difference;
+    ``unproven_ids``: of the accounts with a rank of those that were named.
     """
 
     counts: list[dict[str, Any]]
     accounts: list[dict[str, Any]]
     differing_run_ids: list[UUID]
+    unproven_ids: list[int]
 
 
 class PagesStore:
@@ -57,6 +59,7 @@ class PagesStore:
         age_group: int | None = None,
         part: str | None = None,
         after: tuple[int, str] | None = None,
+        unproven: Collection[int] = (),
         most: int,
     ) -> Standing:
         """Count active accounts by the rank of their facts and by age of their proof; read a page of them.
@@ -76,25 +79,27 @@ class PagesStore:
             part=part,
             after_place=after[0] if after else None,
             after_name=after[1] if after else None,
+            unproven_ranks=sorted(unproven),
             most=most,
         )
-        return Standing(row["counts"], row["accounts"], row["differing_run_ids"])
+        return Standing(row["counts"], row["accounts"], row["differing_run_ids"], row["unproven_ids"])
 
     def outstanding_drift(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Sum what runs found that no entry explains and that was not written, by currency and asset."""
         return self._rows("outstanding_drift", run_ids=list(run_ids), written=WRITTEN)
 
-    def newest_prices(
-        self, wanted: Collection[tuple[str, str]], since: datetime
-    ) -> dict[tuple[str, str], tuple[Decimal, datetime]]:
-        """Read prices and their times by currency and asset, none older than a moment."""
-        rows = self._rows(
-            "newest_prices",
-            currencies=[currency for currency, _ in wanted],
-            assets=[asset for _, asset in wanted],
-            since=since,
-        )
-        return {(row["quote_currency"], row["asset"]): (row["price"], row["taken_at"]) for row in rows}
+    def holdings(self, account_ids: Collection[int]) -> list[dict[str, Any]]:
+        """Sum the absolute holdings on record of accounts by currency and asset."""
+        return self._rows("holdings", account_ids=list(account_ids))
+
+    def without_books(self, account_ids: Collection[int]) -> int:
+        """Count those of these accounts that were never opened."""
+        [row] = self._rows("without_books", account_ids=list(account_ids))
+        return int(row["accounts"])
+
+    def put_right(self, since: datetime) -> list[dict[str, Any]]:
+        """Sum what was written since a moment, absolute, by currency and asset: explained, and repaired."""
+        return self._rows("put_right", since=since, written=WRITTEN)
 
     def differences(  # noqa: PLR0913 - each is a filter of the page
         self,
@@ -175,9 +180,9 @@ class PagesStore:
             raise ConfigurationError(f"no account is named {name}")
         return rows[0]
 
-    def account_positions(self, account_id: int, since: datetime) -> list[dict[str, Any]]:
-        """Read what an account holds, with prices that are not older than a moment."""
-        return self._rows("account_positions", account_id=account_id, since=since)
+    def account_positions(self, account_id: int) -> list[dict[str, Any]]:
+        """Read what an account holds."""
+        return self._rows("account_positions", account_id=account_id)
 
     def account_runs(
         self, account_id: int, *, before: tuple[datetime, UUID] | None = None, most: int

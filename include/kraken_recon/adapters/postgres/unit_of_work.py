@@ -30,6 +30,7 @@ from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.pages_store import PagesStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
+from kraken_recon.adapters.postgres.price_store import PostgresPriceStore
 from kraken_recon.adapters.postgres.report_store import ReportStore
 from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
 from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, PostgresWatch
@@ -299,6 +300,11 @@ class PostgresUnitOfWork:
     def maintenance(self) -> PostgresMaintenanceStore:
         """What is kept how long, and what accounts were worth."""
         return PostgresMaintenanceStore(self.connection)
+
+    @property
+    def prices(self) -> PostgresPriceStore:
+        """The newest price of every asset, by currency."""
+        return PostgresPriceStore(self.connection)
 
     def commit(self) -> None:
         """Make the work permanent; the unit stays usable for a next transaction."""

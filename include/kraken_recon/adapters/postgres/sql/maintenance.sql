@@ -173,17 +173,6 @@ from unnest(
   cast(:values as numeric[])
 ) as r(account_id, asset, quantity, price, value);
 
--- name: keep_prices
--- Keep the newest price of every asset in a currency.
-insert into trading.asset_prices (quote_currency, asset, price, taken_at)
-select :quote_currency, p.asset, p.price, :taken_at
-from unnest(cast(:assets as text[]), cast(:prices as numeric[])) as p(asset, price)
-order by p.asset
-on conflict (quote_currency, asset) do update
-set price = excluded.price,
-    taken_at = excluded.taken_at
-where asset_prices.taken_at < excluded.taken_at;
-
 -- name: curve
 -- Read what an account was worth since a moment, oldest first.
 select taken_at, quote_currency, value, assets, unpriced

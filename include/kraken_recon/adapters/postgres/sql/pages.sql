@@ -11,7 +11,7 @@ with verdicts as (
 ),
 looks as (
   select
-    a.name, r.status, r.mode, r.run_id, r.held, r.awaiting,
+    a.account_id, a.name, r.status, r.mode, r.run_id, r.held, r.awaiting,
     case when r.is_proof then r.reported_as_of else p.reported_as_of end as proven_at,
     case when r.status = 'succeeded' then r.differing_run_id else k.differing_run_id end as differing_run_id,
     a.freshness_limit_minutes
@@ -62,6 +62,7 @@ proofs as (
 ),
 standing as materialized (
   select
+    p.account_id,
     p.name,
     p.proven_at,
     p.differing_run_id,
@@ -114,7 +115,8 @@ select
     '[]'
   ) as counts,
   coalesce((select jsonb_agg(to_jsonb(p) order by p.place, p.name) from page p), '[]') as accounts,
-  array(select s.differing_run_id from standing s where s.differing_run_id is not null) as differing_run_ids;
+  array(select s.differing_run_id from standing s where s.differing_run_id is not null) as differing_run_ids,
+  array(select r.account_id from ranked r where r.rank = any(cast(:unproven_ranks as int[]))) as unproven_ids;
 
 -- name: outstanding_drift
 -- Sum what these runs found that no entry explains and that nothing was written for, by currency and asset.
@@ -127,6 +129,40 @@ join trading.accounts a using (account_id)
 join trading.discrepancies d using (run_id)
 where d.unexplained <> 0
   and (r.mode = 'dry_run' or d.action <> all(cast(:written as text[])))
+group by a.quote_currency, d.asset
+order by a.quote_currency, d.asset;
+
+-- name: holdings
+-- Sum what accounts hold on record, absolute per account, by currency and asset.
+select h.quote_currency, h.asset, sum(abs(h.quantity)) as total
+from (
+  select a.account_id, a.quote_currency, p.asset, sum(p.quantity) as quantity
+  from unnest(cast(:account_ids as bigint[])) as w(account_id)
+  join trading.accounts a using (account_id)
+  join trading.positions p using (account_id)
+  group by a.account_id, a.quote_currency, p.asset
+) h
+group by h.quote_currency, h.asset
+having sum(abs(h.quantity)) <> 0
+order by h.quote_currency, h.asset;
+
+-- name: without_books
+-- Count those of these accounts that were never opened, so that nobody can say what they hold.
+select count(*) as accounts
+from trading.accounts a
+where a.account_id = any(cast(:account_ids as bigint[]))
+  and a.opened_at is null;
+
+-- name: put_right
+-- Sum what was written since a moment, absolute, by currency and asset: from missed entries, and without any.
+select
+  a.quote_currency, d.asset, sum(abs(d.explained)) as explained, sum(abs(d.unexplained)) as repaired
+from trading.discrepancies d
+join trading.reconciliation_runs r using (run_id)
+join trading.accounts a on a.account_id = d.account_id
+where d.found_at >= :since
+  and r.mode = 'repair'
+  and d.action = any(cast(:written as text[]))
 group by a.quote_currency, d.asset
 order by a.quote_currency, d.asset;
 
@@ -144,14 +180,6 @@ cross join lateral (
 ) r
 where a.is_active
   and r.may_differ;
-
--- name: newest_prices
--- Read the newest prices of assets, each in a currency, that are not older than a moment.
-select p.quote_currency, p.asset, p.price, p.taken_at
-from trading.asset_prices p
-join unnest(cast(:currencies as text[]), cast(:assets as text[])) as w(quote_currency, asset)
-  using (quote_currency, asset)
-where p.taken_at >= :since;
 
 -- name: differences
 -- Read a page of what differed, what was found last first. What a dry run would have written is outstanding too.
@@ -183,7 +211,7 @@ with page as (
   limit :most
 )
 select
-  p.found_at, a.name as account, p.asset, p.wallet, p.db_quantity, p.exchange_quantity, p.drift, p.explained,
+  p.found_at, a.name as account, a.quote_currency, p.asset, p.wallet, p.db_quantity, p.exchange_quantity, p.drift, p.explained,
   p.unexplained, p.database_drift, p.residual, p.action, p.ledger_ids, p.run_id, p.mode, p.trigger,
   p.recorded_as_of, p.interval_start, p.interval_end, p.dag_id, p.dag_run_id,
   coalesce(entries.types, '{}') as entry_types
@@ -213,15 +241,9 @@ from trading.accounts
 where name = :name;
 
 -- name: account_positions
--- Read what an account holds on record, per asset and wallet, with the newest prices that are not older than a moment.
-select
-  p.asset, p.wallet, p.quantity, p.available_quantity, p.avg_cost, p.updated_at, k.price, k.taken_at as priced_at
+-- Read what an account holds on record, per asset and wallet.
+select p.asset, p.wallet, p.quantity, p.available_quantity, p.avg_cost, p.updated_at
 from trading.positions p
-join trading.accounts a using (account_id)
-left join trading.asset_prices k
-  on k.quote_currency = a.quote_currency
-  and k.asset = p.asset
-  and k.taken_at >= :since
 where p.account_id = :account_id
 order by p.quantity = 0, p.asset, p.wallet;
 
