@@ -10,17 +10,25 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kraken_recon.domain.session_lint import rules
+from kraken_recon.domain.session_lint.containers import emptied_names
 from kraken_recon.domain.session_lint.flow import Flow
+from kraken_recon.domain.session_lint.handing import (
+    cleaned_registries,
+    handed_out,
+    registry_used_by,
+    taken_over,
+)
 from kraken_recon.domain.session_lint.names import (
     FUNCTIONS,
     SCOPES,
     Function,
     decorators_of,
     imported_names,
+    last_name,
     own_nodes,
     path_of,
 )
-from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening, Scope, hook_kind
+from kraken_recon.domain.session_lint.openings import FOLLOWED, HELD, SHARED, Kind, Opening, Scope, hook_kind
 from kraken_recon.domain.session_lint.places import check_kept, check_temporaries
 from kraken_recon.domain.session_lint.rules import Finding
 from kraken_recon.domain.session_lint.states import Resource, State
@@ -34,8 +42,9 @@ from kraken_recon.domain.session_lint.verdicts import (
 )
 from kraken_recon.domain.session_lint.waiting import waiting_functions
 
+_DEPENDENCY_MAKERS: Final = frozenset({"Depends", "Security", "Provide"})
 _ALLOWED: Final = re.compile(r"#\s*session:\s*allowed\b(?:\s*-+\s*(?P<reason>\S.*))?")
-_OPENS: Final = HELD | SHARED | {Kind.FACTORY}
+_OPENS: Final = HELD | SHARED | {Kind.FACTORY, Kind.REGISTRY}
 
 
 def check_source(source: str, *, is_the_one_place: bool = True) -> list[Finding]:
@@ -87,18 +96,17 @@ class _ModuleCheck:
     imports: dict[str, str] = field(default_factory=dict)
     scopes: dict[ast.AST, Scope] = field(default_factory=dict)
     homes: dict[ast.AST, ast.ClassDef] = field(default_factory=dict)
+    dependencies: set[str] = field(default_factory=set)
 
     def run(self, *, is_the_one_place: bool) -> None:
         self.imports = imported_names(self.module)
         self._build(self.module, None, None)
+        self._learn_from_functions()
         if not any(s.openings or self._has_something_to_follow(root, s) for root, s in self.scopes.items()):
             return
         waiting = waiting_functions(self.scopes)
-        names = {
-            node.id
-            for node in self.scopes[self.module].nodes
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
+        names = self._module_names() - emptied_names(self.module)
+        self._check_dependencies()
         for root, scope in self.scopes.items():
             check_temporaries(scope, self.report)
             check_kept(root, scope, self.report)
@@ -106,6 +114,46 @@ class _ModuleCheck:
                 self._check_place(scope)
             if isinstance(root, (ast.Module, *FUNCTIONS)) and self._has_something_to_follow(root, scope):
                 self._walk(root, scope, waiting, names)
+
+    def _learn_from_functions(self) -> None:
+        """Learn what the module's functions do with sessions, until nothing new follows from it."""
+        root = self.scopes[self.module]
+        while (handed := handed_out(self.scopes)) != root.handed:
+            root.handed |= handed
+            for scope in self.scopes.values():
+                scope.openings.clear()
+                scope.learn()
+            if len(handed) < len(root.handed):
+                break  # two functions hand each other's on
+        root.cleaned = cleaned_registries(self.scopes)
+        if any(scope.openings for scope in self.scopes.values()):
+            root.taken = taken_over(self.scopes, self._module_names())
+
+    def _module_names(self) -> set[str]:
+        """Name the variables of the module, those included that a function makes global."""
+        names = {
+            node.id
+            for node in self.scopes[self.module].nodes
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        return names.union(
+            *(n.names for scope in self.scopes.values() for n in scope.nodes if isinstance(n, ast.Global))
+        )
+
+    def _check_dependencies(self) -> None:
+        """Note the functions that a web framework calls, and report what it would never close."""
+        scope = self.scopes[self.module]
+        for node in ast.walk(self.module):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if last_name(path_of(node.func, self.imports)) not in _DEPENDENCY_MAKERS:
+                continue
+            given = node.args[0]
+            path = path_of(given, self.imports)
+            self.dependencies.add(path)
+            if isinstance(given, (ast.Name, ast.Attribute)) and scope.kind_of(path) is Kind.FACTORY:
+                message = "this session is opened for each request, and nothing closes it"
+                self.report(given, rules.NEVER_CLOSED, message)
 
     def report(self, node: ast.AST, code: str, message: str) -> None:
         if isinstance(node, ast.expr):
@@ -135,14 +183,16 @@ class _ModuleCheck:
 
     def _check_place(self, scope: Scope) -> None:
         for node, opening in scope.openings.items():
-            if opening.kind in _OPENS - {Kind.CURSOR, Kind.UNIT}:
+            if opening.kind in _OPENS - {Kind.CURSOR, Kind.UNIT} and not opening.is_own:
                 self.report(
                     node, rules.OUTSIDE, f"this {opening.kind} is opened outside the one place for it"
                 )
 
     def _has_something_to_follow(self, root: ast.AST, scope: Scope) -> bool:
-        return any(opening.kind in HELD | SHARED for opening in scope.openings.values()) or (
-            isinstance(root, FUNCTIONS) and "provide_session" in decorators_of(root, self.imports)
+        return (
+            any(opening.kind in FOLLOWED for opening in scope.openings.values())
+            or any(registry_used_by(node, scope) for node in scope.nodes)
+            or (isinstance(root, FUNCTIONS) and "provide_session" in decorators_of(root, self.imports))
         )
 
     def _walk(
@@ -163,7 +213,8 @@ class _ModuleCheck:
         judge_exits(flow, exits, self.report, is_module=isinstance(root, ast.Module))
         judge_stored(flow, self.homes.get(root), names, self.report)
         if not isinstance(root, ast.Module):
-            judge_keeping(flow, root, self.imports, self.report)
+            is_dependency = root.name in self.dependencies
+            judge_keeping(flow, root, self.imports, self.report, is_dependency=is_dependency)
             judge_yields(flow, root, self.imports, self.report)
 
     def _entry(self, root: ast.Module | Function) -> State:

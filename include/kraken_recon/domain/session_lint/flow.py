@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
+from kraken_recon.domain.session_lint.containers import is_never_emptied
 from kraken_recon.domain.session_lint.names import SCOPES, last_name, names_in, path_of
-from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind
-from kraken_recon.domain.session_lint.states import Exits, State, joined
+from kraken_recon.domain.session_lint.openings import FOLLOWED, HELD, Kind
+from kraken_recon.domain.session_lint.states import Exits, Resource, State, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kraken_recon.domain.session_lint.openings import Opening
-    from kraken_recon.domain.session_lint.states import Resource
     from kraken_recon.domain.session_lint.tracking import Tracker
 
 _ENDS_PROCESS: Final = frozenset(
@@ -106,12 +106,12 @@ class Flow:
 
     def _simple(self, node: ast.stmt, state: State) -> Exits:
         after = self._evaluated(node, state)
+        is_other = len(after.open) != len(state.open)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             path = path_of(node.value.func, self.tracker.scope.imports)
             if path in _ENDS_PROCESS:
                 return Exits()
-        closes = len(after.open) < len(state.open)
-        return Exits(after, raised=self._raised(node, after if closes else state, node.lineno))
+        return Exits(after, raised=self._raised(node, after if is_other else state, node.lineno))
 
     def _return(self, node: ast.Return, state: State) -> Exits:
         if node.value is None:
@@ -150,6 +150,10 @@ class Flow:
         self, target: ast.expr, resources: frozenset[Resource], value: set[ast.AST], state: State, line: int
     ) -> State:
         fresh = [resource for resource in resources if resource.node in value]
+        if isinstance(target, ast.Subscript) and is_never_emptied(target.value, self.tracker.scope):
+            for resource in fresh:
+                state = state.opened(resource, is_busy=False)
+            return state
         if not isinstance(target, ast.Name) or target.id in self.outer_names:
             self.stored += [(target, resource) for resource in resources]
             return self.tracker.release(state, resources)
@@ -185,9 +189,13 @@ class Flow:
         self.loops += 1
         body = Exits()
         for _ in range(_PASSES):
+            entry, element = start, frozenset[Resource]()
             if not isinstance(node, ast.While):
-                start = start.bound(path_of(node.target, {}), frozenset())
-            body = self.block(node.body, start)
+                element = self.tracker.generated(node.iter, start)
+                entry = start.bound(path_of(node.target, {}), element)
+            for resource in element:
+                entry = entry.opened(resource, is_busy=False)
+            body = self.block(node.body, entry).but_for(element)
             start = joined(start, body.next, body.continued) or start
             exits = exits.then(replace(body, broke=None, continued=None))
         self.loops -= 1
@@ -216,7 +224,7 @@ class Flow:
             managed |= closing
             swallows = swallows or _swallows(item.context_expr)
         body = self.block(node.body, state)
-        self.tracker.released |= managed
+        self.tracker.released |= managed | {r for r in state.open if r.owners & managed}
         ways = (body.next, body.returned, body.raised, body.broke, body.continued)
         exits = Exits(*(way.closed(managed) if way else None for way in ways))
         if swallows and exits.raised is not None:
@@ -232,7 +240,7 @@ class Flow:
             closes = last_name(path_of(node.func, tracker.scope.imports)) in _WRAP_CLOSING
         inner = node.args[0] if closes and isinstance(node, ast.Call) else node
         opening = tracker.scope.opening_of(inner)
-        if opening is not None and opening.kind in HELD | SHARED:
+        if opening is not None and opening.kind in FOLLOWED:
             is_managed = closes or opening.with_closes or opening.only_with
             resource = tracker.resource(inner, opening, state, is_managed=is_managed)
             self._check_nesting(resource, state)

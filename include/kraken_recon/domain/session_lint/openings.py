@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from kraken_recon.domain.session_lint.names import last_name, own_nodes, path_of
+from kraken_recon.domain.session_lint.vocabulary import ENTERERS
 
 
 class Kind(StrEnum):
@@ -29,10 +30,16 @@ class Kind(StrEnum):
     LEAKY_HOOK = "hook whose connections a with block may leave open"
     CLIENT = "HTTP client or child process"
     EXCHANGE = "client of an exchange"
+    REGISTRY = "session registry"
+    GENERATOR = "generator of sessions"
+    STACK = "exit stack"
 
 
 HELD: Final = frozenset({Kind.SESSION, Kind.CONNECTION, Kind.CURSOR, Kind.UNIT})
 SHARED: Final = frozenset({Kind.ENGINE, Kind.POOL})
+# They hold nothing themselves, and close what came out of them or was put into them.
+KEEPING: Final = frozenset({Kind.GENERATOR, Kind.STACK})
+FOLLOWED: Final = HELD | SHARED | KEEPING
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,9 @@ class Opening:
         only_with: it opens nothing until a with block enters it.
         needs_closing: somebody has to close it; not so for an engine without a pool.
         is_autocommit: it holds no transaction between statements.
+        is_own: a function of the module opens it for its caller.
+        is_generated: it came out of a generator, which ends with it or when nobody holds the generator.
+        given: what the first step of a generator opens.
     """
 
     kind: Kind
@@ -53,6 +63,9 @@ class Opening:
     only_with: bool = False
     needs_closing: bool = True
     is_autocommit: bool = False
+    is_own: bool = False
+    is_generated: bool = False
+    given: Opening | None = None
 
     @property
     def holds_transactions(self) -> bool:
@@ -67,8 +80,8 @@ _SQLALCHEMY: Final = {
     "async_engine_from_config": Kind.ENGINE,
     "sessionmaker": Kind.FACTORY,
     "async_sessionmaker": Kind.FACTORY,
-    "scoped_session": Kind.FACTORY,
-    "async_scoped_session": Kind.FACTORY,
+    "scoped_session": Kind.REGISTRY,
+    "async_scoped_session": Kind.REGISTRY,
     "Session": Kind.SESSION,
     "AsyncSession": Kind.SESSION,
 }
@@ -110,6 +123,9 @@ _FACTORY_NAME: Final = re.compile(
 _ENGINE_NAME: Final = re.compile(r"^(\w+_)?engine$", re.IGNORECASE)
 _POOL_NAME: Final = re.compile(r"^(\w+_)?pool$", re.IGNORECASE)
 _CONNECTION_NAME: Final = re.compile(r"^(\w+_)?(conn|connection|cnx)$", re.IGNORECASE)
+# The dependencies of web frameworks, as their tutorials name them.
+_GENERATOR_NAME: Final = re.compile(r"^(get|yield|provide)_(async_)?(db|database|session|db_session)$")
+_STEPS: Final = frozenset({"__next__", "__anext__", "send", "asend"})
 _UNIT_NAME: Final = re.compile(r"(unit_of_work|UnitOfWork|(^|_)uow|UoW)$", re.IGNORECASE)
 _CLIENT: Final = re.compile(
     r"^(requests\.[Ss]ession|httpx\.(Async)?Client|aiohttp\.ClientSession|urllib3\.PoolManager"
@@ -137,6 +153,7 @@ _METHODS: Final = {
     (Kind.POOL, "acquire"): (Kind.CONNECTION, False),
     (Kind.POOL, "connection"): (Kind.CONNECTION, True),
     (Kind.FACTORY, "begin"): (Kind.SESSION, True),
+    (Kind.REGISTRY, "registry"): (Kind.SESSION, False),
     (Kind.CONNECTION, "cursor"): (Kind.CURSOR, False),
     (Kind.HOOK, "get_conn"): (Kind.CONNECTION, False),
     (Kind.HOOK, "get_session"): (Kind.SESSION, False),
@@ -156,6 +173,42 @@ class Scope:
     nodes: list[ast.AST] = field(default_factory=list)
     kinds: dict[str, Kind | None] = field(default_factory=dict)
     openings: dict[ast.Call, Opening] = field(default_factory=dict)
+    generators: dict[str, Opening] = field(default_factory=dict)
+    # Of the module, told by its functions: what calls of them open, which arguments they take over,
+    # and the registries of sessions that one of them cleans up.
+    handed: dict[str, Opening] = field(default_factory=dict)
+    taken: dict[str, frozenset[str | int]] = field(default_factory=dict)
+    cleaned: set[str] = field(default_factory=set)
+
+    def own_function(self, path: str) -> str | None:
+        """Return the path if it names a function or method of the module here, and no variable."""
+        scope: Scope = self
+        while scope.parent is not None:
+            if path in scope.kinds:
+                return None
+            scope = scope.parent
+        return path
+
+    @property
+    def root(self) -> Scope:
+        """Return the module's own scope."""
+        scope: Scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+    def taken_by(self, path: str) -> frozenset[str | int]:
+        """Tell which arguments a function of the module closes or keeps."""
+        name = self.own_function(path)
+        return self.root.taken.get(name, frozenset()) if name else frozenset()
+
+    def _generator_at(self, path: str) -> Opening | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if path in scope.generators:
+                return scope.generators[path]
+            scope = scope.parent if path not in scope.kinds else None
+        return None
 
     def kind_of(self, path: str) -> Kind | None:
         """Tell what a path stands for; an assigned name goes before what it is called."""
@@ -205,15 +258,50 @@ class Scope:
             return None
         path = path_of(node.func, self.imports)
         if isinstance(node.func, ast.Attribute) and node.func.attr in _SAME:
-            return self.opening_of(node.func.value)
-        return self._by_full_name(node, path) or self._by_receiver(node, path) or self._by_name(node, path)
+            opening = self.opening_of(node.func.value)
+            is_entered = node.func.attr != "execution_options"
+            return replace(opening, only_with=False) if opening and is_entered else opening
+        return (
+            self._by_own_function(path)
+            or self._by_step(node, path)
+            or self._by_full_name(node, path)
+            or self._by_receiver(node, path)
+            or self._by_name(node, path)
+        )
+
+    def _by_own_function(self, path: str) -> Opening | None:
+        name = self.own_function(path)
+        return self.root.handed.get(name) if name else None
+
+    def _by_step(self, node: ast.Call, path: str) -> Opening | None:
+        """Tell what a step of a generator opens: ``next(get_db())``."""
+        source: ast.expr
+        if path in {"next", "anext"} and node.args:
+            source = node.args[0]
+        elif isinstance(node.func, ast.Attribute) and node.func.attr in _STEPS:
+            source = node.func.value
+        else:
+            return None
+        generator = self.generator_of(source)
+        given = generator.given if generator else None
+        return replace(given, is_generated=True) if given else None
+
+    def generator_of(self, node: ast.expr) -> Opening | None:
+        """Tell the generator of sessions that an expression is."""
+        if isinstance(node, ast.Call):
+            if path_of(node.func, self.imports) in {"iter", "aiter"} and node.args:
+                return self.generator_of(node.args[0])
+            opening = self.opening_of(node)
+            return opening if opening and opening.kind is Kind.GENERATOR else None
+        path = path_of(node, {}) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+        return self._generator_at(path) if path else None
 
     def _by_full_name(self, node: ast.Call, path: str) -> Opening | None:
         module, _, name = path.rpartition(".")
         if module.split(".", 1)[0] in {"sqlalchemy", "sqlmodel"} and name in _SQLALCHEMY:
             kind = _SQLALCHEMY[name]
             needs_closing = not _holds_nothing(node, path)
-            if kind in {Kind.FACTORY, Kind.SESSION}:
+            if kind in {Kind.FACTORY, Kind.REGISTRY, Kind.SESSION}:
                 needs_closing = kind is Kind.SESSION and not self._is_on_connection(node)
             return Opening(kind, path, needs_closing=needs_closing)
         if module in _DRIVERS and name == "connect":
@@ -226,6 +314,8 @@ class Scope:
             )
         if path in _POOL_MAKERS or (path.startswith(_POOL_MODULES) and name.endswith("Pool")):
             return Opening(Kind.POOL, path)
+        if path in {"contextlib.ExitStack", "contextlib.AsyncExitStack"}:
+            return Opening(Kind.STACK, path, needs_closing=False)
         if path.endswith("airflow.utils.session.create_session"):
             return Opening(Kind.SESSION, path, only_with=True)
         return Opening(Kind.SESSION, path) if path == "airflow.settings.Session" else None
@@ -259,11 +349,23 @@ class Scope:
     def _by_name(self, node: ast.Call, path: str) -> Opening | None:
         name = last_name(path)
         made = self.opening_of(node.func)
-        if self.kind_of(path) is Kind.FACTORY or (made is not None and made.kind is Kind.FACTORY):
+        if {self.kind_of(path), made.kind if made else None} & {Kind.FACTORY, Kind.REGISTRY}:
             return Opening(Kind.SESSION, path, needs_closing=not self._is_on_connection(node))
+        if _GENERATOR_NAME.match(name) and not path.endswith("()") and not self._is_known(path):
+            given = Opening(Kind.SESSION, path, is_own=True)
+            return Opening(Kind.GENERATOR, path, needs_closing=False, is_own=True, given=given)
         if _UNIT_NAME.search(name) and not path.endswith("()"):
             return Opening(Kind.UNIT, path, only_with=True)
         return None
+
+    def _is_known(self, path: str) -> bool:
+        """Tell what this module defines itself."""
+        scope: Scope | None = self
+        while scope is not None:
+            if path in scope.kinds:
+                return True
+            scope = scope.parent
+        return path.startswith("self.")
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
@@ -274,6 +376,8 @@ class Scope:
         if not path or path.endswith("[]"):
             return
         kind = self._kind_of_value(value)
+        if generator := self.generator_of(value):
+            self.generators[path] = generator
         if kind is not None or self.kinds.get(path) is None:
             self.kinds[path] = kind
 
@@ -298,7 +402,7 @@ class Scope:
         return self.kind_of(path) if path and isinstance(value, (ast.Name, ast.Attribute)) else None
 
     def _kind_of_wrapped(self, value: ast.Call) -> Kind | None:
-        is_closing = last_name(path_of(value.func, self.imports)) in {"closing", "aclosing", "enter_context"}
+        is_closing = last_name(path_of(value.func, self.imports)) in {"closing", "aclosing", *ENTERERS}
         return self._kind_of_value(value.args[0]) if is_closing and value.args else None
 
 

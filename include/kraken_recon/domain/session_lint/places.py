@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.domain.session_lint import rules
 from kraken_recon.domain.session_lint.names import FUNCTIONS, last_name, path_of
 from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening
-from kraken_recon.domain.session_lint.tracking import CLOSERS
+from kraken_recon.domain.session_lint.vocabulary import CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,8 @@ def check_temporaries(scope: Scope, report: Report) -> None:
         use = _use(node, parents)
         if not use or node in failing or (opening.kind is Kind.CURSOR and _has_named_owner(node)):
             continue
+        if opening.is_generated and use == "dropped at once" and not _has_own_generator(node):
+            continue  # it goes on with a generator that somebody holds
         code = rules.ENGINE if opening.kind in SHARED else rules.TEMPORARY
         report(node, code, f"this {opening.kind} is {use}, so nothing can close it")
 
@@ -78,6 +80,12 @@ def _loan(call: ast.AST | None) -> str:
 def _has_named_owner(node: ast.Call) -> bool:
     """Tell a cursor that its connection closes, when a variable holds the connection."""
     return isinstance(node.func, ast.Attribute) and isinstance(node.func.value, (ast.Name, ast.Attribute))
+
+
+def _has_own_generator(node: ast.Call) -> bool:
+    """Tell a step of a generator that is made for it and held by nobody."""
+    source = node.args[0] if node.args else node.func
+    return isinstance(source.value if isinstance(source, ast.Attribute) else source, ast.Call)
 
 
 def check_kept(root: ast.AST, scope: Scope, report: Report) -> None:

@@ -123,8 +123,14 @@ _RULES: Final = (
         "held open by a generator",
         "Whoever stops iterating early leaves the generator suspended, and its session open. A generator "
         "with a "
-        "single yield outside of loops, or with a decorator (a context manager, a fixture), is fine.",
-        "read the rows and return them, or let the caller pass the session in",
+        "single yield outside of loops, or with a decorator (a context manager, a fixture), is fine. So is a "
+        "web "
+        "framework's dependency, where the framework drives it. Elsewhere `next(get_db())` lets go of the "
+        "generator: Python ends it at once, its `finally` closes the session, and the next statement opens a "
+        "transaction that nobody ends. A loop over it that is left by `return` or `break` leaves it to the "
+        "garbage collector, an asynchronous one to the event loop.",
+        "read the rows and return them, let the caller pass the session in, or make the generator a context "
+        "manager: contextmanager(get_db)()",
         "def rows():\n    with engine.connect() as connection:\n        for row in "
         "connection.execute(QUERY):\n"
         "            yield row",

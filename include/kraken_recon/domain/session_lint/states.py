@@ -112,6 +112,14 @@ class Exits:
             joined(self.continued, step.continued),
         )
 
+    def but_for(self, resources: frozenset[Resource]) -> Exits:
+        """Close what a loop's generator gave where the loop goes on; an exception unwinds it too."""
+        if not resources:
+            return self
+        ways = (self.next, self.continued, self.raised)
+        gone = [way.closed(resources) if way is not None else None for way in ways]
+        return replace(self, next=gone[0], continued=gone[1], raised=gone[2])
+
     def beside(self, other: Exits) -> Exits:
         """Join another branch."""
         return replace(self.then(other), next=joined(self.next, other.next))

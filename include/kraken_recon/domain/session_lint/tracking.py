@@ -4,74 +4,32 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
+from kraken_recon.domain.session_lint.containers import is_never_emptied
+from kraken_recon.domain.session_lint.handing import enumerate_arguments, registry_used_by
 from kraken_recon.domain.session_lint.names import SCOPES, free_names, last_name, names_in, own_nodes, path_of
-from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind, Opening, Scope
+from kraken_recon.domain.session_lint.openings import FOLLOWED, HELD, KEEPING, SHARED, Kind, Opening, Scope
 from kraken_recon.domain.session_lint.states import Resource, State
+from kraken_recon.domain.session_lint.vocabulary import (
+    CLOSERS,
+    ENDERS,
+    ENTERERS,
+    KEEPERS,
+    MAY_FAIL,
+    TAKERS,
+)
 from kraken_recon.domain.session_lint.waiting import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLOSERS: Final = frozenset(
-    [
-        "close",
-        "aclose",
-        "dispose",
-        "remove",
-        "terminate",
-        "closeall",
-        "close_all",
-        "disconnect",
-        "shutdown",
-        "stop",
-        "release",
-        "quit",
-        "invalidate",
-        "__exit__",
-        "__aexit__",
-    ]
-)
-_ENDERS: Final = frozenset({"commit", "rollback", "expunge_all"})
-_TAKERS: Final = frozenset(
-    [
-        "putconn",
-        "release",
-        "enter_context",
-        "enter_async_context",
-        "push",
-        "push_async_exit",
-        "callback",
-        "push_async_callback",
-        "addfinalizer",
-        "addCleanup",
-        "addAsyncCleanup",
-        "addModuleCleanup",
-        "enterContext",
-        "register",
-        "finalize",
-        "append",
-        "appendleft",
-        "insert",
-        "add",
-        "set",
-        "setdefault",
-        "put",
-        "put_nowait",
-    ]
-)
-_MAY_FAIL: Final = frozenset(
-    {"insert", "put", "put_nowait", "enter_context", "enter_async_context", "enterContext"}
-)
 _CLOSING_NAME: Final = re.compile(
     r"close|release|dispose|clean_?up|tear_?down|shut_?down|finalize|disconnect", re.IGNORECASE
 )
-_WRAPPERS: Final = frozenset(
-    {"partial", "closing", "aclosing", "enter_context", "enter_async_context", "cast"}
-)
+_WRAPPERS: Final = ENTERERS | {"partial", "closing", "aclosing", "cast", "iter", "aiter"}
 _QUIET: Final = re.compile(
     r"^(print|isinstance|len|repr|str|bool|id|type|hasattr|getattr|(contextlib\.)?(suppress|nullcontext))$"
     r"|^(self\.)?_?(log|logger|logging|LOG|LOGGER)\b|^warnings\.warn$|^time\.(time|monotonic|perf_counter)$"
@@ -91,6 +49,7 @@ class Tracker:
         released: what is closed or passed on somewhere.
         entered: what a with block was entered with that does not close it.
         yields: each yield with what was open at it.
+        kept: what was put into a container, with the container.
     """
 
     scope: Scope
@@ -101,6 +60,7 @@ class Tracker:
     released: set[Resource] = field(default_factory=set)
     entered: set[Resource] = field(default_factory=set)
     yields: list[tuple[ast.Yield | ast.YieldFrom, State]] = field(default_factory=list)
+    kept: list[tuple[ast.expr, Resource]] = field(default_factory=list)
 
     def evaluate(self, node: ast.AST, state: State) -> State:
         """Apply an expression's calls, the innermost first."""
@@ -126,15 +86,17 @@ class Tracker:
 
     def release(self, state: State, resources: frozenset[Resource]) -> State:
         """Close resources, or pass them on."""
-        self.released |= resources
+        self.released |= resources | {owned for owned in state.open if owned.owners & resources}
         return state.closed(resources)
 
     def _call(self, node: ast.Call, state: State) -> State:
+        state = self._put_into_container(node, state)
         closed = self._closed_by(node, state)
         if closed:
             return self.release(state, closed)
+        state = self._used_through_registry(node, state)
         used = frozenset(r for r in self.named(node, state) if r.opening.kind not in SHARED)
-        if isinstance(node.func, ast.Attribute) and node.func.attr in _ENDERS:
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ENDERS:
             return state.quiet(r for r in used if r.opening.kind is not Kind.UNIT)
         path = path_of(node.func, self.scope.imports)
         held = [resource for resource in state.busy if resource in state.open]
@@ -154,13 +116,61 @@ class Tracker:
             closed |= {
                 r for r in state.open if r.opening.source == path_of(function.value, self.scope.imports)
             }
-        takes = name in _TAKERS or bool(_CLOSING_NAME.search(name))
-        for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+        takes = name in TAKERS - KEEPERS or bool(_CLOSING_NAME.search(name))
+        taken = self.scope.taken_by(path_of(function, self.scope.imports))
+        for key, argument in enumerate_arguments(node):
             if isinstance(argument, ast.Attribute) and argument.attr in CLOSERS:
                 closed |= self.named(argument.value, state)
-            elif takes:
+            elif name in ENTERERS:
+                entered = self._entered(node, argument, state)
+                closed |= {r for r in entered if r.is_managed or (r in state.open and not _is_in_stack(r))}
+            elif takes or key in taken:
                 closed |= self.carried(argument, state)
-        return closed
+        return closed | self._ended_with_generator(node, state)
+
+    def _ended_with_generator(self, node: ast.Call, state: State) -> frozenset[Resource]:
+        """Give what ends when a generator goes on beyond its yield, or somebody else drives it."""
+        function = node.func
+        source = function.value if isinstance(function, ast.Attribute) else None
+        handled = [source] if source is not None else [value for _, value in enumerate_arguments(node)]
+        generators = {
+            resource
+            for part in handled
+            if isinstance(part, (ast.Name, ast.Attribute))
+            for resource in self.carried(part, state)
+            if resource.opening.kind is Kind.GENERATOR
+        }
+        is_step = self.scope.opening_of(node) is not None
+        is_thrown = isinstance(function, ast.Attribute) and function.attr in {"throw", "athrow"}
+        if is_thrown or (not is_step and source is None):
+            return frozenset(generators)
+        return (
+            frozenset(owned for owned in state.open if owned.owners & generators) if is_step else frozenset()
+        )
+
+    def _used_through_registry(self, node: ast.Call, state: State) -> State:
+        """Open the session that a registry makes for whoever uses it first."""
+        path = registry_used_by(node, self.scope)
+        if not path or any(resource.opening.source == path for resource in state.open):
+            return state
+        resource = self.resource(node, Opening(Kind.SESSION, path), state)
+        return state.opened(resource, is_busy=True)
+
+    def _put_into_container(self, node: ast.Call, state: State) -> State:
+        """Pass a session on to its container; one in a local container that nobody empties stays open."""
+        function = node.func
+        if not isinstance(function, ast.Attribute) or function.attr not in KEEPERS:
+            return state
+        for _, argument in enumerate_arguments(node):
+            carried = self.carried(argument, state)
+            held = frozenset(r for r in carried if r.opening.kind in HELD)
+            if is_never_emptied(function.value, self.scope):
+                for resource in held - set(state.open):
+                    state = state.opened(resource, is_busy=False)
+            else:
+                self.kept += [(function.value, resource) for resource in held]
+                state = self.release(state, carried)
+        return state
 
     def carried(self, node: ast.AST, state: State) -> frozenset[Resource]:
         """Return the resources that an expression's value is or contains, its own openings too."""
@@ -186,34 +196,63 @@ class Tracker:
     def _carried_by_call(self, node: ast.Call, state: State) -> frozenset[Resource]:
         name = last_name(path_of(node.func, self.scope.imports))
         opening = self.scope.opening_of(node)
-        if opening is not None and opening.kind in HELD | SHARED:
+        if opening is not None and opening.kind in FOLLOWED:
             return frozenset() if opening.only_with else frozenset({self.resource(node, opening, state)})
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-        if name in {"enter_context", "enter_async_context", "enterContext"} and arguments:
-            return self._entered(arguments[0], state)
+        if name in ENTERERS and arguments:
+            return self._entered(node, arguments[0], state)
+        if name == "pop_all" and isinstance(node.func, ast.Attribute):
+            return self.carried(node.func.value, state)
         if name[:1].isupper() or name in _WRAPPERS or opening is not None:
             return frozenset[Resource]().union(*(self.carried(argument, state) for argument in arguments))
         return frozenset()
 
-    def _entered(self, node: ast.expr, state: State) -> frozenset[Resource]:
+    def _entered(self, call: ast.Call, node: ast.expr, state: State) -> frozenset[Resource]:
         """Give what an exit stack closes at its own end, at the latest."""
-        opening = self.scope.opening_of(node)
-        if opening is None or opening.kind not in HELD:
+        receiver = path_of(call.func.value, {}) if isinstance(call.func, ast.Attribute) else ""
+        stacks = frozenset(
+            resource
+            for resource in state.names.get(receiver, frozenset())
+            if resource.opening.kind is Kind.STACK and not resource.is_managed
+        )
+        inner, closes = node, False
+        if isinstance(node, ast.Call) and node.args:
+            closes = last_name(path_of(node.func, self.scope.imports)) in {"closing", "aclosing"}
+            inner = node.args[0] if closes else node
+        opening = self.scope.opening_of(inner)
+        if opening is None or opening.kind not in FOLLOWED:
+            held = self.carried(inner, state)
+        else:
+            is_managed = (closes or opening.with_closes or opening.only_with) and not stacks
+            held = frozenset({self.resource(inner, opening, state, is_managed=is_managed, keepers=stacks)})
+        left_open = frozenset(r for r in held if not closes and not r.opening.with_closes)
+        self.entered |= left_open
+        return held - left_open if inner is not node or opening is None else held
+
+    def generated(self, node: ast.expr, state: State) -> frozenset[Resource]:
+        """Give what each round of a loop over a generator of sessions gets."""
+        generator = self.scope.generator_of(node)
+        if generator is None or generator.given is None:
             return frozenset()
-        resource = self.resource(node, opening, state, is_managed=opening.with_closes)
-        if not opening.with_closes:
-            self.entered.add(resource)
-        return frozenset({resource})
+        return frozenset({self.resource(node, replace(generator.given, is_generated=True), state)})
 
     def resource(
-        self, node: ast.expr, opening: Opening, state: State, *, is_managed: bool = False
+        self,
+        node: ast.expr,
+        opening: Opening,
+        state: State,
+        *,
+        is_managed: bool = False,
+        keepers: frozenset[Resource] = frozenset(),
     ) -> Resource:
         """Give the resource of an opening; the same whenever control comes by."""
         if isinstance(node, ast.Await):
             node = node.value
         if node not in self.resources:
-            owners = frozenset(r for r in self.named(node, state) if r.opening.kind not in SHARED)
+            owners = frozenset(r for r in self.named(node, state) if r.opening.kind not in SHARED) | keepers
             guards = frozenset[str]().union(*self.guards)
+            # Whoever was given the generator or the stack ends it, and with it what came of it.
+            is_managed = is_managed or any(r in self.released for r in owners if r.opening.kind in KEEPING)
             self.resources[node] = Resource(node, opening, is_managed, guards, owners)
         return self.resources[node]
 
@@ -228,9 +267,13 @@ class Tracker:
 
     def _is_harmless(self, node: ast.Call) -> bool:
         opening = self.scope.opening_of(node)
-        if opening is not None and opening.kind in {Kind.CURSOR, Kind.FACTORY}:
+        if opening is not None and opening.kind in {Kind.CURSOR, Kind.FACTORY, Kind.REGISTRY, *KEEPING}:
             return True
         if isinstance(node.func, ast.Attribute) and node.func.attr in CLOSERS:
             return True
         path = path_of(node.func, self.scope.imports)
-        return bool(_QUIET.search(path)) or last_name(path) in _TAKERS - _MAY_FAIL
+        return bool(_QUIET.search(path)) or last_name(path) in TAKERS - MAY_FAIL
+
+
+def _is_in_stack(resource: Resource) -> bool:
+    return any(owner.opening.kind is Kind.STACK for owner in resource.owners)

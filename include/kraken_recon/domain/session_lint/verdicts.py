@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.session_lint import rules
+from kraken_recon.domain.session_lint.containers import emptied_names
 from kraken_recon.domain.session_lint.names import Function, decorators_of, names_in, path_of
 from kraken_recon.domain.session_lint.openings import HELD, SHARED, Kind
-from kraken_recon.domain.session_lint.tracking import CLOSERS
+from kraken_recon.domain.session_lint.vocabulary import CACHES, CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Report = Callable[[ast.AST, str, str], None]
 
-_CACHES: Final = frozenset({"lru_cache", "cache", "cached", "alru_cache", "memoize"})
 # Any other decorator may drive the generator to its end.
 _LEAVES_ALONE: Final = frozenset({"staticmethod", "classmethod", "property", "override", "wraps"})
 _CLOSING_METHOD: Final = re.compile(
@@ -68,6 +68,11 @@ def _way_out(flow: Flow, exits: Exits, resource: Resource) -> str:
 
 def _never_closed(flow: Flow, resource: Resource, *, is_module: bool) -> tuple[str, str]:
     kind = resource.opening.kind
+    if resource.opening.is_generated and not is_module:
+        return (
+            rules.GENERATOR,
+            f"this {kind} comes out of a generator that nobody goes on with or closes",
+        )
     if resource in flow.tracker.entered:
         return (
             rules.WITH_LEAVES_OPEN,
@@ -80,15 +85,18 @@ def _never_closed(flow: Flow, resource: Resource, *, is_module: bool) -> tuple[s
     return rules.NEVER_CLOSED, f"this {kind} is never closed"
 
 
-def judge_keeping(flow: Flow, function: Function, imports: dict[str, str], report: Report) -> None:
-    """Report sessions that the function's cache, or pytest, keeps for ever."""
-    keepers = sorted(set(decorators_of(function, imports)) & (_CACHES | {"fixture"}))
+def judge_keeping(
+    flow: Flow, function: Function, imports: dict[str, str], report: Report, *, is_dependency: bool
+) -> None:
+    """Report sessions that the function's cache, pytest or a web framework keeps for ever."""
+    keepers = sorted(set(decorators_of(function, imports)) & (CACHES | {"fixture"}))
+    keepers = [f"@{keeper}" for keeper in keepers] + ["Depends()"] * is_dependency
     for node, resource in flow.returned if keepers else ():
         opening = resource.opening
         if opening.kind not in HELD or resource.is_managed or not opening.needs_closing:
             continue
-        if "fixture" not in keepers or not _is_finalised(function, node):
-            message = f"this {opening.kind} is returned through @{keepers[0]}, which never closes it"
+        if "@fixture" not in keepers or not _is_finalised(function, node):
+            message = f"this {opening.kind} is returned through {keepers[0]}, which never closes it"
             report(resource.node, rules.KEPT, message)
 
 
@@ -103,8 +111,11 @@ def _is_finalised(function: Function, returned: ast.Return) -> bool:
 
 def judge_stored(flow: Flow, home: ast.ClassDef | None, module_names: set[str], report: Report) -> None:
     """Report sessions stored in an object that never closes them, or in a global."""
-    for target, resource in flow.stored:
+    for target, resource in [*flow.stored, *flow.tracker.kept]:
         kind, path = resource.opening.kind, path_of(target, {})
+        its_generator = names_in(resource.node) if resource.opening.is_generated else set()
+        if home is not None and any(_closes(home, name) for name in its_generator):
+            continue
         if not resource.opening.needs_closing or resource.is_managed or kind is Kind.ENGINE:
             continue
         if path.startswith("self.") and isinstance(target, ast.Attribute):
@@ -118,6 +129,8 @@ def judge_stored(flow: Flow, home: ast.ClassDef | None, module_names: set[str], 
 
 def _closes(home: ast.ClassDef, path: str) -> bool:
     """Tell whether a method of the class closes an attribute, or is named for closing and mentions it."""
+    if path in emptied_names(home):
+        return True
     for method in home.body:
         if not isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
@@ -138,6 +151,7 @@ def judge_yields(flow: Flow, function: Function, imports: dict[str, str], report
     holding = []
     for node, state in flow.tracker.yields:
         held = [r for r in state.open if r.opening.kind in HELD - {Kind.CURSOR} and r.opening.needs_closing]
+        held = [r for r in held if not r.opening.is_generated]
         if held:
             holding.append((node, state, held))
     places = {node for node, _, _ in holding}

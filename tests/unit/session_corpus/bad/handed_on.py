@@ -1,0 +1,270 @@
+"""Sessions that are handed on to nobody: generators left alone, forgotten stacks, registries, containers."""
+
+import contextlib
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+import psycopg2
+from airflow.sdk import task
+from fastapi import Depends, FastAPI
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from .database import get_db as dependency
+from .database import get_session
+
+app = FastAPI()
+engine = create_engine("postgresql+psycopg://db")
+SessionLocal = sessionmaker(engine)
+AsyncLocal = async_sessionmaker()
+Registry = scoped_session(SessionLocal)
+Tasks = async_scoped_session(AsyncLocal, scopefunc=object)
+OPEN = []
+
+
+def get_db():
+    session = SessionLocal()
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def get_db_again():
+    yield from get_db()
+
+
+async def get_async_db():
+    async with AsyncLocal() as session:
+        yield session
+
+
+@contextmanager
+def session_scope():
+    with SessionLocal() as session:
+        yield session
+
+
+@task
+def taken(query):
+    session = next(get_db())  # expect: KRS008
+    return session.execute(query).scalar()
+
+
+def taken_annotated(query):
+    session: Session = next(get_db(), None)  # expect: KRS008
+    session.execute(query)
+
+
+def taken_in_a_temporary(query):
+    return next(get_db()).execute(query).scalar()  # expect: KRS005
+
+
+def taken_by_its_method(query):
+    session = get_db().__next__()  # expect: KRS008
+    session.execute(query)
+
+
+def taken_by_send(query):
+    session = get_db_again().send(None)  # expect: KRS008
+    session.execute(query)
+
+
+def taken_by_an_iterator(query):
+    session = next(iter(get_db()))  # expect: KRS008
+    session.execute(query)
+
+
+def taken_from_elsewhere(query):
+    session = next(dependency())  # expect: KRS008
+    other = next(get_session())  # expect: KRS008
+    return session.execute(query), other.execute(query)
+
+
+def taken_from_a_named_generator(query):
+    generator = get_db()
+    session = next(generator)  # expect: KRS008
+    session.execute(query)
+
+
+def taken_and_closed_too_late(query):
+    session = next(get_db())  # expect: KRS004
+    session.execute(query)
+    session.close()
+
+
+async def taken_async(query):
+    session = await anext(get_async_db())  # expect: KRS008
+    return await session.execute(query)
+
+
+async def taken_async_by_its_method(query):
+    session = await get_async_db().__anext__()  # expect: KRS008
+    return await session.execute(query)
+
+
+def left_by_return(query):
+    for session in get_db():  # expect: KRS008
+        return session.execute(query).scalar()
+
+
+def left_by_break(query):
+    for session in get_db():  # expect: KRS008
+        session.execute(query)
+        break
+
+
+async def left_by_return_async(query):
+    async for session in get_async_db():  # expect: KRS008
+        return await session.execute(query)
+
+
+async def imported_left_by_break(query):
+    async for session in get_session():  # expect: KRS008
+        await session.execute(query)
+        break
+
+
+def entered_by_hand(query):
+    session = session_scope().__enter__()  # expect: KRS003
+    session.execute(query)
+
+
+def begun_by_hand(order):
+    session = SessionLocal.begin().__enter__()  # expect: KRS003
+    session.add(order)
+
+
+def stack_forgotten(query):
+    stack = ExitStack()
+    session = stack.enter_context(SessionLocal())  # expect: KRS003
+    session.execute(query)
+
+
+def stack_closed_at_times(query):
+    stack = contextlib.ExitStack()
+    connection = stack.enter_context(psycopg.connect(""))  # expect: KRS004
+    connection.execute(query)
+    stack.close()
+
+
+def stacked_but_left_open(query):
+    with ExitStack() as stack:
+        connection = stack.enter_context(psycopg2.connect(""))  # expect: KRS006
+        connection.cursor().execute(query)
+
+
+def make_session():
+    session = SessionLocal()
+    session.info["by"] = "make_session"
+    return session
+
+
+def connected(dsn):
+    return psycopg.connect(dsn)
+
+
+def make_another():
+    return make_session()
+
+
+def of_own_function(query):
+    session = make_another()  # expect: KRS003
+    session.execute(query)
+
+
+def of_own_function_at_once(query):
+    return connected("").execute(query).fetchone()  # expect: KRS005
+
+
+def make_factory():
+    return sessionmaker(engine)
+
+
+def of_own_factory(query):
+    session = make_factory()()  # expect: KRS003
+    session.execute(query)
+
+
+class Reader:
+    def _open(self):
+        return Session(engine)
+
+    def read(self, query):
+        session = self._open()  # expect: KRS003
+        return session.execute(query).all()
+
+
+def look(session):
+    return session.execute("select 1")
+
+
+def looked_at(query):
+    session = SessionLocal()  # expect: KRS003
+    look(session)
+
+
+def put_away(session):
+    OPEN.append(session)
+
+
+def given_away():
+    session = SessionLocal()  # expect: KRS003
+    put_away(session)
+
+
+def remembered(dsn):
+    OPEN.append(psycopg.connect(dsn))  # expect: KRS007
+
+
+class Shards:
+    def __init__(self, dsns):
+        self.connections = []
+        for dsn in dsns:
+            self.connections.append(psycopg.connect(dsn))  # expect: KRS007
+
+
+def in_a_list(dsns, query):
+    connections = []
+    for dsn in dsns:
+        connections.append(psycopg.connect(dsn))  # expect: KRS003
+    for connection in connections:
+        connection.execute(query)
+
+
+def in_a_dictionary(names):
+    sessions = {}
+    for name in names:
+        sessions[name] = SessionLocal()  # expect: KRS003
+    sessions["desk"].commit()
+
+
+def through_the_registry(query):
+    return Registry.execute(query).scalar()  # expect: KRS003
+
+
+def removed_at_times(order):
+    Registry.add(order)  # expect: KRS004
+    Registry.flush()
+    Registry.remove()
+
+
+async def through_the_async_registry(query):
+    session = Tasks()  # expect: KRS003
+    return await session.execute(query)
+
+
+def get_for_ever():
+    session = SessionLocal()  # expect: KRS007
+    return session
+
+
+@app.get("/orders")
+def orders(session: Session = Depends(get_for_ever)):
+    return session.query(object).all()
+
+
+@app.get("/fills")
+def fills(session: Session = Depends(SessionLocal)):  # expect: KRS003
+    return session.query(object).all()
