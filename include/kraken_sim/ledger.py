@@ -65,6 +65,7 @@ class Ledger:
         self.keys: list[tuple[Decimal, int]] = []
         self.positions: dict[str, int] = {}
         self.openings: dict[str, Decimal] = {}
+        self.classes: set[str] = set()
         self._by_asset: dict[str, list[int]] = {}
         self._reference = reference
         self._identifiers = identifiers
@@ -167,6 +168,7 @@ class Ledger:
             raise ControlError(f"expected a row no older than {self.last_time}, was {entry.time}")
         position = len(self.entries)
         self.entries.append(entry)
+        self.classes.add(entry.aclass)
         self.keys.append((entry.time, position))
         self.positions[entry.ledger_id] = position
         self._by_asset.setdefault(entry.asset, []).append(position)

@@ -23,7 +23,19 @@ CLIENT_ID: Final = re.compile(
 )
 TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTD"})
 #: Documented, and not simulated: better refused than silently left out.
-UNSUPPORTED: Final = ("close[ordertype]", "displayvol", "reduce_only", "starttm")
+UNSUPPORTED: Final = (
+    "close",
+    "close[ordertype]",
+    "close[price]",
+    "close[price2]",
+    "displayvol",
+    "leverage",
+    "reduce_only",
+    "starttm",
+)
+UNSUPPORTED_TYPES: Final = frozenset({"iceberg", "settle-position", "trailing-stop", "trailing-stop-limit"})
+#: How a client writes that it does not want something.
+NOTHING: Final = frozenset({"", "0", "false", "none"})
 USERREF_LIMIT: Final = 2**31
 DEADLINE_LEAST: Final = timedelta(seconds=2)
 DEADLINE_MOST: Final = timedelta(seconds=60)
@@ -39,13 +51,15 @@ def read_order(account: Account, given: Mapping[str, str], now: Decimal) -> Orde
     """
     side, order_type = given.get("type", ""), given.get("ordertype", "")
     kind = ORDER_TYPES.get(order_type)
+    if order_type in UNSUPPORTED_TYPES:
+        raise ApiError("EAPI:Feature disabled")
     if kind is None:
         raise ApiError("EGeneral:Invalid arguments:ordertype")
     if side not in {"buy", "sell"}:
         raise ApiError("EGeneral:Invalid arguments:type")
     if "pair" not in given:
         raise ApiError("EGeneral:Invalid arguments")
-    if any(given.get(name, "").lower() not in {"", "0", "false"} for name in UNSUPPORTED):
+    if any(given.get(name, "").lower() not in NOTHING for name in UNSUPPORTED):
         raise ApiError("EAPI:Feature disabled")
     time_in_force = given.get("timeinforce", "GTC").upper()
     expires = _expiry(given.get("expiretm", "0"), now)
@@ -54,8 +68,10 @@ def read_order(account: Account, given: Mapping[str, str], now: Decimal) -> Orde
     if time_in_force == "GTD" and not expires:
         raise ApiError("EGeneral:Invalid arguments:expiretm")
     client_id, userref = _names(given)
+    pair = account.reference.pair(given["pair"])
+    account.reference.check_venue(pair, given.get("execution_venue"))
     return OrderRequest(
-        pair=account.reference.pair(given["pair"]),
+        pair=pair,
         side=cast("Literal['buy', 'sell']", side),
         order_type=order_type,
         volume=amount(given.get("volume", ""), "volume"),

@@ -12,6 +12,7 @@ from kraken_sim import margin, order_endpoints, paging
 from kraken_sim.account import HUNDRED
 from kraken_sim.amounts import ZERO, fixed, number, plain
 from kraken_sim.errors import ApiError
+from kraken_sim.reference import CURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,8 +98,9 @@ def _ledger_filter(call: Call) -> Callable[[Entry], bool] | None:
     if kind != "all":
         kinds = SALES if kind == "sale" else {kind}
         tests.append(lambda row: row.entry_type in kinds)
-    if "aclass" in call.parameters and call.parameters["aclass"] != "currency":
-        tests.append(lambda row: row.aclass == call.parameters["aclass"])
+    aclass = call.parameters.get("aclass", CURRENCY)
+    if call.account.ledger.classes - {aclass}:
+        tests.append(lambda row: row.aclass == aclass)
     if key.query_from or key.query_to:
         tests.append(lambda row: key.sees(row.time))
     return (lambda row: all(test(row) for test in tests)) if tests else None

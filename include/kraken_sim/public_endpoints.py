@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_sim.amounts import fixed
 from kraken_sim.errors import ApiError
+from kraken_sim.reference import CURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from kraken_sim.exchange import Exchange
+
+
+ASSET_CLASSES: Final = frozenset({CURRENCY, "tokenized_asset"})
 
 
 def moment(now: Decimal) -> datetime:
@@ -36,16 +40,22 @@ def system_status(exchange: Exchange, _: Mapping[str, str]) -> dict[str, Any]:
 
 
 def assets(exchange: Exchange, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Answer ``Assets``."""
+    """Answer ``Assets``, of the class that is asked for."""
     reference = exchange.reference
+    wanted = parameters.get("aclass", CURRENCY)
+    if wanted not in ASSET_CLASSES:
+        raise ApiError("EGeneral:Invalid arguments:aclass")
     ids = [reference.asset_id(name) for name in _names(parameters, "asset")] or list(reference.assets)
-    return {asset_id: reference.assets[asset_id] for asset_id in ids}
+    classes = {asset_id: reference.assets[asset_id].get("aclass", CURRENCY) for asset_id in ids}
+    return {asset_id: reference.assets[asset_id] for asset_id in ids if classes[asset_id] == wanted}
 
 
 def asset_pairs(exchange: Exchange, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Answer ``AssetPairs``."""
+    """Answer ``AssetPairs``: of every venue, unless one is named."""
     reference = exchange.reference
     pairs = [reference.pair(name) for name in _names(parameters, "pair")] or list(reference.pairs.values())
+    venue = parameters.get("execution_venue")
+    pairs = [pair for pair in pairs if venue in {None, pair.venue}]
     wanted = parameters.get("info", "info")
     fields = {
         "leverage": ("leverage_buy", "leverage_sell"),
@@ -66,6 +76,8 @@ def ticker(exchange: Exchange, parameters: Mapping[str, str]) -> dict[str, Any]:
     """Answer ``Ticker``: one price for everything; pairs without a price are left out."""
     reference = exchange.reference
     pairs = [reference.pair(name) for name in _names(parameters, "pair")] or list(reference.pairs.values())
+    venue = parameters.get("execution_venue")
+    pairs = [pair for pair in pairs if venue in {None, pair.venue}]
     answer: dict[str, Any] = {}
     for pair in pairs:
         if pair.pair_id not in reference.prices:

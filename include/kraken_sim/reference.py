@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_DECIMALS: Final = 10
+INTERNATIONAL: Final = "international"
+CURRENCY: Final = "currency"
 WALLET_SUFFIXES: Final = frozenset({"B", "F", "M", "P", "S", "T", "HOLD"})
 
 
@@ -45,6 +47,11 @@ class Pair:
         """Whether the market takes orders; old snapshots do not say."""
         return str(self.wire.get("status", "online"))
 
+    @property
+    def venue(self) -> str:
+        """Where it is traded; snapshots of before April 2026 do not say."""
+        return str(self.wire.get("execution_venue", INTERNATIONAL))
+
 
 class Reference:
     """The market as the public endpoints describe it."""
@@ -54,6 +61,7 @@ class Reference:
         self.pairs: dict[str, Pair] = {}
         self._asset_names: dict[str, str] = {}
         self._pair_names: dict[str, str] = {}
+        self._international_names: dict[str, str] = {}
         self._usd_prices = {
             altname: number(price) for _, altname, _, _, price in reference_data.ASSETS if price
         }
@@ -86,6 +94,15 @@ class Reference:
         if found is None:
             raise ApiError("EQuery:Unknown asset pair")
         return self.pairs[found]
+
+    def check_venue(self, pair: Pair, venue: str | None) -> None:
+        """Refuse a pair that is not traded at the venue that a request names.
+
+        Raises:
+            ApiError: ``EGeneral:Invalid arguments:execution_venue``.
+        """
+        if venue and venue != pair.venue:
+            raise ApiError("EGeneral:Invalid arguments:execution_venue")
 
     def decimals(self, asset: str) -> int:
         """Tell the scale of an asset, by its family when the code itself is not listed."""
@@ -156,7 +173,10 @@ class Reference:
         self.pairs[pair_id] = pair
         self._pair_names[pair_id] = pair_id
         for name in (pair.altname, str(wire.get("wsname", pair_id))):
-            self._pair_names.setdefault(name, pair_id)
+            if pair.venue == INTERNATIONAL:
+                self._pair_names[name] = self._international_names.setdefault(name, pair_id)
+            else:
+                self._pair_names.setdefault(name, pair_id)
         base, quote = self.usd_price(pair.base), self.usd_price(pair.quote)
         if base and quote:
             price = half_up(base / quote, pair.price_decimals)
@@ -240,6 +260,7 @@ def _own_pairs() -> dict[str, Any]:
             "costmin": minimum_cost,
             "tick_size": format(Decimal(1).scaleb(-price_decimals), "f"),
             "status": "online",
+            "execution_venue": INTERNATIONAL,
         }
         for (
             pair_id,

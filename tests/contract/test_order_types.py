@@ -185,12 +185,26 @@ def test_post_only_that_does_not_cross_is_filled_as_maker_later(trader, market):
         ({"ordertype": "stop-loss-limit", "price2": "0.001"}, "EOrder:Invalid price:"),
         ({"ordertype": "stop-loss-limit"}, "EGeneral:Invalid arguments:price2"),
         ({"close[ordertype]": "limit"}, "EAPI:Feature disabled"),
+        ({"close[price]": "25"}, "EAPI:Feature disabled"),
+        ({"leverage": "2"}, "EAPI:Feature disabled"),
+        ({"leverage": "2:1"}, "EAPI:Feature disabled"),
+        ({"displayvol": "0.1"}, "EAPI:Feature disabled"),
+        ({"reduce_only": "true"}, "EAPI:Feature disabled"),
+        ({"starttm": "+10"}, "EAPI:Feature disabled"),
+        ({"ordertype": "iceberg"}, "EAPI:Feature disabled"),
+        ({"ordertype": "settle-position"}, "EAPI:Feature disabled"),
+        ({"ordertype": "trailing-stop"}, "EAPI:Feature disabled"),
+        ({"execution_venue": "bitnomial_exchange"}, "EGeneral:Invalid arguments:execution_venue"),
     ],
 )
 def test_refusals(trader, changes, code):
     (said,) = trader.refusal("AddOrder", **(BUY | {"ordertype": "limit", "price": "20"} | changes))
     assert said.startswith(code)
     assert trader.statement()["orders"] == []
+
+
+def test_an_order_that_wants_no_leverage_says_so(trader):
+    assert place(trader, **BUY, ordertype="limit", price="20", leverage="none", reduce_only="false")
 
 
 @pytest.mark.parametrize(

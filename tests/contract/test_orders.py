@@ -14,7 +14,7 @@ MARKET = {"pair": "ETHUSD", "type": "sell", "ordertype": "market", "volume": "2"
     ("changes", "code"),
     [
         ({"pair": "NOPAIR"}, "EQuery:Unknown asset pair"),
-        ({"ordertype": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
+        ({"ordertype": "fancy"}, "EGeneral:Invalid arguments:ordertype"),
         ({"type": "hold"}, "EGeneral:Invalid arguments:type"),
         ({"volume": "lots"}, "EGeneral:Invalid arguments:volume"),
         ({"volume": "0.123456789"}, "EGeneral:Invalid arguments:volume"),

@@ -271,6 +271,70 @@ def test_a_recorded_market_loads_whole(market_of_2025, recordings):
     assert {pair["base"] for pair in answered.values()} <= assets.keys()
 
 
+@pytest.fixture(scope="module")
+def market_of_2026(tmp_path_factory, start_simulator):
+    """Bitcoin at two venues, the other one listed first, and a stock beside the currencies."""
+    directory = tmp_path_factory.mktemp("market-of-2026")
+    pair = {
+        "altname": "XBTUSD",
+        "wsname": "XBT/USD",
+        "base": "XXBT",
+        "quote": "ZUSD",
+        "pair_decimals": 1,
+        "lot_decimals": 8,
+        "fees": [[0, 0.4]],
+        "ordermin": "0.0001",
+        "execution_venue": "international",
+    }
+    other = pair | {"altname": "XBTUSD:BTNL", "execution_venue": "bitnomial_exchange", "ordermin": "0.01"}
+    assets = {
+        name: {"aclass": aclass, "altname": altname, "decimals": 8}
+        for name, altname, aclass in (
+            ("XXBT", "XBT", "currency"),
+            ("ZUSD", "USD", "currency"),
+            ("NVDAx", "NVDAx", "tokenized_asset"),
+        )
+    }
+    (directory / "AssetPairs.json").write_text(json.dumps({"XBTUSD:BTNL": other, "XXBTZUSD": pair}))
+    (directory / "Assets.json").write_text(json.dumps(assets))
+    with start_simulator("--reference-dir", str(directory)) as simulator:
+        yield simulator
+
+
+def test_a_plain_name_is_the_international_market_of_two_venues(market_of_2026):
+    assert len(market_of_2026.public("AssetPairs")["result"]) == 2
+    for name in ("XBTUSD", "XBT/USD", "XXBTZUSD"):
+        assert list(market_of_2026.public("AssetPairs", pair=name)["result"]) == ["XXBTZUSD"]
+    for endpoint in ("AssetPairs", "Ticker"):
+        answer = market_of_2026.public(endpoint, execution_venue="bitnomial_exchange")["result"]
+        assert list(answer) == ["XBTUSD:BTNL"]
+    desk = market_of_2026.open(opening={"ZUSD": "1000"})
+    order = {"type": "buy", "ordertype": "limit", "volume": "0.001", "price": "1000"}
+    elsewhere = order | {"pair": "XBTUSD:BTNL"}
+    assert desk.call("AddOrder", **order, pair="XBTUSD", execution_venue="international")["txid"]
+    assert desk.refusal("AddOrder", **elsewhere) == ["EOrder:Order minimum not met"]
+    wrong = desk.refusal("AddOrder", **elsewhere, execution_venue="international")
+    assert wrong == ["EGeneral:Invalid arguments:execution_venue"]
+
+
+def test_assets_and_ledgers_answer_for_one_class(market_of_2026, exchange):
+    def assets(**options):
+        return set(market_of_2026.public("Assets", **options)["result"])
+
+    assert assets() == assets(aclass="currency") == {"XXBT", "ZUSD"}
+    assert assets(aclass="tokenized_asset") == {"NVDAx"}
+    assert market_of_2026.public("Assets", aclass="forex")["error"] == ["EGeneral:Invalid arguments:aclass"]
+    assert exchange.public("Assets", aclass="tokenized_asset")["result"] == {}
+    row = {"refid": "R1", "time": "1767225600", "type": "receive", "amount": "1"}
+    rows = [row | {"asset": "ZUSD"}, row | {"asset": "NVDAx", "aclass": "tokenized_asset"}]
+    desk = market_of_2026.open(entries=rows)
+    desk.advance(60)
+    for aclass, asset in (("currency", "ZUSD"), ("tokenized_asset", "NVDAx")):
+        ledger = desk.call("Ledgers", aclass=aclass)["ledger"]
+        assert [entry["asset"] for entry in ledger.values()] == [asset]
+    assert desk.call("Ledgers")["count"] == 1
+
+
 def test_orders_obey_the_recorded_market(market_of_2025):
     desk = market_of_2025.open(opening={"ZUSD": "1000", "XXBT": "1"})
     pairs = market_of_2025.public("AssetPairs")["result"]

@@ -417,6 +417,25 @@ def test_a_read_is_repeated_whatever_was_wrong_with_its_body(kraken, credentials
         assert asked[0].nonce < asked[1].nonce
 
 
+@pytest.mark.parametrize(
+    ("pair", "altname", "venue"),
+    [
+        ("BTC/USD", "XBTUSD", "international"),
+        ("BTC/USD:bitnomial_exchange", "XBTUSD:BTNL", "bitnomial_exchange"),
+    ],
+)
+def test_an_order_names_the_venue_of_its_market(kraken, credentials, pair, altname, venue):
+    elsewhere = {"altname": "XBTUSD:BTNL", "execution_venue": "bitnomial_exchange"}
+    kraken.answers.append(
+        result({"XXBTZUSD": MARKET | {"execution_venue": "international"}, "XBTUSD:BTNL": MARKET | elsewhere})
+    )
+    kraken.answers.append(result({"descr": {"order": "buy"}, "txid": ["O1"]}))
+    with TradingClient(credentials, account="alpha", slots=InProcessCallSlots()) as client:
+        assert client.add_order(order(pair=pair, deadline=LATELY)) == "O1"
+    form = kraken.requests[-1].form
+    assert (form["pair"], form["execution_venue"]) == (altname, venue)
+
+
 @pytest.mark.parametrize("bad", BAD_BODIES)
 def test_an_order_is_never_sent_twice_whatever_was_wrong_with_the_answer(kraken, credentials, bad):
     asked = []

@@ -6,13 +6,15 @@ import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.kraken import wire
+from kraken_recon.adapters.kraken import wire, wire_orders
 from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
+from kraken_recon.domain.markets import assets_of
 from kraken_recon.errors import PayloadInvalidError, RateLimitedError
 
 ENTRY = {
@@ -171,8 +173,9 @@ def test_empty_second_name_of_a_holding_is_ignored(rows):
 
 
 def test_two_balances_of_one_holding_are_refused():
-    with pytest.raises(PayloadInvalidError, match="the only balance of BTC"):
-        wire.parse_balances({"XXBT": ONE_ROW, "BTC": ONE_ROW})
+    told = r"BalanceEx: result\.XBT: a second balance of BTC beside result\.XXBT$"
+    with pytest.raises(PayloadInvalidError, match=told):
+        wire.parse_balances({"XXBT": ONE_ROW, "XBT": ONE_ROW})
 
 
 def test_ledger_page():
@@ -222,6 +225,11 @@ def test_time_finer_than_a_microsecond_is_cut_off():
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, 999999, tzinfo=UTC)
 
 
+def test_a_time_as_text_is_read():
+    page = wire.parse_ledger_page({"ledger": {"L1": ENTRY | {"time": "1440193797.3844"}}})
+    assert page == wire.parse_ledger_page({"ledger": {"L1": ENTRY}})
+
+
 def test_whole_second_time_is_read():
     page = wire.parse_ledger_page(entry_with(time=1705260464))
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, tzinfo=UTC)
@@ -238,7 +246,10 @@ def test_entry_amount_that_is_none_is_refused(field, value):
     ("field", "value"),
     [
         *((field, ...) for field in ("refid", "time", "type", "asset", "amount", "fee", "balance")),
-        ("time", "1440193797.3844"),
+        ("time", "yesterday"),
+        ("time", "1e9"),
+        ("time", "9" * 5000),
+        ("time", [1440193797]),
         ("time", True),
         ("time", 0),
         ("time", Decimal("-1.5")),
@@ -248,6 +259,11 @@ def test_entry_amount_that_is_none_is_refused(field, value):
         ("subtype", None),
         ("asset", ""),
         ("asset", "XX\x00BT"),
+        ("asset", "XX\ud800BT"),
+        ("refid", "L\x85"),
+        ("refid", "L\u202e"),
+        ("refid", "L" * 501),
+        ("subtype", "\udfff"),
         ("refid", None),
     ],
 )
@@ -331,6 +347,82 @@ def test_prices_by_asset():
         "EUR": Decimal(1),
     }
     assert wire.prices_in("BTC", pairs, last_prices)["EUR"] == 1 / Decimal("57000.1")
+
+
+LISTED = {
+    "altname": "XBTUSD",
+    "wsname": "XBT/USD",
+    "base": "XXBT",
+    "quote": "ZUSD",
+    "pair_decimals": 1,
+    "lot_decimals": 8,
+    "ordermin": "0.00005",
+    "status": "online",
+    "execution_venue": "international",
+}
+ELSEWHERE = LISTED | {
+    "altname": "XBTUSD:BTNL",
+    "execution_venue": "bitnomial_exchange",
+    "ordermin": "0.01",
+}
+IN_EUROS = LISTED | {"altname": "XBTEUR", "wsname": "XBT/EUR", "quote": "ZEUR"}
+VENUES = {"XXBTZUSD": LISTED, "XBTUSD:BTNL": ELSEWHERE, "XXBTZEUR": IN_EUROS}
+
+
+@pytest.mark.parametrize("order", list(permutations(VENUES)), ids=" ".join)
+def test_a_plain_name_means_the_international_market_in_any_order_of_the_reply(order):
+    reply = {name: VENUES[name] for name in order}
+    markets = wire_orders.parse_markets(reply)
+    for name in ("BTC/USD", "XBT/USD", "BTCUSD", "XBTUSD", "XXBTZUSD", "btc/usd"):
+        assert markets.find(name).pair_id == "XXBTZUSD", name
+    for name in ("XBTUSD:BTNL", "BTC/USD:bitnomial_exchange"):
+        assert markets.find(name).order_minimum == Decimal("0.01")
+    assert markets.name_of("XBTUSD:BTNL") == "BTC/USD:bitnomial_exchange"
+    assert assets_of(markets.name_of("XBTUSD:BTNL")) == ("BTC", "USD")
+    last_prices = {"XXBTZUSD": Decimal(60000), "XBTUSD:BTNL": Decimal(55000)}
+    assert wire.prices_in("USD", wire.parse_pairs(reply), last_prices)["BTC"] == 60000
+
+
+def test_a_market_of_another_venue_alone_is_not_taken_for_what_was_meant():
+    for altname in ("XBTUSD:BTNL", "XBTUSD"):
+        markets = wire_orders.parse_markets({"XBTUSD:BTNL": ELSEWHERE | {"altname": altname}})
+        for name in ("BTC/USD", "BTCUSD", "XBTUSD"):
+            assert markets.find(name) is None
+            told = markets.why_not(name)
+            assert "bitnomial_exchange alone" in told
+            assert "call it BTC/USD:bitnomial_exchange" in told
+    assert wire.parse_pairs({"XBTUSD:BTNL": ELSEWHERE}) == {}
+    assert markets.why_not("ABC/XYZ") == "Kraken has no market ABC/XYZ"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        [],
+        LISTED | {"pair_decimals": "1"},
+        LISTED | {"base": "XX\x00"},
+        LISTED | {"fees": [[0, "a"]]},
+        LISTED | {"execution_venue": 7},
+        LISTED | {"ordermin": "1" * 5000},
+    ],
+    ids=str,
+)
+def test_one_odd_pair_refuses_that_pair_and_no_other(odd, caplog):
+    reply = {f"{name}USD": LISTED | {"base": name, "altname": f"{name}USD"} for name in ("ADA", "SOL")}
+    markets = wire_orders.parse_markets(reply | {"ODDUSD": odd})
+    assert markets.find("ADA/USD")
+    assert markets.find("SOL/USD")
+    assert markets.find("ODDUSD") is None
+    assert "makes no sense: AssetPairs: expected result.ODDUSD" in markets.why_not("ODDUSD")
+    assert "1 of 3 pairs make no sense and are left out: ODDUSD" in caplog.text
+
+
+@pytest.mark.parametrize("odd", [None, {}, {"c": []}, {"c": [1]}, {"c": ["NaN"]}])
+def test_one_odd_price_is_left_out(odd):
+    assert wire.parse_last_prices({"ADAUSD": {"c": ["0.4", "1"]}, "ODDUSD": odd}) == {
+        "ADAUSD": Decimal("0.4")
+    }
 
 
 @pytest.mark.parametrize("row", [None, {}, {"c": "1"}, {"c": []}, {"c": [1]}, {"c": ["NaN"]}])

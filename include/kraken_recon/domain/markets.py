@@ -3,6 +3,7 @@
 Invariants:
 1. A size is only ever rounded down, and a price is never rounded: what was decided is sent, or refused.
 2. What is refused says which rule was broken, with the figures.
+3. The venue is part of a market's identity: a plain name means the international one, whatever else there is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ TRADABLE_WALLETS: Final = frozenset({"spot", "F"})
 """Where the money of an order may sit: auto-earning funds (``.F``) are traded through the base asset."""
 MARKET_CUSHION: Final = Decimal("0.01")
 """What the price of a market order may rise by before a portion sized for it no longer fits."""
+INTERNATIONAL: Final = "international"
+VENUE_MARK: Final = ":"
 _PLACES_MAX: Final = 60
 
 
@@ -42,29 +45,85 @@ class Market:
     cost_minimum: Decimal
     tick_size: Decimal
     fee_percent: Decimal
+    venue: str | None = None  # None where Kraken names none
+
+    @property
+    def is_international(self) -> bool:
+        """Whether a plain name means this market."""
+        return is_international(self.venue)
 
     @property
     def name(self) -> str:
-        """The pair as this project writes it."""
-        return f"{self.base}/{self.quote}"
+        """The pair as this project writes it; one of another venue with its venue."""
+        plain = f"{self.base}/{self.quote}"
+        return plain if self.is_international else f"{plain}{VENUE_MARK}{self.venue}"
+
+
+def is_international(venue: str | None) -> bool:
+    """Say whether a venue is the one that is meant by default (Kraken's changelog of April 2026)."""
+    return venue in {None, INTERNATIONAL}
+
+
+def assets_of(pair: str) -> tuple[str, str]:
+    """Split a pair's name into base and quote, its venue left out."""
+    base, _, rest = pair.partition("/")
+    return base, rest.partition(VENUE_MARK)[0]
 
 
 class Markets:
-    """Markets by every name in use: Kraken's id and altname, ``BASE/QUOTE`` and ``BASEQUOTE``."""
+    """Markets by every name in use: Kraken's id and altname, ``BASE/QUOTE`` and ``BASEQUOTE``.
 
-    def __init__(self, markets: Iterable[Market], aliases: Mapping[str, str] | None = None) -> None:
+    A market of another venue goes only by names that say so. ``unreadable`` tells, by pair id, what is wrong
+    with a market that Kraken lists and that makes no sense.
+    """
+
+    def __init__(
+        self,
+        markets: Iterable[Market],
+        aliases: Mapping[str, str] | None = None,
+        unreadable: Mapping[str, str] | None = None,
+    ) -> None:
         self._by_name: dict[str, Market] = {}
-        by_id = {market.pair_id: market for market in markets}
-        for market in by_id.values():
-            for name in (market.name, market.base + market.quote, market.altname, market.pair_id):
-                self._by_name[name.upper()] = market
-        for alias, pair_id in (aliases or {}).items():
-            if pair_id in by_id:
-                self._by_name.setdefault(alias.upper(), by_id[pair_id])
+        self._unreadable = {name.upper(): reason for name, reason in (unreadable or {}).items()}
+        ranked = sorted(markets, key=lambda market: (market.status != "online", market.pair_id))
+        plain = [market for market in ranked if market.is_international]
+        by_id = {market.pair_id: market for market in plain}
+        self._add((market.pair_id, market) for market in plain)
+        self._add((market.altname, market) for market in plain)
+        self._add((market.name, market) for market in plain)
+        self._add((alias, by_id[pair_id]) for alias, pair_id in (aliases or {}).items() if pair_id in by_id)
+        self._add((market.base + market.quote, market) for market in plain)
+        elsewhere = [market for market in ranked if not market.is_international]
+        self._add(
+            (name, market)
+            for market in elsewhere
+            for name in (market.pair_id, market.altname, market.name)
+            if VENUE_MARK in name
+        )
+        self._elsewhere = {
+            name.upper(): market
+            for market in elsewhere
+            for name in (market.base + market.quote, market.altname.partition(VENUE_MARK)[0])
+        }
+
+    def _add(self, named: Iterable[tuple[str, Market]]) -> None:
+        """Add names; whoever has a name keeps it."""
+        for name, market in named:
+            self._by_name.setdefault(name.upper(), market)
 
     def find(self, name: str) -> Market | None:
-        """Look a market up."""
+        """Look a market up; a name without a venue is looked for on the international one."""
         return self._by_name.get(name.upper())
+
+    def why_not(self, name: str) -> str:
+        """Say why there is no market of a name."""
+        wanted = name.upper()
+        if wanted in self._unreadable:
+            return f"Kraken lists {name}, and what it says of it makes no sense: {self._unreadable[wanted]}"
+        other = self._elsewhere.get(wanted.replace("/", ""))
+        if other is not None:
+            return f"Kraken lists {name} at {other.venue} alone; if that is meant, call it {other.name}"
+        return f"Kraken has no market {name}"
 
     def name_of(self, pair: str) -> str:
         """Write a pair of Kraken's as ``BASE/QUOTE``; one that is no longer listed stays as it is."""

@@ -263,9 +263,10 @@ def _order_values(
 ) -> tuple[dict[str, Any], str | None]:
     """Write a decision as the columns of an order, or say why it cannot be one."""
     account = catalogue.account(decision.account)
-    market = catalogue.markets(account).find(decision.pair)
+    markets = catalogue.markets(account)
+    market = markets.find(decision.pair)
     if market is None:
-        return {}, f"Kraken has no market {decision.pair[:_SHOWN_CHARACTERS_MAX]}"
+        return {}, markets.why_not(decision.pair)
     if decision.expires_at is not None and decision.expires_at <= now:
         return {}, f"expires_at is over: {decision.expires_at.isoformat()}"
     values = decision.model_dump(

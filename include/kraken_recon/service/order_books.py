@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.markets import assets_of
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.orders import ENDED_AT_EXCHANGE, OrderStatus, Source, TimeInForce
 from kraken_recon.domain.records import Alert
@@ -287,7 +288,7 @@ class OrderBookkeeper:
         return adopted
 
     def _insert_external(self, unit: OrderUnitOfWork, report: ReportedOrder) -> bool:
-        base, _, quote = report.pair.partition("/")
+        base, quote = assets_of(report.pair)
         values = {
             "account_id": self.account.account_id,
             "source": Source.EXTERNAL.value,

@@ -116,7 +116,7 @@ class Placer:
             if order is None:
                 return None
             if market is None:
-                sized: Sized | Unfit | Undecidable = Unfit(f"Kraken has no market {order.pair}")
+                sized: Sized | Unfit | Undecidable = Unfit(self.exchange.markets().why_not(order.pair))
             else:
                 sized = size(order, market, self._funds(unit.orders, order), self._prices.get(order.pair))
             if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.kraken.wire import ABSENT, Reader
+from kraken_recon.adapters.kraken.wire_orders import SIDES
 from kraken_recon.domain.margin import MarginPosition
 
 if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-SIDES: Final = frozenset({"buy", "sell"})
 _SIGNED = re.compile(r"\+[0-9.]+")
 
 
@@ -35,8 +35,7 @@ def _parse(read: Reader, position_id: str, value: object) -> MarginPosition:
     def amount(field: str) -> Decimal:
         return read.amount(row.get(field, ABSENT), f"{place}.{field}")
 
-    if (side := name("type")) not in SIDES:
-        read.refuse(f"{place}.type", "buy or sell", side)
+    side = read.choice(row.get("type", ABSENT), f"{place}.type", SIDES, "buy or sell")
     if (status := row.get("posstatus", "open")) != "open":
         read.refuse(f"{place}.posstatus", "open", status)
     position = MarginPosition(

@@ -76,7 +76,7 @@ class OrderReadingClient(KrakenClient):
         if market is None:
             return None
         parse = partial(wire.parse_last_prices, account=self._account)
-        prices = self._read_public("Ticker", parse, {"pair": market.altname})
+        prices = self._read_public("Ticker", parse, {"pair": market.altname, "execution_venue": market.venue})
         return prices.get(market.pair_id) or None
 
     def query_orders(self, txids: Collection[str]) -> dict[str, ReportedOrder]:

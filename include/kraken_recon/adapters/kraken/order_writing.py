@@ -53,7 +53,11 @@ class TradingClient(OrderReadingClient):
             ExchangeError: Kraken refused it; nothing was executed.
             StoreError: it was not sent.
         """
-        result = self._write("AddOrder", add_order_parameters(order, self._pair_name(order.pair)))
+        market = self.markets().find(order.pair)
+        if market is None:
+            raise ConfigurationError(self.markets().why_not(order.pair))
+        parameters = add_order_parameters(order, market.altname, venue=market.venue)
+        result = self._write("AddOrder", parameters)
         return wire_orders.parse_placed(result, account=self._account)
 
     def cancel_order(self, txid: str) -> None:
@@ -94,15 +98,9 @@ class TradingClient(OrderReadingClient):
             )
         return reply.result
 
-    def _pair_name(self, pair: str) -> str:
-        market = self.markets().find(pair)
-        if market is None:
-            raise ConfigurationError(f"Kraken has no market {pair}")
-        return market.altname
 
-
-def add_order_parameters(order: Order, pair: str) -> dict[str, Parameter]:
-    """Write an order as the parameters of ``AddOrder``."""
+def add_order_parameters(order: Order, pair: str, venue: str | None = None) -> dict[str, Parameter]:
+    """Write an order as the parameters of ``AddOrder``; a venue is named where Kraken names it."""
     if order.cl_ord_id is None or order.deadline is None or order.volume is None:
         raise ValueError(f"expected order {order.order_id} to have an id, a deadline and a volume")
     price = order.trigger_price
@@ -113,6 +111,7 @@ def add_order_parameters(order: Order, pair: str) -> dict[str, Parameter]:
         "type": order.side.value,
         "volume": order.volume,
         "pair": pair,
+        "execution_venue": venue,
         "price": price,
         "cl_ord_id": order.cl_ord_id,
         "deadline": _rfc3339(order.deadline),

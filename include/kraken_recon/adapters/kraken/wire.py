@@ -6,34 +6,43 @@ Invariants:
 2. Anything that is not what Kraken documents raises ``PayloadInvalidError`` with the endpoint and the field,
    and at most a few characters of the value. Fields that are not known here are ignored.
 3. A repeated JSON key is refused: one of the two values would be lost without a trace.
+4. A text is one line of at most ``TEXT_CHARACTERS_MAX`` characters that PostgreSQL and UTF-8 can hold.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from kraken_recon.adapters.kraken.failures import WRITES, error_from_codes
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.ledger import Balance, LedgerEntry, LedgerPage
+from kraken_recon.domain.markets import is_international
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.plain_text import is_plain, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from kraken_recon.domain.ledger import HoldingKey
 
+logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _MICROSECONDS_PER_SECOND: Final = 1_000_000
 _UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
 _SHOWN_CHARACTERS_MAX: Final = 40
+_COUNT_DIGITS_MAX: Final = 18
+TEXT_CHARACTERS_MAX: Final = 500
+ODD_PAIRS_NAMED_MAX: Final = 10
 ABSENT: Final = object()
 
 
@@ -58,10 +67,11 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A market, by normalised asset names."""
+    """A market, by normalised asset names; ``venue`` is None where Kraken names none."""
 
     base: str
     quote: str
+    venue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +81,19 @@ class Reader:
     account: str
     endpoint: str
 
-    def refuse(self, field: str, expected: str, value: object = ABSENT) -> NoReturn:
+    def refuse(self, field: str, expected: str, value: object) -> NoReturn:
         """Raise with the field's name and a short sight of its value."""
         if value is ABSENT:
             was = "missing"
         elif isinstance(value, (dict, list)):
-            was = f"{type(value).__name__} of {len(value)}"
+            was = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
         else:
             was = repr(value)[:_SHOWN_CHARACTERS_MAX]
-        raise PayloadInvalidError(
-            f"{self.endpoint}: expected {field} to be {expected}, was {was}",
-            account=self.account,
-            endpoint=self.endpoint,
-        )
+        self.fail(f"expected {field} to be {expected}, was {was}")
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise with what is wrong, of which the field's name is a part."""
+        raise PayloadInvalidError(f"{self.endpoint}: {problem}", account=self.account, endpoint=self.endpoint)
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:
         """Read an object."""
@@ -93,15 +103,29 @@ class Reader:
 
     def text(self, value: object, field: str) -> str:
         """Read text without control characters."""
-        if not isinstance(value, str) or _CONTROL_CHARACTER.search(value):
+        if not isinstance(value, str) or not is_plain(value):
             self.refuse(field, "plain text", value)
+        if len(value) > TEXT_CHARACTERS_MAX:
+            self.refuse(field, f"at most {TEXT_CHARACTERS_MAX} characters", value)
         return value
 
     def name(self, value: object, field: str) -> str:
         """Read text that is not empty."""
-        if not self.text(value, field):
+        if not (name := self.text(value, field)):
             self.refuse(field, "a name", value)
-        return str(value)
+        return name
+
+    def choice(self, value: object, field: str, choices: Collection[str], expected: str) -> str:
+        """Read one of a few words."""
+        if not isinstance(value, str) or value not in choices:
+            self.refuse(field, expected, value)
+        return value
+
+    def listing(self, value: object, field: str, expected: str) -> list[Any]:
+        """Read a list."""
+        if not isinstance(value, list):
+            self.refuse(field, expected, value)
+        return value
 
     def amount(self, value: object, field: str) -> Decimal:
         """Read an exact amount; a number of JSON is refused."""
@@ -113,7 +137,9 @@ class Reader:
             self.refuse(field, "an amount of at most 20+18 digits", value)
 
     def time(self, value: object, field: str) -> datetime:
-        """Read unix seconds; what is finer than a microsecond is cut off, as ``datetime`` ends there."""
+        """Read unix seconds as number or text; what is finer than a microsecond is cut off."""
+        if isinstance(value, str) and _AMOUNT.fullmatch(value):
+            value = Decimal(value)
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             self.refuse(field, "unix seconds", value)
         if not 0 < value < _UNIX_SECONDS_MAX:
@@ -124,8 +150,6 @@ class Reader:
         """Read a limit of a key: unix seconds as text or number; empty, 0 and null mean none."""
         if value in (None, "", 0, "0"):
             return None
-        if isinstance(value, str) and _AMOUNT.fullmatch(value):
-            return self.time(Decimal(value), field)
         return self.time(value, field)
 
 
@@ -144,14 +168,14 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique_keys,
         )
+    except _StrictnessError as error:
+        read.fail(str(error))
     except (ValueError, ArithmeticError, RecursionError) as error:
         read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
     fields = read.mapping(envelope, "the reply")
-    codes = fields.get("error", ABSENT)
-    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
-        read.refuse("error", "a list of strings", codes)
+    codes = read.listing(fields.get("error", ABSENT), "error", "a list of strings")
     for code in codes:
-        if not code.startswith(("E", "W")):
+        if not isinstance(code, str) or not code.startswith(("E", "W")):
             read.refuse("error", "a list of E... and W... strings", code)
     failure = error_from_codes(codes, account=account, endpoint=endpoint)
     if failure is not None and endpoint in WRITES and fields.get("result"):
@@ -172,14 +196,15 @@ def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Bal
     """
     read = Reader(account, "BalanceEx")
     balances: dict[HoldingKey, Balance] = {}
+    codes: dict[HoldingKey, str] = {}
     for code, value in read.mapping(result, "result").items():
         key = parse_kraken_code(read.name(code, "an asset code"))
         balance = _parse_balance(read, value, code)
         seen = balances.get(key)
         if seen is None or _is_zero(seen):
-            balances[key] = balance
+            balances[key], codes[key] = balance, code
         elif not _is_zero(balance):
-            read.refuse(f"result.{code}", f"the only balance of {key}")
+            read.fail(f"result.{code}: a second balance of {key} beside result.{codes[key]}")
     return balances
 
 
@@ -210,9 +235,7 @@ def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
     """Read the result of ``GetApiKeyInfo``, whose times are strings."""
     read = Reader(account, "GetApiKeyInfo")
     info = read.mapping(result, "result")
-    permissions = info.get("permissions", ABSENT)
-    if not isinstance(permissions, list):
-        read.refuse("result.permissions", "a list of names", permissions)
+    permissions = read.listing(info.get("permissions", ABSENT), "result.permissions", "a list of names")
     return KeyInfo(
         name=read.text(info.get("apiKeyName", ""), "result.apiKeyName"),
         permissions=frozenset(read.name(name, "result.permissions") for name in permissions),
@@ -222,31 +245,66 @@ def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
     )
 
 
-def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
-    """Read the result of ``AssetPairs``: markets by Kraken's pair id, dark pools (``.d``) left out."""
-    read = Reader(account, "AssetPairs")
-    pairs = {}
+def pair_by_pair(
+    read: Reader, result: object, parse: Callable[[Reader, str, dict[str, Any]], Value]
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """Read a map of pairs, dark pools (``.d``) left out; one that makes no sense is told apart, by its id.
+
+    Raises:
+        PayloadInvalidError: no pair of several makes sense, so it is the reply that does not.
+    """
+    pairs: dict[str, Value] = {}
+    odd: dict[str, str] = {}
     for pair_id, value in read.mapping(result, "result").items():
-        fields = read.mapping(value, f"result.{pair_id}")
-        names = [
-            parse_kraken_code(read.name(fields.get(side, ABSENT), f"result.{pair_id}.{side}")).asset
-            for side in ("base", "quote")
-        ]
-        if not pair_id.endswith(".d"):
-            pairs[pair_id] = Pair(*names)
-    return pairs
+        if pair_id.endswith(".d"):
+            continue
+        try:
+            name = read.name(pair_id, "a pair id")
+            pairs[name] = parse(read, name, read.mapping(value, f"result.{pair_id}"))
+        except PayloadInvalidError as error:
+            odd[one_line(pair_id)] = str(error)
+            problem = error
+    if odd and not pairs:
+        raise problem
+    if odd:
+        some = ", ".join(sorted(odd)[:ODD_PAIRS_NAMED_MAX])
+        logger.warning(
+            "%s: %d of %d pairs make no sense and are left out: %s",
+            read.endpoint,
+            len(odd),
+            len(odd) + len(pairs),
+            some,
+        )
+    return pairs, odd
+
+
+def parse_pair(read: Reader, pair_id: str, fields: dict[str, Any]) -> Pair:
+    """Read the assets and the venue of one market."""
+    base, quote = (
+        parse_kraken_code(read.name(fields.get(side, ABSENT), f"result.{pair_id}.{side}")).asset
+        for side in ("base", "quote")
+    )
+    venue = fields.get("execution_venue")
+    return Pair(base, quote, None if venue is None else read.name(venue, f"result.{pair_id}.execution_venue"))
+
+
+def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
+    """Read the result of ``AssetPairs``: the international markets by Kraken's pair id."""
+    pairs, _ = pair_by_pair(Reader(account, "AssetPairs"), result, parse_pair)
+    return {pair_id: pair for pair_id, pair in pairs.items() if is_international(pair.venue)}
 
 
 def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
     """Read the result of ``Ticker``: the price of the last trade by pair id."""
-    read = Reader(account, "Ticker")
-    prices = {}
-    for pair_id, value in read.mapping(result, "result").items():
-        last = read.mapping(value, f"result.{pair_id}").get("c", ABSENT)
-        if not isinstance(last, list) or not last:
-            read.refuse(f"result.{pair_id}.c", "a list of price and volume", last)
-        prices[pair_id] = read.amount(last[0], f"result.{pair_id}.c")
-    return prices
+    return pair_by_pair(Reader(account, "Ticker"), result, _parse_last_price)[0]
+
+
+def _parse_last_price(read: Reader, pair_id: str, fields: dict[str, Any]) -> Decimal:
+    field, expected = f"result.{pair_id}.c", "a list of price and volume"
+    last = read.listing(fields.get("c", ABSENT), field, expected)
+    if not last:
+        read.refuse(field, expected, last)
+    return read.amount(last[0], field)
 
 
 def prices_in(
@@ -256,20 +314,31 @@ def prices_in(
 
     The quote is worth one of itself; an asset that only quotes it (euros, for dollars) is priced backwards.
     """
-    traded = [(pair, last_prices[name]) for name, pair in pairs.items() if last_prices.get(name, ZERO) > ZERO]
+    # Where two markets price one asset, the choice does not hang on the order of a reply.
+    traded = [
+        (pairs[name], last_prices[name])
+        for name in sorted(pairs, reverse=True)
+        if last_prices.get(name, ZERO) > ZERO
+    ]
     backwards = {pair.quote: 1 / price for pair, price in traded if pair.base == quote}
     forwards = {pair.base: price for pair, price in traded if pair.quote == quote}
     return {**backwards, **forwards, quote: Decimal(1)}
 
 
+class _StrictnessError(Exception):
+    """The reply is JSON to others and none to us; says why."""
+
+
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"expected a finite number, was {name}")
+    raise _StrictnessError(f"expected numbers to be finite, was {name}")
 
 
 def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(members)
-    if len(fields) != len(members):
-        raise ValueError("expected each key once")
+    fields: dict[str, object] = {}
+    for name, value in members:
+        if name in fields:
+            raise _StrictnessError(f"expected each name once in an object, was twice {name!r}")
+        fields[name] = value
     return fields
 
 
@@ -311,7 +380,7 @@ def _parse_count(read: Reader, value: object) -> int | None:
     """Read Kraken's count, which an old sample quotes; nothing is decided by it."""
     if value is None:
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         read.refuse("result.count", "a whole number", value)

@@ -3,50 +3,56 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from kraken_recon.adapters.kraken.wire import ABSENT, Reader
-from kraken_recon.domain.assets import parse_kraken_code
+from kraken_recon.adapters.kraken.wire import ABSENT, Reader, pair_by_pair, parse_pair
 from kraken_recon.domain.markets import Market, Markets
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.orders import Fill, OrderType, Side
 from kraken_recon.domain.reported_orders import REPORTED_STATUSES, ReportedOrder
+from kraken_recon.plain_text import LINE_CHARACTERS_MAX, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 _PLACED_TYPES: Final = frozenset(OrderType) - {OrderType.OTHER}
+SIDES: Final = frozenset(side.value for side in Side)
 _TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 
 
 def parse_markets(result: object, *, account: str = "") -> Markets:
-    """Read the result of ``AssetPairs``; dark pools (``.d``) are left out."""
-    read = Reader(account, "AssetPairs")
-    markets, aliases = [], {}
-    for pair_id, value in read.mapping(result, "result").items():
-        if pair_id.endswith(".d"):
-            continue
-        fields = read.mapping(value, f"result.{pair_id}")
-        markets.append(_parse_market(read, pair_id, fields))
-        if isinstance(fields.get("wsname"), str):
-            aliases[fields["wsname"]] = pair_id
-    return Markets(markets, aliases)
+    """Read the result of ``AssetPairs``: markets of every venue, without dark pools (``.d``)."""
+    markets, odd = pair_by_pair(Reader(account, "AssetPairs"), result, _parse_market)
+    rows = cast("Mapping[str, Mapping[str, object]]", result)
+    aliases = {
+        name: pair_id
+        for pair_id in sorted(markets, reverse=True)
+        if markets[pair_id].is_international and isinstance(name := rows[pair_id].get("wsname"), str)
+    }
+    named = {
+        name: reason for pair_id, reason in odd.items() for name in (pair_id, *_names_told(rows.get(pair_id)))
+    }
+    return Markets(markets.values(), aliases, named)
 
 
-def _parse_market(read: Reader, pair_id: str, fields: Mapping[str, Any]) -> Market:
+def _names_told(fields: object) -> Iterator[str]:
+    """Find the other names of a market that cannot be read."""
+    if isinstance(fields, dict):
+        yield from (name for key in ("altname", "wsname") if isinstance(name := fields.get(key), str))
+
+
+def _parse_market(read: Reader, pair_id: str, fields: dict[str, Any]) -> Market:
     field = f"result.{pair_id}"
-    base, quote = (
-        parse_kraken_code(read.name(fields.get(side, ABSENT), f"{field}.{side}")).asset
-        for side in ("base", "quote")
-    )
+    pair = parse_pair(read, pair_id, fields)
     price_decimals = _whole(read, fields.get("pair_decimals", ABSENT), f"{field}.pair_decimals")
     step = Decimal(1).scaleb(-price_decimals)
     return Market(
         pair_id=pair_id,
         altname=read.name(fields.get("altname", ABSENT), f"{field}.altname"),
-        base=base,
-        quote=quote,
+        base=pair.base,
+        quote=pair.quote,
+        venue=pair.venue,
         status=read.text(fields.get("status", "online"), f"{field}.status"),
         lot_decimals=_whole(read, fields.get("lot_decimals", ABSENT), f"{field}.lot_decimals"),
         price_decimals=price_decimals,
@@ -90,14 +96,12 @@ def parse_orders(
 def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Markets) -> ReportedOrder:
     row = read.mapping(value, field)
     description = read.mapping(row.get("descr", ABSENT), f"{field}.descr")
-    status = row.get("status", ABSENT)
-    if status not in REPORTED_STATUSES:
-        read.refuse(f"{field}.status", "a state of an order", status)
+    status = read.choice(
+        row.get("status", ABSENT), f"{field}.status", REPORTED_STATUSES, "a state of an order"
+    )
     order_type = _order_type(read.text(description.get("ordertype", ABSENT), f"{field}.descr.ordertype"))
     price = read.amount(description.get("price", "0"), f"{field}.descr.price") or None
-    trades = row.get("trades") or []
-    if not isinstance(trades, list):
-        read.refuse(f"{field}.trades", "a list of trade ids", trades)
+    trades = read.listing(row.get("trades") or [], f"{field}.trades", "a list of trade ids")
     return ReportedOrder(
         kraken_txid=txid,
         cl_ord_id=read.text(row["cl_ord_id"], f"{field}.cl_ord_id") if row.get("cl_ord_id") else None,
@@ -125,7 +129,7 @@ def _free_text(read: Reader, value: object, field: str) -> str | None:
     """Read words for people on one line; a recorded one was broken over two."""
     if value is not None and not isinstance(value, str):
         read.refuse(field, "text", value)
-    return " ".join(value.split()) if value else None
+    return one_line(" ".join(value[:LINE_CHARACTERS_MAX].split())) if value else None
 
 
 def _order_type(text: str) -> OrderType:
@@ -133,9 +137,7 @@ def _order_type(text: str) -> OrderType:
 
 
 def _side(read: Reader, value: object, field: str) -> Side:
-    if value not in set(Side):
-        read.refuse(field, "buy or sell", value)
-    return Side(str(value))
+    return Side(read.choice(value, field, SIDES, "buy or sell"))
 
 
 def _moment_or_none(read: Reader, value: object, field: str) -> datetime | None:
