@@ -10,7 +10,7 @@ fill in the form.
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken`, whose key may trade |
 | Writes | Kraken: orders. `trading`: decisions, orders, fills, ledger entries, positions, costs, alerts |
-| Re-run | safe: an order is sent once, whoever runs what again; a decision of a form counts once per run |
+| Re-run | safe: an order is sent once, whoever runs what again; a decision counts once per key, or per run |
 | Backfill | pointless: there is no past work |
 | Late after | 15 minutes: see `docs/runbooks/order_execution.md` |
 """
@@ -45,7 +45,7 @@ def order_execution() -> None:
     """Keep the form's decision, if there is one, then do all the work there is."""
     decision = RecordDecisionOperator(
         task_id="record_decision",
-        decision="{{ params | tojson }}",
+        decision="{{ dict(params, **(dag_run.conf or {})) | tojson }}",
         pool=KRAKEN_POOL,
         queue=EXCHANGE_QUEUE,
     )

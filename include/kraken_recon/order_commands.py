@@ -101,6 +101,8 @@ def _order(arguments: argparse.Namespace, wiring: Wiring) -> View:
         "ai_answer": arguments.ai_answer,
         "ai_details_missing": arguments.source == "ai" and arguments.ai_model is None,
     }
+    if arguments.key is not None and not arguments.key.strip():
+        raise ConfigurationError("--key is empty; is a variable of your script not set? Nothing is ordered")
     ports = wiring.order_ports()
     decided = {name: value for name, value in given.items() if value is not None}
     decision_id = submit_decision(decided, ports, key=arguments.key, via="command line")

@@ -84,6 +84,9 @@ ORDER_PARAMS: Final = {
     "post_only": flag("Post only", "Never take from the book: Kraken refuses it instead."),
     "validate": flag("Dry run", "Kraken only checks it."),
     "source": choice("Source", "Who decided.", "manual", "matching", "ai"),
+    "decision_key": text(
+        "Key", "The same key and fields again are the same order, not another one. Empty: this run alone."
+    ),
     "reason": text("Reason", "Why; kept with the order."),
     "ai_model": text("Model", "Which model decided; with source ai."),
     "ai_prompt_sha256": text("Hash of the prompt", "64 hexadecimal digits."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -98,3 +99,83 @@ def test_one_accounts_failure_turns_the_run_red_and_stops_no_other(dag: DAG, tra
         ("reader", "decided"),
         ("trader", "closed"),
     ]
+
+
+FORM = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.25"}
+
+
+def state_of(dag: DAG, conf: dict[str, Any] | None = None) -> str:
+    """Run a copy: a run leaves its rendered fields in the DAG that it was given."""
+    return str(deepcopy(dag).test(run_conf=conf).state)
+
+
+def work_on_the_table() -> None:
+    context: Any = {}
+    ExecuteOrdersOperator(task_id="work").execute(context)
+
+
+def test_one_key_at_every_door_is_one_decision(dag: DAG, trader: AirflowDesk) -> None:
+    for conf in (FORM, {**FORM, "pair": "XBTUSD", "volume": "0.250", "type": "market"}):
+        assert state_of(dag, {**conf, "decision_key": "signal-1"}) == "success"
+    for column, inside in (("signal-1", {}), (None, {"decision_key": "signal-1"})):
+        trader.execute(
+            "insert into trading.order_decisions (decision_key, payload) values (%s, %s)",
+            column,
+            json.dumps({**FORM, **inside}),
+        )
+    work_on_the_table()
+    assert orders(trader) == [("manual", "closed", "airflow")]
+    decisions = trader.rows("select * from trading.order_decisions order by decision_id")
+    assert [row["status"] for row in decisions] == ["accepted", "repeated", "repeated", "repeated"]
+    assert {row["first_decision_id"] for row in decisions[1:]} == {decisions[0]["decision_id"]}
+    assert {row["decision_key"] for row in decisions} == {"signal-1"}
+    assert trader.rows("select * from trading.alerts") == []
+
+
+def test_another_payload_under_a_known_key_is_refused_and_told(dag: DAG, trader: AirflowDesk) -> None:
+    assert state_of(dag, {**FORM, "decision_key": "signal-1"}) == "success"
+    assert state_of(dag, {**FORM, "decision_key": "signal-1", "volume": "0.3"}) == "failed"
+    trader.execute(
+        "insert into trading.order_decisions (decision_key, payload) values ('signal-1', %s)",
+        json.dumps({**FORM, "side": "sell"}),
+    )
+    work_on_the_table()
+    refused = trader.rows("select * from trading.order_decisions where status = 'refused' order by 1")
+    assert ["volume" in row["refusal"] for row in refused] == [True, False]
+    assert all("signal-1 stands for decision" in row["refusal"] for row in refused)
+    alerts = trader.rows("select kind, wallet, message from trading.alerts order by alert_id")
+    assert [(a["kind"], a["wallet"]) for a in alerts] == [
+        ("order_refused", f"decision {row['decision_id']}") for row in refused
+    ]
+    assert len(orders(trader)) == 1
+
+
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({"acount": "trader"}, "acount: there is no such field; did you mean account?"),
+        ({"side": "buy", "pair": "BTC/USD", "volume": "1"}, "account: is missing"),
+        ({"reason": "only this"}, "account: is missing"),
+        ({**FORM, "volum": "0.25"}, "volum: there is no such field; did you mean"),
+        ({**FORM, "account": "trader1"}, "no active account is named trader1; did you mean trader?"),
+        ({"conf": FORM}, "conf: there is no such field"),
+        ({**FORM, "decision_key": " "}, "decision_key: "),
+    ],
+    ids=str,
+)
+def test_what_is_not_understood_ends_red_with_a_row_and_an_alert(
+    dag: DAG, trader: AirflowDesk, conf: dict[str, Any], told: str
+) -> None:
+    assert state_of(dag, conf) == "failed"
+    [kept] = trader.rows("select * from trading.order_decisions")
+    assert kept["status"] == "refused"
+    assert told in kept["refusal"]
+    [alert] = trader.rows("select kind, message from trading.alerts")
+    assert alert["kind"] == "order_refused"
+    assert kept["refusal"] in alert["message"]
+    assert trader.rows("select * from trading.orders") == []
+
+
+def test_a_form_with_nothing_but_presets_decides_nothing(dag: DAG, trader: AirflowDesk) -> None:
+    assert state_of(dag, {"account": "", "source": "manual", "post_only": False}) == "success"
+    assert trader.rows("select * from trading.order_decisions") == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import psycopg
@@ -67,6 +69,23 @@ def test_the_same_decision_twice_is_one_order(desk):
     desk.execute_orders()
     desk.execute_orders()
     assert len(desk.orders()) == len(desk.true_orders()) == 1
+
+
+def test_a_key_that_comes_many_times_at_once_is_one_order(desk):
+    payloads = [json.dumps({"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": v}) for v in "121"]
+    for payload in payloads:
+        desk.execute(
+            "insert into trading.order_decisions (decision_key, payload) values ('signal', %s)", payload
+        )
+    with ThreadPoolExecutor(4) as threads:
+        wishes = [threads.submit(desk.decide, volume="1", key="signal") for _ in range(4)]
+        judges = [threads.submit(accept_decisions, desk.ports) for _ in range(4)]
+        assert len({wish.result() for wish in wishes}) == 1
+        assert [judge.result() for judge in judges] == [{}] * 4
+    accept_decisions(desk.ports)
+    rows = desk.rows("select status, order_id from trading.order_decisions order by status")
+    assert [row["status"] for row in rows] == ["accepted", "refused", "repeated"]
+    assert len(desk.orders()) == 1
 
 
 def test_portions_are_sized_from_what_is_available(desk):

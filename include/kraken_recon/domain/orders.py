@@ -161,3 +161,14 @@ class Fill:
     cost: Decimal
     fee: Decimal
     is_maker: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDecision:
+    """A decision that nobody has judged yet: JSON as it came, under which key, which way, and when."""
+
+    decision_id: int
+    payload: str
+    key: str | None
+    via: str
+    received_at: datetime

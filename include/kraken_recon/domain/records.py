@@ -121,11 +121,12 @@ class AccountHistory:
 class Alert:
     """One thing a person must look at; ``message`` is for people, without secrets.
 
-    ``amount`` is how much is wrong, signed, so that growth and a change of sign can be told.
+    ``amount`` is how much is wrong, signed, so that growth and a change of sign can be told. What is about no
+    asset names its subject as ``wallet``, such as ``decision 12``; what is about no account has none.
     """
 
     kind: AlertKind
-    account_id: int
+    account_id: int | None
     asset: str | None
     wallet: str | None
     message: str

@@ -2,7 +2,8 @@
 
 Invariants:
 1. A decision becomes one order or none, in one transaction; the same decision twice is one order.
-2. What is refused stays as it came, with every reason; nothing of it is guessed or mended.
+2. Whatever came under a key before decides what comes under it again, whichever way either came.
+3. What is refused stays as it came, with every reason, and is told; nothing of it is guessed or mended.
 """
 
 from __future__ import annotations
@@ -10,28 +11,21 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
-
-from kraken_recon.domain.money import ZERO, parse_amount
-from kraken_recon.domain.orders import OrderStatus, OrderType, Side, TimeInForce
+from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.orders import OrderStatus
+from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, ExchangeError
+from kraken_recon.service.decisions import Decision, differing, key_in, nearest, read_decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from kraken_recon.domain.markets import Markets
+    from kraken_recon.domain.orders import NewDecision
     from kraken_recon.domain.records import Account
     from kraken_recon.service.order_ports import OrderPorts, OrderUnitOfWork
 
@@ -39,134 +33,36 @@ log = logging.getLogger(__name__)
 
 DECISIONS_PER_READ: Final = 200
 _SHOWN_CHARACTERS_MAX: Final = 200
+_TOLD_CHARACTERS_MAX: Final = 1_000
 _TOLD: Final = ("reason", "ai_model", "ai_prompt_sha256", "ai_answer")
-_TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 
 
-def _amount(value: object) -> Decimal:
-    if isinstance(value, str):
-        value = value.strip()
-    amount = parse_amount(value)
-    if amount <= ZERO:
-        raise ValueError(f"expected more than zero, was {value}")
-    return amount
+def submit_decision(
+    values: Mapping[str, Any],
+    ports: OrderPorts,
+    *,
+    key: str | None,
+    via: str,
+    decided_at: datetime | None = None,
+) -> int:
+    """Keep a decision for the next execution, whatever it holds; return its id.
 
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-Amount = Annotated[Decimal, BeforeValidator(_amount)]
-OptionalAmount = Annotated[Amount | None, BeforeValidator(_empty_is_none)]
-OptionalText = Annotated[
-    Annotated[str, StringConstraints(max_length=20_000)] | None, BeforeValidator(_empty_is_none)
-]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Placeable = Literal[OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT]
-
-
-class Decision(BaseModel):
-    """What somebody or something decided to trade.
-
-    Amounts are decimal text or whole numbers; a binary fraction is refused. Without a ``type`` it is a limit
-    order if there is a limit price, else a market order. A model's decision comes with the model, its
-    prompt's hash and its raw answer, unless whoever passes it on says that they are missing.
+    Args:
+        values: its fields.
+        ports: the outside world.
+        key: under which it is known, unless the fields name a ``decision_key``: what came under it before and
+            means the same is this decision, and its id is returned.
+        via: which way it came.
+        decided_at: from when on its age counts; None for now.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    account: Name
-    pair: Name
-    side: Side
-    source: Literal["ai", "matching", "manual"] = "manual"
-    order_type: Annotated[Placeable | None, BeforeValidator(_empty_is_none)] = Field(None, alias="type")
-    volume: OptionalAmount = None
-    portion: OptionalAmount = None
-    limit_price: OptionalAmount = None
-    trigger_price: OptionalAmount = None
-    expected_price: OptionalAmount = None
-    time_in_force: TimeInForce = TimeInForce.GOOD_TILL_CANCELED
-    expires_at: Annotated[datetime | None, BeforeValidator(_empty_is_none)] = None
-    post_only: bool = False
-    dry_run: bool = Field(default=False, alias="validate")
-    reason: OptionalText = None
-    ai_model: OptionalText = None
-    ai_prompt_sha256: Annotated[Sha256 | None, BeforeValidator(_empty_is_none)] = None
-    ai_answer: OptionalText = None
-    ai_details_missing: bool = False
-
-    @property
-    def kind(self) -> OrderType:
-        """The type that was decided, or that follows from the prices."""
-        if self.order_type is not None:
-            return self.order_type
-        return OrderType.LIMIT if self.limit_price is not None else OrderType.MARKET
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        problems = [*self._size_problems(), *self._price_problems(), *self._time_problems()]
-        if self.source == "ai" and not self.ai_details_missing:
-            problems += [
-                f"a decision of a model needs {name}"
-                for name in ("ai_model", "ai_prompt_sha256", "ai_answer")
-                if getattr(self, name) is None
-            ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _size_problems(self) -> list[str]:
-        if (self.volume is None) == (self.portion is None):
-            return ["expected either a volume or a portion"]
-        if self.portion is not None and self.portion > 1:
-            return [f"expected a portion of at most 1, was {self.portion}"]
-        return []
-
-    def _price_problems(self) -> list[str]:
-        problems = []
-        if (self.kind is OrderType.LIMIT) != (self.limit_price is not None):
-            problems.append(f"a {self.kind.value} order and limit_price do not go together")
-        if (self.kind in _TRIGGERED) != (self.trigger_price is not None):
-            problems.append(f"a {self.kind.value} order and trigger_price do not go together")
-        if self.post_only and self.kind is not OrderType.LIMIT:
-            problems.append("only a limit order can be post-only")
-        return problems
-
-    def _time_problems(self) -> list[str]:
-        problems = []
-        is_dated = self.time_in_force is TimeInForce.GOOD_TILL_DATE
-        if is_dated != (self.expires_at is not None):
-            problems.append("expires_at goes with time_in_force GTD, and only with it")
-        if self.expires_at is not None and self.expires_at.tzinfo is None:
-            problems.append("expires_at needs a time zone")
-        if self.time_in_force is not TimeInForce.GOOD_TILL_CANCELED and self.kind is not OrderType.LIMIT:
-            problems.append(f"only a limit order can be {self.time_in_force.value}")
-        if self.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL and self.post_only:
-            problems.append("a post-only order rests, so it cannot be IOC")
-        return problems
-
-
-def read_decision(payload: str) -> Decision:
-    """Read a decision from JSON.
-
-    Raises:
-        ValueError: with everything that is wrong with it.
-    """
-    try:
-        return Decision.model_validate(json.loads(payload, parse_float=Decimal))
-    except ValidationError as error:
-        told = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem["loc"] else problem["msg"]
-            for problem in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise ValueError("; ".join(told)) from error
-
-
-def submit_decision(values: Mapping[str, Any], ports: OrderPorts, *, key: str | None, via: str) -> int:
-    """Keep a decision for the next execution, whatever it holds; return its id."""
+    payload = json.dumps(dict(values), default=str)
+    key = key_in(payload) or key
     with ports.open_unit_of_work() as unit:
-        decision_id = unit.orders.add_decision(json.dumps(dict(values), default=str), key=key, via=via)
+        first = unit.orders.first_of_key(key) if key else None
+        if first is not None and not differing(payload, first.payload, None):
+            return first.decision_id
+        received_at = min(decided_at or ports.clock(), ports.clock())
+        decision_id = unit.orders.add_decision(payload, key=key, via=via, received_at=received_at)
         unit.commit()
     return decision_id
 
@@ -194,17 +90,15 @@ def accept_decisions(ports: OrderPorts) -> dict[str, str]:
         if not waiting:
             return catalogue.failures
         judged = []
-        for decision_id, payload in waiting:
-            after = decision_id
+        for given in waiting:
+            after = given.decision_id
             try:
-                judged.append((decision_id, *_order_values(read_decision(payload), catalogue, ports.clock())))
-            except ValueError as error:
-                judged.append((decision_id, {}, str(error)))
+                judged.append(_judge(given, catalogue, ports.clock()))
             except _MarketsUnknownError:
                 continue
         with ports.open_unit_of_work() as unit:
-            for decision_id, values, refusal in judged:
-                _write(unit, decision_id, values, refusal, by=ports.worker)
+            for verdict in judged:
+                _write(unit, verdict, by=ports.worker)
 
 
 class _MarketsUnknownError(Exception):
@@ -226,8 +120,13 @@ class _Catalogue:
             with self.ports.open_unit_of_work() as unit:
                 self._accounts = {a.name: a for a in unit.sync.find_accounts(None)}
         if name not in self._accounts:
-            raise ValueError(f"no active account is named {name}")
+            shown = name[:_SHOWN_CHARACTERS_MAX]
+            raise ValueError(f"no active account is named {shown}{nearest(name, self._accounts)}")
         return self._accounts[name]
+
+    def read_markets(self, account: Account | None) -> Markets | None:
+        """Return an account's markets if they have been read."""
+        return self._markets.get(account.name) if account else None
 
     def markets(self, account: Account) -> Markets:
         """Read an account's markets, once."""
@@ -242,33 +141,109 @@ class _Catalogue:
         return self._markets[account.name]
 
 
-def _write(
-    unit: OrderUnitOfWork, decision_id: int, values: Mapping[str, Any], refusal: str | None, *, by: str
-) -> None:
-    """Write one decision's order or refusal, in a transaction of its own."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one decision comes to by itself: the columns of an order, or why it cannot be one."""
+
+    given: NewDecision
+    key: str | None
+    account: Account | None
+    markets: Markets | None
+    values: Mapping[str, Any]
+    refusal: str | None
+
+
+def _judge(given: NewDecision, catalogue: _Catalogue, now: datetime) -> _Judged:
+    values: Mapping[str, Any] = {}
+    key, refusal = None, None
+    try:
+        key = _key_of(given)
+        values = _order_values(read_decision(given.payload), catalogue, now)
+    except ValueError as error:
+        refusal = str(error)
+    account = _account_in(given.payload, catalogue)
+    return _Judged(given, key, account, catalogue.read_markets(account), values, refusal)
+
+
+def _key_of(given: NewDecision) -> str | None:
+    named = key_in(given.payload)
+    if given.key is None:
+        return named
+    key = given.key.strip()
+    if not key:
+        raise ValueError("decision_key: is empty; the same empty key would be given for every decision")
+    if named is not None and named != key:
+        raise ValueError("decision_key: its column and its payload differ; give it once")
+    return key
+
+
+def _account_in(payload: str, catalogue: _Catalogue) -> Account | None:
+    """Find the account of a decision that may not be readable."""
+    given = json.loads(payload)
+    try:
+        return catalogue.account(str(given["account"]).strip())
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _write(unit: OrderUnitOfWork, judged: _Judged, *, by: str) -> None:
+    """Write what became of one decision, in a transaction of its own."""
+    decision_id = judged.given.decision_id
     if not unit.orders.lock_decision(decision_id):
         return
-    order_id = unit.orders.insert_order(values) if refusal is None else None
-    unit.orders.judge_decision(decision_id, order_id=order_id, refusal=refusal)
+    first = unit.orders.first_of_key(judged.key, judging=decision_id) if judged.key else None
+    refusal = _refusal_after(first, judged) if first else judged.refusal
+    order_id = unit.orders.insert_order(judged.values) if first is None and refusal is None else None
+    unit.orders.judge_decision(
+        decision_id,
+        key=judged.key,
+        order_id=order_id,
+        refusal=refusal,
+        first=first.decision_id if first else None,
+    )
     if order_id is not None:
-        detail = {"decision_id": decision_id, "reason": values["reason"]}
+        detail = {"decision_id": decision_id, "reason": judged.values["reason"]}
         unit.orders.add_event(order_id, None, OrderStatus.DECIDED, "decided", by=by, detail=detail)
-    unit.commit()
-    if refusal is not None:
+    elif refusal is not None:
+        unit.sync.raise_alerts([_refused(judged, refusal)])
         log.warning("decision %d is refused: %s", decision_id, refusal[:_SHOWN_CHARACTERS_MAX])
+    unit.commit()
 
 
-def _order_values(
-    decision: Decision, catalogue: _Catalogue, now: datetime
-) -> tuple[dict[str, Any], str | None]:
-    """Write a decision as the columns of an order, or say why it cannot be one."""
+def _refusal_after(first: NewDecision, judged: _Judged) -> str | None:
+    """Say why a decision may not come under a key that stands for another; None where it is the same."""
+    differences = differing(judged.given.payload, first.payload, judged.markets)
+    if not differences:
+        return None
+    clash = (
+        f"decision_key {judged.key} stands for decision {first.decision_id}, which differs in "
+        f"{', '.join(differences)}; another decision needs a key of its own"
+    )
+    return f"{clash}; {judged.refusal}" if judged.refusal else clash
+
+
+def _refused(judged: _Judged, refusal: str) -> Alert:
+    given, account = judged.given, judged.account
+    whose = f" of {account.name}" if account else ""
+    return Alert(
+        AlertKind.ORDER_REFUSED,
+        account.account_id if account else None,
+        None,
+        f"decision {given.decision_id}",
+        f"decision {given.decision_id}{whose} is refused: {refusal[:_TOLD_CHARACTERS_MAX]}",
+        evidence={"decision_id": str(given.decision_id), "received_via": given.via},
+    )
+
+
+def _order_values(decision: Decision, catalogue: _Catalogue, now: datetime) -> dict[str, Any]:
+    """Write a decision as the columns of an order (``ValueError`` where it cannot be one)."""
     account = catalogue.account(decision.account)
     markets = catalogue.markets(account)
     market = markets.find(decision.pair)
     if market is None:
-        return {}, markets.why_not(decision.pair)
+        raise ValueError(markets.why_not(decision.pair))
     if decision.expires_at is not None and decision.expires_at <= now:
-        return {}, f"expires_at is over: {decision.expires_at.isoformat()}"
+        raise ValueError(f"expires_at is over: {decision.expires_at.isoformat()}")
     values = decision.model_dump(
         include={"source", "volume", "portion", "limit_price", "trigger_price", "expected_price", *_TOLD}
     )
@@ -286,4 +261,4 @@ def _order_values(
         "is_dry_run": decision.dry_run,
         "status": OrderStatus.DECIDED.value,
         "decided_at": now,
-    }, None
+    }

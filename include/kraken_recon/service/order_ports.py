@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.markets import Markets
-    from kraken_recon.domain.orders import Fill, Order, OrderStatus
+    from kraken_recon.domain.orders import Fill, NewDecision, Order, OrderStatus
     from kraken_recon.domain.records import Account
     from kraken_recon.domain.reported_orders import ReportedOrder
     from kraken_recon.service.costing import CostStore
@@ -99,24 +99,36 @@ class TradingExchange(OrderBooks, Protocol):
 class OrderStore(Protocol):
     """The rows of orders, inside one transaction."""
 
-    def add_decision(self, payload: str, *, key: str | None, via: str) -> int:
-        """Keep a decision as it came, once for each key; return its id."""
+    def add_decision(self, payload: str, *, key: str | None, via: str, received_at: datetime) -> int:
+        """Keep a decision as it came; return its id."""
         ...
 
-    def new_decisions(self, *, after: int | None, limit: int) -> list[tuple[int, str]]:
-        """List decisions that nobody has judged yet, as JSON text."""
+    def first_of_key(self, key: str, *, judging: int | None = None) -> NewDecision | None:
+        """Keep others from using a key until the transaction ends, and find what it stands for."""
+        ...
+
+    def new_decisions(self, *, after: int | None, limit: int) -> list[NewDecision]:
+        """List decisions that nobody has judged yet."""
         ...
 
     def lock_decision(self, decision_id: int) -> bool:
         """Take a decision to judge it; False when somebody else does or did."""
         ...
 
-    def judge_decision(self, decision_id: int, *, order_id: int | None, refusal: str | None) -> None:
-        """Say what came of a locked decision."""
+    def judge_decision(
+        self,
+        decision_id: int,
+        *,
+        order_id: int | None = None,
+        refusal: str | None = None,
+        first: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Say what came of a locked decision: an order, a refusal, or nothing new under its key."""
         ...
 
     def decision(self, decision_id: int) -> tuple[str, str | None, int | None]:
-        """Read a decision's status, refusal and order."""
+        """Read a decision's status, refusal and order; of one that repeats another, that one's."""
         ...
 
     def insert_order(self, values: Mapping[str, Any]) -> int | None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from kraken_airflow.deadlines import BACKFILL
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import metered
 from kraken_airflow.operators.reconcile import TradingDbOperator
+from kraken_airflow.params import ORDER_PARAMS
 from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.service.deciding import accept_decisions, submit_decision
@@ -24,19 +26,21 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 RUNBOOK: Final = "docs/runbooks/order_execution.md"
+PRESETS: Final = {name: param.value for name, param in ORDER_PARAMS.items()}
+"""What the form holds before anybody fills it in."""
 
 
 class RecordDecisionOperator(TradingDbOperator):
-    """Keep the decision that a form or a REST call brought, once for each run.
+    """Keep the decision that a form or a REST call brought, once for each key, or else for each run.
 
     Args:
-        decision: the run's params as JSON; without an account there is no decision.
+        decision: all that the run was given, as JSON; nothing but presets is no decision.
     """
 
     template_fields = ("decision",)
     page = "orders"
     READS = ("accounts",)
-    WRITES = ("order_decisions", "orders", "order_events")
+    WRITES = ("order_decisions", "orders", "order_events", "alerts")
 
     def __init__(self, *, decision: str = "{}", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,25 +49,29 @@ class RecordDecisionOperator(TradingDbOperator):
     def execute(self, context: Context) -> None:
         """Write the decision down and judge it; fail if it is refused."""
         given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
-        if "account" not in given:
-            self.tell(["No account is named, so nothing new is decided"])
+        if all(name in PRESETS and value == PRESETS[name] for name, value in given.items()):
+            self.tell(["Nothing is decided in the form, so only what is there is worked on"])
             return
-        run_id = context["dag_run"].run_id
+        run = context["dag_run"]
+        if run.run_type == BACKFILL and "decision_key" not in given:
+            raise AirflowFailException(
+                "nothing is decided: a backfill would decide it once for each of its runs; trigger one run"
+            )
+        key = f"{context['dag'].dag_id}:{run.run_id}"
         with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
             ports = wiring.order_ports()
-            decision_id = submit_decision(
-                given, ports, key=f"{context['dag'].dag_id}:{run_id}", via="airflow"
-            )
+            # A run may wait for hours until somebody lets it run; the decision is as old as the wish for it.
+            decision_id = submit_decision(given, ports, key=key, via="airflow", decided_at=run.run_after)
             failures = accept_decisions(ports)
             with ports.open_unit_of_work() as unit:
                 status, refusal, order_id = unit.orders.decision(decision_id)
         if status == "refused":
-            raise AirflowFailException(f"the decision is refused: {refusal}")
+            raise AirflowFailException(f"decision {decision_id} is refused: {refusal}")
         if order_id is None:
             # Its market could not be looked up; it stays, and is judged by the next run.
             self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
         else:
-            self.tell([f"Decision {decision_id} of {given['account']} is accepted as order {order_id}"])
+            self.tell([f"Decision {decision_id} of {given['account']} is order {order_id}"])
 
 
 class ExecuteOrdersOperator(TradingDbOperator):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.orders import (
     Fill,
+    NewDecision,
     Order,
     OrderStatus,
     OrderType,
@@ -41,29 +42,47 @@ class PostgresOrderStore:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add_decision(self, payload: str, *, key: str | None, via: str) -> int:
-        """Keep a decision as it came, once for each key; return its id."""
-        row = self._run("add_decision", payload=payload, key=key, via=via).one_or_none()
-        # A decision with the same key that commits at this moment is seen by neither half of the query.
-        row = row or self._run("add_decision", payload=payload, key=key, via=via).one()
+    def add_decision(self, payload: str, *, key: str | None, via: str, received_at: datetime) -> int:
+        """Keep a decision as it came; return its id."""
+        row = self._run("add_decision", payload=payload, key=key, via=via, received_at=received_at).one()
         return int(row.decision_id)
 
-    def new_decisions(self, *, after: int | None, limit: int) -> list[tuple[int, str]]:
-        """List decisions that nobody has judged yet, as JSON text."""
-        rows = self._run("new_decisions", after=after, limit=limit)
-        return [(row.decision_id, row.payload) for row in rows]
+    def first_of_key(self, key: str, *, judging: int | None = None) -> NewDecision | None:
+        """Keep others from using a key until the transaction ends, and find what it stands for."""
+        self._run("lock_key", key=key)
+        row = self._run("first_of_key", key=key, judging=judging).one_or_none()
+        return None if row is None else NewDecision(**row._asdict())
+
+    def new_decisions(self, *, after: int | None, limit: int) -> list[NewDecision]:
+        """List decisions that nobody has judged yet."""
+        return [NewDecision(**row._asdict()) for row in self._run("new_decisions", after=after, limit=limit)]
 
     def lock_decision(self, decision_id: int) -> bool:
         """Take a decision to judge it; False when somebody else does or did."""
         return self._run("lock_decision", decision_id=decision_id).one_or_none() is not None
 
-    def judge_decision(self, decision_id: int, *, order_id: int | None, refusal: str | None) -> None:
-        """Say what came of a locked decision."""
-        done = self._run("judge_decision", decision_id=decision_id, order_id=order_id, refusal=refusal)
+    def judge_decision(
+        self,
+        decision_id: int,
+        *,
+        order_id: int | None = None,
+        refusal: str | None = None,
+        first: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Say what came of a locked decision: an order, a refusal, or nothing new under its key."""
+        done = self._run(
+            "judge_decision",
+            decision_id=decision_id,
+            order_id=order_id,
+            refusal=refusal,
+            first=first,
+            key=key,
+        )
         _expect_one(done, f"decision {decision_id}")
 
     def decision(self, decision_id: int) -> tuple[str, str | None, int | None]:
-        """Read a decision's status, refusal and order."""
+        """Read a decision's status, refusal and order; of one that repeats another, that one's."""
         row = self._run("decision", decision_id=decision_id).one()
         return row.status, row.refusal, row.order_id
 

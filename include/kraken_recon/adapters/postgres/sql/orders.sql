@@ -2,21 +2,31 @@
 -- accounts, then orders, then alerts; a decided order is taken under its account's lock, and never waited for.
 
 -- name: add_decision
--- Keep a decision as it came; one that came before under the same key is not kept twice.
-with added as (
-  insert into trading.order_decisions (decision_key, received_via, payload)
-  values (:key, :via, cast(:payload as jsonb))
-  on conflict (decision_key) do nothing
-  returning decision_id
-)
-select decision_id from added
-union all
-select decision_id from trading.order_decisions where decision_key = :key
+-- Keep a decision as it came.
+insert into trading.order_decisions (decision_key, received_via, payload, received_at)
+values (:key, :via, cast(:payload as jsonb), :received_at)
+returning decision_id;
+
+-- name: lock_key
+-- Let one transaction at a time use a key.
+select pg_advisory_xact_lock(hashtextextended('decision_key ' || :key, 0));
+
+-- name: first_of_key
+-- Find what a key stands for: the decision under it that was judged by itself, else the first that came.
+select decision_id, payload::text as payload, decision_key as key, received_via as via, received_at
+from trading.order_decisions
+where decision_key = :key
+  and first_decision_id is null
+  and (
+    cast(:judging as bigint) is null
+    or (decision_id <> :judging and (status <> 'new' or decision_id < :judging))
+  )
+order by status = 'new', decision_id
 limit 1;
 
 -- name: new_decisions
 -- List decisions that nobody has judged yet, oldest first.
-select decision_id, payload::text as payload
+select decision_id, payload::text as payload, decision_key as key, received_via as via, received_at
 from trading.order_decisions
 where status = 'new'
   and (cast(:after as bigint) is null or decision_id > :after)
@@ -34,18 +44,26 @@ for no key update skip locked;
 -- name: judge_decision
 -- Say what came of a locked decision.
 update trading.order_decisions
-set status = case when cast(:refusal as text) is null then 'accepted' else 'refused' end,
+set status = case
+      when cast(:refusal as text) is not null then 'refused'
+      when cast(:first as bigint) is not null then 'repeated'
+      else 'accepted'
+    end,
     refusal = :refusal,
     order_id = :order_id,
+    first_decision_id = :first,
+    decision_key = coalesce(:key, decision_key),
     judged_at = now()
 where decision_id = :decision_id
   and status = 'new';
 
 -- name: decision
--- Read what came of a decision.
-select decision_id, status, refusal, order_id
-from trading.order_decisions
-where decision_id = :decision_id;
+-- Read what came of a decision; of one that repeats another, what came of that one.
+select f.status, f.refusal, f.order_id
+from trading.order_decisions d
+join trading.order_decisions f
+  on f.decision_id = case when d.status = 'repeated' then d.first_decision_id else d.decision_id end
+where d.decision_id = :decision_id;
 
 -- name: insert_order
 -- Write an order that was decided, or one that was found at Kraken; no row where its txid is known already.
