@@ -35,7 +35,7 @@ from kraken_airflow.params import ORDER_PARAMS
     catchup=False,
     max_active_runs=2,
     dagrun_timeout=timedelta(minutes=15),
-    **due_within(timedelta(minutes=15)),
+    **due_within(timedelta(minutes=15), brings_own=True),
     default_args=DEFAULT_ARGS,
     params=ORDER_PARAMS,
     tags=["orders", "tier-1"],

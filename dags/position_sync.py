@@ -48,7 +48,7 @@ def group(name: str, tooltip: str) -> TaskGroup:
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
-    **due_within(timedelta(minutes=15)),
+    **due_within(timedelta(minutes=15), narrowed_by={"accounts": [], "mode": "repair"}),
     default_args=DEFAULT_ARGS,
     params=SYNC_PARAMS,
     tags=["reconciliation", "tier-1"],

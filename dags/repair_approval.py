@@ -49,7 +49,7 @@ PARAMS = {
     # Longer than anybody may wait for an answer: the wait has its own limit, which says no.
     dagrun_timeout=timedelta(days=31),
     # For recording the answer, after the time that people are given.
-    **due_within(timedelta(hours=1), after_hours=(HOURS_VARIABLE, HOURS_DEFAULT)),
+    **due_within(timedelta(hours=1), after_hours=(HOURS_VARIABLE, HOURS_DEFAULT), brings_own=True),
     is_paused_upon_creation=False,
     default_args=DEFAULT_ARGS,
     params=PARAMS,

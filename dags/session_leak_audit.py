@@ -71,7 +71,7 @@ PARAMS = {
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=5),
-    **due_within(timedelta(minutes=5)),
+    **due_within(timedelta(minutes=5), narrowed_by={"connections": ["trading_db"]}),
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=["operations", "tier-2"],

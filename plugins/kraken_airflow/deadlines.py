@@ -1,12 +1,12 @@
-"""Every DAG's deadline: what it counts from, and the alert when it is missed.
+"""Every DAG's deadline: what it counts from, and what is told of runs that miss it, fail or succeed.
 
 Invariants:
 1. A scheduled run is due some time after its interval's end, any other run some time after it was asked for;
    so a run that somebody starts for an old interval is not late before it began.
 2. The runs of a backfill share one moment, by which the backfill as a whole is due: it grows with the number
    of intervals, and however many runs miss it, they raise one alert.
-3. A missed deadline is a row of ``alerts``; whoever watches the rows tells people. A later run of the DAG
-   that succeeds resolves it; the alert of a backfill, of which one run says little, is resolved by a person.
+3. A missed deadline is a row of ``alerts``; whoever watches the rows tells people. What is late, what failed
+   and which run makes up for it is decided by ``kraken_recon.service.run_alerts``.
 """
 
 from __future__ import annotations
@@ -14,21 +14,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert, deadline_reference
 
+from kraken_airflow.failures import AlertedFailure, told_cause
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.windows import AGE_MAX
+from kraken_recon.domain.run_coverage import BACKFILL, RunOfDag, Work
+from kraken_recon.service.run_alerts import Missed, tell_failed, tell_late, tell_succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.orm import Session
 
+    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+
 log = logging.getLogger(__name__)
-BACKFILL: Final = "backfill"
+INTERVAL: Final = ("data_interval_start", "data_interval_end")
+# Why Airflow fails a run of which no task failed.
+STOPPED: Final = {
+    "timed_out": "it was stopped, because it took longer than a run may (dagrun_timeout)",
+    "all_tasks_deadlocked": "no task of it could start any more",
+}
 # Measured: a run for the past takes seconds; a minute leaves room for a busy machine.
 BACKFILL_ALLOWANCE: Final = timedelta(minutes=1)
 
@@ -125,6 +136,8 @@ def due_within(
     *,
     after_hours: tuple[str, float] | None = None,
     backfill_allowance: timedelta = BACKFILL_ALLOWANCE,
+    narrowed_by: Mapping[str, str | list[str]] | None = None,
+    brings_own: bool = False,
 ) -> dict[str, Any]:
     """Give a DAG its deadline: ``@dag(..., **due_within(timedelta(minutes=15)))``.
 
@@ -132,55 +145,110 @@ def due_within(
         limit: how long after it could have begun to end.
         after_hours: a Variable with the hours that people have before that, and how many where it is not set.
         backfill_allowance: how long each run of a backfill may take, on average.
+        narrowed_by: params that let a run do less than all, each with the value that leaves nothing out.
+        brings_own: whether a run that is given params does work which no other run does.
     """
     variable, hours = after_hours or ("", 0.0)
     reference = DueTime(backfill_allowance.total_seconds(), variable, hours)
     minutes = int(limit / timedelta(minutes=1))
+    work = {"narrowed_by": dict(narrowed_by or {}), "brings_own": brings_own}
     return {
         "deadline": DeadlineAlert(
             reference=reference,
             interval=limit,
-            callback=AsyncCallback(record_missed_deadline, {"limit_minutes": minutes}),
+            callback=AsyncCallback(record_missed_deadline, {"limit_minutes": minutes, "work": work}),
             name=f"due within {limit}" + (f" after {variable}" if variable else ""),
         ),
         "on_success_callback": resolve_missed_deadlines,
+        "on_failure_callback": tell_of_stopped_run,
     }
 
 
 async def record_missed_deadline(
-    *, limit_minutes: int, context: Mapping[str, Any] | None = None, **_: object
+    *,
+    limit_minutes: int,
+    context: Mapping[str, Any] | None = None,
+    work: Mapping[str, Any] | None = None,
+    **_: object,
 ) -> None:
-    """Raise the alert of a missed deadline; the triggerer runs this."""
-    await asyncio.to_thread(_record, limit_minutes, context or {})
+    """Raise the alert of a run that has not ended by its deadline; the triggerer runs this."""
+    await asyncio.to_thread(_record, limit_minutes, context or {}, Work(**(work or {})))
 
 
-def _record(limit_minutes: int, context: Mapping[str, Any]) -> None:
+def _record(limit_minutes: int, context: Mapping[str, Any], work: Work) -> None:
     run = context["dag_run"]
-    due = str(context["deadline"]["deadline_time"])
-    dag_id, state = str(run["dag_id"]), str(run["state"])
-    is_backfill = run["run_type"] == BACKFILL
-    name = BACKFILL if is_backfill else str(run["dag_run_id"])
-    what = "its backfill as a whole" if is_backfill else f"run {name}"
-    with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
-        unit.alerts.raise_deadline(
-            dag_id,
-            name,
-            f"{dag_id}: {what} has not succeeded by {due} (it is {state})",
-            {
-                "run_id": str(run["dag_run_id"]),
-                "run_type": str(run["run_type"]),
-                "state": state,
-                "due": due,
-                "limit_minutes": limit_minutes,
-            },
-        )
+    with _unit_of_work() as unit:
+        ended_at = _moment(run["end_date"]) if run.get("end_date") else None
+        due = _moment(context["deadline"]["deadline_time"])
+        missed = Missed(due, limit_minutes, str(run["state"]), ended_at)
+        tell_late(unit.alerts, _run_of(run | {"run_id": run["dag_run_id"]}, work), missed)
         unit.commit()
 
 
 def resolve_missed_deadlines(context: Mapping[str, Any]) -> None:
-    """Resolve the alerts of a DAG's late runs once a run of it has succeeded."""
-    if context["dag_run"].run_type == BACKFILL:
+    """Resolve the alerts of late and failed runs for which a run that succeeded makes up."""
+    run, work = context.get("dag_run"), _work_of(context)
+    if run is None:
+        log.warning("run %s: Airflow does not say what it did, so no alert ends with it", context["run_id"])
         return
-    with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
-        unit.alerts.resolve_deadlines(str(context["dag_run"].dag_id))
+    with _unit_of_work() as unit:
+        tell_succeeded(unit.alerts, _run_of(vars(run), work), work)
         unit.commit()
+
+
+def tell_of_failed_task(context: Mapping[str, Any]) -> None:
+    """Tell why a run failed, unless alerts of what it met do: ``on_failure_callback`` of every task."""
+    ti, error = context["ti"], context.get("exception")
+    with _unit_of_work() as unit:
+        tell_failed(
+            unit.alerts,
+            _run_of(vars(context["dag_run"]), _work_of(context)),
+            f"task {ti.task_id}: {told_cause(error)}",
+            is_told=isinstance(error, AlertedFailure),
+        )
+        unit.commit()
+
+
+def tell_of_stopped_run(context: Mapping[str, Any]) -> None:
+    """Tell of a run that Airflow stopped; where a task failed, the task has told."""
+    run, reason = context.get("dag_run"), str(context.get("reason"))
+    if run is None or reason not in STOPPED:
+        return
+    with _unit_of_work() as unit:
+        tell_failed(unit.alerts, _run_of(vars(run), _work_of(context)), STOPPED[reason])
+        unit.commit()
+
+
+def _unit_of_work() -> PostgresUnitOfWork:
+    return TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work()
+
+
+def _work_of(context: Mapping[str, Any]) -> Work:
+    """Read what was declared beside the deadline of the DAG."""
+    for deadline in context["dag"].deadline or ():
+        declared = (deadline.callback.kwargs or {}).get("work")
+        if declared:
+            return Work(**declared)
+    return Work()
+
+
+def _run_of(run: Mapping[str, Any], work: Work) -> RunOfDag:
+    params = run.get("conf") or {}
+    started = _moment(run.get("run_after") or datetime.now(UTC))
+    start, end = (_moment(run[name]) if run.get(name) else None for name in INTERVAL)
+    # A run by hand has an interval too, the last one that is over; an older one makes it a run of the past.
+    age_max = max(AGE_MAX, 2 * (end - start)) if start and end else AGE_MAX
+    is_past = end is not None and end < started - age_max
+    run_type = str(getattr(run["run_type"], "value", run["run_type"]))
+    return RunOfDag(
+        str(run["dag_id"]),
+        str(run.get("run_id", "")),
+        run_type,
+        end if end and is_past else started,
+        work.scope_of(params),
+        is_alone=is_past or run_type == BACKFILL or (work.brings_own and bool(params)),
+    )
+
+
+def _moment(given: Any) -> datetime:  # noqa: ANN401 - Airflow hands on text, pendulum's and plain datetimes
+    return datetime.fromisoformat(str(given))

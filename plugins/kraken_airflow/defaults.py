@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
+from kraken_airflow.deadlines import tell_of_failed_task
 from kraken_recon import configuration
 
 OWNER: Final = "kraken-recon"
@@ -17,4 +18,5 @@ DEFAULT_ARGS: Final[dict[str, Any]] = {
     "retries": 2,
     "retry_delay": timedelta(seconds=15),
     "execution_timeout": timedelta(minutes=2),
+    "on_failure_callback": tell_of_failed_task,
 }

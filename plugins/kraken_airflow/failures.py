@@ -7,14 +7,33 @@ trying a refused key again risks a lockout, and a wrong setting does not mend it
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
 from kraken_recon.errors import KrakenReconError, SchemaMismatchError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+CAUSE_LENGTH_MAX: Final = 500
+
+
+class AlertedFailure(AirflowFailException):
+    """A task failed, and people are told why by alerts of what it met; the run raises none of its own."""
+
+
+def told_cause(error: BaseException | None) -> str:
+    """Say for people why a task failed, in one line; an error that is not ours may hold a secret."""
+    if error is None:
+        return "its process ended, or lost touch with Airflow; see the task's log"
+    name = type(error).__name__
+    if isinstance(error, AirflowTaskTimeout):
+        return "it took longer than it may (execution_timeout)"
+    if not isinstance(error, (KrakenReconError, AirflowException)):
+        return f"unexpected {name}, see the task's log"
+    lines = str(error).split("\n", 1)[0].strip()
+    return (lines if isinstance(error, AirflowFailException) else f"{name}: {lines}")[:CAUSE_LENGTH_MAX]
 
 
 def may_pass(error: KrakenReconError) -> bool:

@@ -21,7 +21,9 @@ from airflow_desk import trading_connection
 from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.watch import main
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import Notification
+from kraken_recon.domain.run_coverage import RunOfDag
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ NOTE = Notification(
     datetime(2026, 3, 1, tzinfo=UTC), 1,
 )  # fmt: skip
 SECRET = "shared secret"
+LATE_RUN = RunOfDag("position_sync", "run", "scheduled", NOTE.created_at)
 
 
 @contextmanager
@@ -172,7 +175,7 @@ def test_one_round_of_the_watch(
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(trading_db))
     monkeypatch.setenv(CHANNELS_VARIABLE, "missing,channel")
     with PostgresUnitOfWork(create_engine(trading_db)) as unit:
-        unit.alerts.raise_deadline("position_sync", "run", "late", {})
+        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert main(["--once"]) == 0
     assert [json.loads(body)["reason"] for _, _, body in arrived] == ["opened"]

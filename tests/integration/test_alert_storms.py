@@ -200,6 +200,9 @@ def test_a_storm_of_ten_thousand_discrepancies(watched: Watched, capsys: pytest.
 def late(desk: Desk) -> None:
     """Let Airflow call back about a run that is late."""
     run = {
+        "run_after": desk.now.isoformat(),
+        "end_date": None,
+        "conf": {},
         "dag_id": "position_sync",
         "dag_run_id": "scheduled__1",
         "state": "running",
@@ -214,8 +217,14 @@ def test_a_missed_deadline_and_the_run_that_made_it_up(watched: Watched) -> None
     assert watched.look() == ["opened"]
     late(watched.desk)
     assert watched.wait(minutes(60)) == []
-    succeeded = SimpleNamespace(dag_id="position_sync", run_type="scheduled")
-    resolve_missed_deadlines({"dag_run": succeeded})
+    succeeded = SimpleNamespace(
+        dag_id="position_sync",
+        run_id="scheduled__2",
+        run_type="scheduled",
+        run_after=watched.desk.now,
+        conf={},
+    )
+    resolve_missed_deadlines({"dag_run": succeeded, "dag": SimpleNamespace(deadline=[])})
     assert watched.wait(minutes(15)) == []
     assert watched.wait(minutes(10)) == ["recovered"]
     assert watched.wait(minutes(60)) == []

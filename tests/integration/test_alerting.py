@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,8 @@ from desk import Desk
 from kraken_recon.__main__ import main
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.run_coverage import RunOfDag
 from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.service.alerting import deliver, desk_state, prepare_notifications, watch_freshness
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Notification
 
 SOON = timedelta()
+LATE_RUN = RunOfDag("position_sync", "run", "scheduled", datetime(2026, 3, 1, tzinfo=UTC))
 LATER = timedelta(minutes=30)
 STORM = """
 insert into trading.accounts (name, kraken_conn_id) select 'desk-' || n, 'none' from generate_series(1, 37) n;
@@ -133,7 +136,7 @@ def test_a_storm_is_one_digest_and_every_row_stays(people: People) -> None:
     assert desk.rows("select count(*) as n from trading.alerts where status = 'open'") == [{"n": 10_000}]
     # What is urgent gets through meanwhile.
     with people.open_unit() as unit:
-        unit.alerts.raise_deadline("position_sync", "run", "late", {})
+        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert people.told() == ["opened"]
     desk.execute("update trading.alerts set status = 'resolved', resolved_at = now()")
@@ -190,7 +193,7 @@ def test_a_channel_that_is_down_loses_nothing_and_blocks_nothing(people: People)
 
 def test_a_sender_that_died_leaves_its_messages_to_the_next(people: People) -> None:
     with people.open_unit() as unit:
-        unit.alerts.raise_deadline("position_sync", "run", "late", {})
+        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     people.decide()
     now = utc_now()
@@ -259,7 +262,7 @@ def test_people_acknowledge_and_resolve(
         return json.loads(capsys.readouterr().out)
 
     with people.open_unit() as unit:
-        unit.alerts.raise_deadline("position_sync", "run", "late", {})
+        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert people.told() == ["opened"]
     number = str(alerts()["alerts"][0]["alert_id"])

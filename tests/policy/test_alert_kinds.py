@@ -71,7 +71,7 @@ def test_no_other_statement_writes_alerts() -> None:
         ("sync", "raise_alerts"),
         ("sessions", "raise_alert"),
         ("alerts", "raise_stale"),
-        ("alerts", "raise_deadline"),
+        ("alerts", "raise_run_alert"),
         ("heartbeats", "raise_silent"),
     }
 

@@ -16,7 +16,7 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
 from croniter import croniter
 
-from kraken_airflow.deadlines import DueTime
+from kraken_airflow.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
 from kraken_airflow.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_recon.domain.heartbeats import SILENCE_MAX, Job
 
@@ -166,6 +166,12 @@ def test_every_task_has_an_owner_a_limit_and_retries(dag: DAG) -> None:
             f"{dag.dag_id}.{task.task_id}: make its execution_timeout shorter than the run's dagrun_timeout"
         )
         assert task.retries, f"{dag.dag_id}.{task.task_id}: set retries"
+
+
+def test_a_run_that_fails_is_told_of(dag: DAG) -> None:
+    assert dag.on_failure_callback is tell_of_stopped_run, f"{dag.dag_id}: add **due_within(...)"
+    for task in dag.tasks:
+        assert tell_of_failed_task in task.on_failure_callback, f"{task.task_id}: use DEFAULT_ARGS"
 
 
 def test_tasks_that_call_kraken_run_where_there_is_a_way_out(dag: DAG) -> None:

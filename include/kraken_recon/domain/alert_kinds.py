@@ -14,6 +14,7 @@ class AlertKind(StrEnum):
     SYNC_FAILURE = "sync_failure"
     STALE_POSITIONS = "stale_positions"
     DEADLINE_MISSED = "deadline_missed"
+    RUN_FAILURE = "run_failure"
     WORK_OVERDUE = "work_overdue"
     WATCH_SILENT = "watch_silent"
     UNEXPLAINED_DISCREPANCY = "unexplained_discrepancy"

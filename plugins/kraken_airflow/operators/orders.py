@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from kraken_airflow.deadlines import BACKFILL
-from kraken_airflow.failures import translated_failures
+from kraken_airflow.failures import AlertedFailure, translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import metered
@@ -19,6 +18,7 @@ from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_airflow.params import ORDER_PARAMS
 from kraken_airflow.story import counted
 from kraken_recon.domain.heartbeats import Job
+from kraken_recon.domain.run_coverage import BACKFILL
 from kraken_recon.service.deciding import accept_decisions, submit_decision
 from kraken_recon.service.executing import execute_orders
 
@@ -66,7 +66,7 @@ class RecordDecisionOperator(TradingDbOperator):
             with ports.open_unit_of_work() as unit:
                 status, refusal, order_id = unit.orders.decision(decision_id)
         if status == "refused":
-            raise AirflowFailException(f"decision {decision_id} is refused: {refusal}")
+            raise AlertedFailure(f"decision {decision_id} is refused: {refusal}")
         if order_id is None:
             # Its market could not be looked up; it stays, and is judged by the next run.
             self.log.warning("Decision %d is not judged yet: %s", decision_id, failures)
@@ -120,7 +120,7 @@ class ExecuteOrdersOperator(TradingDbOperator):
             ]
         )
         if done.failures:
-            raise AirflowFailException(
+            raise AlertedFailure(
                 f"orders of {len(done.failures)} accounts could not be worked on; {RUNBOOK} says what to do\n"
                 + "\n".join(f"{name}: {reason}" for name, reason in sorted(done.failures.items()))
             )

@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from kraken_airflow.assets import announce
-from kraken_airflow.failures import translated_failures
+from kraken_airflow.failures import AlertedFailure, translated_failures
 from kraken_airflow.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.lineage import Lineage
@@ -253,12 +253,10 @@ class ReportOutcomeOperator(TradingDbOperator):
             report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
         listed = [name for group in self.accounts or () for name in group]
         if not listed:
-            raise AirflowFailException(
-                f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}"
-            )
+            raise AlertedFailure(f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}")
         problems = unreconciled(listed, report)
         if problems:
-            raise AirflowFailException(
+            raise AlertedFailure(
                 f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
                 + "\n".join(problems)
             )

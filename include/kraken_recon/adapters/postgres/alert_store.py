@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -16,15 +17,16 @@ from kraken_recon.domain.alerts import (
     Standing,
     Told,
 )
+from kraken_recon.domain.run_coverage import BACKFILL, Missing
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy.engine import Connection, CursorResult
 
     from kraken_recon.domain.alerts import Judgement, Notice
+    from kraken_recon.domain.run_coverage import RunOfDag
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("alerts").items()}
 
@@ -129,20 +131,54 @@ class PostgresAlertStore:
             ],
         )
 
-    def raise_deadline(self, dag_id: str, run: str, message: str, evidence: Mapping[str, object]) -> None:
-        """Raise the alert of a run, or of a backfill as a whole, that is late."""
+    def raise_run_alert(
+        self, kind: AlertKind, run: RunOfDag, message: str, evidence: Mapping[str, object]
+    ) -> None:
+        """Open the alert of a run's thread, or count it again where the run is a new one."""
+        missing = {
+            "run_id": run.run_id,
+            "reaches": run.reaches.isoformat(),
+            "scope": dict(run.scope),
+            "is_alone": run.is_alone,
+        }
         self._raise(
-            "raise_deadline",
-            AlertKind.DEADLINE_MISSED,
-            dag_id=dag_id,
-            run=run,
+            "raise_run_alert",
+            kind,
+            account=run.account,
+            dag_id=run.dag_id,
+            thread=run.thread,
             message=message,
-            evidence=json.dumps(dict(evidence)),
+            evidence=json.dumps({**missing, **evidence}),
         )
 
-    def resolve_deadlines(self, dag_id: str) -> None:
-        """Resolve the alerts of a DAG's late runs."""
-        self._execute("resolve_deadlines", kind=str(AlertKind.DEADLINE_MISSED), dag_id=dag_id)
+    def amend_late(self, run: RunOfDag, message: str) -> bool:
+        """Say of a run that was told of as late how it ended; False where it was not told of."""
+        return bool(
+            self._rows(
+                "amend_late",
+                kind=str(AlertKind.DEADLINE_MISSED),
+                dag_id=run.dag_id,
+                thread=run.thread,
+                run_id=run.run_id,
+                reaches=run.reaches,
+                message=message,
+            )
+        )
+
+    def has_failed(self, run: RunOfDag) -> bool:
+        """Say whether people are told already that this very run failed."""
+        kind = str(AlertKind.RUN_FAILURE)
+        return bool(self._rows("told_of_run", kind=kind, dag_id=run.dag_id, run_id=run.run_id))
+
+    def open_run_alerts(self, dag_id: str) -> list[tuple[int, Missing]]:
+        """Lock and read a DAG's open alerts: their numbers, and what each waits for."""
+        kinds = [str(AlertKind.DEADLINE_MISSED), str(AlertKind.RUN_FAILURE)]
+        rows = self._rows("open_run_alerts", kinds=kinds, dag_id=dag_id)
+        return [(row["alert_id"], _missing(row["evidence"], row["opened_at"])) for row in rows]
+
+    def resolve_run_alerts(self, alert_ids: Collection[int], resolution: str) -> None:
+        """Resolve alerts, and keep what ended them."""
+        self._execute("resolve_run_alerts", alert_ids=sorted(alert_ids), resolution=resolution)
 
     def find_alerts(self, *, with_resolved: bool, most: int) -> list[Mapping[str, Any]]:
         """Read alerts, newest first."""
@@ -177,3 +213,14 @@ class PostgresAlertStore:
     def approvals_waiting(self) -> int:
         """Count the held repairs that nobody decided yet."""
         return int(self._rows("approvals_waiting")[0]["plans"])
+
+
+def _missing(evidence: Mapping[str, Any], opened_at: datetime) -> Missing:
+    """Read what an alert waits for; one of an older release names less."""
+    reaches = evidence.get("reaches")
+    return Missing(
+        evidence.get("run_id", ""),
+        datetime.fromisoformat(reaches) if reaches else opened_at,
+        evidence.get("scope", {}),
+        evidence.get("is_alone", evidence.get("run_type") == BACKFILL),
+    )

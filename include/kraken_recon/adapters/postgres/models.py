@@ -294,6 +294,8 @@ alerts: Final = sa.Table(
     sa.Column("acknowledged_at", TIME),
     sa.Column("acknowledged_by", sa.Text),
     sa.Column("resolved_by", sa.Text),
+    # What ended it where no person did, such as the run that succeeded.
+    sa.Column("resolution", sa.Text),
     sa.Column("note", sa.Text),
     _one_of("status", ("open", "acknowledged", "resolved"), "status_is_known"),
     sa.Index(

@@ -204,6 +204,7 @@ COLUMNS: Final = {
     "alerts.opened_at": "When it was raised.",
     "alerts.resolved_at": "When it was over.",
     "alerts.resolved_by": "Who said so; empty where it went by itself.",
+    "alerts.resolution": "What ended it where no person did, such as the run that succeeded.",
     "api_keys.level_at": "When that was so.",
     "api_keys.nonce": "The last one that was used.",
     "asset_costs.as_of": "Up to which entry's time it is counted.",

@@ -163,25 +163,64 @@ where kind = :kind
   and status <> 'resolved'
   and account_id <> all(cast(:account_ids as bigint[]));
 
--- name: raise_deadline
--- Raise the alert of a run that is late, or count it again; a DAG and its run stand in for asset and wallet.
-insert into trading.alerts (kind, asset, wallet, message, evidence)
-values (:kind, :dag_id, :run, :message, cast(:evidence as jsonb))
+-- name: raise_run_alert
+-- Raise an alert about a run of a DAG, or count it again for another run; the first to tell of a run says why. A DAG and
+-- what is particular about its run stand in for asset and wallet.
+insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)
+values (
+  :kind,
+  (select account_id from trading.accounts where name = cast(:account as text)),
+  :dag_id, cast(:thread as text), :message, cast(:evidence as jsonb)
+)
 on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
 set occurrences = alerts.occurrences + 1,
     message = excluded.message,
-    evidence = excluded.evidence,
-    last_seen_at = now();
+    evidence = case
+      when cast(alerts.evidence ->> 'reaches' as timestamptz) > cast(excluded.evidence ->> 'reaches' as timestamptz)
+        then alerts.evidence
+      else excluded.evidence
+    end,
+    last_seen_at = now()
+where alerts.evidence ->> 'run_id' is distinct from excluded.evidence ->> 'run_id';
 
--- name: resolve_deadlines
--- Resolve the alerts of a DAG's late runs; that of a backfill waits for a person.
+-- name: amend_late
+-- Say how a run ended that was told of as late; nothing comes back where it was not.
 update trading.alerts
-set status = 'resolved',
-    resolved_at = now()
+set message = case when evidence ->> 'run_id' = :run_id then :message else message end,
+    last_seen_at = now()
 where kind = :kind
   and asset = :dag_id
-  and wallet <> 'backfill'
-  and status <> 'resolved';
+  and wallet is not distinct from cast(:thread as text)
+  and status <> 'resolved'
+  and cast(evidence ->> 'reaches' as timestamptz) >= :reaches
+returning alert_id;
+
+-- name: told_of_run
+-- Find the open alert of a kind that tells of this very run.
+select alert_id
+from trading.alerts
+where kind = :kind
+  and asset = :dag_id
+  and status <> 'resolved'
+  and evidence ->> 'run_id' = :run_id;
+
+-- name: open_run_alerts
+-- Lock and read what a DAG's open alerts about its runs wait for.
+select alert_id, evidence, opened_at
+from trading.alerts
+where kind = any(cast(:kinds as text[]))
+  and asset = :dag_id
+  and status <> 'resolved'
+order by kind, account_id, asset, wallet
+for no key update;
+
+-- name: resolve_run_alerts
+-- Resolve alerts about runs, and keep what ended them.
+update trading.alerts
+set status = 'resolved',
+    resolved_at = now(),
+    resolution = :resolution
+where alert_id = any(cast(:alert_ids as bigint[]));
 
 -- name: find_alerts
 -- Read alerts, newest first.
