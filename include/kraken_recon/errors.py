@@ -4,6 +4,7 @@ KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
 │   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
+├── OrderStuckError                some orders were not worked on -> retry
 ├── PlanRefusedError               not what stands now      -> fail now
 ├── PlanNotWrittenError            approved, not yet done   -> retry
 ├── CertificateError               nothing to prove with    -> fail now
@@ -69,6 +70,13 @@ class RunStoppedError(KrakenReconError):
 
     retryable = True
     remedy = "Nothing: somebody or a time limit ended the task, and the next run goes on."
+
+
+class OrderStuckError(KrakenReconError):
+    """Some orders of an account could not be worked on, and the others were; the message names each."""
+
+    retryable = True
+    remedy = "See what the message says of each order; the next execution tries again."
 
 
 class PlanRefusedError(KrakenReconError):

@@ -199,8 +199,8 @@ def test_absence_is_believed_only_twice_and_after_the_deadline(desk: Saboteur) -
 def test_an_order_found_after_it_was_declared_not_placed_is_adopted_with_an_alert(desk: Saboteur) -> None:
     desk.is_at_work = False
     desk.fault("accept_then_fail", appearance="504", count=1)
-    # Worse than anything seen: every view of the order is four minutes late.
-    for view in ("orders", "trades"):
+    # Worse than anything seen: every view of the order is four minutes late, what it moved included.
+    for view in ("orders", "trades", "ledger", "balance"):
         desk.fault("lag", view=view, seconds="240")
     desk.decide("desk0", volume="0.1")
     desk.execute_orders()
@@ -214,8 +214,8 @@ def test_an_order_found_after_it_was_declared_not_placed_is_adopted_with_an_aler
     assert order["status"] == "closed"
     assert order["source"] == "manual"
     assert len(desk.true_orders("desk0")) == 1
-    kinds = {row["kind"] for row in desk.rows("select kind from trading.alerts")}
-    assert kinds == {"order_not_placed", "order_found_late"}
+    alerts = {row["kind"]: row["status"] for row in desk.rows("select kind, status from trading.alerts")}
+    assert alerts == {"order_not_placed": "resolved", "order_found_late": "open"}
 
 
 def test_a_trade_whose_order_is_not_shown_keeps_its_absence_from_being_believed(desk: Saboteur) -> None:
@@ -230,4 +230,7 @@ def test_a_trade_whose_order_is_not_shown_keeps_its_absence_from_being_believed(
     desk.pause(120)
     desk.run_until_settled()
     assert desk.order()["status"] == "closed"
-    assert desk.rows("select kind from trading.alerts") == []
+    # A person heard of it while it could not be settled, and it is over.
+    assert desk.rows("select kind, status from trading.alerts") == [
+        {"kind": "order_unknown", "status": "resolved"}
+    ]

@@ -291,6 +291,17 @@ def test_a_planted_wrong_is_found_on_its_level_and_no_sound_order_with_it(
     assert ("verification_failure", "BTC") in at.alerts()
 
 
+def test_each_order_that_failed_has_an_alert_of_its_own(at: VerifyingDesk) -> None:
+    at.desk.fault("ledger_wrong_fee", account="desk", count=2)
+    for key in ("one", "two"):
+        at.desk.decide(volume="0.25", key=key)
+    at.desk.execute_orders()
+    at.desk.pause(60)
+    at.verify()
+    rows = at.desk.rows("select wallet, message from trading.alerts where kind = 'verification_failure'")
+    assert [row["wallet"] for row in rows] == [f"order {order['order_id']}" for order in at.desk.orders()]
+
+
 def test_a_failed_verification_changes_no_order_position_or_next_trade(at: VerifyingDesk) -> None:
     at.desk.fault("ledger_wrong_fee", account="desk", count=1)
     at.desk.decide(volume="0.25", key="wrong")

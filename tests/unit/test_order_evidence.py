@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
+from kraken_recon.domain.absence import SeenBooks, doubts
 from kraken_recon.domain.orders import Order, OrderStatus, OrderType, Side, Source, TimeInForce
-from kraken_recon.service.order_evidence import judged
+from kraken_recon.service.order_evidence import inferred, told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 ORDER = Order(
@@ -43,20 +48,45 @@ SELL = replace(ORDER, order_id=2, side=Side.SELL, volume=Decimal("0.2"), limit_p
 MARKET = replace(ORDER, order_id=3, volume=Decimal("0.7"), limit_price=None, expected_price=Decimal(50000))
 
 
+def judged(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> dict[str, Any]:
+    return told(SeenBooks({}, drifts=drifts, inference=inferred(orders, drifts)))
+
+
 def test_one_set_explains_the_balances() -> None:
     drifts = {"BTC": Decimal("0.3"), "USD": Decimal("-15050.12")}
     assert judged([ORDER, SELL, MARKET], drifts)["orders"] == ["1", "2"]
 
 
 def test_a_market_order_costs_about_what_was_expected() -> None:
-    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-35100)})
-    assert (told["explained_by"], told["orders"]) == ("unique", ["3"])
-    told = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-40000)})
-    assert told["explained_by"] == "impossible"
-    assert told["residual_units"] == [7_000_000_000, -400_000_000_000_000]
+    known = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-35100)})
+    assert (known["explained_by"], known["orders"]) == ("unique", ["3"])
+    known = judged([ORDER, MARKET], {"BTC": Decimal("0.7"), "USD": Decimal(-40000)})
+    assert known["explained_by"] == "impossible"
+    assert known["residual_units"] == [7_000_000_000, -400_000_000_000_000]
 
 
 def test_twins_stay_ambiguous() -> None:
     twin = replace(ORDER, order_id=9)
-    told = judged([ORDER, twin], {"BTC": Decimal("0.5"), "USD": Decimal(-25000)})
-    assert told["sets"] == [["1"], ["9"]]
+    known = judged([ORDER, twin], {"BTC": Decimal("0.5"), "USD": Decimal(-25000)})
+    assert known["sets"] == [["1"], ["9"]]
+
+
+def test_an_amount_of_more_digits_than_krakens_stops_nothing() -> None:
+    finer = {"BTC": Decimal("0.500000000000000001"), "USD": Decimal(-25000)}
+    assert judged([ORDER], finer)["explained_by"] == "impossible"
+
+
+def doubted(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> list[bool]:
+    seen = SeenBooks({}, drifts=drifts, is_open=True, inference=inferred(orders, drifts))
+    return [bool(doubts(order, seen)) for order in orders]
+
+
+def test_balances_that_one_order_may_explain_forbid_its_absence() -> None:
+    nothing = {"BTC": Decimal(0), "USD": Decimal(0)}
+    assert doubted([ORDER, SELL], nothing) == [False, False]
+    assert doubted([ORDER, SELL], {"BTC": Decimal("0.5"), "USD": Decimal(-25000)}) == [True, False]
+    assert doubted([ORDER, SELL], {"BTC": Decimal("-0.2"), "USD": Decimal(9900)}) == [False, True]
+    # Filled in part, or beside something else that is on its way.
+    assert doubted([ORDER, SELL], {"BTC": Decimal("0.2"), "USD": Decimal(-9900)}) == [True, False]
+    assert doubted([ORDER, SELL], {"BTC": Decimal("0.5"), "USD": Decimal(50000)}) == [True, True]
+    assert doubted([ORDER], {"BTC": Decimal("-0.5"), "USD": Decimal(50000)}) == [False]

@@ -24,6 +24,7 @@ class AlertKind(StrEnum):
     UNKNOWN_ENTRY_KIND = "unknown_entry_kind"
     REPAIR_NOT_CONVERGING = "repair_not_converging"
     ORDER_REFUSED = "order_refused"
+    ORDER_UNKNOWN = "order_unknown"
     ORDER_NOT_PLACED = "order_not_placed"
     ORDER_FOUND_LATE = "order_found_late"
     ORDER_EXECUTION_FAILURE = "order_execution_failure"

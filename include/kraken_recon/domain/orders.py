@@ -3,8 +3,9 @@
 Invariants:
 1. An order is sent only from ``submitting``, and it gets there once: its client id and deadline are on
    record, committed, before the request leaves.
-2. ``unknown`` is left only by what Kraken's books say, never by sending again.
-3. An ended order stays ended, with one way out: ``not_placed`` to what was found, should Kraken show it late.
+2. ``unknown`` is left only by what Kraken's books say, or a person who knows, never by sending again.
+3. An ended order stays ended, with two ways out: ``not_placed`` to what Kraken shows late, or to ``unknown``
+   where its books then speak of it; and an external order that turns out to be one of ours is ``merged``.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class OrderStatus(StrEnum):
     CLOSED = "closed"  # filled whole
     CANCELED = "canceled"  # perhaps filled in part
     EXPIRED = "expired"  # perhaps filled in part
+    MERGED = "merged"  # taken for somebody else's; it is another row's order, which has its fills
 
 
 ENDED_AT_EXCHANGE: Final = frozenset({OrderStatus.CLOSED, OrderStatus.CANCELED, OrderStatus.EXPIRED})
@@ -77,7 +79,10 @@ ENDED: Final = ENDED_AT_EXCHANGE | {
     OrderStatus.VALIDATED,
     OrderStatus.REJECTED,
     OrderStatus.NOT_PLACED,
+    OrderStatus.MERGED,
 }
+IN_DOUBT: Final = frozenset({OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
+"""States of an order that was sent, or may have been, without an answer."""
 
 _AT_EXCHANGE: Final = ENDED_AT_EXCHANGE | {OrderStatus.OPEN}
 _NEXT: Final[Mapping[OrderStatus, frozenset[OrderStatus]]] = MappingProxyType(
@@ -86,8 +91,9 @@ _NEXT: Final[Mapping[OrderStatus, frozenset[OrderStatus]]] = MappingProxyType(
         OrderStatus.SUBMITTING: _AT_EXCHANGE
         | {OrderStatus.UNKNOWN, OrderStatus.VALIDATED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED},
         OrderStatus.UNKNOWN: _AT_EXCHANGE | {OrderStatus.NOT_PLACED},
-        OrderStatus.NOT_PLACED: _AT_EXCHANGE,
-        OrderStatus.OPEN: ENDED_AT_EXCHANGE,
+        OrderStatus.NOT_PLACED: _AT_EXCHANGE | {OrderStatus.UNKNOWN},
+        OrderStatus.OPEN: ENDED_AT_EXCHANGE | {OrderStatus.MERGED},
+        **dict.fromkeys(ENDED_AT_EXCHANGE, frozenset({OrderStatus.MERGED})),
     }
 )
 

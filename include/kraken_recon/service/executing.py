@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import ENDED, OrderStatus
 from kraken_recon.domain.records import Alert
-from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError
+from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError, RunStoppedError
 from kraken_recon.service.deciding import accept_decisions
+from kraken_recon.service.finding_orders import OrderFinder
 from kraken_recon.service.order_books import OrderBookkeeper
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.placing import Placer
@@ -85,11 +86,11 @@ def adopt_external_orders(
 
     def adopt(account: Account) -> int:
         with ports.open_exchange(account) as exchange:
-            bookkeeper = OrderBookkeeper(account, exchange, ports, settings)
-            adopted = bookkeeper.adopt_external(due[account.account_id])
-            if adopted:
-                bookkeeper.follow()
-        return adopted
+            try:
+                finder = OrderFinder(account, exchange, ports, settings)
+                return finder.adopt_external(due[account.account_id])
+            finally:
+                OrderBookkeeper(account, exchange, ports, settings).follow()
 
     failures: dict[str, str] = {}
     adopted = sum(_account_by_account(accounts, adopt, failures, ports, settings))
@@ -125,24 +126,39 @@ def wait_for_end(
 
 def work_account(
     account: Account, exchange: TradingExchange, ports: OrderPorts, settings: OrderSettings
-) -> int:
-    """Place one account's decided orders and follow what was placed; return how many requests left."""
-    bookkeeper = OrderBookkeeper(account, exchange, ports, settings)
-    sent = Placer(account, exchange, ports, settings).place_all()
-    bookkeeper.resolve()
-    bookkeeper.follow()
-    return sent
+) -> tuple[int, int]:
+    """Place one account's decided orders, look for those without an answer, and follow what was placed.
+
+    Whatever keeps one of these steps from being done, the others are: orders at Kraken are looked after.
+    Returns how many requests left, and how many ended orders lack fills.
+
+    Raises:
+        KrakenReconError: what kept the first of the steps that failed from being done.
+    """
+    failed: list[KrakenReconError] = []
+
+    def step(work: Callable[[], int | None]) -> int:
+        try:
+            return work() or 0
+        except RunStoppedError:
+            raise
+        except KrakenReconError as error:
+            log.warning("account %s: %s", account.name, error)
+            failed.append(error)
+        return 0
+
+    sent = step(Placer(account, exchange, ports, settings).place_all)
+    step(OrderFinder(account, exchange, ports, settings).resolve)
+    lacking = step(OrderBookkeeper(account, exchange, ports, settings).follow)
+    if failed:
+        raise failed[0]
+    return sent, lacking
 
 
 def _work(account: Account, ports: OrderPorts, settings: OrderSettings) -> int:
     with ports.open_exchange(account) as exchange:
+        sent, lacking = work_account(account, exchange, ports, settings)
         bookkeeper = OrderBookkeeper(account, exchange, ports, settings)
-        try:
-            sent = Placer(account, exchange, ports, settings).place_all()
-        finally:
-            # Whatever keeps new orders from being placed, those at Kraken are looked after.
-            bookkeeper.resolve()
-            lacking = bookkeeper.follow()
         for _ in range(settings.follow_passes):
             if not lacking:
                 break

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.orders import Fill, NewDecision, Order, OrderStatus
@@ -57,6 +58,10 @@ class OrderBooks(Protocol):
         self, refids: Collection[str], *, after: datetime, until: datetime
     ) -> tuple[LedgerEntry, ...]:
         """Read the ledger entries of trades within a window of time."""
+        ...
+
+    def ledger_between(self, after: datetime, until: datetime) -> tuple[LedgerEntry, ...]:
+        """Read every ledger entry later than ``after`` and not later than ``until``."""
         ...
 
 
@@ -222,8 +227,29 @@ class OrderStore(Protocol):
         """Say up to when an account's orders at Kraken were looked through."""
         ...
 
-    def recorded_holdings(self, account_id: int, assets: Collection[str]) -> dict[str, Decimal]:
-        """Read recorded quantities over the wallets that trading draws on."""
+    def recorded_holdings(
+        self, account_id: int, assets: Collection[str], *, before: datetime
+    ) -> dict[str, Decimal]:
+        """Read what should be in the wallets that trading draws on, by asset; empty for an unopened account.
+
+        Recorded quantities, and what they were known before a moment to differ by.
+        """
+        ...
+
+    def recorded_trades(self, account_id: int, trade_ids: Collection[str]) -> set[str]:
+        """Name those of these trades that are recorded as fills."""
+        ...
+
+    def lately_absent(self, account_id: int, *, after: datetime) -> list[Order]:
+        """Read the orders that were declared not placed since, because Kraken's books did not show them."""
+        ...
+
+    def give_fills(self, order_id: int, to_order_id: int) -> None:
+        """Let the fills of one order be another's, and give up what was to be verified of the first."""
+        ...
+
+    def resolve_alerts_about(self, account_id: int, subject: str, kinds: Collection[AlertKind]) -> None:
+        """Resolve the open alerts of some kinds about one thing of an account."""
         ...
 
     def trace(self, order_id: int) -> dict[str, Any]:
@@ -285,6 +311,8 @@ class OrderSettings:
     settle_patience: timedelta = timedelta(minutes=10)
     look_every: timedelta = timedelta(minutes=5)
     first_look_back: timedelta = timedelta(hours=1)
+    # So long is an order that was declared not placed still looked for.
+    late_look_back: timedelta = timedelta(days=1)
     sends_max: int = 4
     sizing_tries_max: int = 8
     wait_seconds: float = 1.0

@@ -27,6 +27,7 @@ from kraken_recon.errors import (
     RateLimitedError,
     StoreError,
 )
+from kraken_recon.service.adopting import lock_with_twins, merge_twins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,10 +215,12 @@ class Placer:
     def _record(self, order: Order, status: OrderStatus, what: str, **changes: Any) -> None:  # noqa: ANN401 - columns
         """Write the outcome, unless Kraken's books have told more about the order meanwhile."""
         with self.ports.open_unit_of_work() as unit:
-            now = unit.orders.lock_orders([order.order_id])[0]
+            now, twins = lock_with_twins(unit.orders, order, changes.get("kraken_txid"))
             is_news = now.kraken_txid is None and may_become(now.status, status)
             if not is_news or (status is not OrderStatus.OPEN and now.status is not OrderStatus.SUBMITTING):
                 return
+            # Whoever looked through Kraken's orders meanwhile may have taken it for somebody else's.
+            merge_twins(unit.orders, now, twins, by=self.ports.worker, now=self.ports.clock())
             unit.orders.save(now, replace(now, status=status, **changes), what, by=self.ports.worker)
             unit.commit()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.records import Alert
+from kraken_recon.service.order_alerts import order_alert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,19 +28,17 @@ class RateRules:
 
 
 def alerts_of_failures(judged: Iterable[tuple[ClaimedOrder, Verification]]) -> list[Alert]:
-    """Name the orders that do not agree; one alert per account and asset, with the newest order's message."""
-    alerts: dict[tuple[int, str], Alert] = {}
-    for claimed, verification in judged:
-        if verification.failed_levels:
-            account, order = claimed.account, claimed.order
-            message = (
-                f"{account.name}: order {order.order_id} ({order.side} {order.pair}, {order.source}) "
-                f"failed its verification; {verification.message}"
-            )
-            alerts[account.account_id, order.base] = Alert(
-                AlertKind.VERIFICATION_FAILURE, account.account_id, order.base, None, message
-            )
-    return list(alerts.values())
+    """Name the orders that do not agree: each is a person's to look at, so each has an alert of its own."""
+    return [
+        order_alert(
+            AlertKind.VERIFICATION_FAILURE,
+            claimed.order,
+            f"failed its verification ({claimed.account.name}, {claimed.order.source}); "
+            f"{verification.message}",
+        )
+        for claimed, verification in judged
+        if verification.failed_levels
+    ]
 
 
 def alerts_of_overdue(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, CursorResult, Row
 
+    from kraken_recon.domain.alert_kinds import AlertKind
+
 QUERIES: Final = {name: sa.text(query) for name, query in load("orders").items()}
 _ORDER_FIELDS: Final = tuple(field.name for field in fields(Order))
 _FILL_FIELDS: Final = tuple(field.name for field in fields(Fill))
@@ -233,10 +235,31 @@ class PostgresOrderStore:
         """Say up to when an account's orders at Kraken were looked through."""
         self._run("looked_through", account_id=account_id, read_until=read_until)
 
-    def recorded_holdings(self, account_id: int, assets: Collection[str]) -> dict[str, Decimal]:
-        """Read recorded quantities over the wallets that trading draws on."""
-        rows = self._run("recorded_holdings", account_id=account_id, assets=sorted(assets))
+    def recorded_holdings(
+        self, account_id: int, assets: Collection[str], *, before: datetime
+    ) -> dict[str, Decimal]:
+        """Read what should be in the wallets that trading draws on, by asset; empty before the opening."""
+        rows = self._run("recorded_holdings", account_id=account_id, assets=sorted(assets), before=before)
         return {row.asset: row.quantity for row in rows}
+
+    def recorded_trades(self, account_id: int, trade_ids: Collection[str]) -> set[str]:
+        """Name those of these trades that are recorded as fills."""
+        rows = self._run("recorded_trades", account_id=account_id, trade_ids=sorted(trade_ids))
+        return {row.trade_id for row in rows}
+
+    def lately_absent(self, account_id: int, *, after: datetime) -> list[Order]:
+        """Read the orders that were declared not placed since, because Kraken's books did not show them."""
+        return [_order(row) for row in self._run("lately_absent", account_id=account_id, after=after)]
+
+    def give_fills(self, order_id: int, to_order_id: int) -> None:
+        """Let the fills of one order be another's, and give up what was to be verified of the first."""
+        self._run("give_fills", order_id=order_id, to_order_id=to_order_id)
+        self._run("drop_waiting_levels", order_id=order_id)
+        self._run("drop_waiting_verification", order_id=order_id)
+
+    def resolve_alerts_about(self, account_id: int, subject: str, kinds: Collection[AlertKind]) -> None:
+        """Resolve the open alerts of some kinds about one thing of an account."""
+        self._run("resolve_alerts_about", account_id=account_id, subject=subject, kinds=sorted(kinds))
 
     def trace(self, order_id: int) -> dict[str, Any]:
         """Read everything on record of an order, rows as mappings; empty for an unknown one."""

@@ -268,13 +268,90 @@ set read_until = greatest(read_until, :read_until)
 where account_id = :account_id;
 
 -- name: recorded_holdings
--- Read the recorded quantities of some assets of an account, over the wallets that trading draws on.
-select asset, sum(quantity) as quantity
-from trading.positions
+-- Read what an open account should hold of some assets in the wallets that trading draws on: what is recorded, and
+-- the residuals that were known before a moment, since nothing later explains them.
+select
+  w.asset,
+  coalesce(
+    (
+      select sum(p.quantity)
+      from trading.positions p
+      where p.account_id = a.account_id
+        and p.asset = w.asset
+        and p.wallet in ('spot', 'F')
+    ),
+    0
+  )
+  + coalesce(
+    (
+      select sum(r.residual)
+      from trading.residuals r
+      where r.account_id = a.account_id
+        and r.asset = w.asset
+        and r.wallet in ('spot', 'F')
+        and r.first_seen_at < :before
+    ),
+    0
+  ) as quantity
+from trading.accounts a
+cross join unnest(cast(:assets as text[])) as w(asset)
+where a.account_id = :account_id
+  and a.opened_at is not null;
+
+-- name: recorded_trades
+-- Name those of these trades that are recorded as fills.
+select trade_id
+from trading.fills
 where account_id = :account_id
-  and asset = any(cast(:assets as text[]))
-  and wallet in ('spot', 'F')
-group by asset;
+  and trade_id = any(cast(:trade_ids as text[]));
+
+-- name: lately_absent
+-- Read the orders that were declared not placed since a moment, because Kraken's books did not show them.
+select *
+from trading.orders
+where account_id = :account_id
+  and status = 'not_placed'
+  and absent_since is not null
+  and ended_at > :after
+order by order_id;
+
+-- name: give_fills
+-- Let the fills of one order be those of another.
+update trading.fills
+set order_id = :to_order_id
+where order_id = :order_id;
+
+-- name: drop_waiting_levels
+-- Give up what a verification of an order without a final verdict found so far.
+delete from trading.order_verification_levels l
+using trading.order_verifications v
+where l.order_id = :order_id
+  and v.order_id = l.order_id
+  and (v.verdict is null or v.verdict = 'inconclusive');
+
+-- name: drop_waiting_verification
+-- Give up the verification of an order that has no final verdict: the order is verified under its other number.
+delete from trading.order_verifications
+where order_id = :order_id
+  and (verdict is null or verdict = 'inconclusive');
+
+-- name: resolve_alerts_about
+-- Resolve the open alerts of some kinds about one thing of an account.
+with answered as (
+  select alert_id
+  from trading.alerts
+  where account_id = :account_id
+    and wallet = :subject
+    and kind = any(cast(:kinds as text[]))
+    and status <> 'resolved'
+  order by kind, account_id, asset, wallet
+  for no key update
+)
+update trading.alerts a
+set status = 'resolved',
+    resolved_at = now()
+from answered
+where a.alert_id = answered.alert_id;
 
 -- name: account_of_order
 -- Find the account of an order.

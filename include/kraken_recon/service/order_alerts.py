@@ -1,0 +1,22 @@
+"""Alerts about single orders: one for each order and kind, so that none overwrites another's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kraken_recon.domain.records import Alert
+
+if TYPE_CHECKING:
+    from kraken_recon.domain.alert_kinds import AlertKind
+    from kraken_recon.domain.orders import Order
+
+
+def subject_of(order_id: int) -> str:
+    """Name an order as part of an alert's identity, in the place of a wallet."""
+    return f"order {order_id}"
+
+
+def order_alert(kind: AlertKind, order: Order, message: str) -> Alert:
+    """Make the alert of one order."""
+    told = f"order {order.order_id}, {order.side.value} {order.pair}: {message}"
+    return Alert(kind, order.account_id, order.base, subject_of(order.order_id), told)
