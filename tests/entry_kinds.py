@@ -48,6 +48,7 @@ class Case:
     costs: dict[str, tuple[str, str, str]]
     realised: dict[str, str] = field(default_factory=dict)
     strange: str | None = None
+    is_unpaired: bool = False
 
 
 def two(  # noqa: PLR0913 - the parts of two rows
@@ -56,11 +57,11 @@ def two(  # noqa: PLR0913 - the parts of two rows
     given: tuple[str, str],
     received: tuple[str, str],
     *,
-    refids: str = "AA",
+    refids: str | tuple[str, str] = "AA",
     gap: int = 0,
 ) -> tuple[Row, Row]:
     """Write two legs; ``refids`` names one each, ``gap`` is in seconds."""
-    one, other = (f"R{letter}" for letter in refids)
+    one, other = (f"R{name}" if len(name) == 1 else name for name in refids)
     return Row(one, kind, subtype, *given), Row(other, kind, subtype, *received, at=gap)
 
 
@@ -174,8 +175,18 @@ TRANSFERS: Final = (
     ),
     Case("airdrop", alone("transfer", "airdrop", "NEAR", "3"), {"NEAR": ("0", "3", "0")}),
     Case("fork", alone("transfer", "", "BCH", "3"), {"BCH": ("0", "3", "0")}),
+    Case("airdrop in earning", alone("earn", "airdrop", "SGB.B", "12"), {"SGB": ("0", "12", "0")}),
     Case("to futures", alone("transfer", "spottofutures", "XXBT", "-1"), {"BTC": ("9", "0", "900")}),
     Case("from futures", alone("transfer", "spotfromfutures", "XXBT", "1"), {"BTC": ("10", "1", "1000")}),
+    Case(
+        "to futures and back, with a profit",
+        (
+            Row("RA", "transfer", "spottofutures", "XXBT", "-4"),
+            Row("RB", "transfer", "spotfromfutures", "XXBT", "3", at=60),
+            Row("RC", "transfer", "spotfromfutures", "XXBT", "2", at=120),
+        ),
+        {"BTC": ("10", "1", "1000")},
+    ),
     Case(
         "delisted for money, a refid each",
         two("transfer", "delistingconversion", ("XICN", "-350"), ("ZUSD", "70"), refids="AB", gap=3),
@@ -188,6 +199,19 @@ TRANSFERS: Final = (
         {"ICN": ("0", "0", "0"), "ETH": ("5", "0", "1100")},
     ),
     Case(
+        "delisted in earning, hours apart, for a coin that was traded meanwhile",
+        (
+            Row("RA", "earn", "delistingconversion", "XREP", "-10"),
+            Row("T1", "trade", "tradespot", "ZUSD", "-20", at=60),
+            Row("T1", "trade", "tradespot", "REPV2", "10", at=60),
+            Row("T2", "trade", "tradespot", "REPV2", "-10", at=120),
+            Row("T2", "trade", "tradespot", "ZUSD", "30", at=120),
+            Row("RB", "earn", "delistingconversion", "REPV2", "10", at=18_000),
+        ),
+        {"REP": ("0", "0", "0"), "REPV2": ("10", "0", "100")},
+        {"REPV2": "10"},
+    ),
+    Case(
         "renamed by adjustments, a refid each",
         two("adjustment", "", ("XREP", "-10"), ("REPV2", "10"), refids="AB"),
         {"REP": ("0", "0", "0"), "REPV2": ("10", "0", "100")},
@@ -195,17 +219,36 @@ TRANSFERS: Final = (
     Case(
         "several renamed at once: which became which is not known",
         (
-            *two("adjustment", "", ("XREP", "-10"), ("REPV2", "10"), refids="AB"),
+            *two("adjustment", "", ("XREP", "-10"), ("XNMC", "9"), refids="AB"),
             *two("adjustment", "", ("XICN", "-350"), ("LUNC", "7"), refids="CD"),
         ),
         {
             "REP": ("0", "0", "0"),
-            "REPV2": ("0", "10", "0"),
+            "NMC": ("0", "9", "0"),
             "ICN": ("0", "0", "0"),
             "LUNC": ("0", "7", "0"),
         },
+        is_unpaired=True,
     ),
-    Case("adjustment alone", alone("adjustment", "", "XICN", "-350"), {"ICN": ("0", "0", "0")}),
+    Case(
+        "several renamed at once, told apart by their quantities",
+        (
+            *two("adjustment", "", ("XREP", "-10"), ("REPV2", "10"), refids="AB"),
+            *two("adjustment", "", ("XICN", "-350"), ("LUNC", "350"), refids="CD"),
+        ),
+        {
+            "REP": ("0", "0", "0"),
+            "REPV2": ("10", "0", "100"),
+            "ICN": ("0", "0", "0"),
+            "LUNC": ("350", "0", "700"),
+        },
+    ),
+    Case(
+        "adjustment alone",
+        alone("adjustment", "", "XICN", "-350"),
+        {"ICN": ("0", "0", "0")},
+        is_unpaired=True,
+    ),
     Case("into custody", alone("custodytransfer", "", "XXBT", "-1"), {"BTC": ("9", "0", "900")}),
     Case("money on hold", alone("deposit", "", "USD.HOLD", "10"), {"USD": ("7310", "0", "7310")}),
 )
@@ -257,6 +300,32 @@ EARNINGS: Final = (
         "withdrawn out of a hybrid earning",
         two("hybridearnwithdrawal", "", ("XXBT", "-1"), ("XBT.M", "1")),
         UNTOUCHED,
+    ),
+    Case(
+        "to a vault and back, with a yield",
+        (
+            Row("FA", "hybridearnwithdrawal", "", "XXBT", "-4"),
+            Row("FB", "hybridearndeposit", "", "XXBT", "4.5", at=3600),
+        ),
+        {"BTC": ("10", "0.5", "1000")},
+    ),
+    Case("into a vault", alone("hybridearnwithdrawal", "", "XXBT", "-4"), {"BTC": ("6", "0", "600")}),
+    Case(
+        "out of a vault that is not on file",
+        alone("hybridearndeposit", "", "XXBT", "1"),
+        {"BTC": ("10", "1", "1000")},
+    ),
+    Case(
+        "migrated without a name, and a reward after a sale",
+        (
+            *two("earn", "", ("XXBT", "-10"), ("XBT.B", "10"), refids=("Unknown", "Unknown")),
+            *(row._replace(at=60) for row in two("earn", "deallocation", ("XBT.B", "-10"), ("XXBT", "10"))),
+            Row("TS", "trade", "", "XXBT", "-10", at=120),
+            Row("TS", "trade", "", "ZUSD", "1200", at=120),
+            Row("Unknown", "earn", "", "XBT.B", "1", at=180),
+        ),
+        {"BTC": ("0", "1", "0")},
+        {"BTC": "200"},
     ),
     Case("dividend", alone("dividend", "", "XXBT", "1"), {"BTC": ("10", "1", "1000")}),
     Case("reward", alone("reward", "", "XXBT", "1"), {"BTC": ("10", "1", "1000")}),

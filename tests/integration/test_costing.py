@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -18,6 +19,7 @@ from kraken_recon.domain.cost_records import CostKey
 from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import LockUnavailableError
 from kraken_recon.service.costing import cost_view, recompute, recompute_account, scope_of
+from kraken_recon.service.rendering import render_costs
 
 if TYPE_CHECKING:
     from fakes import FakeBooks
@@ -211,3 +213,53 @@ def test_older_entries_booked_before_the_locks_are_held_are_noticed(desk: Desk, 
         unit.costs.lock(scope.positions)
         with pytest.raises(LockUnavailableError):
             recompute(unit.costs, scope)
+
+
+def alerts(desk: Desk) -> list[tuple[str, str]]:
+    rows = desk.rows("select status, message from trading.alerts where kind = 'conversion_unpaired'")
+    return [(row["status"], row["message"]) for row in rows]
+
+
+def test_what_lies_in_a_vault_is_shown_until_it_is_back(desk: Desk, books: FakeBooks) -> None:
+    happen(books, ("ETH", "-2"), kind="hybridearnwithdrawal")
+    desk.sync()
+    with PostgresUnitOfWork(desk.engine) as unit:
+        view = cost_view(unit.costs, "desk", None)
+    assert view["elsewhere"] == [{"asset": "ETH", "place": "vault", "quantity": "2"}]
+    assert "  2 ETH, vault" in render_costs(view)
+    happen(books, ("ETH", "2.5"), kind="hybridearndeposit")
+    desk.sync()
+    assert cost(desk, "ETH") == ("3", "0.5", "30")
+    with PostgresUnitOfWork(desk.engine) as unit:
+        assert cost_view(unit.costs, "desk", None)["elsewhere"] == []
+
+
+def test_a_delisting_without_its_other_leg_is_told_until_it_comes_days_later(
+    desk: Desk, books: FakeBooks
+) -> None:
+    happen(books, ("ETH", "-3"), kind="earn", subtype="delistingconversion")
+    desk.sync()
+    ((status, message),) = alerts(desk)
+    assert status == "open"
+    assert "-3 ETH" in message
+    with PostgresUnitOfWork(desk.engine) as unit:
+        view = cost_view(unit.costs, "desk", "ETH")
+    assert [leg["amount"] for leg in view["unpaired"]] == ["-3"]
+    assert any("-3 ETH by earn/delistingconversion" in line for line in render_costs(view))
+    desk.now = books.now = books.now + timedelta(days=5)
+    happen(books, ("POL", "3"), kind="transfer", subtype="delistingconversion")
+    desk.sync()
+    assert cost(desk, "POL") == ("3", "0", "30")
+    assert [status for status, _ in alerts(desk)] == ["resolved"]
+
+
+def test_shown_averages_are_rounded_and_say_what_they_cover(desk: Desk, books: FakeBooks) -> None:
+    happen(books, ("BTC", "1"), kind="deposit")
+    happen(books, ("BTC", "-0.7"), ("ETH", "11"))
+    desk.sync()
+    with PostgresUnitOfWork(desk.engine) as unit:
+        view = cost_view(unit.costs, "desk", "BTC")
+    (row,) = view["assets"]
+    assert len(row["avg_cost"]) > 12
+    assert row["covers"] == "66.6 %"
+    assert [line.split()[1:3] for line in render_costs(view) if line.startswith("BTC")] == [["50.5", "66.6"]]

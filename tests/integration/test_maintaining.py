@@ -263,6 +263,17 @@ def test_maintenance_during_a_sync_waits_for_nobody(desk: Desk) -> None:
         assert maintain(ports_of(desk))["failed"] == []
 
 
+def test_holdings_shows_what_lies_in_a_vault_beside_the_sum(desk: Desk) -> None:
+    desk.books["desk"].add("BTC", "-0.5", entry_type="hybridearnwithdrawal")
+    desk.sync()
+    with PostgresUnitOfWork(desk.engine) as unit:
+        [account] = unit.sync.find_accounts(["desk"])
+    view = holdings_view(account, 30, ports_of(desk))
+    assert view["value"] == "75100"
+    assert view["elsewhere"] == [{"asset": "BTC", "place": "vault", "quantity": "0.5", "value": "25000"}]
+    assert any("25,000.00 USD, vault" in line for line in render_holdings(view))
+
+
 def test_holdings_shows_the_value_now_and_the_curve(desk: Desk) -> None:
     snapshot_assets(ports_of(desk))
     desk.now += timedelta(hours=2)

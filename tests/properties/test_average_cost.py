@@ -44,7 +44,22 @@ class Happening(NamedTuple):
 
 amounts = st.integers(1, 10_000).map(lambda units: Decimal(units).scaleb(-2))
 fees = st.sampled_from(tuple(map(Decimal, ("0", "0", "0.01", "0.0001"))))
-KINDS = ("buy", "buy", "sell", "sell", "swap", "deposit", "reward", "withdrawal", "move", "sweep")
+SPECIAL = ("unnamed", "vault", "rename")
+KINDS = (
+    "buy",
+    "buy",
+    "sell",
+    "sell",
+    "swap",
+    "deposit",
+    "reward",
+    "withdrawal",
+    "move",
+    "sweep",
+    "unnamed",
+    "vault",
+    "rename",
+)
 
 
 def happenings(*kinds: str) -> st.SearchStrategy[list[Happening]]:
@@ -59,6 +74,21 @@ def happenings(*kinds: str) -> st.SearchStrategy[list[Happening]]:
         st.booleans(),
     )
     return st.lists(one, min_size=1, max_size=14)
+
+
+def write_special(books: FakeBooks, thing: Happening, other: str, at: datetime | None) -> None:
+    """Let happen what Kraken writes without naming what belongs together."""
+    quantity, fee, asset = format_amount(thing.quantity), format_amount(thing.fee), thing.asset
+    if thing.kind == "unnamed":
+        happen(books, (asset, quantity, fee, "F"), kind="earn", refid="Unknown", at=at)
+        happen(books, (asset, f"-{quantity}", "0", "S"), kind="earn", refid="Unknown", at=at)
+    elif thing.kind == "vault":
+        kind = "hybridearndeposit" if thing.value > thing.quantity else "hybridearnwithdrawal"
+        change = quantity if thing.value > thing.quantity else f"-{quantity}"
+        happen(books, (asset, change, fee), kind=kind, at=at)
+    else:
+        happen(books, (asset, f"-{quantity}"), kind="earn", subtype="delistingconversion", at=at)
+        happen(books, (other, quantity), kind="transfer", subtype="delistingconversion", at=at)
 
 
 def write(books: FakeBooks, thing: Happening) -> None:
@@ -78,6 +108,8 @@ def write(books: FakeBooks, thing: Happening) -> None:
         happen(books, (asset, quantity), kind="deposit", at=at)
     elif thing.kind == "reward":
         happen(books, (asset, quantity, fee, "F"), kind="earn", subtype="reward", at=at)
+    elif thing.kind in SPECIAL:
+        write_special(books, thing, other, at)
     elif thing.kind == "withdrawal":
         happen(books, (asset, f"-{quantity}", fee), kind="withdrawal", at=at)
     else:

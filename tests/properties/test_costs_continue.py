@@ -48,8 +48,8 @@ class MemoryCosts:
     def news(self, keys: Collection[CostKey]) -> dict[int, list[LedgerEntry]]:
         assets = {key.asset for key in keys}
         new = {e.ledger_id: e for e in self.entries if e.asset in assets and self.is_later(e)}
-        refids = {e.refid for e in new.values() if e.refid}
-        return {1: list((new | {e.ledger_id: e for e in self.entries if e.refid in refids}).values())}
+        names = {e.operation for e in new.values() if e.operation}
+        return {1: list((new | {e.ledger_id: e for e in self.entries if e.operation in names}).values())}
 
     def is_later(self, entry: LedgerEntry) -> bool:
         until = self.stored.get(entry.asset, CountedCost()).cost.as_of

@@ -11,7 +11,9 @@ import pytest
 
 from cost_books import costed, happen
 from fakes import START, FakeBooks
+from kraken_recon.domain.conversions import unpaired_legs
 from kraken_recon.domain.cost import AssetCost, CostBook, RealisedResult, grouped
+from kraken_recon.domain.operations import lying_elsewhere
 
 if TYPE_CHECKING:
     from kraken_recon.domain.cost import CostBook as Book
@@ -312,3 +314,101 @@ def test_old_stakes_of_another_quantity_are_left_apart(books: FakeBooks) -> None
     happen(books, ("ETH2", "2", "0", "S"), kind="transfer", subtype="stakingfromspot")
     book = costed(books.entries)
     assert (book.costs["ETH"].quantity_moving, book.costs["ETH2"].quantity_moving) == (-1, 2)
+
+
+def rename(books: FakeBooks, *legs: tuple[str, str, int], kind: str = "earn") -> None:
+    """Write legs of a delisting under a refid each; a leg is asset, amount and seconds from now."""
+    now = START + timedelta(days=100)
+    for asset, amount, seconds in legs:
+        happen(
+            books,
+            (asset, amount),
+            kind=kind,
+            subtype="delistingconversion",
+            at=now + timedelta(seconds=seconds),
+        )
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("days", [0, 1, 29])
+def test_a_delisting_in_earning_carries_the_cost_however_long_it_takes(books: FakeBooks, days: int) -> None:
+    happen(books, ("MATIC", "200"), ("USD", "-100"))
+    rename(books, ("MATIC", "-200", 0), ("POL", "200", days * DAY + 2))
+    assert figures(costed(books.entries), "POL") == ("200", "0", "100", "0.5", "0")
+
+
+def test_the_successor_is_known_whatever_the_rate_and_in_however_many_rows(books: FakeBooks) -> None:
+    happen(books, ("MKR", "3"), ("USD", "-6000"))
+    rename(books, ("MKR", "-1", 0), ("MKR", "-2", DAY), ("SKY", "72000", 2 * DAY))
+    assert figures(costed(books.entries), "SKY")[:3] == ("72000", "0", "6000")
+
+
+def test_two_that_became_the_same_are_not_told_apart_but_by_quantity(books: FakeBooks) -> None:
+    happen(books, ("AGIX", "10"), ("USD", "-10"))
+    happen(books, ("OCEAN", "20"), ("USD", "-40"))
+    rename(books, ("AGIX", "-10", 0), ("OCEAN", "-20", DAY), ("FET", "4.3", 2 * DAY), ("FET", "8.6", 3 * DAY))
+    assert figures(costed(books.entries), "FET")[:3] == ("0", "12.9", "0")
+
+
+def test_equal_quantities_of_two_assets_are_not_told_apart(books: FakeBooks) -> None:
+    happen(books, ("ICN", "10"), ("USD", "-10"))
+    happen(books, ("BAL", "10"), ("USD", "-90"))
+    rename(books, ("ICN", "-10", 0), ("BAL", "-10", DAY), ("XYZ", "10", 2 * DAY))
+    assert figures(costed(books.entries), "XYZ")[:3] == ("0", "10", "0")
+
+
+def test_beyond_a_month_nothing_is_joined_and_it_is_named(books: FakeBooks) -> None:
+    happen(books, ("MATIC", "200"), ("USD", "-100"))
+    rename(books, ("MATIC", "-200", 0), ("POL", "200", 31 * DAY))
+    assert figures(costed(books.entries), "POL")[:3] == ("0", "200", "0")
+    assert [leg.asset for leg in unpaired_legs(books.entries)] == ["MATIC", "POL"]
+
+
+def test_what_came_before_its_counterpart_left_takes_its_cost_at_once(books: FakeBooks) -> None:
+    happen(books, ("MATIC", "200"), ("USD", "-100"))
+    rename(books, ("POL", "200", 0), ("MATIC", "-200", DAY))
+    assert figures(costed(books.entries), "POL")[:3] == ("200", "0", "100")
+    assert unpaired_legs(books.entries) == []
+
+
+@pytest.mark.parametrize("refid", ["Unknown", "unknown", " None ", "n/a", "-", "0"])
+def test_a_placeholder_joins_nothing_but_what_cancels_in_one_second(books: FakeBooks, refid: str) -> None:
+    at = START + timedelta(days=1)
+    happen(books, ("SOL", "10"), ("USD", "-1000"))
+    happen(books, ("SOL", "-10", "0", "S"), ("SOL", "10", "0", "B"), kind="earn", refid=refid, at=at)
+    happen(books, ("SOL", "-10"), ("USD", "1200"), at=at + timedelta(days=1))
+    happen(books, ("SOL", "1", "0", "B"), kind="earn", refid=refid, at=at + timedelta(days=2))
+    book = costed(books.entries)
+    assert figures(book, "SOL") == ("0", "1", "0", None, "200")
+    assert [result.asset for result in book.results] == ["SOL"]
+
+
+def test_unnamed_rows_of_one_second_that_do_not_cancel_stay_alone(books: FakeBooks) -> None:
+    at = START + timedelta(days=1)
+    happen(books, ("SOL", "10"), ("USD", "-1000"))
+    for amount, wallet in (("-10", "S"), ("0.5", "B"), ("10", "B")):
+        happen(books, ("SOL", amount, "0", wallet), kind="earn", refid="Unknown", at=at)
+    assert figures(costed(books.entries), "SOL") == ("10", "0.5", "1000", "100", "0")
+
+
+def test_own_money_comes_back_from_a_vault_with_its_cost(books: FakeBooks) -> None:
+    happen(books, ("USDC", "1000"), ("USD", "-1000"))
+    happen(books, ("USDC", "-500", "1"), kind="hybridearnwithdrawal")
+    assert figures(costed(books.entries), "USDC")[:3] == ("499", "0", "499")
+    assert lying_elsewhere(books.entries) == {("vault", "USDC"): D(500)}
+    happen(books, ("USDC", "200"), kind="hybridearndeposit")
+    happen(books, ("USDC", "305"), kind="hybridearndeposit")
+    assert figures(costed(books.entries), "USDC")[:3] == ("999", "5", "999")
+    assert lying_elsewhere(books.entries) == {}
+    happen(books, ("USDC", "7"), kind="hybridearndeposit")
+    happen(books, ("USDC", "-100"), kind="hybridearnwithdrawal")
+    assert lying_elsewhere(books.entries) == {("vault", "USDC"): D(100)}
+
+
+def test_a_vault_of_the_quote_currency_keeps_money_money(books: FakeBooks) -> None:
+    happen(books, ("USD", "1000"), kind="deposit")
+    happen(books, ("USD", "-400"), kind="hybridearnwithdrawal")
+    happen(books, ("USD", "401"), kind="hybridearndeposit")
+    assert figures(costed(books.entries), "USD")[:3] == ("1001", "0", "1001")

@@ -22,6 +22,7 @@ class AlertKind(StrEnum):
     HELD_REPAIR = "held_repair"
     MARGIN_DISCREPANCY = "margin_discrepancy"
     UNKNOWN_ENTRY_KIND = "unknown_entry_kind"
+    CONVERSION_UNPAIRED = "conversion_unpaired"
     REPAIR_NOT_CONVERGING = "repair_not_converging"
     ORDER_REFUSED = "order_refused"
     ORDER_UNKNOWN = "order_unknown"

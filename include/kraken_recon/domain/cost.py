@@ -19,8 +19,8 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Chain, by_holding, prove_chain
-from kraken_recon.domain.conversions import shared_refids
 from kraken_recon.domain.money import INTEGER_DIGITS_MAX, SCALE_MAX, ZERO, exact_arithmetic
+from kraken_recon.domain.operations import EntryGroup, in_time, moved_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -50,8 +50,6 @@ MOVES: Final = frozenset(
     }
 )
 """Types and subtypes of entries that carry an asset from one of its wallets to another."""
-ALONE: Final = frozenset({"margin", "rollover"})
-"""Types of entries that are no leg of anything; a conversion of collateral may have the same ``refid``."""
 
 
 def _portion(whole: Decimal, part: Decimal, of: Decimal) -> Decimal:
@@ -99,15 +97,6 @@ class RealisedResult:
     result: Decimal | None
     unknown_share: Decimal
     effective_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class EntryGroup:
-    """Entries under one ``refid``: the legs of a trade, or a withdrawal and its reversal."""
-
-    refid: str
-    effective_at: datetime
-    entries: tuple[LedgerEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +186,8 @@ class CostBook:
         """Begin with openings, or go on from costs that earlier groups have led to."""
         self._quote = quote
         self._holdings: dict[str, _Holding] = {}
+        self._elsewhere: dict[tuple[str, str], _Holding] = defaultdict(_Holding)
+        self._converting: dict[str, dict[str, _Taken]] = defaultdict(dict)
         self.results: list[RealisedResult] = []
         for asset, cost in (costs or {}).items():
             self._holding(asset).resume(cost)
@@ -230,17 +221,59 @@ class CostBook:
             self._holding(asset)
 
     def _apply(self, group: EntryGroup) -> None:
-        changes: dict[str, Decimal] = defaultdict(lambda: ZERO)
-        traded: set[str] = set()
-        # From one asset to another (ETH2 to ETH) it is no move between wallets, whatever it is called.
-        is_move = len({e.asset for e in group.entries if (e.entry_type, e.subtype) in MOVES}) == 1
         for entry in group.entries:
             holding = self._holding(entry.asset)
             holding.as_of = (
                 entry.entry_time if holding.as_of is None else max(holding.as_of, entry.entry_time)
             )
+        moved = moved_elsewhere(group.entries)
+        if moved is not None:
+            self._move_elsewhere(group, *moved)
+        elif group.conversion is not None:
+            self._convert(group, group.conversion)
+        else:
+            self._exchange(group)
+
+    def _move_elsewhere(self, group: EntryGroup, place: str, amounts: Mapping[str, Decimal]) -> None:
+        """Let own money keep its cost while it lies elsewhere; what comes back beyond it has none known."""
+        for asset, amount in amounts.items():
+            there, holding = self._elsewhere[place, asset], self._holding(asset)
+            if amount > ZERO:
+                taken = holding.give(amount)
+                there.receive(taken.known, taken.unknown, taken.cost)
+            else:
+                own = there.give(min(-amount, there.known + there.unknown))
+                holding.receive(own.known, -amount - own.known, own.cost)
+        for entry in group.entries:
+            self._change(entry.asset, -entry.fee)
+
+    def _convert(self, group: EntryGroup, name: str) -> None:
+        """Take what an asset cost to the one that comes in its place, whenever that comes."""
+        (entry,) = group.entries
+        if entry.change < ZERO:
+            given = self._holding(entry.asset).give(-entry.change)
+            before = self._converting[name].get(entry.asset, _Taken(ZERO, ZERO, ZERO))
+            self._converting[name][entry.asset] = _Taken(
+                before.known + given.known, before.unknown + given.unknown, before.cost + given.cost
+            )
+            return
+        taken = self._converting.pop(name, None)
+        if taken is None:
+            self._change(entry.asset, entry.change)
+        elif entry.asset == self._quote:
+            self._holding(entry.asset).receive(entry.change, ZERO, entry.change)
+            self._realise(group, taken, entry.change)
+        else:
+            self._carry_over(taken, entry.asset, entry.change)
+
+    def _exchange(self, group: EntryGroup) -> None:
+        changes: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        traded: set[str] = set()
+        # From one asset to another (ETH2 to ETH) it is no move between wallets, whatever it is called.
+        is_move = len({e.asset for e in group.entries if (e.entry_type, e.subtype) in MOVES}) == 1
+        for entry in group.entries:
             if is_move and (entry.entry_type, entry.subtype) in MOVES:
-                holding.moving += entry.amount
+                self._holding(entry.asset).moving += entry.amount
                 changes[entry.asset] -= entry.fee
                 continue
             changes[entry.asset] += entry.change
@@ -331,7 +364,7 @@ def grouped(
         quote: the currency that the account counts in.
         before: what holdings were before these entries (zero where not named), None where nothing is known.
     """
-    groups = _in_time(entries)
+    groups = in_time(entries)
     shared = {key for key in _shared(groups) if key.asset != quote}
     places = {
         entry.ledger_id: place
@@ -343,28 +376,12 @@ def grouped(
 
 def undecided_holdings(entries: Iterable[LedgerEntry], quote: str) -> set[HoldingKey]:
     """Name the holdings of which it depends on the balances in which order things happened."""
-    return {key for key in _shared(_in_time(entries)) if key.asset != quote}
+    return {key for key in _shared(in_time(entries)) if key.asset != quote}
 
 
 def connects(entries: Iterable[LedgerEntry], before: Mapping[HoldingKey, Decimal]) -> bool:
     """Say whether the entries of these holdings go on from these balances without a gap."""
-    return not any(chain.gaps for chain in _chains(_in_time(entries), before.keys(), before))
-
-
-def _in_time(entries: Iterable[LedgerEntry]) -> list[EntryGroup]:
-    listed = list(entries)
-    conversions = shared_refids(listed)
-    by_refid: dict[str, list[LedgerEntry]] = defaultdict(list)
-    for entry in listed:
-        refid = "" if entry.entry_type in ALONE else conversions.get(entry.ledger_id, entry.refid)
-        by_refid[refid or entry.ledger_id].append(entry)
-    return sorted(
-        (
-            EntryGroup(refid, min([entry.entry_time for entry in legs]), tuple(legs))
-            for refid, legs in by_refid.items()
-        ),
-        key=lambda group: (group.effective_at, group.refid),
-    )
+    return not any(chain.gaps for chain in _chains(in_time(entries), before.keys(), before))
 
 
 def _instants(groups: Iterable[EntryGroup]) -> list[list[EntryGroup]]:

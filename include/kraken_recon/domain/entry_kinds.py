@@ -36,7 +36,17 @@ KNOWN_KINDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         ),
         "staking": frozenset({""}),
         "earn": frozenset(
-            {"", "reward", "allocation", "deallocation", "autoallocation", "autoallocate", "migration"}
+            {
+                "",
+                "reward",
+                "airdrop",
+                "allocation",
+                "deallocation",
+                "autoallocation",
+                "autoallocate",
+                "migration",
+                "delistingconversion",
+            }
         ),
         "margin": frozenset({""}),
         "rollover": frozenset({""}),
@@ -59,6 +69,7 @@ KNOWN_KINDS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
                 "reward",
                 "none",
                 "hybridearnwithdrawal",
+                "hybridearndeposit",
                 "invite bonus",
             ),
             frozenset({ANY}),

@@ -48,7 +48,7 @@ def join_trade(trade: ExportedTrade, entries: Mapping[str, LedgerEntry]) -> list
                     "entry_of_another_trade",
                     trade.txid,
                     ledger_id,
-                    f"the entry belongs to {entries[ledger_id].refid}",
+                    f"the entry belongs to {entries[ledger_id].operation or 'no trade'}",
                 )
             )
     if not findings and _is_spot(trade, named):

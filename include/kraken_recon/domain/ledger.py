@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 SPOT: Final = "spot"
+NO_OPERATION: Final = frozenset(
+    {"", "-", "0", "unknown", "none", "null", "nil", "nan", "n/a", "na", "undefined"}
+)
+"""What stands for "no operation" in place of a ``refid``, in lower case: equality of these joins nothing.
+
+Kraken wrote ``Unknown`` into the rows of its earn migration of 2023 and 2024."""
 
 
 class HoldingKey(NamedTuple):
@@ -49,6 +55,11 @@ class LedgerEntry:
     def key(self) -> HoldingKey:
         """The holding that this entry changes."""
         return HoldingKey(self.asset, self.wallet)
+
+    @property
+    def operation(self) -> str | None:
+        """What Kraken calls the operation that the entry is a leg of; None where it names none."""
+        return None if self.refid.strip().lower() in NO_OPERATION else self.refid
 
     @property
     def change(self) -> Decimal:

@@ -37,6 +37,7 @@ from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 from kraken_recon.service.pricing import PriceList, price_list
 from kraken_recon.service.repeating import STORE_TRIES_MAX
+from kraken_recon.service.unpaired import tell_unpaired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -258,7 +259,7 @@ class _Booking:
                 cost_key = CostKey(work.account_id, key.asset, quote)
                 touched.add(cost_key)
                 if key.asset == quote:
-                    paid |= {(cost_key, e.refid) for e in new[work.account_id].get(key, ()) if e.refid}
+                    paid |= {(cost_key, e.refid) for e in new[work.account_id].get(key, ()) if e.operation}
         return touched, paid
 
     def _assess(
@@ -458,6 +459,9 @@ class _Booking:
             record_dry_run(self._plan_store, self._plans, self._run_ids)
         else:
             self._store.raise_alerts(alerts)
+            for work in self._read:
+                if ingested.get(work.account_id) and work.reading:
+                    tell_unpaired(self._store, self._costs, work.state.account, work.reading.entries)
             self._plan_store.resolve_settled_alerts(self._judged, alerts)
             self._store.resolve_alerts(
                 [w.account_id for w in (*self._read, *self._matched)], AlertKind.SYNC_FAILURE

@@ -21,6 +21,7 @@ from kraken_recon.service.costing import recompute, scope_of
 from kraken_recon.service.reading import KnownBooks, LedgerReader, Reading, StillMovingError
 from kraken_recon.service.repeating import repeated
 from kraken_recon.service.strange import strange_alerts
+from kraken_recon.service.unpaired import tell_unpaired
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,7 +105,7 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
     scope = scope_of(
         unit.costs,
         [CostKey(account, key.asset, quote) for key in fresh],
-        [(money, e.refid) for key, new in fresh.items() if key.asset == quote for e in new if e.refid],
+        [(money, e.refid) for key, new in fresh.items() if key.asset == quote for e in new if e.operation],
     )
     if places:
         unit.sync.lock_positions(sorted({*places, *scope.positions}))
@@ -130,4 +131,5 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
     if inserted:
         strange = strange_entries(entry for entries in fresh.values() for entry in entries)
         unit.sync.raise_alerts(strange_alerts(work.state.account, strange))
+        tell_unpaired(unit.sync, unit.costs, work.state.account, reading.entries)
     return len(inserted)

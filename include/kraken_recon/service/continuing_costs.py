@@ -17,13 +17,14 @@ from kraken_recon.domain.conversions import CONVERSIONS
 from kraken_recon.domain.cost import CostBook, connects, grouped, undecided_holdings
 from kraken_recon.domain.cost_records import CostKey, CountedCost
 from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.domain.operations import EntryGroup, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.domain.cost import EntryGroup, RealisedResult
+    from kraken_recon.domain.cost import RealisedResult
     from kraken_recon.domain.cost_records import CostProgress
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.service.costing import CostStore
@@ -84,8 +85,7 @@ def _continuation(
 ) -> Continuation | None:
     if not _are_all(news, progress):
         return None
-    # The other leg of a conversion may have been counted already, under a refid of its own.
-    if any((entry.entry_type, entry.subtype) in CONVERSIONS for entry in news):
+    if any(map(_looks_back, news)):
         return None
     places = undecided_holdings(news, quote)
     before: Mapping[HoldingKey, Decimal] = {}
@@ -96,6 +96,16 @@ def _continuation(
             return None
     groups = grouped(news, quote, before)
     return Continuation(groups, progress) if _are_later(groups, progress, quote) else None
+
+
+def _looks_back(entry: LedgerEntry) -> bool:
+    """Say whether an entry's cost depends on an older one that shares no name with it.
+
+    The other leg of a conversion may have been counted already, and so may one that Kraken did not name;
+    what comes back from elsewhere brings the cost that it left with.
+    """
+    is_leg = (entry.entry_type, entry.subtype) in CONVERSIONS
+    return is_leg or entry.operation is None or place_of(entry) is not None
 
 
 def _are_all(news: Collection[LedgerEntry], progress: Mapping[CostKey, CostProgress]) -> bool:

@@ -16,9 +16,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from kraken_recon.domain.conversions import RENAMES, unpaired_legs
 from kraken_recon.domain.cost import MOVES, AssetCost, CostBook, grouped
 from kraken_recon.domain.cost_records import CostKey, CostScope, CountedCost, Written
+from kraken_recon.domain.entry_kinds import kind_of
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.domain.operations import PLACES, lying_elsewhere
+from kraken_recon.domain.shown_figures import covered_share
 from kraken_recon.errors import LockUnavailableError
 from kraken_recon.service.continuing_costs import continuations
 
@@ -69,6 +73,10 @@ class CostStore(Protocol):
 
     def news(self, keys: Collection[CostKey]) -> Mapping[int, Sequence[LedgerEntry]]:
         """Read, by account, entries later than those counted of these assets, and all that share a refid."""
+        ...
+
+    def entries_of_kinds(self, account_id: int, kinds: Collection[str]) -> Sequence[LedgerEntry]:
+        """Read an account's entries of these types, or ``type/subtype``; none of them may be trades."""
         ...
 
     def balances_before(
@@ -222,6 +230,7 @@ def cost_view(store: CostStore, name: str, asset: str | None) -> dict[str, Any]:
         ConfigurationError: there is no such account.
     """
     account_id, quote = store.account(name)
+    elsewhere, unpaired = what_lies_elsewhere(store, account_id), unpaired_of(store, account_id)
     return {
         "account": name,
         "quote_currency": quote,
@@ -232,8 +241,35 @@ def cost_view(store: CostStore, name: str, asset: str | None) -> dict[str, Any]:
                     figure: format_amount(row[figure]) if row[figure] is not None else None
                     for figure in FIGURES
                 },
+                "covers": covered_share(row["quantity_known"], row["quantity_unknown"]),
                 "as_of": row["as_of"].isoformat() if row["as_of"] else None,
             }
             for row in store.costs(account_id, asset)
         ],
+        "elsewhere": [row for row in elsewhere if asset in {None, row["asset"]}],
+        "unpaired": [
+            {
+                "asset": leg.asset,
+                "amount": format_amount(leg.amount),
+                "ledger_id": leg.ledger_id,
+                "time": leg.entry_time.isoformat(),
+                "kind": kind_of(leg),
+            }
+            for leg in unpaired
+            if asset in {None, leg.asset}
+        ],
     }
+
+
+def what_lies_elsewhere(store: CostStore, account_id: int) -> list[dict[str, str]]:
+    """List what an account brought to products of Kraken's that no balance shows, and did not take back."""
+    lying = lying_elsewhere(store.entries_of_kinds(account_id, PLACES))
+    return [
+        {"asset": asset, "place": place, "quantity": format_amount(quantity)}
+        for (place, asset), quantity in lying.items()
+    ]
+
+
+def unpaired_of(store: CostStore, account_id: int) -> list[LedgerEntry]:
+    """List the legs of an account's renames and delistings that have no certain other leg."""
+    return unpaired_legs(store.entries_of_kinds(account_id, ["/".join(kind) for kind in RENAMES]))

@@ -65,7 +65,7 @@ def book_entries(
         (CostKey(account, key.asset, key.asset), entry.refid)
         for (account, key), of in fresh.items()
         for entry in of
-        if key.asset == by_id[account].quote_currency and entry.refid
+        if key.asset == by_id[account].quote_currency and entry.operation
     }
     scope = scope_of(unit.costs, touched, paid)
     unit.sync.lock_positions(sorted({*fresh, *scope.positions}))

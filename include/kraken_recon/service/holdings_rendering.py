@@ -25,6 +25,17 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
     ]
     if view["unpriced"]:
         lines.append(f"  {view['unpriced']} without a price are missing from the sum")
+    if view["elsewhere"]:
+        lines += [
+            "",
+            "not in the sum: went to products of Kraken's that no balance shows, and not back",
+        ]
+        lines += [
+            f"  {row['asset']:<10} {row['quantity']:>30}  "
+            + ("no price" if row["value"] is None else f"{money_words(row['value'])} {quote}")
+            + f", {row['place']}"
+            for row in view["elsewhere"]
+        ]
     if view["curve"]:
         most = max((Decimal(row["value"]) for row in view["curve"]), default=ZERO)
         lines += ["", "over time"]

@@ -27,6 +27,7 @@ from kraken_recon.domain.reconciliation import Cause, Reason, Recorded, Step
 from kraken_recon.errors import ImportRefusedError, LockUnavailableError
 from kraken_recon.service.costing import recompute_account
 from kraken_recon.service.strange import strange_alerts
+from kraken_recon.service.unpaired import tell_unpaired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -121,6 +122,7 @@ def import_exports(
                 recompute_account(unit.costs, account.name)
                 if done.imported:
                     unit.sync.raise_alerts(strange_alerts(account, strange_entries(files.entries.values())))
+                    tell_unpaired(unit.sync, unit.costs, account, files.entries.values())
                 unit.commit()
                 return done
         except LockUnavailableError:
@@ -332,7 +334,9 @@ class _Import:
 
 def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:
     """Say whether most trades lack their other leg, as in an export of one asset; dust alone may lack it."""
-    legs = Counter(entry.refid for entry in entries if entry.entry_type in EXCHANGING_TYPES)
+    legs = Counter(
+        entry.operation or entry.ledger_id for entry in entries if entry.entry_type in EXCHANGING_TYPES
+    )
     return 2 * sum(1 for count in legs.values() if count == 1) > len(legs)
 
 

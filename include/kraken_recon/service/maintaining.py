@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kraken_recon.domain.money import format_amount
+from kraken_recon.domain.money import format_amount, parse_amount
 from kraken_recon.domain.retention import POLICY, Month, months_missing, months_to_drop
 from kraken_recon.domain.valuation import Valuation, value_holdings
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError
+from kraken_recon.service.costing import what_lies_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.records import Account
+    from kraken_recon.service.costing import CostStore
     from kraken_recon.service.pricing import Prices, PriceStore
 
 BATCH_ROWS: Final = 5_000
@@ -94,6 +96,11 @@ class MaintenanceUnit(Protocol):
     @property
     def prices(self) -> PriceStore:
         """The newest price of every asset, by currency."""
+        ...
+
+    @property
+    def costs(self) -> CostStore:
+        """Where it is on record what went to products that no balance shows."""
         ...
 
     def commit(self) -> None:
@@ -250,6 +257,7 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
     with ports.open_unit_of_work() as unit:
         quantities = unit.maintenance.quantities([account.account_id])
         curve = unit.maintenance.curve(account.account_id, now - timedelta(days=days))
+        elsewhere = what_lies_elsewhere(unit.costs, account.account_id)
     valued = value_holdings(quantities.get(account.account_id, {}), prices)
     return {
         "account": account.name,
@@ -266,6 +274,7 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
             }
             for asset in valued.assets
         ],
+        "elsewhere": [{**row, "value": _worth(row["asset"], row["quantity"], prices)} for row in elsewhere],
         "curve": [
             {
                 "taken_at": row["taken_at"].isoformat(),
@@ -277,3 +286,8 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
             for row in curve
         ],
     }
+
+
+def _worth(asset: str, quantity: str, prices: Mapping[str, Decimal]) -> str | None:
+    (valued,) = value_holdings({asset: parse_amount(quantity)}, prices).assets
+    return None if valued.value is None else format_amount(valued.value)

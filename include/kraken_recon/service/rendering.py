@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.domain.shown_figures import rounded_for_people
 from kraken_recon.service.margin_view import margin_lines
 
 if TYPE_CHECKING:
@@ -136,23 +138,45 @@ def render_statement(statement: Mapping[str, Any]) -> list[str]:
 def render_costs(view: Mapping[str, Any]) -> list[str]:
     """Write one line per asset, after what a recomputation found if there was one."""
     quote = view["quote_currency"]
-    rows = [("ASSET", f"AVERAGE {quote}", "KNOWN", "UNKNOWN", f"COST {quote}", f"REALISED {quote}", "AS OF")]
+    rows = [
+        (
+            "ASSET",
+            f"AVERAGE {quote}",
+            "COVERS",
+            "KNOWN",
+            "UNKNOWN",
+            f"COST {quote}",
+            f"REALISED {quote}",
+            "AS OF",
+        )
+    ]
     rows += [
         (
             cost["asset"],
-            cost["avg_cost"] or "-",
+            rounded_for_people(Decimal(cost["avg_cost"])) if cost["avg_cost"] else "-",
+            cost["covers"] or "-",
             cost["quantity_known"],
             cost["quantity_unknown"],
-            cost["cost"],
-            cost["realised"],
+            rounded_for_people(Decimal(cost["cost"])),
+            rounded_for_people(Decimal(cost["realised"])),
             cost["as_of"] or "-",
         )
         for cost in view["assets"]
     ]
     lines = [f"{view['account']}  average costs in {quote}", ""]
-    lines += (
-        list(_table(rows, right=frozenset({1, 2, 3, 4, 5}))) if view["assets"] else ["no costs on record"]
-    )
+    lines += list(_table(rows, right=frozenset(range(1, 7)))) if view["assets"] else ["no costs on record"]
+    if view["elsewhere"]:
+        lines += [
+            "",
+            "went to products of Kraken's that no balance shows; keeps its cost until it is back",
+        ]
+        lines += [f"  {row['quantity']} {row['asset']}, {row['place']}" for row in view["elsewhere"]]
+    if view["unpaired"]:
+        lines += ["", "cost unknown: the other leg of a rename or delisting is not on record, or not certain"]
+        lines += [
+            f"  {leg['amount']} {leg['asset']} by {leg['kind']} at {leg['time']} ({leg['ledger_id']})"
+            for leg in view["unpaired"]
+        ]
     recomputed = view.get("recomputed")
     if recomputed:
         lines += ["", _recomputed_line(recomputed)]

@@ -17,6 +17,7 @@ from kraken_airflow.dashboard.downloads import csv_response, json_response, plai
 from kraken_airflow.dashboard.overview import RANKS, VERDICTS, account_view, ago
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.shown_figures import covered_share, rounded_for_people
 from kraken_recon.service.drift import drift_view
 from kraken_recon.service.pricing import price_list
 from kraken_recon.service.reporting import report
@@ -40,7 +41,17 @@ RUN_FIELDS: Final = (
     *("entries_ingested", "api_calls", "seconds", "note", "error", "run_id", "dag_id", "dag_run_id"),
 )
 POSITION_FIELDS: Final = (
-    *("asset", "wallet", "quantity", "available_quantity", "avg_cost", "price", "value", "priced_at"),
+    *(
+        "asset",
+        "wallet",
+        "quantity",
+        "available_quantity",
+        "avg_cost",
+        "avg_cost_covers",
+        "price",
+        "value",
+        "priced_at",
+    ),
     "updated_at",
 )
 CURVE_FIELDS: Final = ("taken_at", "quote_currency", "value", "assets", "unpriced")
@@ -134,8 +145,19 @@ def _positions(unit: PostgresUnitOfWork, account: Mapping[str, Any], now: dateti
     for row in rows:
         price, priced_at = priced.of(quote, row["asset"])
         value = priced.worth(quote, {row["asset"]: row["quantity"]}).value if row["quantity"] else None
-        views.append(plain({**row, "price": price, "value": value, "priced_at": priced_at}))
+        shown = {"price": price, "value": value, "priced_at": priced_at, **_shown_cost(row)}
+        views.append(plain({**row, **shown}))
     return views
+
+
+def _shown_cost(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Round an average for people, and say how much of the asset it covers."""
+    if row["avg_cost"] is None:
+        return {"avg_cost_shown": None, "avg_cost_covers": None}
+    return {
+        "avg_cost_shown": rounded_for_people(row["avg_cost"]),
+        "avg_cost_covers": covered_share(row["quantity_known"], row["quantity_unknown"]),
+    }
 
 
 def _curve(unit: PostgresUnitOfWork, account_id: int, now: datetime) -> Sequence[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.sync_store import array_literal
-from kraken_recon.domain.conversions import CONVERSION_GAP, CONVERSIONS
+from kraken_recon.domain.conversions import CONVERSION_GAP, CONVERSIONS, RENAME_GAP, RENAMES
 from kraken_recon.domain.cost import AssetCost
 from kraken_recon.domain.cost_records import (
     CostKey,
@@ -19,7 +19,7 @@ from kraken_recon.domain.cost_records import (
     QuoteTotal,
     Written,
 )
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from kraken_recon.domain.ledger import NO_OPERATION, HoldingKey, LedgerEntry
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.cost import RealisedResult
 
+NO_NAMES: Final = {"no_operation": sorted(NO_OPERATION)}
 #: Twice as far as two legs may lie apart: what competes for the other leg is seen as well.
 NEAR: Final = {
     "near": 2 * CONVERSION_GAP,
+    "far": 2 * RENAME_GAP,
     "conversions": sorted("/".join(kind) for kind in CONVERSIONS),
+    "renames": sorted("/".join(kind) for kind in RENAMES),
+    **NO_NAMES,
 }
 QUERIES: Final = {name: sa.text(query) for name, query in load("costs").items()}
 
@@ -133,9 +137,14 @@ class PostgresCostStore:
         """Read, by account, entries later than those counted of these assets, and all that share a refid."""
         found: dict[int, list[LedgerEntry]] = defaultdict(list)
         columns: list[Any]
-        for account_id, *columns in self._execute("news", **_key_arrays(keys)):
+        for account_id, *columns in self._execute("news", **_key_arrays(keys), **NO_NAMES):
             found[account_id].append(LedgerEntry(*columns))
         return found
+
+    def entries_of_kinds(self, account_id: int, kinds: Collection[str]) -> list[LedgerEntry]:
+        """Read an account's entries of these types, or ``type/subtype``; none of them may be trades."""
+        rows = self._execute("entries_of_kinds", account_id=account_id, kinds=sorted(kinds))
+        return [LedgerEntry(*columns) for (*columns,) in rows]
 
     def balances_before(
         self, account_id: int, places: Mapping[HoldingKey, datetime | None]

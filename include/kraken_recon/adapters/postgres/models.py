@@ -122,6 +122,12 @@ ledger_entries: Final = sa.Table(
     sa.Index("ix_ledger_entries_time", "account_id", "entry_time"),
     sa.Index("ix_ledger_entries_holding", "account_id", "asset", "wallet", "entry_time"),
     sa.Index("ix_ledger_entries_refid", "account_id", "refid"),
+    sa.Index(
+        "ix_ledger_entries_no_trades",
+        "account_id",
+        "entry_time",
+        postgresql_where=sa.text("type <> 'trade'"),
+    ),
 )
 
 position_events: Final = sa.Table(

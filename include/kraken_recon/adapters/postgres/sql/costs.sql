@@ -32,9 +32,14 @@ with recursive touched(account_id, asset, quote) as (
     union all
     select other.asset
     from trading.ledger_entries leg
+    cross join lateral (
+      select
+        case when leg.type || '/' || leg.subtype = any(cast(:renames as text[])) then cast(:far as interval)
+        else cast(:near as interval) end as length
+    ) reach
     join trading.ledger_entries other
       on other.account_id = leg.account_id
-      and other.entry_time between leg.entry_time - cast(:near as interval) and leg.entry_time + cast(:near as interval)
+      and other.entry_time between leg.entry_time - reach.length and leg.entry_time + reach.length
     where (leg.account_id, leg.refid) = (p.account_id, p.refid)
       and leg.type || '/' || leg.subtype = any(cast(:conversions as text[]))
       and other.type || '/' || other.subtype = any(cast(:conversions as text[]))
@@ -52,15 +57,20 @@ linked(account_id, asset, quote) as (
     join trading.ledger_entries o on (o.account_id, o.refid) = (e.account_id, e.refid)
     where e.account_id = l.account_id
       and e.asset = l.asset
-      and e.refid <> ''
+      and lower(btrim(e.refid)) <> all(cast(:no_operation as text[]))
       and l.asset <> l.quote
       and o.asset not in (l.asset, l.quote)
     union all
     select o.asset
     from trading.ledger_entries e
+    cross join lateral (
+      select
+        case when e.type || '/' || e.subtype = any(cast(:renames as text[])) then cast(:far as interval)
+        else cast(:near as interval) end as length
+    ) reach
     join trading.ledger_entries o
       on o.account_id = e.account_id
-      and o.entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
+      and o.entry_time between e.entry_time - reach.length and e.entry_time + reach.length
     where e.account_id = l.account_id
       and e.asset = l.asset
       and e.type || '/' || e.subtype = any(cast(:conversions as text[]))
@@ -108,7 +118,7 @@ cross join lateral (
   select distinct account_id, refid
   from trading.ledger_entries
   where (account_id, asset) = (k.account_id, k.asset)
-    and refid <> ''
+    and lower(btrim(refid)) <> all(cast(:no_operation as text[]))
   offset 0
 ) e
 -- Fenced by refid alone: on a table that was just filled, the planner would rather walk all quote entries each time.
@@ -121,7 +131,11 @@ select
   q.account_id, q.ledger_id, q.refid, q.entry_time, q.type, q.subtype, q.asset, q.wallet, q.amount, q.fee, q.balance
 from keys k
 cross join lateral (
-  select account_id, entry_time
+  select
+    account_id,
+    entry_time,
+    case when type || '/' || subtype = any(cast(:renames as text[])) then cast(:far as interval)
+    else cast(:near as interval) end as reach
   from trading.ledger_entries
   where (account_id, asset) = (k.account_id, k.asset)
     and type || '/' || subtype = any(cast(:conversions as text[]))
@@ -131,7 +145,7 @@ cross join lateral (
   select *
   from trading.ledger_entries
   where account_id = e.account_id
-    and entry_time between e.entry_time - cast(:near as interval) and e.entry_time + cast(:near as interval)
+    and entry_time between e.entry_time - e.reach and e.entry_time + e.reach
     and type || '/' || subtype = any(cast(:conversions as text[]))
   offset 0
 ) q
@@ -195,7 +209,9 @@ named as (
   select account_id, ledger_id from news
   union
   select r.account_id, other.ledger_id
-  from (select distinct account_id, refid from news where refid <> '') as r
+  from (
+    select distinct account_id, refid from news where lower(btrim(refid)) <> all(cast(:no_operation as text[]))
+  ) as r
   cross join lateral (
     select ledger_id from trading.ledger_entries where (account_id, refid) = (r.account_id, r.refid) offset 0
   ) other
@@ -205,6 +221,15 @@ select
   e.fee, e.balance
 from named
 join trading.ledger_entries e using (account_id, ledger_id);
+
+-- name: entries_of_kinds
+-- Read an account's entries of these types, or types and subtypes; an index holds all that are no trades.
+select ledger_id, refid, entry_time, type as entry_type, subtype, asset, wallet, amount, fee, balance
+from trading.ledger_entries
+where account_id = :account_id
+  and type <> 'trade'
+  and (type = any(cast(:kinds as text[])) or type || '/' || subtype = any(cast(:kinds as text[])))
+order by entry_time, ledger_id;
 
 -- name: balances_before
 -- Sum the openings of these holdings and their entries up to a time each.

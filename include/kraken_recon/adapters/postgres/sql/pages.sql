@@ -242,8 +242,10 @@ where name = :name;
 
 -- name: account_positions
 -- Read what an account holds on record, per asset and wallet.
-select p.asset, p.wallet, p.quantity, p.available_quantity, p.avg_cost, p.updated_at
+select
+  p.asset, p.wallet, p.quantity, p.available_quantity, p.avg_cost, c.quantity_known, c.quantity_unknown, p.updated_at
 from trading.positions p
+left join trading.asset_costs c using (account_id, asset)
 where p.account_id = :account_id
 order by p.quantity = 0, p.asset, p.wallet;
 
