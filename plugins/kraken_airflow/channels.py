@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import html
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 CHANNELS_VARIABLE: Final = ALERT_CHANNELS.name
 TIMEOUT_SECONDS: Final = 10
+# Slack refuses longer ones.
+SLACK_HEADER_LENGTH_MAX: Final = 150
+SLACK_TEXT_LENGTH_MAX: Final = 3_000
+SLACK_MARKS: Final = re.compile(r"[*_~`@#]|:(?=//)")
+ZERO_WIDTH_SPACE: Final = "\N{ZERO WIDTH SPACE}"
 SIGNATURE_HEADER: Final = "X-Kraken-Recon-Signature"
 
 
@@ -110,8 +116,9 @@ def notifier_of(connection: Connection, notification: Notification) -> BaseNotif
                 smtp_conn_id=name,
                 to=to,
                 from_email=connection.extra_dejson.get("from_email"),
-                subject=notification.subject,
-                html_content=f"<pre>{html.escape(notification.body)}</pre>",
+                # A line end would begin another header.
+                subject=" ".join(notification.subject.split()),
+                html_content=_for_mail(notification),
                 custom_headers={"X-Idempotency-Key": str(notification.idempotency_key)},
             )
         case "slackwebhook":
@@ -119,9 +126,14 @@ def notifier_of(connection: Connection, notification: Notification) -> BaseNotif
                 SlackWebhookNotifier,
             )
 
-            text = f"*{_for_slack(notification.subject)}*\n{_for_slack(notification.body)}"
             return SlackWebhookNotifier(
-                slack_webhook_conn_id=name, text=text, timeout=TIMEOUT_SECONDS, retry_handlers=[]
+                slack_webhook_conn_id=name,
+                text=_for_slack(f"{notification.subject}\n{notification.body}"),
+                blocks=_slack_blocks(notification),
+                unfurl_links=False,
+                unfurl_media=False,
+                timeout=TIMEOUT_SECONDS,
+                retry_handlers=[],
             )
         case "http":
             return WebhookNotifier(webhook_conn_id=name, message=message_of(notification))
@@ -140,8 +152,42 @@ def message_of(notification: Notification) -> dict[str, Any]:
         "body": notification.body,
         "alert_ids": list(notification.alert_ids),
         "created_at": notification.created_at.isoformat(),
+        "details": dict(notification.details),
     }
 
 
-def _for_slack(text: str) -> str:
+def _for_mail(notification: Notification) -> str:
+    links = " · ".join(
+        f'<a href="{html.escape(address)}">{html.escape(name.capitalize())}</a>'
+        for name, address in notification.links.items()
+    )
+    return f"<pre>{html.escape(notification.body)}</pre>" + (f"<p>{links}</p>" if links else "")
+
+
+def _slack_blocks(notification: Notification) -> list[dict[str, Any]]:
+    """Lay a message out: its text as plain text, in which nothing is markup, and our links."""
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": _plain(notification.subject, SLACK_HEADER_LENGTH_MAX)},
+        {"type": "section", "text": _plain(notification.body, SLACK_TEXT_LENGTH_MAX)},
+    ]
+    if notification.links:
+        links = " · ".join(
+            f"<{_escaped(address)}|{_for_slack(name.capitalize())}>"
+            for name, address in notification.links.items()
+        )
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": links, "verbatim": True}})
+    return blocks
+
+
+def _plain(text: str, length_max: int) -> dict[str, Any]:
+    shown = text if len(text) <= length_max else f"{text[: length_max - 1]}…"
+    return {"type": "plain_text", "text": shown, "emoji": False}
+
+
+def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _for_slack(text: str) -> str:
+    """Write a text in which Slack finds no markup, link or name: what it shows where it shows no blocks."""
+    return SLACK_MARKS.sub(lambda mark: f"{mark[0]}{ZERO_WIDTH_SPACE}", _escaped(text))

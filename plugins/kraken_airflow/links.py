@@ -54,7 +54,7 @@ class DashboardLink(BaseOperatorLink):
 
 def airflow_path() -> str:
     """Say below which path Airflow is served, such as behind a proxy; empty where it has a host to itself."""
-    return urlsplit(_base_url()).path.rstrip("/")
+    return urlsplit(base_url()).path.rstrip("/")
 
 
 def described(doc: str | None) -> dict[str, Any]:
@@ -80,8 +80,9 @@ def runbook_address(name: str) -> str:
         if parts.scheme in OWNER_SCHEMES and (parts.netloc or (parts.scheme == "mailto" and parts.path)):
             return address
         log.warning("%s: expected an http, https or mailto address, was %s", RUNBOOK_URL_VARIABLE, published)
-    return f"{_base_url()}{DASHBOARD}docs?page=runbooks/{name}.md"
+    return f"{base_url()}{DASHBOARD}docs?page=runbooks/{name}.md"
 
 
-def _base_url() -> str:
+def base_url() -> str:
+    """Say where Airflow is served, as its configuration names it; empty where it does not."""
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")

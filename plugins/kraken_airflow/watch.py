@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kraken_airflow.alert_links import links_of
 from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.metrics import publish_desk, start_sending
@@ -51,7 +52,7 @@ def _open_unit() -> PostgresUnitOfWork:
 def _look(channels: Sequence[str]) -> None:
     watch_freshness(_open_unit, utc_now())
     look_after_jobs(_open_unit, utc_now())
-    prepare_notifications(_open_unit, channels, utc_now())
+    prepare_notifications(_open_unit, channels, utc_now(), links_of=links_of)
 
 
 def _measure(channels: Sequence[str]) -> None:

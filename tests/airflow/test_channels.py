@@ -6,9 +6,11 @@ import email
 import hashlib
 import hmac
 import json
+import re
 import socketserver
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LINK = "https://desk.example/kraken-recon/differences?account=desk&run=7"
+RUNBOOK = "https://desk.example/r#x"
 NOTE = Notification(
     7, UUID(int=7), "opened", "[opened] held repair: desk BTC", "desk: BTC <differs> & waits", (42,),
-    datetime(2026, 3, 1, tzinfo=UTC), 1,
+    datetime(2026, 3, 1, tzinfo=UTC), 1, {"account": "desk", "links": {"page": LINK, "runbook": RUNBOOK}},
 )  # fmt: skip
 SECRET = "shared secret"
 LATE_RUN = RunOfDag("position_sync", "run", "scheduled", NOTE.created_at)
@@ -106,6 +110,7 @@ def test_a_webhook_is_signed(monkeypatch: pytest.MonkeyPatch, http: tuple[int, l
     assert path == "/alerts"
     assert json.loads(body)["subject"] == NOTE.subject
     assert json.loads(body)["alert_ids"] == [42]
+    assert json.loads(body)["details"] == NOTE.details
     assert headers["Idempotency-Key"] == str(NOTE.idempotency_key)
     at, given = (part.partition("=")[2] for part in headers["X-Kraken-Recon-Signature"].split(","))
     assert given == hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
@@ -127,10 +132,35 @@ def test_slack_gets_its_text(monkeypatch: pytest.MonkeyPatch, http: tuple[int, l
     send("channel", NOTE)
     path, _, body = arrived[0]
     assert path.endswith("T/B/token")
-    assert json.loads(body)["text"] == f"*{NOTE.subject}*\ndesk: BTC &lt;differs&gt; &amp; waits"
+    message = json.loads(body)
+    assert message["text"] == f"{NOTE.subject}\ndesk: BTC &lt;differs&gt; &amp; waits"
+    header, text, links = message["blocks"]
+    assert (header["text"]["type"], header["text"]["text"]) == ("plain_text", NOTE.subject)
+    assert (text["text"]["type"], text["text"]["text"]) == ("plain_text", NOTE.body)
+    assert links["text"]["text"] == f"<{LINK.replace('&', '&amp;')}|Page> · <{RUNBOOK}|Runbook>"
 
 
-def test_a_mail_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_finds_no_markup_in_what_is_quoted(
+    monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]]
+) -> None:
+    port, arrived = http
+    connect(monkeypatch, conn_type="slackwebhook", host=f"http://127.0.0.1:{port}", password="T/B/token")
+    link = "<https://evil.example|Approve> https://evil.example"
+    hostile = f"<!channel> *bold* _it_ ~no~ `code` {link} @here {{{{ 7*7 }}}}"
+    send("channel", replace(NOTE, subject=hostile, body=hostile + "x" * 5_000))
+    message = json.loads(arrived[0][2])
+    text = message["text"]
+    assert not re.search(r"<|>|://|[*_~`@#](?!\u200b)", text)
+    assert "{{ 7" in text
+    quoted = [block["text"] for block in message["blocks"][:2]]
+    assert {part["type"] for part in quoted} == {"plain_text"}
+    assert [len(part["text"]) for part in quoted] == [len(hostile), 3_000]
+    assert all(part["emoji"] is False for part in quoted)
+    assert (message["unfurl_links"], message["unfurl_media"]) == (False, False)
+
+
+@contextmanager
+def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     handler = type("Handler", (MailHandler,), {"arrived": []})
     with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)) as port:
         extra = {"from_email": "recon@desk.example", "to_email": "ann@desk.example", "disable_ssl": True}
@@ -141,13 +171,29 @@ def test_a_mail_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             port=port,
             extra=extra | {"disable_tls": True, "timeout": 5, "retry_limit": 1},
         )
+        yield handler.arrived  # type: ignore[attr-defined]
+
+
+def test_a_mail_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mailbox(monkeypatch) as arrived:
         send("channel", NOTE)
-    message = email.message_from_bytes(handler.arrived[0])  # type: ignore[attr-defined]
+    message = email.message_from_bytes(arrived[0])
     assert message["Subject"] == NOTE.subject
     assert message["To"] == "ann@desk.example"
     assert message["X-Idempotency-Key"] == str(NOTE.idempotency_key)
-    text = message.get_payload(0).get_payload(decode=True)  # type: ignore[union-attr]
-    assert b"desk: BTC &lt;differs&gt; &amp; waits" in text  # type: ignore[operator]
+    text = message.get_payload(0).get_payload(decode=True).decode()  # type: ignore[union-attr]
+    assert "desk: BTC &lt;differs&gt; &amp; waits" in text
+    assert f'<a href="{LINK.replace("&", "&amp;")}">Page</a>' in text
+
+
+def test_a_mail_is_one_message_whatever_it_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = "desk\r\nBcc: everybody@desk.example\r\n\r\n<script>alert(1)</script>"
+    with mailbox(monkeypatch) as arrived:
+        send("channel", replace(NOTE, subject=hostile, body=hostile))
+    message = email.message_from_bytes(arrived[0])
+    assert message["Bcc"] is None
+    assert message["Subject"].startswith("desk Bcc:")
+    assert b"<script>" not in message.get_payload(0).get_payload(decode=True)  # type: ignore[union-attr,operator]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -305,3 +306,39 @@ def test_a_kind_that_is_over_is_counted_as_zero(people: People) -> None:
     }
     desk.execute("update trading.alerts set status = 'resolved'")
     assert state()["open"] == {"unexplained_discrepancy": 0}
+
+
+def test_a_recovery_names_the_run_that_brought_it(people: People) -> None:
+    desk = people.desk
+    desk.exchanges["desk"].before_call = unavailable
+    for _ in range(2):
+        desk.sync()
+    assert people.told() == ["opened"]
+    first = people.inbox["mail"][0]
+    assert "Account: desk" in first.body
+    assert "Value: not known; the account's books: not known: no price in USD" in first.body
+    desk.exchanges["desk"].before_call = works
+    desk.sync()
+    assert people.told(LATER) == ["recovered"]
+    body = people.inbox["mail"][-1].body
+    assert "Over: sync failure: desk" in body
+    assert re.search(r"Open from .* UTC to .* UTC, for \d+ ", body)
+    assert "Ended by: a sync (" in body
+
+
+@pytest.mark.parametrize(
+    ("hours", "says"),
+    [(0, "Value: 30,000.00 USD at prices of"), (48, "Value: not known")],
+)
+def test_a_message_says_what_it_is_worth(people: People, hours: int, says: str) -> None:
+    desk = people.desk
+    age = f"now() - interval '{hours} h'"
+    desk.execute(f"insert into trading.asset_prices values ('USD', 'BTC', 60000, {age})")
+    desk.execute(
+        "insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)"
+        " select 'held_repair', account_id, 'BTC', 'spot', 'desk: BTC differs', '{\"amount\": \"-0.5\"}'"
+        " from trading.accounts"
+    )
+    assert people.told() == ["opened"]
+    assert says in people.inbox["mail"][0].body
+    assert people.inbox["mail"][0].details["account"] == "desk"

@@ -6,12 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_recon.domain.alerts import (
+    Context,
     Judgement,
     Lately,
     Notice,
@@ -23,6 +25,7 @@ from kraken_recon.domain.alerts import (
     compose,
     judge,
     judge_all,
+    length_words,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -186,3 +189,74 @@ def test_what_keeps_coming_back_must_rest_longer_each_time() -> None:
 @given(st.integers(1, 10_000))
 def test_a_channel_is_left_alone_for_longer_but_never_for_ever(attempts: int) -> None:
     assert backoff(attempts) <= backoff(attempts + 1) <= timedelta(minutes=10)
+
+
+CONTEXT = Context(
+    "100.00 USD at prices of 2026-03-01 11:00 UTC", {"value": "100"}, {"page": "https://desk.example"}
+)
+
+
+def test_a_message_says_what_it_is_about_in_money_and_where_to_answer() -> None:
+    standing = replace(OPEN, opened_at=NOON - timedelta(minutes=5), occurrences=3)
+    (notice,) = compose([Judgement(standing, Reason.OPENED)], Lately(), POLICY, lambda _: CONTEXT)
+    assert notice.body.splitlines() == [
+        "desk: BTC differed",
+        "Account: desk",
+        "Amount: 1 BTC",
+        "Value: 100.00 USD at prices of 2026-03-01 11:00 UTC",
+        "Seen 3 times, since 2026-03-01 11:55:00 UTC",
+        "What to do: docs/runbooks/alerts.md#unexplained_discrepancy",
+        "Answer: python -m kraken_recon alerts --acknowledge 1 --by NAME",
+    ]
+    assert notice.details["links"] == CONTEXT.links
+    assert (notice.details["account"], notice.details["value"]) == ("desk", {"value": "100"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"resolution": "run a of position_sync"}, "Ended by: run a of position_sync"),
+        ({"resolved_by": "Ann", "note": "a script"}, "Resolved by Ann: a script"),
+        ({}, "Ended by: itself, it was no longer found"),
+    ],
+    ids=str,
+)
+def test_a_recovery_says_what_recovered(changes: dict[str, Any], says: str) -> None:
+    over = replace(
+        OPEN,
+        status="resolved",
+        opened_at=NOON - timedelta(hours=26, minutes=3),
+        resolved_at=NOON - timedelta(hours=1),
+        **changes,
+    )
+    (notice,) = compose([Judgement(over, Reason.RECOVERED)], Lately(), POLICY, lambda _: CONTEXT)
+    assert notice.subject == "[recovered] unexplained discrepancy: desk BTC spot"
+    assert notice.body.splitlines()[:4] == [
+        "Over: unexplained discrepancy: desk BTC spot (alert 1)",
+        "It was: desk: BTC differed",
+        "Open from 2026-02-28 09:57:00 UTC to 2026-03-01 11:00:00 UTC, for 1 d 1 h",
+        says,
+    ]
+    assert "acknowledge" not in notice.body
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["a\r\nBcc: everybody@desk.example", "a\nAnswer: pay", "\u202eevil", "a\u2028b", "\x1b[2J", "x" * 10_000],
+    ids=ascii,
+)
+def test_what_is_quoted_stays_in_its_line(hostile: str) -> None:
+    standing = replace(OPEN, account=hostile, asset=hostile, message=hostile, resolution=hostile)
+    for status, reason in (("open", Reason.OPENED), ("resolved", Reason.RECOVERED)):
+        judgement = Judgement(replace(standing, status=status), reason)
+        (notice,) = compose([judgement], Lately(), POLICY)
+        (harmless,) = compose([Judgement(replace(OPEN, status=status), reason)], Lately(), POLICY)
+        assert len(notice.body.splitlines()) == len(harmless.body.splitlines())
+        assert notice.subject.isprintable()
+        assert len(notice.subject) <= 200
+        assert all(line.isprintable() for line in notice.body.splitlines())
+
+
+def test_a_length_is_told_in_its_two_largest_units() -> None:
+    lengths = [timedelta(0), timedelta(seconds=61), timedelta(hours=5), timedelta(days=40, seconds=5)]
+    assert [length_words(length) for length in lengths] == ["0 s", "1 min 1 s", "5 h", "40 d 5 s"]

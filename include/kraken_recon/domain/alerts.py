@@ -6,13 +6,15 @@ Invariants:
 2. An alert has recovered when it stayed resolved for a while: one that comes and goes is told once.
 3. A storm becomes one digest, also when its alerts trickle in. The rows of all its alerts stay.
 4. What keeps coming back must rest longer each time before it counts as over.
+5. What a message quotes from outside changes neither its lines nor their direction: control characters are
+   written out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +22,10 @@ from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
+    from typing import Any
     from uuid import UUID
 
 
@@ -56,6 +59,7 @@ KIND_RULES: Final[Mapping[str, KindRule]] = {
 }
 _OTHER: Final = KindRule()
 QUIET_DOUBLINGS_MAX: Final = 5
+SUBJECT_LENGTH_MAX: Final = 200
 
 
 def rule_of(kind: str) -> KindRule:
@@ -110,6 +114,12 @@ class Standing:
     resolved_by: str | None
     told: Told | None
     openings: int = 0
+    opened_at: datetime | None = None
+    resolution: str | None = None
+    note: str | None = None
+    account_id: int | None = None
+    quote_currency: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rule(self) -> KindRule:
@@ -148,12 +158,28 @@ class Lately:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message to people, the same for every channel."""
+    """One message to people, the same for every channel; ``details`` say it to programs, with links."""
 
     reason: Reason
     subject: str
     body: str
     alert_ids: tuple[int, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a message says beside the alert itself.
+
+    Attributes:
+        worth: what it is about is worth so much, for people; None where the alert's own text says it.
+        value: the same for programs.
+        links: absolute addresses by what they are for.
+    """
+
+    worth: str | None = "not known"
+    value: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +194,13 @@ class Notification:
     alert_ids: tuple[int, ...]
     created_at: datetime
     attempts: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Absolute addresses by what they are for."""
+        links: Mapping[str, str] = self.details.get("links", {})
+        return links
 
 
 def judge(standing: Standing, now: datetime, policy: TellingPolicy) -> Reason | None:
@@ -209,44 +242,96 @@ def judge_all(
     ]
 
 
-def compose(judgements: Sequence[Judgement], lately: Lately, policy: TellingPolicy) -> list[Notice]:
+def compose(
+    judgements: Sequence[Judgement],
+    lately: Lately,
+    policy: TellingPolicy,
+    context_of: Callable[[Standing | None], Context] = lambda _: Context(),
+) -> list[Notice]:
     """Write one notice for each alert, or a digest where they are too many, with the last ones, to read.
 
-    What is urgent and what is not are counted, and digested, each by itself.
+    What is urgent and what is not are counted, and digested, each by itself. ``context_of`` says what else is
+    known of an alert, and with None of all of them.
     """
     notices: list[Notice] = []
     for is_urgent in (True, False):
         some = [one for one in judgements if one.standing.rule.is_urgent is is_urgent]
         if len(some) + lately.count(is_urgent=is_urgent) <= policy.digest_above:
-            notices += map(_notice, some)
+            notices += [_notice(one, context_of(one.standing)) for one in some]
         elif some:
-            notices.append(_digest(some, policy))
+            notices.append(_digest(some, policy, context_of(None)))
     return notices
 
 
-def _title(standing: Standing) -> str:
+def _about(standing: Standing) -> str:
     about = " ".join(part for part in (standing.account, standing.asset, standing.wallet) if part)
     words = standing.kind.replace("_", " ")
     return f"{words}: {about}" if about else words
 
 
-def _notice(judgement: Judgement) -> Notice:
+def _notice(judgement: Judgement, context: Context) -> Notice:
     standing, reason = judgement.standing, judgement.reason
-    lines = [standing.message]
+    is_over = reason is Reason.RECOVERED
+    lines = _lines_of_end(standing) if is_over else [standing.message]
+    lines.append(f"Account: {standing.account or 'none'}")
     if standing.amount is not None:
-        lines.append(f"Amount: {format_amount(standing.amount)}")
+        asset = f" {standing.asset}" if standing.asset else ""
+        lines.append(f"Amount: {format_amount(standing.amount)}{asset}")
     if reason in {Reason.GREW, Reason.FLIPPED} and standing.told and standing.told.amount is not None:
         lines.append(f"Told before: {format_amount(standing.told.amount)}")
-    if standing.resolved_by and reason is Reason.RECOVERED:
-        lines.append(f"Resolved by {standing.resolved_by}.")
-    lines += [
-        f"Seen {standing.occurrences} times. What to do: docs/runbooks/alerts.md#{standing.kind}",
-        f"Answer: python -m kraken_recon alerts --acknowledge {standing.alert_id} --by NAME",
-    ]
-    return Notice(reason, f"[{reason}] {_title(standing)}", "\n".join(lines), (standing.alert_id,))
+    if context.worth is not None:
+        lines.append(f"Value: {context.worth}")
+    if not is_over:
+        since = f", since {moment_words(standing.opened_at)}" if standing.opened_at else ""
+        lines += [
+            f"Seen {_counted(standing.occurrences, 'time')}{since}",
+            f"What to do: docs/runbooks/alerts.md#{standing.kind}",
+            f"Answer: python -m kraken_recon alerts --acknowledge {standing.alert_id} --by NAME",
+        ]
+    return Notice(
+        reason,
+        _subject(f"[{reason}] {_about(standing)}"),
+        visible("\n".join(" ".join(line.split()) for line in lines)),
+        (standing.alert_id,),
+        _details(standing, context),
+    )
 
 
-def _digest(judgements: Sequence[Judgement], policy: TellingPolicy) -> Notice:
+def _lines_of_end(standing: Standing) -> list[str]:
+    """Say what is over, since when it lasted and what ended it."""
+    lines = [f"Over: {_about(standing)} (alert {standing.alert_id})", f"It was: {standing.message}"]
+    if standing.opened_at and standing.resolved_at:
+        lasted = standing.resolved_at - standing.opened_at
+        lines.append(
+            f"Open from {moment_words(standing.opened_at)} to {moment_words(standing.resolved_at)}, "
+            f"for {length_words(lasted)}"
+        )
+    if standing.openings > 1:
+        lines.append(f"Opened {standing.openings} times lately")
+    if standing.resolved_by:
+        note = f": {standing.note}" if standing.note else ""
+        lines.append(f"Resolved by {standing.resolved_by}{note}")
+    else:
+        lines.append(f"Ended by: {standing.resolution or 'itself, it was no longer found'}")
+    return lines
+
+
+def _details(standing: Standing, context: Context) -> dict[str, Any]:
+    return {
+        "kind": standing.kind,
+        "account": standing.account,
+        "asset": standing.asset,
+        "wallet": standing.wallet,
+        "amount": format_amount(standing.amount) if standing.amount is not None else None,
+        "value": dict(context.value),
+        "opened_at": standing.opened_at.isoformat() if standing.opened_at else None,
+        "resolved_at": standing.resolved_at.isoformat() if standing.resolved_at else None,
+        "ended_by": standing.resolved_by or standing.resolution,
+        "links": dict(context.links),
+    }
+
+
+def _digest(judgements: Sequence[Judgement], policy: TellingPolicy, context: Context) -> Notice:
     accounts = {judgement.standing.account for judgement in judgements} - {None}
     counts = Counter((judgement.reason, judgement.standing.kind) for judgement in judgements)
     lines = [
@@ -254,7 +339,7 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy) -> Notice:
     ]
     shown = min(len(judgements), policy.digest_examples)
     lines += ["", f"The first {shown}:"]
-    lines += [f"- {judgement.standing.message}" for judgement in judgements[:shown]]
+    lines += [f"- {' '.join(judgement.standing.message.split())}" for judgement in judgements[:shown]]
     lines += ["", "All of them: python -m kraken_recon alerts"]
     subject = (
         f"[{Reason.DIGEST}] {_counted(len(judgements), 'alert')} in {_counted(len(accounts), 'account')}"
@@ -262,9 +347,44 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy) -> Notice:
     return Notice(
         Reason.DIGEST,
         subject,
-        "\n".join(lines),
+        visible("\n".join(lines)),
         tuple(judgement.standing.alert_id for judgement in judgements),
+        {"links": dict(context.links)},
     )
+
+
+def visible(text: str) -> str:
+    """Write out what would hide, reorder or end a line; line ends of ours stay."""
+    return "".join(
+        character if character == "\n" or character.isprintable() else f"\\u{ord(character):04x}"
+        for character in text
+    )
+
+
+def _subject(text: str) -> str:
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= SUBJECT_LENGTH_MAX else f"{line[: SUBJECT_LENGTH_MAX - 1]}…"
+
+
+def moment_words(moment: datetime) -> str:
+    """Write a moment for people."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def length_words(length: timedelta) -> str:
+    """Write a length of time for people, in its two largest units."""
+    seconds = max(0, int(length.total_seconds()))
+    parts = [
+        (count, unit)
+        for count, unit in (
+            (seconds // 86_400, "d"),
+            (seconds // 3_600 % 24, "h"),
+            (seconds // 60 % 60, "min"),
+            (seconds % 60, "s"),
+        )
+        if count
+    ]
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2]) or "0 s"
 
 
 def _counted(count: int, noun: str) -> str:

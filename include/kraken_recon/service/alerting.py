@@ -13,15 +13,20 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kraken_recon.domain.alerts import TellingPolicy, backoff, compose, judge_all
+from kraken_recon.domain.alerts import Context, TellingPolicy, backoff, compose, judge_all
+from kraken_recon.service.pricing import price_list, worth_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
+    from decimal import Decimal
 
     from kraken_recon.domain.alerts import Judgement, Lately, Notice, Notification, Standing
     from kraken_recon.domain.heartbeats import Heartbeat
+    from kraken_recon.service.pricing import PriceStore, Worth
+
+    LinksOf = Callable[[Standing | None], Mapping[str, str]]
 
 CLAIM_MOST: Final = 20
 # Longer than the slowest send: a process that died with a claim loses it after this time.
@@ -68,12 +73,30 @@ class AlertStore(Protocol):
         ...
 
 
+class Holdings(Protocol):
+    """What accounts hold."""
+
+    def quantities(self, account_ids: Collection[int]) -> Mapping[int, Mapping[str, Decimal]]:
+        """Read what accounts hold, by asset."""
+        ...
+
+
 class AlertingUnit(Protocol):
-    """A unit of work with alerts."""
+    """A unit of work with alerts, and with what they are worth."""
 
     @property
     def alerts(self) -> AlertStore:
         """Alerts and notifications."""
+        ...
+
+    @property
+    def prices(self) -> PriceStore:
+        """The newest price of every asset, by currency."""
+        ...
+
+    @property
+    def maintenance(self) -> Holdings:
+        """What accounts hold."""
         ...
 
     def commit(self) -> None:
@@ -93,10 +116,12 @@ def prepare_notifications(
     channels: Sequence[str],
     now: datetime,
     policy: TellingPolicy | None = None,
+    links_of: LinksOf = lambda _: {},
 ) -> int:
     """Decide what people must be told and write it down for every channel; return how many notices.
 
-    Without a channel nobody is told and nothing is remembered as told.
+    Without a channel nobody is told and nothing is remembered as told. ``links_of`` says where an alert, or
+    with None all of them, are seen and answered.
     """
     if not channels:
         return 0
@@ -106,11 +131,33 @@ def prepare_notifications(
         store.lock_telling()
         lately = store.told_since(now - policy.digest_pause)
         judgements = judge_all(store.standings(now - policy.openings_within), now, lately, policy)
-        notices = compose(judgements, lately, policy)
+        notices = compose(judgements, lately, policy, lambda one: _context(unit, one, now, links_of(one)))
         store.remember_told(judgements, now)
         store.add_notifications(notices, channels, now)
         unit.commit()
     return len(notices)
+
+
+def _context(
+    unit: AlertingUnit, standing: Standing | None, now: datetime, links: Mapping[str, str]
+) -> Context:
+    """Find out what an alert is about in money: the difference itself, else the books of the account."""
+    if standing is None or standing.account_id is None or standing.quote_currency is None:
+        return Context(links=links)
+    currency = standing.quote_currency
+    if standing.amount is not None and standing.asset:
+        worth = _worth(unit, currency, {standing.asset: abs(standing.amount)}, now)
+        # Whoever raised it may have said so already, at the prices of then.
+        words = None if "; worth " in standing.message else worth_words(worth)
+        return Context(words, worth.as_view(), links)
+    held = unit.maintenance.quantities([standing.account_id]).get(standing.account_id, {})
+    books = worth_words(_worth(unit, currency, held, now)) if held else "nothing"
+    return Context(f"not known; the account's books: {books}", {}, links)
+
+
+def _worth(unit: AlertingUnit, currency: str, quantities: Mapping[str, Decimal], now: datetime) -> Worth:
+    prices = price_list(unit.prices, [(currency, asset) for asset in quantities], now)
+    return prices.worth(currency, quantities)
 
 
 def deliver(

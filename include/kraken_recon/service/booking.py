@@ -462,10 +462,10 @@ class _Booking:
             for work in self._read:
                 if ingested.get(work.account_id) and work.reading:
                     tell_unpaired(self._store, self._costs, work.state.account, work.reading.entries)
-            self._plan_store.resolve_settled_alerts(self._judged, alerts)
-            self._store.resolve_alerts(
-                [w.account_id for w in (*self._read, *self._matched)], AlertKind.SYNC_FAILURE
-            )
+            ended_by = self._request.told_as
+            self._plan_store.resolve_settled_alerts(self._judged, alerts, ended_by=ended_by)
+            worked = [w.account_id for w in (*self._read, *self._matched)]
+            self._store.resolve_alerts(worked, AlertKind.SYNC_FAILURE, ended_by=ended_by)
 
     def _prices(self, findings: Mapping[UUID, Sequence[Finding]]) -> PriceList:
         """Read what is needed to value what no entry explains; most runs need nothing and ask nothing."""

@@ -300,5 +300,6 @@ def _tell(failures: Mapping[str, str], ports: OrderPorts) -> None:
         unit.sync.resolve_alerts(
             [a.account_id for a in known.values() if a.name not in failures],
             AlertKind.ORDER_EXECUTION_FAILURE,
+            ended_by="a pass over the account's orders that worked",
         )
         unit.commit()

@@ -17,6 +17,14 @@ def subject_of(order_id: int) -> str:
 
 
 def order_alert(kind: AlertKind, order: Order, message: str) -> Alert:
-    """Make the alert of one order."""
+    """Make the alert of one order; its volume is what the alert is about in money."""
     told = f"order {order.order_id}, {order.side.value} {order.pair}: {message}"
-    return Alert(kind, order.account_id, order.base, subject_of(order.order_id), told)
+    return Alert(
+        kind,
+        order.account_id,
+        order.base,
+        subject_of(order.order_id),
+        told,
+        amount=order.volume,
+        evidence={"order_id": str(order.order_id)},
+    )

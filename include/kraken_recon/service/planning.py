@@ -89,7 +89,9 @@ class PlanStore(Protocol):
         """Read since when an account's residuals have been the same."""
         ...
 
-    def resolve_settled_alerts(self, judged: Collection[int], raised: Collection[Alert]) -> None:
+    def resolve_settled_alerts(
+        self, judged: Collection[int], raised: Collection[Alert], *, ended_by: str | None = None
+    ) -> None:
         """Resolve the alerts of held repairs that are no longer raised for these accounts."""
         ...
 

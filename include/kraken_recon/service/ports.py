@@ -174,8 +174,10 @@ class SyncStore(Protocol):
         """Open alerts, or count them again where the same one is open."""
         ...
 
-    def resolve_alerts(self, account_ids: Collection[int], kind: AlertKind) -> None:
-        """Resolve the open alerts of a kind for these accounts."""
+    def resolve_alerts(
+        self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None
+    ) -> None:
+        """Resolve the open alerts of a kind for these accounts, and keep what ended them."""
         ...
 
 

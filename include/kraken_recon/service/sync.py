@@ -67,6 +67,12 @@ class SyncRequest:
     approval: Approval | None = None
     sweep_age: timedelta = SWEEP_AGE
 
+    @property
+    def told_as(self) -> str:
+        """Name the run for people."""
+        run = self.dag_run
+        return f"run {run.run_id} of {run.dag_id}" if run else f"a sync ({self.trigger}), {self.interval}"
+
 
 @dataclass(frozen=True, slots=True)
 class SyncPorts:

@@ -68,7 +68,7 @@ def publish_rates(ports: VerifyingPorts, rules: RateRules) -> list[WindowCount]:
             unit.sync.raise_alerts(alerts)
         calm = {count.account_id for count in counts} - {alert.account_id for alert in alerts}
         if calm:
-            unit.sync.resolve_alerts(calm, AlertKind.VERIFICATION_RATE)
+            unit.sync.resolve_alerts(calm, AlertKind.VERIFICATION_RATE, ended_by="calm windows")
         unit.commit()
     return counts
 

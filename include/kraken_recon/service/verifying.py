@@ -429,7 +429,7 @@ def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> N
     )
     settled = account_ids - {account_id for account_id, _ in overdue}
     if settled:
-        unit.sync.resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE)
+        unit.sync.resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE, ended_by="verdicts")
 
 
 def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) -> bool:

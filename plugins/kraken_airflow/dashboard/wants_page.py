@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
-from fastapi import APIRouter, Depends, Form, HTTPException, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Response
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from kraken_airflow.approvals import APPROVAL_DAG, PLANS_MAX, open_approvals
@@ -49,13 +49,17 @@ class Filters:
     kind: str = ""
     account: str = ""
     status: str = ""
+    alert: int | None = None
 
 
 def filters_of(
-    kind: Text = "", account: Text = "", status: Literal["", "open", "acknowledged"] = ""
+    kind: Text = "",
+    account: Text = "",
+    status: Literal["", "open", "acknowledged"] = "",
+    alert: Annotated[int | None, Query(gt=0, le=BIGINT_MAX)] = None,
 ) -> Filters:
-    """Read the filters of a request."""
-    return Filters(kind, account.strip(), status)
+    """Read the filters of a request; messages lead to one alert by its number, also when it is over."""
+    return Filters(kind, account.strip(), status, alert)
 
 
 Chosen = Annotated[Filters, Depends(filters_of)]
@@ -142,6 +146,7 @@ def _alerts(
             kind=chosen.kind or None,
             account=chosen.account or None,
             is_unanswered={"open": True, "acknowledged": False}.get(chosen.status),
+            alert_id=chosen.alert,
             before=key_of(before, datetime, int),
             most=most + 1,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from kraken_recon.adapters.postgres.models import AMOUNT, SCHEMA, TIME, metadata
 
@@ -37,6 +37,8 @@ alert_notifications: Final = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("alert_ids", ARRAY(sa.BigInteger), nullable=False),
+    # The same for programs, with absolute links.
+    sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("created_at", TIME, nullable=False),
     sa.Column("due_at", TIME, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),

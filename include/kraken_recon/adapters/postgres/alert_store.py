@@ -90,6 +90,7 @@ class PostgresAlertStore:
                 subject=notice.subject,
                 body=notice.body,
                 alert_ids=list(notice.alert_ids),
+                details=json.dumps(dict(notice.details)),
                 now=now,
             )
 
@@ -136,7 +137,7 @@ class PostgresAlertStore:
     ) -> None:
         """Open the alert of a run's thread, or count it again where the run is a new one."""
         missing = {
-            "run_id": run.run_id,
+            "dag_run_id": run.run_id,
             "reaches": run.reaches.isoformat(),
             "scope": dict(run.scope),
             "is_alone": run.is_alone,
@@ -219,7 +220,7 @@ def _missing(evidence: Mapping[str, Any], opened_at: datetime) -> Missing:
     """Read what an alert waits for; one of an older release names less."""
     reaches = evidence.get("reaches")
     return Missing(
-        evidence.get("run_id", ""),
+        evidence.get("dag_run_id") or evidence.get("run_id", ""),
         datetime.fromisoformat(reaches) if reaches else opened_at,
         evidence.get("scope", {}),
         evidence.get("is_alone", evidence.get("run_type") == BACKFILL),

@@ -144,16 +144,17 @@ class PagesStore:
         """Count the alerts that nobody looks after yet, by kind."""
         return {row["kind"]: row["alerts"] for row in self._rows("alerts_waiting")}
 
-    def alerts(
+    def alerts(  # noqa: PLR0913 - the filters of the page, each by name
         self,
         *,
         kind: str | None = None,
         account: str | None = None,
         is_unanswered: bool | None = None,
+        alert_id: int | None = None,
         before: tuple[datetime, int] | None = None,
         most: int,
     ) -> list[dict[str, Any]]:
-        """Read a page of the alerts that nobody resolved, what was seen last first.
+        """Read a page of the alerts that nobody resolved, what was seen last first, or one alert.
 
         Raises:
             ConfigurationError: there is no such account.
@@ -164,6 +165,7 @@ class PagesStore:
             kind=kind,
             account_id=self.account(account)["account_id"] if account else None,
             is_unanswered=is_unanswered,
+            alert_id=alert_id,
             before_seen_at=seen_at,
             before_alert_id=alert_id,
             most=most,

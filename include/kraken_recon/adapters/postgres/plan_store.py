@@ -178,12 +178,15 @@ class PostgresPlanStore:
         rows = self._run("residual_ages", account_id=account_id)
         return {HoldingKey(row.asset, row.wallet): row._asdict() for row in rows}
 
-    def resolve_settled_alerts(self, judged: Collection[int], raised: Collection[Alert]) -> None:
+    def resolve_settled_alerts(
+        self, judged: Collection[int], raised: Collection[Alert], *, ended_by: str | None = None
+    ) -> None:
         """Resolve the alerts of held repairs that are no longer raised for these accounts."""
         self._run(
             "resolve_settled_alerts",
             judged=sorted(judged),
             settled_kinds=SETTLED_ALERTS,
+            resolution=ended_by,
             kinds=[str(alert.kind) for alert in raised],
             account_ids=[alert.account_id for alert in raised],
             assets=[alert.asset for alert in raised],

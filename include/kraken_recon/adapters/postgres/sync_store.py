@@ -386,9 +386,12 @@ class PostgresSyncStore:
                 evidence=[_evidence(alert) for alert in alerts],
             )
 
-    def resolve_alerts(self, account_ids: Collection[int], kind: AlertKind) -> None:
-        """Resolve the open alerts of a kind for these accounts."""
-        self._run("resolve_alerts", account_ids=sorted(account_ids), kind=str(kind))
+    def resolve_alerts(
+        self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None
+    ) -> None:
+        """Resolve the open alerts of a kind for these accounts, and keep what ended them."""
+        ids = sorted(account_ids)
+        self._run("resolve_alerts", account_ids=ids, kind=str(kind), resolution=ended_by)
 
 
 def _run_arrays(runs: Sequence[RunRecord]) -> dict[str, Any]:

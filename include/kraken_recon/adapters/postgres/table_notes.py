@@ -194,6 +194,7 @@ COLUMNS: Final = {
     "alert_episodes.told_at": "When people were last told.",
     "alert_notifications.alert_ids": "The alerts that it is about.",
     "alert_notifications.body": "The text.",
+    "alert_notifications.details": "The same for programs, with links.",
     "alert_notifications.channel": "Id of the connection by which it goes.",
     "alert_notifications.notification_id": "Its number.",
     "alert_notifications.reason": "Why people are told: opened, grew, recovered and so on.",

@@ -37,9 +37,9 @@ opened as (
   group by o.kind, o.account_id, o.asset, o.wallet
 )
 select
-  a.alert_id, a.kind, c.name as account, a.asset, a.wallet, a.status, a.message,
-  cast(a.evidence ->> 'amount' as numeric) as amount,
-  a.occurrences, a.resolved_at, a.resolved_by,
+  a.alert_id, a.kind, c.name as account, a.asset, a.wallet, a.status, a.message, a.evidence,
+  cast(a.evidence ->> 'amount' as numeric) as amount, a.account_id, c.quote_currency,
+  a.occurrences, a.opened_at, a.resolved_at, a.resolved_by, a.resolution, a.note,
   e.is_active, e.told_at, e.told_amount,
   coalesce(o.openings, 0) as openings
 from current
@@ -82,8 +82,8 @@ set alert_id = excluded.alert_id,
 
 -- name: add_notification
 -- Write a notice once for each channel.
-insert into trading.alert_notifications (channel, reason, subject, body, alert_ids, created_at, due_at)
-select channel, :reason, :subject, :body, cast(:alert_ids as bigint[]), :now, :now
+insert into trading.alert_notifications (channel, reason, subject, body, alert_ids, details, created_at, due_at)
+select channel, :reason, :subject, :body, cast(:alert_ids as bigint[]), cast(:details as jsonb), :now, :now
 from unnest(cast(:channels as text[])) as c(channel);
 
 -- name: claim
@@ -104,7 +104,8 @@ claimed as (
       attempts = n.attempts + 1
   from due
   where n.notification_id = due.notification_id
-  returning n.notification_id, n.idempotency_key, n.reason, n.subject, n.body, n.alert_ids, n.created_at, n.attempts
+  returning n.notification_id, n.idempotency_key, n.reason, n.subject, n.body, n.alert_ids, n.details, n.created_at,
+    n.attempts
 )
 select *
 from claimed
@@ -155,10 +156,19 @@ set message = excluded.message,
     last_seen_at = now();
 
 -- name: resolve_stale
--- Resolve the alert of every account that is not among these.
+-- Resolve the alert of every account that is not among these, by the run that proved it.
 update trading.alerts
 set status = 'resolved',
-    resolved_at = :now
+    resolved_at = :now,
+    resolution = (
+      select 'run ' || coalesce(r.dag_run_id || ' of ' || r.dag_id, r.run_id::text) || ' proved it'
+      from trading.reconciliation_runs r
+      where r.account_id = alerts.account_id
+        and r.mode = 'repair'
+        and r.status = 'succeeded'
+      order by r.reported_as_of desc nulls last
+      limit 1
+    )
 where kind = :kind
   and status <> 'resolved'
   and account_id <> all(cast(:account_ids as bigint[]));
@@ -181,12 +191,12 @@ set occurrences = alerts.occurrences + 1,
       else excluded.evidence
     end,
     last_seen_at = now()
-where alerts.evidence ->> 'run_id' is distinct from excluded.evidence ->> 'run_id';
+where alerts.evidence ->> 'dag_run_id' is distinct from excluded.evidence ->> 'dag_run_id';
 
 -- name: amend_late
 -- Say how a run ended that was told of as late; nothing comes back where it was not.
 update trading.alerts
-set message = case when evidence ->> 'run_id' = :run_id then :message else message end,
+set message = case when evidence ->> 'dag_run_id' = :run_id then :message else message end,
     last_seen_at = now()
 where kind = :kind
   and asset = :dag_id
@@ -202,7 +212,7 @@ from trading.alerts
 where kind = :kind
   and asset = :dag_id
   and status <> 'resolved'
-  and evidence ->> 'run_id' = :run_id;
+  and evidence ->> 'dag_run_id' = :run_id;
 
 -- name: open_run_alerts
 -- Lock and read what a DAG's open alerts about its runs wait for.

@@ -30,7 +30,8 @@ set message = excluded.message,
 -- Resolve the alerts of every job that is not among these.
 update trading.alerts
 set status = 'resolved',
-    resolved_at = :now
+    resolved_at = :now,
+    resolution = asset || ' left a sign of work again'
 where kind = :kind
   and status <> 'resolved'
   and asset <> all(cast(:jobs as text[]));

@@ -377,10 +377,12 @@ where d.run_id = :run_id
 -- Read a page of the alerts that nobody resolved, what was seen last first.
 select
   l.alert_id, l.kind, a.name as account, l.asset, l.wallet, l.status, l.message, l.evidence, l.occurrences,
-  l.opened_at, l.last_seen_at, l.acknowledged_at, l.acknowledged_by, l.note
+  l.opened_at, l.last_seen_at, l.acknowledged_at, l.acknowledged_by, l.resolved_at, l.resolved_by, l.resolution,
+  l.note
 from trading.alerts l
 left join trading.accounts a using (account_id)
-where l.status <> 'resolved'
+where (l.status <> 'resolved' or l.alert_id = cast(:alert_id as bigint))
+  and (cast(:alert_id as bigint) is null or l.alert_id = :alert_id)
   and (cast(:kind as text) is null or l.kind = :kind)
   and (cast(:account_id as bigint) is null or l.account_id = :account_id)
   and (cast(:is_unanswered as boolean) is null or (l.status = 'open') = :is_unanswered)

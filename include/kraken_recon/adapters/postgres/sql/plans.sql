@@ -275,6 +275,7 @@ resolved as (
 )
 update trading.alerts a
 set status = 'resolved',
-    resolved_at = now()
+    resolved_at = now(),
+    resolution = :resolution
 from resolved
 where a.alert_id = resolved.alert_id;

@@ -277,7 +277,8 @@ set occurrences = alerts.occurrences + 1,
 -- Resolve the open alert of a kind that is about no account.
 update trading.alerts
 set status = 'resolved',
-    resolved_at = now()
+    resolved_at = now(),
+    resolution = 'an audit that found none any more'
 where kind = :kind
   and account_id is null
   and status <> 'resolved';
