@@ -6,7 +6,6 @@ rows (``browser_story.sql``); all else goes through the product.
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,15 +95,10 @@ def variables_of(accounts: list[Account], database_url: str) -> dict[str, str]:
 
 
 def open_accounts(simulator: Simulator, trading: Database) -> list[Account]:
-    """Open the demo's accounts, and the one whose repair will be held."""
+    """Open the demo's accounts."""
     simulator.control.post("scenario/demo")
     simulator.control.delete("faults")  # an exchange that is silent would only cost time here
-    secret = base64.b64encode(HELD.encode().ljust(64)).decode()
-    opening = {"ZUSD": "60000", "XXBT": str(HELD_BITCOINS[0]), "XETH": "12"}
-    body = {"name": HELD, "api_key": HELD, "api_secret": secret, "tier": "unlimited", "opening": opening}
-    simulator.control.post("accounts", body)
-    held = Account(HELD, "Lost bitcoins without a ledger line", HELD, secret, "USD", simulator.base_url)
-    accounts = [*Exchange(simulator.base_url).accounts(), held]
+    accounts = Exchange(simulator.base_url).accounts()
     insert_accounts(trading, accounts)
     return accounts
 

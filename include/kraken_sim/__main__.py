@@ -15,7 +15,7 @@ import uvicorn
 from kraken_sim.amounts import CONTEXT
 from kraken_sim.app import create_app
 from kraken_sim.exchange import Exchange
-from kraken_sim.scenario import load_demo
+from kraken_sim.scenario import DAY, load_demo
 
 #: How long a request may outlive the order to stop; a simulated timeout would hold on for longer.
 SHUTDOWN_SECONDS = 1
@@ -42,11 +42,13 @@ def main() -> None:
         "--reference-dir", type=Path, help="a directory with Assets.json and AssetPairs.json, as recorded"
     )
     parser.add_argument("--scenario", choices=["demo"], help="accounts to start with")
+    parser.add_argument("--days-ago", type=int, default=0, help="start with a clock that is so far behind")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
     decimal.setcontext(CONTEXT)
     exchange = Exchange(options.seed, options.reference_dir)
+    exchange.clock.use_real(options.days_ago * DAY)
     if options.scenario:
         load_demo(exchange)
     listener = socket.create_server((options.host, options.port))

@@ -21,16 +21,17 @@ class Clock:
 
     mode: Literal["real", "virtual"] = "real"
     virtual_now: Decimal = field(default=ZERO)
+    behind: Decimal = field(default=ZERO)
 
     def now(self) -> Decimal:
         """Read the clock, in unix seconds."""
         if self.mode == "virtual":
             return self.virtual_now
-        return (time.time_ns() * NANOSECOND).quantize(TENTH_MILLISECOND)
+        return (time.time_ns() * NANOSECOND - self.behind).quantize(TENTH_MILLISECOND)
 
-    def use_real(self) -> None:
-        """Follow the machine's clock."""
-        self.mode = "real"
+    def use_real(self, behind: Decimal = ZERO) -> None:
+        """Follow the machine's clock, some seconds behind it."""
+        self.mode, self.behind = "real", behind
 
     def set(self, now: Decimal) -> None:
         """Stop at a time."""

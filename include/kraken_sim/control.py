@@ -185,8 +185,8 @@ async def move_clock(request: Request, exchange: State) -> Response:
     """Set or advance a clock; naming an account gives it a clock of its own."""
     body = await read(request, models.ClockBody)
     clock = exchange.clock_of(body.account)
-    if body.mode == "real":
-        clock.use_real()
+    if body.mode == "real" or body.behind_seconds is not None:
+        clock.use_real(body.behind_seconds or ZERO)
     elif body.mode == "virtual" or body.now is not None:
         clock.set(clock.now() if body.now is None else body.now)
     if body.advance_seconds is not None:
@@ -279,18 +279,18 @@ async def truth(exchange: State) -> Response:
 
 @router.post("/scenario/{step}")
 async def play(step: str, exchange: State) -> Response:
-    """Load the demo, or let its second act happen."""
+    """Load the demo, let an ordinary day pass, or its second act happen."""
     match step:
         case "demo":
             scenario.load_demo(exchange)
             return reply(exchange.published)
-        case "next":
-            happened = scenario.play_next(exchange)
+        case "next" | "day":
+            happened = scenario.play_next(exchange) if step == "next" else scenario.play_day(exchange)
             for account in exchange.accounts.values():
                 await settle(account)
             return reply(happened)
         case _:
-            raise ControlError(f"expected demo or next, was {step!r}")
+            raise ControlError(f"expected demo, day or next, was {step!r}")
 
 
 @router.get("/scenario/accounts")

@@ -65,6 +65,7 @@ class ClockBody(Model):
     mode: Literal["real", "virtual"] | None = None
     now: Decimal | None = None
     advance_seconds: Decimal | None = Field(default=None, ge=0)
+    behind_seconds: Decimal | None = Field(default=None, ge=0)
 
 
 class EventBody(Model):

@@ -1,4 +1,4 @@
-"""The demo: seven desks with a week of history, and a second act.
+"""The demo: eight desks with a week of history, ordinary days, and a second act.
 
 Invariant: everything follows from the exchange's seed and the time at which it is loaded.
 """
@@ -37,6 +37,7 @@ class Desk:
     description: str
     opening: dict[str, str]
     history: Callable[[Exchange, Account], None]
+    day: Callable[[Exchange, Account], None]
     next_act: Callable[[Exchange, Account], None]
 
 
@@ -107,6 +108,14 @@ def _more_market_making(exchange: Exchange, account: Account) -> None:
     )
 
 
+def _day_of_market_making(exchange: Exchange, account: Account) -> None:
+    del exchange
+    random = account.identifiers.random
+    for pair, volume in (("XBTUSD", "0.02"), ("ETHUSD", "0.4"), ("SOLUSD", "6")):
+        side = random.choice(("buy", "sell"))
+        _past_trade(account, pair, side, half_up(Decimal(volume) * random.randint(50, 150) / 100, 8))
+
+
 def _staking(exchange: Exchange, account: Account) -> None:
     del exchange
     diary = _diary(account, 2 + 2 * HISTORY_DAYS)
@@ -121,6 +130,12 @@ def _more_staking(exchange: Exchange, account: Account) -> None:
     del exchange
     events.staking_reward(account, "DOT.S", _about(account, "0.1312"))
     events.staking_reward(account, "ETH2.S", _about(account, "0.0021"))
+
+
+def _day_of_staking(exchange: Exchange, account: Account) -> None:
+    del exchange
+    events.staking_reward(account, "DOT.S", _about(account, "0.1312"))
+    events.staking_reward(account, "ATOM.S", _about(account, "0.0612"))
 
 
 def _earn(exchange: Exchange, account: Account) -> None:
@@ -154,6 +169,12 @@ def _more_earn(exchange: Exchange, account: Account) -> None:
     _past_trade(account, "SOLUSD", "sell", Decimal("7.5"))
 
 
+def _day_of_earn(exchange: Exchange, account: Account) -> None:
+    del exchange
+    events.earn_reward(account, "USDG.F", _about(account, "0.91"))
+    events.earn_reward(account, "SOL.F", _about(account, "0.0104"), _about(account, "0.0021"))
+
+
 def _treasury(exchange: Exchange, account: Account) -> None:
     diary = _diary(account, 12)
     del exchange
@@ -182,6 +203,15 @@ def _more_treasury(exchange: Exchange, account: Account) -> None:
     events.instant_buy(
         account, spend=("ZEUR", Decimal(1100)), receive=("XETH", Decimal("0.39")), fee=Decimal("10.89")
     )
+
+
+def _day_of_treasury(exchange: Exchange, account: Account) -> None:
+    del exchange
+    amount = Decimal(account.identifiers.random.randint(2000, 9000))
+    if account.identifiers.random.randint(0, 2):
+        events.deposit(account, "ZEUR", amount)
+    else:
+        events.withdrawal(account, "ZEUR", amount, Decimal("0.09"))
 
 
 def _quiet(exchange: Exchange, account: Account) -> None:
@@ -224,6 +254,7 @@ DESKS: Final = (
         "Many small fills, fees in quote and in base, resting orders",
         {"ZUSD": "180000", "XXBT": "2.5", "XETH": "40", "SOL": "500", "XXDG": "400000", "KFEE": "0"},
         _market_making,
+        _day_of_market_making,
         _more_market_making,
     ),
     Desk(
@@ -232,6 +263,7 @@ DESKS: Final = (
         "On-chain staking with daily rewards on the staked balance",
         {"ZEUR": "12000", "DOT": "500", "ATOM": "200", "XETH": "3", "ETH2.S": "16", "XTZ": "800"},
         _staking,
+        _day_of_staking,
         _more_staking,
     ),
     Desk(
@@ -240,6 +272,7 @@ DESKS: Final = (
         "Auto-earn: the hold is on the base asset while the money is in .F",
         {"ZUSD": "25000", "XXBT": "1.5", "USDG": "9000", "SOL": "100", "XETH": "6"},
         _earn,
+        _day_of_earn,
         _more_earn,
     ),
     Desk(
@@ -248,6 +281,7 @@ DESKS: Final = (
         "Deposits, withdrawals (one reversed), instant buys and a dust sweep",
         {"ZEUR": "60000", "USDC": "20000", "XXBT": "0.8", "ADA": "0.0081", "XTZ": "0.0523", "USDT": "1000"},
         _treasury,
+        _day_of_treasury,
         _more_treasury,
     ),
     Desk(
@@ -257,25 +291,40 @@ DESKS: Final = (
         {"ZGBP": "8000", "XXBT": "0.35", "XETH": "4", "XXRP": "2500", "ADA": "1800"},
         _quiet,
         _no_event,
+        _no_event,
     ),
     Desk(
-        "zeta-wrong-key",
+        "zeta-staged-wrong-key",
         "USD",
-        "The desk still uses the secret from before the last rotation: every call is refused",
+        "Staged: the desk uses the secret from before the last rotation, so every call is refused",
         {"ZUSD": "5000", "XXBT": "0.1", "XETH": "2", "XLTC": "20", "LINK": "150"},
+        _no_event,
         _no_event,
         _no_event,
     ),
     Desk(
         "eta-silent",
         "EUR",
-        "Kraken answers 503, slowly, for a while",
+        "Staged: Kraken answers 503, slowly, for a while",
         {"ZEUR": "15000", "ZGBP": "9000", "XXBT": "0.6", "XETH": "9", "DOT": "700"},
         _silent,
         _no_event,
+        _no_event,
+    ),
+    Desk(
+        "theta-otc",
+        "USD",
+        "Staged: bitcoins vanish from its balance without a ledger line, and a person must decide",
+        {"ZUSD": "60000", "XXBT": "2.4", "XETH": "12", "SOL": "90", "XXRP": "4000"},
+        _no_event,
+        _no_event,
+        _no_event,
     ),
 )
-WRONG_KEY: Final = "zeta-wrong-key"
+WRONG_KEY: Final = "zeta-staged-wrong-key"
+#: Whose prices move from day to day, and by how many parts of 10,000 at most.
+MOVING_PAIRS: Final = ("XBTUSD", "ETHUSD", "SOLUSD", "XBTEUR", "ETHEUR", "XBTGBP", "DOTEUR")
+DAILY_MOVE_MAX: Final = 180
 
 
 def load_demo(exchange: Exchange) -> None:
@@ -312,13 +361,28 @@ def load_demo(exchange: Exchange) -> None:
         )
 
 
+def play_day(exchange: Exchange) -> dict[str, Any]:
+    """Let an ordinary day pass: prices move a little, desks trade, earn and get paid."""
+    random = exchange.account("alpha-market-making").identifiers.random
+    for name in MOVING_PAIRS:
+        pair = exchange.reference.pair(name)
+        move = Decimal(random.randint(-DAILY_MOVE_MAX, DAILY_MOVE_MAX)) / 10000
+        price = exchange.reference.prices[pair.pair_id] * (1 + move)
+        exchange.reference.set_price(name, half_up(price, pair.price_decimals))
+    return _play(exchange, lambda desk: desk.day)
+
+
 def play_next(exchange: Exchange) -> dict[str, Any]:
     """Let something happen at every desk but the quiet ones; tell how many ledger rows each got."""
+    return _play(exchange, lambda desk: desk.next_act)
+
+
+def _play(exchange: Exchange, act: Callable[[Desk], Callable[[Exchange, Account], None]]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for desk in DESKS:
         account = exchange.account(desk.name)
         before = len(account.ledger.entries)
-        desk.next_act(exchange, account)
+        act(desk)(exchange, account)
         written[desk.name] = len(account.ledger.entries) - before
     return written
 

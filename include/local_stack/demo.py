@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ RECORDED_ACCOUNTS = {"shideneyu": "USD", "zhaow-de": "USD"}  # name of the recor
 class Demo:
     """One showing of the demo.
 
-    The first showing opens the accounts; each showing, the first included, lets the exchange move on,
+    The first showing plays the month before it; each showing, the first included, lets the exchange move on,
     damages the books, and reconciles.
     """
 
@@ -59,18 +60,24 @@ class Demo:
             if is_first_showing:
                 self._introduce_accounts(exchange, trading)
             variables = self._stack.publish_variables(trading)
-            api = self._start_airflow(metadata, variables)
-            if is_first_showing:
-                self._chapter("Run 1 opens the accounts: the books are empty, Kraken is the truth")
-                # The schedule's own first run may be quicker than ours.
-                self._finish(api, trading, api.run_under_way(DAG_ID, patience_seconds=2))
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                # Airflow takes half a minute to come up; meanwhile a month passes.
+                month = is_first_showing and beside.submit(self._stack.play_month, exchange, variables)
+                api = self._start_airflow(metadata, variables)
+            if month:
+                self._chapter("The month before: real runs and orders in fast motion, by clocks set back")
+                self._say(f"{month.result()}; every run of it says 'demo month'")
                 trading.mark(self._stack.exchange_identity())
             elif run_id := api.run_under_way(DAG_ID, patience_seconds=0):
                 self._chapter("The schedule is at work")
                 self._finish(api, trading, run_id)
             self._go_wrong(exchange, trading)
             self._chapter("The next run reconciles")
-            self._finish(api, trading, None)
+            api.unpause(DAG_ID)
+            # The schedule's own first run may be quicker than ours.
+            self._finish(api, trading, api.run_under_way(DAG_ID, patience_seconds=2) if month else None)
+            for dag_id in api.dag_ids():
+                api.unpause(dag_id)
             self._report()
             self._farewell()
 
@@ -107,8 +114,6 @@ class Demo:
         api.wait_until_parsed(DAG_ID)
         if was_started:
             api.fail_unfinished_runs(DAG_ID)
-        for dag_id in api.dag_ids():
-            api.unpause(dag_id)
         return api
 
     def _finish(self, api: AirflowApi, trading: Database, run_id: str | None) -> None:
@@ -144,6 +149,7 @@ class Demo:
         login = login_of(self._settings)
         self._chapter(f"Done in {time.monotonic() - self._started:.0f} seconds; it goes on every 15 minutes")
         print(f"  Airflow    {login.url}   user {login.user}, password {login.password}")
+        print("  Staged     what an account's line above calls so: a wrong key, bitcoins that vanish")
         print("  Again      make demo      the exchange moves on, the books go wrong once more")
         print("  Look       make report, make psql, make logs")
         print("  Stop       make down", flush=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from local_stack.settings import Settings
 
 START_TIMEOUT_SECONDS = 30
+MONTH_DAYS = 30
+MONTH_TIMEOUT_SECONDS = 240
 POSTGRES_SETTINGS = {"max_connections": "200", "shared_preload_libraries": "pg_stat_statements"}
 
 
@@ -114,7 +116,7 @@ class Stack:
         is_new = self.services.ensure(
             Service(
                 SIMULATOR,
-                (*command, "--scenario", "demo"),
+                (*command, "--scenario", "demo", "--days-ago", str(MONTH_DAYS)),
                 self.settings.program_environment(),
                 code_version("include/kraken_sim"),
             )
@@ -150,6 +152,25 @@ class Stack:
         )
         if done.returncode != 0:
             raise LocalStackError(f"`python -m kraken_recon migrate` failed:\n{done.stdout}{done.stderr}")
+
+    def play_month(self, exchange: Exchange, variables: dict[str, str]) -> str:
+        """Let the accounts live through a month in fast motion; return what the program says of it.
+
+        Raises:
+            LocalStackError: it failed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "demo_month", exchange.base_url],
+            env=self.settings.program_environment() | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=MONTH_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LocalStackError(f"`python -m demo_month` failed:\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
 
     def introduce(self, accounts: list[Account], trading: Database) -> None:
         """Write the accounts into the trading database, and keep their keys for the connections."""

@@ -48,6 +48,14 @@ def test_every_page_is_open_to_everybody(page: Page, shown: Shown, theme: Theme)
         assert not found, f"at {width} pixels:\n" + "\n".join(found)
 
 
+def test_the_picture_shows_what_the_readme_says_of_it(page: Page) -> None:
+    """The number of the demo's accounts, and how many of them need a look."""
+    page.goto("/kraken-recon/")
+    expect(page.get_by_text("2 of 8 accounts need a look")).to_be_visible()
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert "two of eight accounts need a look" in readme
+
+
 def test_nobody_sees_a_page_before_signing_in(browser: Browser, desk: BrowserDesk) -> None:
     stranger = browser.new_context(base_url=desk.login.url)
     assert {stranger.request.get(shown.path).status for shown in PAGES} == {401}

@@ -105,9 +105,9 @@ def demo(start_simulator):
         yield simulator
 
 
-def test_the_demo_opens_seven_desks(demo):
+def test_the_demo_opens_eight_desks(demo):
     desks = {account["name"]: account for account in demo.get("/scenario/accounts")}
-    assert len(desks) == 7
+    assert len(desks) == 8
     for name, account in desks.items():
         assert account.keys() == {"name", "api_key", "api_secret", "quote_currency", "description"}
         statement = demo.get(f"/accounts/{name}/statement")
@@ -139,7 +139,7 @@ def test_the_demo_has_a_second_act_and_its_odd_desks(demo):
     )
     assert ask("epsilon-quiet", "Ledgers")["count"] == before
     with pytest.raises(Exception, match="EAPI:Invalid signature"):
-        ask("zeta-wrong-key", "Balance")
+        ask("zeta-staged-wrong-key", "Balance")
     with pytest.raises(requests.HTTPError, match="503"):
         ask("eta-silent", "Balance")
     faults = json.loads(requests.get(f"{demo.url}/_sim/truth", timeout=10).text)["faults"]

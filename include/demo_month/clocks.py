@@ -1,0 +1,65 @@
+"""Move back the times that the database gives to rows, so that they agree with a clock that is behind.
+
+The database has one clock, and its defaults follow it. What a day of the past wrote is told from all else by
+its times: nothing before that day has times so new, and what has newer ones (recorded accounts live in their
+own time) has them of Kraken.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.adapters.postgres.models import metadata
+from kraken_recon.adapters.postgres.schema import SCHEMA
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The budgets, nonces and checks of keys, and signs of work: they belong to processes, and processes live now.
+LEFT_ALONE: Final = frozenset({"api_keys", "heartbeats"})
+CLOCK: Final = sa.select(sa.func.clock_timestamp())
+
+
+class Past:
+    """How far behind the clocks are, and since when."""
+
+    def __init__(self, dsn: str) -> None:
+        self.behind = timedelta()
+        # What was introduced before the first day, the accounts, is moved with it.
+        self._since = datetime(1970, 1, 1, tzinfo=UTC)
+        self._engine = create_engine(dsn, application_name="demo_month")
+
+    def go_to(self, ago: timedelta) -> None:
+        """Say how far behind the clocks are from now on."""
+        self.behind = ago
+
+    def move_back(self) -> None:
+        """Move back all times that the database gave since the last call."""
+        with PostgresUnitOfWork(self._engine) as unit:
+            now = unit.connection.execute(CLOCK).scalar_one()
+            for statement in self._statements(now):
+                unit.connection.execute(statement)
+            unit.commit()
+            self._since = unit.connection.execute(CLOCK).scalar_one()
+
+    def _statements(self, now: datetime) -> Iterator[sa.Update]:
+        # Whoever imports the schema has every table of it.
+        for table in (table for table in metadata.sorted_tables if table.schema == SCHEMA):
+            times = [column for column in table.columns if isinstance(column.type, sa.DateTime)]
+            if not times or table.name in LEFT_ALONE:
+                continue
+            is_new = {column: column.between(self._since, now) for column in times}
+            yield (
+                sa.update(table)
+                .where(sa.or_(*is_new.values()))
+                .values(
+                    {
+                        column: sa.case((condition, column - self.behind), else_=column)
+                        for column, condition in is_new.items()
+                    }
+                )
+            )
