@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fakes import START
+from kraken_recon.domain.families import folded_balances, missing_holdings, unfolded
 from kraken_recon.domain.intervals import RUN_INTERVAL
 from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
 from kraken_recon.domain.policy import Guard, Policy, Tolerance
@@ -26,7 +27,6 @@ from kraken_recon.domain.reconciliation import (
     Reason,
     Recorded,
     assess,
-    missing_holdings,
 )
 
 if TYPE_CHECKING:
@@ -139,11 +139,21 @@ def test_books_that_agree_have_no_findings(books: dict[HoldingKey, Decimal], pol
 
 @given(any_evidence(), policies)
 def test_parts_of_every_finding_add_up(judged: Evidence, policy: Policy) -> None:
+    shown = unfolded(judged.balances, folded_balances(judged)[0])
     for finding in assess(judged, policy).findings:
-        reported = judged.balances.get(finding.key, balance(0)).balance
+        reported = shown.get(finding.key, balance(0)).balance
         assert (finding.recorded, finding.reported) == (judged.recorded[finding.key].quantity, reported)
         assert finding.drift == finding.explained + finding.database_drift + finding.residual
         assert finding.unexplained == finding.drift - finding.explained
+
+
+@given(any_evidence())
+def test_unfolding_changes_no_sum_over_the_wallets_of_an_asset(judged: Evidence) -> None:
+    shown = unfolded(judged.balances, folded_balances(judged)[0])
+    for asset in {key.asset for key in shown}:
+        assert sum(b.balance for k, b in shown.items() if k.asset == asset) == sum(
+            b.balance for k, b in judged.balances.items() if k.asset == asset
+        )
 
 
 @given(any_evidence(), policies)
@@ -346,19 +356,43 @@ def test_repair_says_who_knew_the_position(recorded: int, reported: int, expecte
     assert action(assess(judged, Policy())) is expected
 
 
-@given(changes)
-def test_move_between_wallets_is_no_matter_of_the_guard(moved: Decimal) -> None:
+@given(changes, st.booleans())
+def test_what_shows_in_another_wallet_of_the_asset_is_no_difference(
+    moved: Decimal,
+    is_old: bool,  # noqa: FBT001 - hypothesis passes it
+) -> None:
     judged = evidence(
         {BTC: held(200), BTC_EARN: held(0)},
         {BTC: 200 - moved, BTC_EARN: moved},
-        observations={BTC: Observation(-moved, LONG_AGO), BTC_EARN: Observation(moved, LONG_AGO)},
+        observations={BTC: Observation(-moved, LONG_AGO), BTC_EARN: Observation(moved, LONG_AGO)}
+        if is_old
+        else {},
         prices={},
         all_positions=1,
     )
-    policy = Policy(Tolerance(ZERO), guard=Guard(ZERO, ZERO))
-    assessment = assess(judged, policy)
-    assert {finding.action for finding in assessment.findings} <= REPAIRS
-    assert ends(judged, assessment) == {BTC: 200 - moved, BTC_EARN: moved}
+    assessment = assess(judged, Policy(Tolerance(ZERO), guard=Guard(ZERO, ZERO)))
+    assert assessment == Assessment((), (), {}, (), folded={BTC: -moved, BTC_EARN: moved})
+
+
+def test_only_what_a_folded_balance_leaves_over_is_a_difference() -> None:
+    """The earning wallet is gone from the reply and shows in the plain code; a withdrawal is on its way."""
+    judged = evidence(
+        {BTC: held("0.4"), BTC_EARN: held("0.6")},
+        {BTC: Decimal("0.9")},
+        observations={BTC: Observation(Decimal("-0.1"), LONG_AGO)},
+    )
+    assessment = assess(judged, EAGER)
+    assert ends(judged, assessment) == {BTC: Decimal("0.3"), BTC_EARN: Decimal("0.6")}
+    assert {finding.key: finding.residual for finding in assessment.findings} == {BTC: Decimal("-0.1")}
+
+
+def test_a_wallet_that_is_gone_while_the_plain_code_agrees_is_gone() -> None:
+    judged = evidence(
+        {BTC: held("0.4"), BTC_EARN: held("0.6")},
+        {BTC: Decimal("0.4")},
+        observations={BTC_EARN: Observation(Decimal("-0.6"), LONG_AGO)},
+    )
+    assert by_key(assess(judged, EAGER))[BTC_EARN].residual == Decimal("-0.6")
 
 
 def test_repair_is_taken_back_when_its_ledger_line_turns_up() -> None:

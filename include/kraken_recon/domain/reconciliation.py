@@ -10,17 +10,18 @@ Invariants:
 1. ``drift = reported - recorded = explained + database_drift + residual``, exactly, for every finding.
 2. The steps of a holding connect: each starts where the last ended, the first at the total of its events.
 3. Nothing is decided on an incoherent reading beyond what ledger entries explain.
-4. A repair that was made before and did not last is not made again without a person.
-5. What the assessment says does not depend on the order of its inputs.
+4. What lies in one wallet of an asset and shows in another is no difference while the asset's sum agrees.
+5. A repair that was made before and did not last is not made again without a person.
+6. What the assessment says does not depend on the order of its inputs.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.families import folded_balances, unfolded
 from kraken_recon.domain.money import EXACT, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class Assessment:
 
     ``held`` are the steps that a person decides about: they start where ``steps`` end. ``not_converging``
     names the holdings among them whose last repair did not last. ``approval_stands`` says that what was
-    approved is still exactly what there is to repair, and is among the ``steps``.
+    approved is still exactly what there is to repair, and is among the ``steps``. ``folded`` is what Kraken
+    shows more (or less) of a holding because it shows wallets of an asset in one, where nothing else differs.
     """
 
     steps: tuple[Step, ...]
@@ -175,6 +177,7 @@ class Assessment:
     held: tuple[Step, ...] = ()
     not_converging: tuple[HoldingKey, ...] = ()
     approval_stands: bool = False
+    folded: Mapping[HoldingKey, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +318,6 @@ def _undecided(judged: _Judged) -> bool:
     }
 
 
-def _is_wallet_move(asset: str, all_judged: Sequence[_Judged]) -> bool:
-    """Say whether an asset's residuals cancel over its wallets: then Kraken only moved it between them."""
-    family = [j for j in all_judged if j.finding.key.asset == asset]
-    return sum((j.remaining for j in family), ZERO) == ZERO
-
-
 def _unrepeated(evidence: Evidence, judged: _Judged, admitted: Collection[HoldingKey]) -> _Judged:
     """Hold a residual repair that was the holding's last repair already."""
     if not _undecided(judged) or not _is_repeated(evidence, admitted, judged.finding.key, judged.remaining):
@@ -332,13 +329,7 @@ def _guarded(
     evidence: Evidence, policy: Policy, all_judged: list[_Judged], admitted: Collection[HoldingKey]
 ) -> list[_Judged]:
     """Hold every residual repair of a run in which they are, together, too many or worth too much."""
-    repairs = [
-        j
-        for j in all_judged
-        if _undecided(j)
-        and j.finding.key not in admitted
-        and not _is_wallet_move(j.finding.key.asset, all_judged)
-    ]
+    repairs = [j for j in all_judged if _undecided(j) and j.finding.key not in admitted]
     if not repairs:
         return all_judged
     prices = evidence.prices
@@ -401,6 +392,8 @@ def assess(evidence: Evidence, policy: Policy) -> Assessment:
 
 
 def _assess(evidence: Evidence, policy: Policy, admitted: Collection[HoldingKey]) -> Assessment:
+    folded, neutral = folded_balances(evidence)
+    evidence = replace(evidence, balances=unfolded(evidence.balances, folded))
     all_judged = [
         _unrepeated(evidence, _observe(evidence, policy, _explain(evidence, key, admitted)), admitted)
         for key in sorted(evidence.recorded)
@@ -417,35 +410,12 @@ def _assess(evidence: Evidence, policy: Policy, admitted: Collection[HoldingKey]
         cleared=tuple(
             j.finding.key
             for j in finished
-            if evidence.coherent and j.observation is None and j.finding.key in evidence.observations
+            if evidence.coherent
+            and j.observation is None
+            and j.finding.key in evidence.observations
+            and j.finding.key not in neutral
         ),
         held=tuple(_repair(j, evidence.as_of) for j in finished if j.finding.action is Action.HELD),
         not_converging=tuple(j.finding.key for j in finished if j.is_repeated),
+        folded=neutral if evidence.coherent else {},
     )
-
-
-@exact_arithmetic()
-def missing_holdings(evidence: Evidence) -> tuple[str, ...]:
-    """Name the assets that the reply leaves out although Kraken's own ledger still holds some.
-
-    An asset may be absent from a balance reply only when its family of wallets ends in zero; otherwise the
-    reply is partial, and nothing may be concluded from it. Not so where just as much of another asset, of
-    which the ledger knows nothing, is in the reply: Kraken gave the asset a new code (``LUNA`` became
-    ``LUNC``). Both are then residuals, which a person decides on.
-    """
-    held: dict[str, Decimal] = {}
-    for key, recorded in evidence.recorded.items():
-        ingested = sum((entry.change for entry in evidence.ingested.get(key, ())), ZERO)
-        held[key.asset] = held.get(key.asset, ZERO) + recorded.ledger_total + ingested
-    reported: dict[str, Decimal] = {}
-    for key, balance in evidence.balances.items():
-        reported[key.asset] = reported.get(key.asset, ZERO) + balance.balance
-    new = Counter(total for asset, total in reported.items() if total and held.get(asset) == ZERO)
-    missing = []
-    for asset, quantity in sorted(held.items()):
-        if quantity and asset not in reported:
-            if new[quantity]:
-                new[quantity] -= 1
-            else:
-                missing.append(asset)
-    return tuple(missing)

@@ -52,6 +52,7 @@ class Comparison:
 
     ``differing`` also names positions that agree with the reply but not with their own newest event, with a
     drift of zero; ``available_differing`` are existing positions of which another quantity is available.
+    ``folded`` are positions that Kraken shows under another wallet of the asset, as an earlier reading found.
     """
 
     checked: int
@@ -59,6 +60,7 @@ class Comparison:
     differing: Mapping[HoldingKey, Decimal]
     settled: Mapping[HoldingKey, Decimal]
     available_differing: frozenset[HoldingKey] = frozenset()
+    folded: frozenset[HoldingKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

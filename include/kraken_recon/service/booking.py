@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.cost_records import CostKey, CostScope
+from kraken_recon.domain.families import missing_holdings
 from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import (
@@ -24,9 +25,9 @@ from kraken_recon.domain.reconciliation import (
     Assessment,
     Evidence,
     Finding,
+    Observation,
     Recorded,
     assess,
-    missing_holdings,
 )
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
@@ -329,7 +330,8 @@ class _Booking:
             work.comparison = renewed.get(work.account_id, work.comparison)
             if work.comparison is None or work.reading is None:
                 continue
-            named = {*work.comparison.differing, *work.comparison.settled, *new[work.account_id]}
+            named = {*work.comparison.differing, *work.comparison.settled, *work.comparison.folded}
+            named |= {*new[work.account_id]}
             if work.reading.opening:
                 named |= set(work.reading.opening.quantities)
             keys |= {(work.account_id, key) for key in named}
@@ -390,16 +392,26 @@ class _Booking:
         self._store.advance_coverage(
             {w.account_id: (w.reading.after, w.reading.as_of) for w in self._read if w.reading}
         )
+        as_of = {w.account_id: w.reading.as_of for w in self._read if w.reading}
         self._store.remember_residuals(
-            {account: a.observed for account, a in assessments.items()},
-            [
-                (account, finding.key)
+            {
+                account: {
+                    **a.observed,
+                    **{key: Observation(surplus, as_of[account]) for key, surplus in a.folded.items()},
+                }
                 for account, a in assessments.items()
-                for finding in a.findings
-                if finding.action is Action.WITHIN_TOLERANCE
+            },
+            [
+                *(
+                    (account, finding.key)
+                    for account, a in assessments.items()
+                    for finding in a.findings
+                    if finding.action is Action.WITHIN_TOLERANCE
+                ),
+                *((account, key) for account, a in assessments.items() for key in a.folded),
             ],
             {account: a.cleared for account, a in assessments.items()} | self._gone_from_matched(),
-            {w.account_id: w.reading.as_of for w in self._read if w.reading},
+            as_of,
         )
         self._finish_approved(assessments)
         record_repair(self._plan_store, self._plans, self._run_ids, self._judged)
@@ -440,7 +452,7 @@ class _Booking:
             work.account_id: tuple(
                 key
                 for key in work.state.observations
-                if work.comparison and key not in work.comparison.settled
+                if work.comparison and key not in {*work.comparison.settled, *work.comparison.folded}
             )
             for work in self._matched
         }

@@ -170,6 +170,7 @@ class PostgresSyncStore:
                 frozenset(
                     map(HoldingKey, row.available_assets or (), row.available_wallets or ()),
                 ),
+                frozenset(map(HoldingKey, row.folded_assets or (), row.folded_wallets or ())),
             )
             for row in rows
         }

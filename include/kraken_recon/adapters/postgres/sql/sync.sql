@@ -51,7 +51,7 @@ where account_id = any(cast(:account_ids as bigint[]))
 
 -- name: compare
 -- Compare balance replies with positions, and positions with their newest event (which is the sum of them all);
--- a settled residual counts as agreement and is named apart.
+-- a settled residual counts as agreement and is named apart, and so does what Kraken shows under another wallet.
 with reported as (
   select *
   from unnest(
@@ -100,13 +100,22 @@ traced as materialized (
     ) as changed_silently
   from joined j
 ),
-judged as (
+summed as (
   select
     t.*,
-    t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_settled,
-    (t.drift <> 0 and t.drift is distinct from s.residual) or t.changed_silently as is_differing
+    s.residual,
+    t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_known,
+    sum(t.drift) over (partition by account_id, asset) = 0 as is_neutral
   from traced t
   left join settled s using (account_id, asset, wallet)
+),
+judged as (
+  select
+    *,
+    is_known and not is_neutral as is_settled,
+    is_known and is_neutral as is_folded,
+    (drift <> 0 and not is_known) or changed_silently as is_differing
+  from summed
 )
 select
   account_id,
@@ -118,6 +127,8 @@ select
   array_agg(asset) filter (where is_settled) as settled_assets,
   array_agg(wallet) filter (where is_settled) as settled_wallets,
   array_agg(drift) filter (where is_settled) as settled_drifts,
+  array_agg(asset) filter (where is_folded) as folded_assets,
+  array_agg(wallet) filter (where is_folded) as folded_wallets,
   array_agg(asset) filter (where available_differs) as available_assets,
   array_agg(wallet) filter (where available_differs) as available_wallets
 from judged
