@@ -19,6 +19,7 @@ from kraken_recon.adapters.kraken.order_reading import MarketCache
 from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, driver_dsn
+from kraken_recon.domain.bounds import DEFAULT_BOUNDS, DecisionBounds
 from kraken_recon.domain.intervals import Interval
 from kraken_recon.domain.policy import Mode, Policy
 from kraken_recon.service.deciding import submit_decision
@@ -50,6 +51,8 @@ class TradingDesk:
     engine: sa.Engine = field(init=False)
     markets: MarketCache = field(default_factory=MarketCache)
     slots: dict[str, InProcessCallSlots] = field(default_factory=dict)
+    clock_error: timedelta = timedelta(0)
+    bounds: DecisionBounds = DEFAULT_BOUNDS
 
     def __post_init__(self) -> None:
         # Pooled, for speed alone: an order takes half a dozen short transactions.
@@ -119,7 +122,12 @@ class TradingDesk:
     def ports(self) -> OrderPorts:
         """The outside world of this desk's orders."""
         return OrderPorts(
-            lambda: PostgresUnitOfWork(self.engine), self.open_exchange, self.now, self.pause, worker="test"
+            lambda: PostgresUnitOfWork(self.engine),
+            self.open_exchange,
+            lambda: self.now() + self.clock_error,
+            self.pause,
+            worker="test",
+            bounds=self.bounds,
         )
 
     def decide(self, account: str = "desk", *, key: str | None = None, **values: Any) -> int:

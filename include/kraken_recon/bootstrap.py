@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon import configuration
 from kraken_recon.adapters.kraken.order_reading import MarketCache
 from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
@@ -17,8 +20,10 @@ from kraken_recon.adapters.postgres.unit_of_work import (
     count_refused_locks,
     create_engine,
 )
+from kraken_recon.domain.bounds import MINUTES_MAX, DecisionBounds
+from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.usage import UseMeter
-from kraken_recon.errors import RunStoppedError
+from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.auditing import AuditPorts, Source
 from kraken_recon.service.maintaining import MaintainingPorts
 from kraken_recon.service.order_ports import OrderPorts
@@ -26,7 +31,7 @@ from kraken_recon.service.sync import SyncPorts
 from kraken_recon.service.verifying import VerifyingPorts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -42,6 +47,30 @@ KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
 def utc_now() -> datetime:
     """Read the clock of this machine, in UTC."""
     return datetime.now(UTC)
+
+
+def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
+    """Read what bounds decisions that do not say so themselves.
+
+    Raises:
+        ConfigurationError: a setting is no number, or beyond what makes sense.
+    """
+
+    def read(setting: configuration.Setting, most: Decimal) -> Decimal:
+        text = environment.get(setting.name) or setting.default
+        try:
+            value = parse_amount(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{setting.name}: {error}") from error
+        if not ZERO < value <= most:
+            raise ConfigurationError(f"{setting.name}: expected more than 0 and at most {most}, was {text}")
+        return value
+
+    return DecisionBounds(
+        timedelta(minutes=float(read(configuration.MARKET_ORDER_MINUTES, MINUTES_MAX))),
+        timedelta(minutes=float(read(configuration.LIMIT_ORDER_MINUTES, MINUTES_MAX))),
+        read(configuration.PRICE_DEVIATION_PERCENT, Decimal(100)),
+    )
 
 
 class DailyCheckedClient(TradingClient):
@@ -127,6 +156,7 @@ class Wiring:
             self.pause,
             self.stopped.set,
             self.application_name,
+            decision_bounds(os.environ),
         )
 
     def verifying_ports(self) -> VerifyingPorts:

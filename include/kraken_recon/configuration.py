@@ -76,6 +76,25 @@ LINEAGE_DATABASE: Final = Setting(
     default="postgres://trading-db:5432/trading",
     read_by="DAG files",
 )
+MARKET_ORDER_MINUTES: Final = Setting(
+    "KRAKEN_RECON_MARKET_ORDER_MINUTES",
+    "How old a decision may be when its order leaves, where it does not say so itself: of market, stop-loss "
+    "and take-profit orders, and of limit orders that are IOC. What is older is refused.",
+    default="5",
+    read_by="`order_execution`, command line",
+)
+LIMIT_ORDER_MINUTES: Final = Setting(
+    "KRAKEN_RECON_LIMIT_ORDER_MINUTES",
+    "The same, of limit orders that may rest.",
+    default="1440",
+    read_by="`order_execution`, command line",
+)
+PRICE_DEVIATION_PERCENT: Final = Setting(
+    "KRAKEN_RECON_PRICE_DEVIATION_PERCENT",
+    "By how much the price may be worse than a decision's `expected_price` when it leaves, in percent.",
+    default="5",
+    read_by="`order_execution`, command line",
+)
 ENVIRONMENT: Final = (
     DSN,
     DSN_FILE,
@@ -84,6 +103,9 @@ ENVIRONMENT: Final = (
     RUNBOOK_URL,
     ANNOUNCED_ACCOUNTS,
     LINEAGE_DATABASE,
+    MARKET_ORDER_MINUTES,
+    LIMIT_ORDER_MINUTES,
+    PRICE_DEVIATION_PERCENT,
 )
 
 APPROVAL_HOURS: Final = Setting(

@@ -2,6 +2,7 @@
 
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
+│   ├── ClockOffError              this machine's clock     -> fail now
 │   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
 ├── OrderStuckError                some orders were not worked on -> retry
@@ -57,6 +58,12 @@ class ConfigurationError(KrakenReconError):
     """Something a person set is missing or wrong; the message says what to change."""
 
     remedy = "Change what the message names: a connection, a key at Kraken, a variable, a parameter."
+
+
+class ClockOffError(ConfigurationError):
+    """This machine's clock differs from Kraken's by more than a deadline allows; nothing was sent."""
+
+    remedy = "Set the machine's clock (`timedatectl`, `chronyc tracking`); what is decided is placed then."
 
 
 class ImportRefusedError(ConfigurationError):

@@ -59,7 +59,12 @@ def _add_order(command: Command, wiring: Callable[[], Wiring]) -> None:
     )
     order.add_argument("--limit", metavar="PRICE", help="limit price")
     order.add_argument("--trigger", metavar="PRICE", help="trigger price of a stop-loss or take-profit order")
-    order.add_argument("--expected-price", metavar="PRICE", help="what the slippage is measured against")
+    order.add_argument(
+        "--expected-price",
+        metavar="PRICE",
+        help="bounds the price; slippage is measured by it",
+    )
+    order.add_argument("--valid-minutes", metavar="M", help="refuse it rather than send it later than that")
     order.add_argument("--post-only", action="store_true", help="never take: cancel instead of crossing")
     order.add_argument("--ioc", action="store_true", help="cancel at once what does not fill at once")
     order.add_argument("--until", metavar="TIME", help="expire then, such as 2026-01-31T12:00Z")
@@ -90,6 +95,7 @@ def _order(arguments: argparse.Namespace, wiring: Wiring) -> View:
         "limit_price": arguments.limit,
         "trigger_price": arguments.trigger,
         "expected_price": arguments.expected_price,
+        "valid_minutes": arguments.valid_minutes,
         "time_in_force": time_in_force,
         "expires_at": until.isoformat() if until else None,
         "post_only": arguments.post_only,

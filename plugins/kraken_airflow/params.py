@@ -76,7 +76,10 @@ ORDER_PARAMS: Final = {
     "portion": text("Portion", "Of what is available, above 0 up to 1.", pattern=AMOUNT),
     "limit_price": text("Limit price", "Of a limit order, in the quote currency.", pattern=AMOUNT),
     "trigger_price": text("Trigger price", "Of a stop-loss or take-profit order.", pattern=AMOUNT),
-    "expected_price": text("Expected price", "What the slippage is measured against.", pattern=AMOUNT),
+    "expected_price": text("Expected price", "Bounds the price, and measures slippage.", pattern=AMOUNT),
+    "valid_minutes": text(
+        "Valid for minutes", "How old it may be when it leaves; empty: as it is set.", pattern=AMOUNT
+    ),
     "time_in_force": choice(
         "Time in force", "Until cancelled, at once or never, until a time.", "GTC", "IOC", "GTD"
     ),

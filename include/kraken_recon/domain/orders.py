@@ -1,8 +1,8 @@
 """Orders and their fills as values, and the states an order goes through.
 
 Invariants:
-1. An order is sent only from ``submitting``, and it gets there once: its client id and deadline are on
-   record, committed, before the request leaves.
+1. An order is sent only from ``submitting``: its client id and deadline are on record, committed, before the
+   request leaves. It gets there again only after Kraken said that the request before was not executed.
 2. ``unknown`` is left only by what Kraken's books say, or a person who knows, never by sending again.
 3. An ended order stays ended, with two ways out: ``not_placed`` to what Kraken shows late, or to ``unknown``
    where its books then speak of it; and an external order that turns out to be one of ours is ``merged``.
@@ -89,7 +89,9 @@ _NEXT: Final[Mapping[OrderStatus, frozenset[OrderStatus]]] = MappingProxyType(
     {
         OrderStatus.DECIDED: frozenset({OrderStatus.REFUSED, OrderStatus.SUBMITTING}),
         OrderStatus.SUBMITTING: _AT_EXCHANGE
-        | {OrderStatus.UNKNOWN, OrderStatus.VALIDATED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED},
+        | {OrderStatus.UNKNOWN, OrderStatus.VALIDATED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED}
+        # Kraken said that the request came too late and was not executed.
+        | {OrderStatus.DECIDED},
         OrderStatus.UNKNOWN: _AT_EXCHANGE | {OrderStatus.NOT_PLACED},
         OrderStatus.NOT_PLACED: _AT_EXCHANGE | {OrderStatus.UNKNOWN},
         OrderStatus.OPEN: ENDED_AT_EXCHANGE | {OrderStatus.MERGED},
@@ -112,7 +114,7 @@ class Order:
     decided; ``volume`` is filled in when a portion is sized. ``answered_at`` is when Kraken told that the
     order exists, ``absent_since`` when its books were first found without it, ``settled_at`` when its fills
     and their ledger entries were complete here. ``reserved`` is what the order may take: of the base asset
-    for a SELL, of the quote for a BUY.
+    for a SELL, of the quote for a BUY. After ``valid_until`` a decided order is not sent any more.
     """
 
     order_id: int
@@ -147,6 +149,7 @@ class Order:
     absent_since: datetime | None = None
     settled_at: datetime | None = None
     reserved: Decimal | None = None
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import OrderStatus
 from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, ExchangeError
+from kraken_recon.service.clocks import check_clock
 from kraken_recon.service.decisions import Decision, differing, key_in, nearest, read_decision
+from kraken_recon.service.order_ports import DEFAULTS
+from kraken_recon.service.refusing import CLOCK_DOUBT, too_old
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.orders import NewDecision
     from kraken_recon.domain.records import Account
-    from kraken_recon.service.order_ports import OrderPorts, OrderUnitOfWork
+    from kraken_recon.service.order_ports import OrderPorts, OrderSettings, OrderUnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +80,12 @@ def take_back(decision_id: int, reason: str, ports: OrderPorts) -> bool:
     return True
 
 
-def accept_decisions(ports: OrderPorts) -> dict[str, str]:
+def accept_decisions(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> dict[str, str]:
     """Judge every new decision; return, by account, why its decisions could not be judged.
 
-    Those stay new: the exchange could not tell which markets there are.
+    Those stay new: the exchange could not tell which markets there are, or this machine's clock is off.
     """
-    catalogue = _Catalogue(ports)
+    catalogue = _Catalogue(ports, settings)
     after: int | None = None
     while True:
         with ports.open_unit_of_work() as unit:
@@ -93,7 +96,7 @@ def accept_decisions(ports: OrderPorts) -> dict[str, str]:
         for given in waiting:
             after = given.decision_id
             try:
-                judged.append(_judge(given, catalogue, ports.clock()))
+                judged.append(_judge(given, catalogue))
             except _MarketsUnknownError:
                 continue
         with ports.open_unit_of_work() as unit:
@@ -102,7 +105,7 @@ def accept_decisions(ports: OrderPorts) -> dict[str, str]:
 
 
 class _MarketsUnknownError(Exception):
-    """The account's exchange could not tell which markets there are."""
+    """The account's exchange could not tell which markets there are, or not be asked in time."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,7 @@ class _Catalogue:
     """The accounts that are named, and the markets that they can trade on."""
 
     ports: OrderPorts
+    settings: OrderSettings
     failures: dict[str, str] = field(default_factory=dict)
     _accounts: dict[str, Account] | None = None
     _markets: dict[str, Markets] = field(default_factory=dict)
@@ -133,6 +137,8 @@ class _Catalogue:
         if account.name not in self._markets and account.name not in self.failures:
             try:
                 with self.ports.open_exchange(account) as exchange:
+                    # Ages are judged by it.
+                    check_clock(exchange, self.ports, self.settings)
                     self._markets[account.name] = exchange.markets()
             except (ExchangeError, ConfigurationError) as error:
                 self.failures[account.name] = f"{type(error).__name__}: {error}"
@@ -153,12 +159,12 @@ class _Judged:
     refusal: str | None
 
 
-def _judge(given: NewDecision, catalogue: _Catalogue, now: datetime) -> _Judged:
+def _judge(given: NewDecision, catalogue: _Catalogue) -> _Judged:
     values: Mapping[str, Any] = {}
     key, refusal = None, None
     try:
         key = _key_of(given)
-        values = _order_values(read_decision(given.payload), catalogue, now)
+        values = _order_values(read_decision(given.payload), given, catalogue)
     except ValueError as error:
         refusal = str(error)
     account = _account_in(given.payload, catalogue)
@@ -235,15 +241,26 @@ def _refused(judged: _Judged, refusal: str) -> Alert:
     )
 
 
-def _order_values(decision: Decision, catalogue: _Catalogue, now: datetime) -> dict[str, Any]:
+def _order_values(decision: Decision, given: NewDecision, catalogue: _Catalogue) -> dict[str, Any]:
     """Write a decision as the columns of an order (``ValueError`` where it cannot be one)."""
     account = catalogue.account(decision.account)
+    # Whatever clock it came by: it is not younger than it was when it was first seen.
+    decided_at = min(given.received_at, catalogue.ports.clock())
+    valid_until = catalogue.ports.bounds.valid_until(
+        decision.kind,
+        decision.time_in_force,
+        decided_at,
+        minutes=decision.valid_minutes,
+        expires_at=decision.expires_at,
+    )
+    if valid_until <= catalogue.ports.clock() - CLOCK_DOUBT:
+        raise ValueError(too_old(decided_at, valid_until))
     markets = catalogue.markets(account)
+    if valid_until <= catalogue.ports.clock():
+        raise ValueError(too_old(decided_at, valid_until))
     market = markets.find(decision.pair)
     if market is None:
         raise ValueError(markets.why_not(decision.pair))
-    if decision.expires_at is not None and decision.expires_at <= now:
-        raise ValueError(f"expires_at is over: {decision.expires_at.isoformat()}")
     values = decision.model_dump(
         include={"source", "volume", "portion", "limit_price", "trigger_price", "expected_price", *_TOLD}
     )
@@ -260,5 +277,6 @@ def _order_values(decision: Decision, catalogue: _Catalogue, now: datetime) -> d
         "is_post_only": decision.post_only,
         "is_dry_run": decision.dry_run,
         "status": OrderStatus.DECIDED.value,
-        "decided_at": now,
+        "decided_at": decided_at,
+        "valid_until": valid_until.astimezone(UTC),
     }

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from kraken_recon.domain.bounds import MINUTES_MAX
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.orders import OrderType, Side, TimeInForce
 
@@ -91,6 +92,7 @@ class Decision(BaseModel):
     expected_price: OptionalAmount = None
     time_in_force: TimeInForce = TimeInForce.GOOD_TILL_CANCELED
     expires_at: Annotated[datetime | None, BeforeValidator(_empty_is_none)] = None
+    valid_minutes: OptionalAmount = None
     post_only: bool = False
     dry_run: bool = Field(default=False, alias="validate")
     reason: OptionalText = None
@@ -141,6 +143,8 @@ class Decision(BaseModel):
         is_dated = self.time_in_force is TimeInForce.GOOD_TILL_DATE
         if is_dated != (self.expires_at is not None):
             problems.append("expires_at goes with time_in_force GTD, and only with it")
+        if self.valid_minutes is not None and self.valid_minutes > MINUTES_MAX:
+            problems.append(f"expected valid_minutes of at most {MINUTES_MAX}, was {self.valid_minutes}")
         if self.expires_at is not None and self.expires_at.tzinfo is None:
             problems.append("expires_at needs a time zone")
         if self.time_in_force is not TimeInForce.GOOD_TILL_CANCELED and self.kind is not OrderType.LIMIT:

@@ -16,11 +16,13 @@ from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import ENDED, OrderStatus
 from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError, RunStoppedError
+from kraken_recon.service.clocks import check_clock
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.finding_orders import OrderFinder
 from kraken_recon.service.order_books import OrderBookkeeper
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.placing import Placer
+from kraken_recon.service.refusing import refuse_expired
 from kraken_recon.service.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ def execute_orders(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> Exe
     Raises:
         StoreError: the database cannot be used at all.
     """
-    failures = accept_decisions(ports)
+    failures = accept_decisions(ports, settings)
+    refuse_expired(ports)
     with ports.open_unit_of_work() as unit:
         accounts = unit.orders.accounts_at_work()
     sent = sum(
@@ -218,14 +221,12 @@ def amend_order(  # noqa: PLR0913 - all but three by name
             order_id, order.status, order.status, "amendment asked for", by=ports.worker, detail=asked
         )
         unit.commit()
-    deadline = ports.clock() + settings.deadline
-    return _change(
-        account,
-        order_id,
-        lambda exchange: exchange.amend_order(txid, **changes, deadline=deadline),
-        ports,
-        settings,
-    )
+
+    def amend(exchange: TradingExchange) -> None:
+        check_clock(exchange, ports, settings)
+        exchange.amend_order(txid, **changes, deadline=ports.clock() + settings.deadline)
+
+    return _change(account, order_id, amend, ports, settings)
 
 
 def _change(

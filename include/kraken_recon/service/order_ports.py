@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kraken_recon.domain.bounds import DEFAULT_BOUNDS, DecisionBounds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.domain.alert_kinds import AlertKind
+    from kraken_recon.domain.bounds import MarketPrice
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.orders import Fill, NewDecision, Order, OrderStatus
@@ -72,8 +75,12 @@ class TradingExchange(OrderBooks, Protocol):
         """Refuse a key that may not trade (``ConfigurationError`` with what to change)."""
         ...
 
-    def last_price(self, pair: str) -> Decimal | None:
-        """Read the price of a pair's last trade."""
+    def server_time(self) -> datetime:
+        """Read Kraken's clock, in whole seconds."""
+        ...
+
+    def price(self, pair: str) -> MarketPrice | None:
+        """Read what a pair costs now; None where it never traded."""
         ...
 
     def add_order(self, order: Order) -> str | None:
@@ -154,6 +161,10 @@ class OrderStore(Protocol):
 
     def find_decided(self, account_id: int, put_off: Collection[int]) -> tuple[int, str] | None:
         """Find the oldest decided order, and its pair, without taking it."""
+        ...
+
+    def lock_expired(self, now: datetime, account_id: int | None = None) -> list[Order]:
+        """Take the decided orders, of an account or of all, that may no longer leave; skip others' own."""
         ...
 
     def take_decided(self, order_id: int) -> Order | None:
@@ -290,6 +301,7 @@ class OrderPorts:
     pause: Callable[[float], None] = time.sleep
     stop: Callable[[], None] = lambda: None
     worker: str = "kraken_recon"
+    bounds: DecisionBounds = DEFAULT_BOUNDS
 
 
 @dataclass(frozen=True, slots=True)

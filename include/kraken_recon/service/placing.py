@@ -3,9 +3,11 @@
 Invariants:
 1. An order is sent by whoever moved it from ``decided`` to ``submitting``, and by nobody else, ever: the move
    is committed with the order's own id and deadline before the request leaves.
-2. It is sent again only while Kraken itself said that the request before was not executed.
+2. It is sent again only while Kraken itself said that the request before was not executed; where its deadline
+   had passed by then, it is decided again, and keeps its age.
 3. Whatever else happens, a crash included, leaves an order that only Kraken's books can settle.
-4. Orders are sized one after the other under the account's lock; what an earlier one may still take counts.
+4. An order is executed within its decision's age or not at all: its deadline never lies beyond it.
+5. Orders are sized one after the other under the account's lock; what an earlier one may still take counts.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.bounds import too_far
 from kraken_recon.domain.markets import Funds, Market, Sized, Undecidable, Unfit, size, spendable
 from kraken_recon.domain.orders import OrderStatus, Side, may_become
 from kraken_recon.errors import (
@@ -23,27 +27,35 @@ from kraken_recon.errors import (
     ExchangeError,
     ExchangeUnavailableError,
     NonceRejectedError,
+    NotNowError,
     PayloadInvalidError,
     RateLimitedError,
     StoreError,
 )
 from kraken_recon.service.adopting import lock_with_twins, merge_twins
+from kraken_recon.service.clocks import LEAD, check_clock, is_deadline_elapsed
+from kraken_recon.service.order_alerts import order_alert
+from kraken_recon.service.refusing import refuse_expired, refuse_order, too_old
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from decimal import Decimal
 
+    from kraken_recon.domain.bounds import MarketPrice
     from kraken_recon.domain.ledger import Balance, HoldingKey
     from kraken_recon.domain.orders import Order
     from kraken_recon.domain.records import Account
-    from kraken_recon.service.order_ports import OrderPorts, OrderSettings, TradingExchange
+    from kraken_recon.service.order_ports import OrderPorts, OrderSettings, OrderStore, TradingExchange
 
 log = logging.getLogger(__name__)
 
-# Kraken takes no deadline nearer than this.
-LEAD: Final = timedelta(seconds=2)
 READING_AGE_MAX: Final = timedelta(seconds=15)
+PRICE_AGE_MAX: Final = timedelta(seconds=5)
+_TOLD_OF: Final = {
+    OrderStatus.REJECTED: AlertKind.ORDER_REFUSED,
+    OrderStatus.NOT_PLACED: AlertKind.ORDER_NOT_PLACED,
+}
+"""Ends that a person must hear of: what was decided came to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,7 @@ class Placer:
     put_off: set[int] = field(default_factory=set)
     _may_trade: bool = False
     _reading: _Reading | None = None
-    _prices: dict[str, Decimal | None] = field(default_factory=dict)
+    _prices: dict[str, tuple[datetime, MarketPrice | None]] = field(default_factory=dict)
 
     def place_all(self) -> int:
         """Place every order that can be placed now; return how many requests left.
@@ -71,18 +83,20 @@ class Placer:
         An order that cannot be sized yet, because of what earlier ones may still take, stays decided.
 
         Raises:
-            ConfigurationError: the key may not trade; nothing was claimed.
+            ConfigurationError: the key may not trade, or the clock is off; nothing was claimed.
         """
         sent = 0
         tries: dict[int, int] = {}
         while (found := self._find()) is not None:
             order_id, pair = found
             if not self._may_trade:
+                check_clock(self.exchange, self.ports, self.settings)
+                refuse_expired(self.ports, self.account.account_id)
                 self.exchange.check_trading_key()
                 self._may_trade = True
             market = self.exchange.markets().find(pair)
-            if market is not None and pair not in self._prices:
-                self._prices[pair] = self.exchange.last_price(pair)
+            if market is not None:
+                self._price(pair)
             is_fresh = self._read(again=order_id in tries)
             outcome = self._take(order_id, market, is_fresh=is_fresh)
             if isinstance(outcome, Undecidable):
@@ -101,6 +115,11 @@ class Placer:
         with self.ports.open_unit_of_work() as unit:
             return unit.orders.find_decided(self.account.account_id, self.put_off)
 
+    def _price(self, pair: str) -> None:
+        now = self.ports.clock()
+        if pair not in self._prices or now - self._prices[pair][0] > PRICE_AGE_MAX:
+            self._prices[pair] = (now, self.exchange.price(pair))
+
     def _read(self, *, again: bool) -> bool:
         """Read the balances where that is due; say whether they are as new as can be."""
         now = self.ports.clock()
@@ -116,40 +135,48 @@ class Placer:
             order = unit.orders.take_decided(order_id)
             if order is None:
                 return None
-            if market is None:
-                sized: Sized | Unfit | Undecidable = Unfit(self.exchange.markets().why_not(order.pair))
-            else:
-                sized = size(order, market, self._funds(unit.orders, order), self._prices.get(order.pair))
-            if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):
-                return Undecidable("the balances may have changed since they were read")
+            now = self.ports.clock()
+            sized = self._sized(unit.orders, order, market, now, is_fresh=is_fresh)
             if isinstance(sized, Undecidable):
                 return sized
-            now = self.ports.clock()
             if isinstance(sized, Unfit):
-                refused = replace(
-                    order,
-                    status=OrderStatus.REFUSED,
-                    status_reason=sized.reason,
-                    ended_at=now,
-                    settled_at=now,
-                )
-                unit.orders.save(order, refused, f"refused: {sized.reason}", by=self.ports.worker)
+                refuse_order(unit, order, sized.reason, now=now, by=self.ports.worker)
                 unit.commit()
                 return None
+            deadline = now + self.settings.deadline
             intent = replace(
                 order,
                 status=OrderStatus.SUBMITTING,
                 volume=sized.volume,
                 reserved=sized.reserved,
                 cl_ord_id=str(uuid4()),
-                deadline=now + self.settings.deadline,
+                deadline=min(deadline, order.valid_until) if order.valid_until else deadline,
                 submitted_at=now,
             )
             unit.orders.save(order, intent, "intent committed", by=self.ports.worker, detail=_intent(intent))
             unit.commit()
         return intent
 
-    def _funds(self, store: Any, order: Order) -> Funds:  # noqa: ANN401 - the order store of this transaction
+    def _sized(
+        self, store: OrderStore, order: Order, market: Market | None, now: datetime, *, is_fresh: bool
+    ) -> Sized | Unfit | Undecidable:
+        """Say what may leave of a taken order, if anything: its age and its price come before its funds."""
+        if order.valid_until is not None and order.valid_until - now < LEAD:
+            return Unfit(too_old(order.decided_at, order.valid_until))
+        if market is None:
+            return Unfit(self.exchange.markets().why_not(order.pair))
+        price = self._prices[order.pair][1]
+        if order.expected_price is not None:
+            if price is None:
+                return Undecidable(f"no price of {market.name} is known")
+            if far := too_far(order, price, self.ports.bounds):
+                return Unfit(far)
+        sized = size(order, market, self._funds(store, order), price.last if price else None)
+        if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):
+            return Undecidable("the balances may have changed since they were read")
+        return sized
+
+    def _funds(self, store: OrderStore, order: Order) -> Funds:
         assert self._reading is not None  # noqa: S101 - for the type checker
         asset = order.base if order.side is Side.SELL else order.quote
         read_from = self._reading.begun_at - self.settings.balance_lag
@@ -170,6 +197,13 @@ class Placer:
             except (ExchangeUnavailableError, PayloadInvalidError) as error:
                 self._record(order, OrderStatus.UNKNOWN, f"outcome unknown: {error}")
                 return
+            except NotNowError as error:
+                if not is_deadline_elapsed(error):
+                    self._end(order, OrderStatus.REJECTED, _told(error))
+                    return
+                self._put_back(order, error)
+                check_clock(self.exchange, self.ports, self.settings)
+                raise
             except ExchangeError as error:
                 if not isinstance(error, (NonceRejectedError, RateLimitedError)):
                     self._end(order, OrderStatus.REJECTED, _told(error))
@@ -186,6 +220,16 @@ class Placer:
                 return
         reason = f"it was refused {self.settings.sends_max} times, at last with {refusal}"
         self._end(order, OrderStatus.NOT_PLACED, reason)
+
+    def _put_back(self, order: Order, error: ExchangeError) -> None:
+        """Keep an order for later whose request was certainly not executed."""
+        self._record(
+            order,
+            OrderStatus.DECIDED,
+            f"certainly not executed, kept for later: {error}",
+            volume=order.volume if order.portion is None else None,
+            **dict.fromkeys(("cl_ord_id", "deadline", "submitted_at", "reserved")),
+        )
 
     def _wait(self, order: Order, error: ExchangeError, attempt: int) -> None:
         """Wait as long as Kraken asks for, but not past the order's deadline."""
@@ -208,9 +252,8 @@ class Placer:
 
     def _end(self, order: Order, status: OrderStatus, reason: str | None) -> None:
         now = self.ports.clock()
-        self._record(
-            order, status, reason or status.value, status_reason=reason, ended_at=now, settled_at=now
-        )
+        what = reason or status.value
+        self._record(order, status, what, status_reason=reason, ended_at=now, settled_at=now)
 
     def _record(self, order: Order, status: OrderStatus, what: str, **changes: Any) -> None:  # noqa: ANN401 - columns
         """Write the outcome, unless Kraken's books have told more about the order meanwhile."""
@@ -222,6 +265,8 @@ class Placer:
             # Whoever looked through Kraken's orders meanwhile may have taken it for somebody else's.
             merge_twins(unit.orders, now, twins, by=self.ports.worker, now=self.ports.clock())
             unit.orders.save(now, replace(now, status=status, **changes), what, by=self.ports.worker)
+            if status in _TOLD_OF:
+                unit.sync.raise_alerts([order_alert(_TOLD_OF[status], order, f"{status.value}: {what}")])
             unit.commit()
 
 

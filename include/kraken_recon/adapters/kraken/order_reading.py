@@ -20,9 +20,9 @@ from kraken_recon.errors import PayloadInvalidError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
-    from decimal import Decimal
 
     from kraken_recon.adapters.kraken.transport import Parameter
+    from kraken_recon.domain.bounds import MarketPrice
     from kraken_recon.domain.ledger import LedgerEntry
     from kraken_recon.domain.markets import Markets
     from kraken_recon.domain.orders import Fill
@@ -70,14 +70,19 @@ class OrderReadingClient(KrakenClient):
             ),
         )
 
-    def last_price(self, pair: str) -> Decimal | None:
-        """Read the price of a pair's last trade; None where it never traded."""
+    def server_time(self) -> datetime:
+        """Read Kraken's clock, which tells whole seconds."""
+        return self._read_public("Time", partial(wire.parse_server_time, account=self._account))
+
+    def price(self, pair: str) -> MarketPrice | None:
+        """Read what a pair costs now; None where it never traded."""
         market = self.markets().find(pair)
         if market is None:
             return None
-        parse = partial(wire.parse_last_prices, account=self._account)
+        parse = partial(wire_orders.parse_market_prices, account=self._account)
         prices = self._read_public("Ticker", parse, {"pair": market.altname, "execution_venue": market.venue})
-        return prices.get(market.pair_id) or None
+        price = prices.get(market.pair_id)
+        return price if price and price.last else None
 
     def query_orders(self, txids: Collection[str]) -> dict[str, ReportedOrder]:
         """Read orders by id, with their trade ids; one that Kraken does not show yet is left out."""

@@ -294,6 +294,12 @@ def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
     return {pair_id: pair for pair_id, pair in pairs.items() if is_international(pair.venue)}
 
 
+def parse_server_time(result: object, *, account: str = "") -> datetime:
+    """Read the result of ``Time``."""
+    read = Reader(account, "Time")
+    return read.time(read.mapping(result, "result").get("unixtime", ABSENT), "result.unixtime")
+
+
 def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
     """Read the result of ``Ticker``: the price of the last trade by pair id."""
     return pair_by_pair(Reader(account, "Ticker"), result, _parse_last_price)[0]

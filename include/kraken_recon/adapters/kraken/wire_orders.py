@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from kraken_recon.adapters.kraken.wire import ABSENT, Reader, pair_by_pair, parse_pair
+from kraken_recon.domain.bounds import MarketPrice
 from kraken_recon.domain.markets import Market, Markets
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.orders import Fill, OrderType, Side
@@ -170,6 +171,23 @@ def _parse_trade(read: Reader, trade_id: str, value: object, field: str, markets
         fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
         is_maker=maker if isinstance(maker, bool) else None,
     )
+
+
+def parse_market_prices(result: object, *, account: str = "") -> dict[str, MarketPrice]:
+    """Read the result of ``Ticker`` by pair id; a side without an offer has the last price."""
+    return pair_by_pair(Reader(account, "Ticker"), result, _parse_market_price)[0]
+
+
+def _parse_market_price(read: Reader, pair_id: str, fields: dict[str, Any]) -> MarketPrice:
+    def first(name: str) -> Decimal:
+        field, expected = f"result.{pair_id}.{name}", "a list that begins with a price"
+        values = read.listing(fields.get(name, ABSENT), field, expected)
+        if not values:
+            read.refuse(field, expected, values)
+        return read.amount(values[0], field)
+
+    last = first("c")
+    return MarketPrice(last, first("a") or last, first("b") or last)
 
 
 def parse_placed(result: object, *, account: str) -> str | None:

@@ -68,6 +68,7 @@ orders: Final = sa.Table(
     sa.Column("status_reason", sa.Text),
     sa.Column("deadline", TIME),
     sa.Column("decided_at", TIME, nullable=False, server_default=sa.func.now()),
+    sa.Column("valid_until", TIME),
     sa.Column("submitted_at", TIME),
     sa.Column("ended_at", TIME),
     *_amount("volume_executed", nullable=False, default="0"),

@@ -114,6 +114,10 @@ class PostgresOrderStore:
         row = self._run("has_decided", account_id=account_id, put_off=list(put_off)).one_or_none()
         return None if row is None else (row.order_id, row.pair)
 
+    def lock_expired(self, now: datetime, account_id: int | None = None) -> list[Order]:
+        """Take the decided orders, of an account or of all, that may no longer leave; skip others' own."""
+        return [_order(row) for row in self._run("lock_expired", now=now, account_id=account_id)]
+
     def take_decided(self, order_id: int) -> Order | None:
         """Take a decided order; None when somebody else has taken it."""
         row = self._run("take_decided", order_id=order_id).one_or_none()

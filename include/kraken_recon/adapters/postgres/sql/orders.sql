@@ -70,12 +70,12 @@ where d.decision_id = :decision_id;
 insert into trading.orders (
   account_id, source, pair, base, quote, side, order_type, volume, portion, limit_price, trigger_price,
   expected_price, time_in_force, expires_at, is_post_only, is_dry_run, reason, ai_model, ai_prompt_sha256,
-  ai_answer, cl_ord_id, kraken_txid, status, status_reason, decided_at, answered_at, ended_at
+  ai_answer, cl_ord_id, kraken_txid, status, status_reason, decided_at, valid_until, answered_at, ended_at
 )
 values (
   :account_id, :source, :pair, :base, :quote, :side, :order_type, :volume, :portion, :limit_price, :trigger_price,
   :expected_price, :time_in_force, :expires_at, :is_post_only, :is_dry_run, :reason, :ai_model, :ai_prompt_sha256,
-  :ai_answer, :cl_ord_id, :kraken_txid, :status, :status_reason, :decided_at, :answered_at, :ended_at
+  :ai_answer, :cl_ord_id, :kraken_txid, :status, :status_reason, :decided_at, :valid_until, :answered_at, :ended_at
 )
 on conflict do nothing
 returning order_id;
@@ -112,6 +112,16 @@ where account_id = :account_id
   and order_id <> all(cast(:put_off as bigint[]))
 order by order_id
 limit 1;
+
+-- name: lock_expired
+-- Take the decided orders of one account or of all that may no longer leave.
+select *
+from trading.orders
+where status = 'decided'
+  and valid_until <= :now
+  and (cast(:account_id as bigint) is null or account_id = :account_id)
+order by order_id
+for no key update skip locked;
 
 -- name: take_decided
 -- Take one decided order, unless another session has taken it meanwhile.
