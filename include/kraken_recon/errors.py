@@ -19,6 +19,9 @@ KrakenReconError
 │   └── PayloadInvalidError        the reply makes no sense -> fail now
 └── StoreError
     ├── LockUnavailableError       another session holds it -> retry
+    │   └── LockTimeoutError       waited for it in vain    -> retry in another run
+    ├── StoreUnreachableError      no server, no session    -> retry later
+    ├── AccountsLeftError          .accounts .run_ids       -> retry
     └── SchemaMismatchError        run `migrate` first      -> fail now
 
 A finding (drift, a leak, an unverified order) is a row, never an exception.
@@ -31,7 +34,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from kraken_recon.plain_text import one_line, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
 EXCHANGE_MESSAGE_CHARACTERS_MAX: Final = 500
 CODES_KEPT_MAX: Final = 10
@@ -202,6 +207,44 @@ class LockUnavailableError(StoreError):
 
     retryable = True
     remedy = "Nothing, if it passes. If it stays, `audit` names the session that holds the lock."
+
+
+class LockTimeoutError(LockUnavailableError):
+    """Another session kept a needed row or table for as long as may be waited for it.
+
+    Attributes:
+        locked_tables: tables that others have locked as a whole, with who it is; empty where it was a row.
+    """
+
+    def __init__(self, message: str, *, locked_tables: str = "") -> None:
+        super().__init__(f"{message}: {locked_tables}" if locked_tables else message)
+        self.locked_tables = locked_tables
+
+
+class StoreUnreachableError(StoreError):
+    """The database server cannot be reached, or has ended the session."""
+
+    remedy = "Look at the database server: is it up, and does it take connections?"
+
+
+class AccountsLeftError(StoreError):
+    """Accounts of a run were left as they were, and not even that could be recorded; all others are done.
+
+    Attributes:
+        accounts: why, by the name of each account that was left.
+        run_ids: the runs that are recorded, in the order of their accounts.
+    """
+
+    retryable = True
+    remedy = "`audit` names the session that holds what the message names. The next run goes on by itself."
+
+    def __init__(
+        self, message: str, *, accounts: Mapping[str, str] | None = None, run_ids: Sequence[UUID] = ()
+    ) -> None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted((accounts or {}).items()))
+        super().__init__(f"{message}: {reasons}")
+        self.accounts = accounts or {}
+        self.run_ids = run_ids
 
 
 class SchemaMismatchError(StoreError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from kraken_recon.bootstrap import utc_now
+from kraken_recon.errors import StoreError
 from kraken_recon.service.heartbeats import beat
 
 if TYPE_CHECKING:
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from kraken_recon.domain.heartbeats import Job
 
 
+log = logging.getLogger(__name__)
+
+
 def leave_heartbeat(hook: TradingDbHook, job: Job) -> None:
-    """Keep that a job has just worked."""
-    beat(hook.unit_of_work, job, utc_now())
+    """Keep that a job has just worked; work that is done does not fail for want of a sign of it."""
+    try:
+        beat(hook.unit_of_work, job, utc_now())
+    except StoreError as error:
+        log.warning("no heartbeat of %s could be left: %s", job, error)

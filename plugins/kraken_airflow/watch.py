@@ -50,9 +50,23 @@ def _open_unit() -> PostgresUnitOfWork:
 
 
 def _look(channels: Sequence[str]) -> None:
-    watch_freshness(_open_unit, utc_now())
-    look_after_jobs(_open_unit, utc_now())
-    prepare_notifications(_open_unit, channels, utc_now(), links_of=links_of)
+    """Look at everything, whatever one look meets, and fail in the end.
+
+    Raises:
+        KrakenReconError: the first of what failed.
+    """
+    failures = []
+    for step in (
+        lambda: watch_freshness(_open_unit, utc_now()),
+        lambda: look_after_jobs(_open_unit, utc_now()),
+        lambda: prepare_notifications(_open_unit, channels, utc_now(), links_of=links_of),
+    ):
+        try:
+            step()
+        except KrakenReconError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def _measure(channels: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
-from kraken_recon.adapters.postgres import alert_store, heartbeat_store, session_store, sync_store
+from kraken_recon.adapters.postgres import alert_raising, heartbeat_store, session_store, sync_store
 from kraken_recon.domain import alert_kinds, records
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import KIND_RULES
@@ -29,7 +29,8 @@ RAISING: tuple[Callable[..., None], ...] = (
     sync_store.PostgresSyncStore.raise_alerts,
     auditing.SessionRecords.raise_alert,
     session_store.PostgresSessionStore.raise_alert,
-    alert_store.PostgresAlertStore._raise,  # noqa: SLF001 - what its every alert goes through
+    alert_raising.raise_alerts,
+    alert_raising.keep_open,
     heartbeats.HeartbeatStore.raise_silent,
     heartbeat_store.PostgresHeartbeatStore.raise_silent,
 )
@@ -68,11 +69,8 @@ def test_no_other_statement_writes_alerts() -> None:
         if "insert into trading.alerts " in block
     }
     assert found == {
-        ("sync", "raise_alerts"),
-        ("sessions", "raise_alert"),
-        ("alerts", "raise_stale"),
+        ("alerts", "raise_alerts"),
         ("alerts", "raise_run_alert"),
-        ("heartbeats", "raise_silent"),
     }
 
 

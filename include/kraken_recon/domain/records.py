@@ -133,4 +133,4 @@ class Alert:
     wallet: str | None
     message: str
     amount: Decimal | None = None
-    evidence: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, object] = field(default_factory=dict)

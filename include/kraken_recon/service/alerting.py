@@ -48,6 +48,10 @@ class AlertStore(Protocol):
         """Read what was written to people since then."""
         ...
 
+    def tellable(self, alert_ids: Collection[int]) -> Collection[int]:
+        """Name those of these alerts whose row nobody else holds; the others are told of in a later round."""
+        ...
+
     def remember_told(self, judgements: Sequence[Judgement], now: datetime) -> None:
         """Keep what people were told of."""
         ...
@@ -130,7 +134,9 @@ def prepare_notifications(
         store = unit.alerts
         store.lock_telling()
         lately = store.told_since(now - policy.digest_pause)
-        judgements = judge_all(store.standings(now - policy.openings_within), now, lately, policy)
+        judged = judge_all(store.standings(now - policy.openings_within), now, lately, policy)
+        tellable = store.tellable([one.standing.alert_id for one in judged]) if judged else ()
+        judgements = [one for one in judged if one.standing.alert_id in tellable]
         notices = compose(judgements, lately, policy, lambda one: _context(unit, one, now, links_of(one)))
         store.remember_told(judgements, now)
         store.add_notifications(notices, channels, now)

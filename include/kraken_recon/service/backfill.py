@@ -9,19 +9,20 @@ Invariants:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.past import findings_then
 from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.records import RunRecord
-from kraken_recon.errors import StoreError
+from kraken_recon.errors import StoreError, StoreUnreachableError
 from kraken_recon.service.booking import AccountWork, run_id_of
 from kraken_recon.service.catching_up import apply_missed, book_stretch, ledger_reader, not_caught_up
+from kraken_recon.service.lock_patience import LockPatience
 from kraken_recon.service.reading import LAG_MAX, LongLedgerError, Reading
-from kraken_recon.service.repeating import STORE_TRIES_MAX
-from kraken_recon.service.sync import work_by_work
+from kraken_recon.service.repeating import STORE_TRIES_MAX, is_worth_repeating
+from kraken_recon.service.sync import recorded_runs, work_by_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +64,10 @@ def reconcile_as_of(accounts: Sequence[Account], request: SyncRequest, ports: Sy
     An account that cannot be reconciled has a run with the status ``failed``; it raises nothing.
 
     Raises:
+        AccountsLeftError: of some accounts not even that could be recorded; all others are done.
         StoreError: the database cannot be used at all.
     """
+    ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
     with ports.open_unit_of_work() as unit:
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         unfinished = [account for account in accounts if account.account_id not in finished]
@@ -79,8 +82,7 @@ def reconcile_as_of(accounts: Sequence[Account], request: SyncRequest, ports: Sy
     work_by_work(unread, lambda work: _read(work, coverages[work.account_id], request, ports), request, ports)
     for work in works:
         _book(work, coverages[work.account_id], request, ports)
-    run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
-    return [run_ids[account.account_id] for account in accounts]
+    return recorded_runs(accounts, works, finished, ports)
 
 
 def _has_books(coverage: Coverage, end: datetime) -> bool:
@@ -136,12 +138,16 @@ def _book(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: Sy
                 seconds = work.seconds + time.monotonic() - started
                 unit.backfill.record_run(_run_record(work, coverage, request, then, seconds), then.findings)
                 unit.commit()
+        except StoreUnreachableError:
+            raise
         except StoreError as error:
-            if error.retryable and tries < STORE_TRIES_MAX:
+            if is_worth_repeating(error) and tries < STORE_TRIES_MAX:
                 continue
+            reason = f"{type(error).__name__}: {error}"
             if work.error:
-                raise
-            work.error, tries = f"{type(error).__name__}: {error}", 0
+                work.left = f"{work.error}; it could not be recorded: {reason}"
+                return
+            work.error, tries = reason, 0
         else:
             return
 

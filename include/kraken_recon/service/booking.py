@@ -30,14 +30,20 @@ from kraken_recon.domain.reconciliation import (
     assess,
 )
 from kraken_recon.domain.records import RunRecord
-from kraken_recon.errors import KrakenReconError, PayloadInvalidError, StoreError
+from kraken_recon.errors import (
+    KrakenReconError,
+    LockTimeoutError,
+    PayloadInvalidError,
+    StoreError,
+    StoreUnreachableError,
+)
 from kraken_recon.service.costing import recompute, scope_of
 from kraken_recon.service.evidence import as_if_opened, rolled_forward
 from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 from kraken_recon.service.pricing import PriceList, price_list
-from kraken_recon.service.repeating import STORE_TRIES_MAX
+from kraken_recon.service.repeating import STORE_TRIES_MAX, is_worth_repeating
 from kraken_recon.service.unpaired import tell_unpaired
 
 if TYPE_CHECKING:
@@ -64,7 +70,8 @@ class AccountWork:
     """One account on its way through a run; each step fills in what it found.
 
     ``is_swept`` has its ledger read even if its balances agree; ``caught_up`` counts entries of a long ledger
-    that were booked, stretch by stretch, before the account could be compared.
+    that were booked, stretch by stretch, before the account could be compared. ``left`` says why not even a
+    run could be recorded.
     """
 
     state: AccountState
@@ -77,6 +84,7 @@ class AccountWork:
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     calls: int = 0
     error: str | None = None
+    left: str | None = None
     moving: str | None = None
     margin: MarginLook | None = None
     margin_findings: tuple[MarginFinding, ...] = ()
@@ -121,10 +129,11 @@ def book(
 ) -> None:
     """Book in batches, one transaction each; an account that cannot be booked is recorded as failed.
 
-    One session serves as many batches as succeed in a row: a new one has everything to plan again.
+    One session serves as many batches as succeed in a row: a new one has everything to plan again. An account
+    of which nothing can be written is ``left``.
 
     Raises:
-        StoreError: not even the failures can be recorded.
+        StoreUnreachableError: there is no database to write to.
     """
     batches = deque(
         works[start : start + ACCOUNTS_PER_TRANSACTION]
@@ -142,15 +151,31 @@ def book(
                     tries = 1
         except _AccountRefusedError as refused:
             refused.work.error = f"{type(refused.error).__name__}: {refused.error}"
+        except StoreUnreachableError:
+            raise
         except StoreError as error:
-            if error.retryable and tries < STORE_TRIES_MAX:
+            if is_worth_repeating(error) and tries < STORE_TRIES_MAX:
                 continue
-            failing, tries = batches.popleft(), 0
-            if len(failing) == 1:
-                if failing[0].error:
-                    raise
-                failing[0].error = f"{type(error).__name__}: {error}"
-            batches.extendleft([work] for work in reversed(failing))
+            tries = 0
+            batches.extendleft(reversed(_parted(batches.popleft(), error)))
+
+
+def _parted(failing: Sequence[AccountWork], error: StoreError) -> list[Sequence[AccountWork]]:
+    """Say how to go on with a batch that could not be written: account by account, to find whose fault it is.
+
+    A locked table is nobody's: the whole batch has failed then. What cannot even be recorded is left.
+    """
+    is_one_accounts = not (isinstance(error, LockTimeoutError) and error.locked_tables)
+    if len(failing) > 1 and is_one_accounts:
+        return [[work] for work in failing]
+    reason = f"{type(error).__name__}: {error}"
+    if all(work.error for work in failing):
+        for work in failing:
+            work.left = f"{work.error}; it could not be recorded: {reason}"
+        return []
+    for work in failing:
+        work.error = work.error or reason
+    return [failing]
 
 
 class _Booking:

@@ -19,6 +19,7 @@ from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRef
 from kraken_recon.service.clocks import check_clock
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.finding_orders import OrderFinder
+from kraken_recon.service.lock_patience import LockPatience
 from kraken_recon.service.order_books import OrderBookkeeper
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.placing import Placer
@@ -52,6 +53,7 @@ def execute_orders(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> Exe
     Raises:
         StoreError: the database cannot be used at all.
     """
+    ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
     failures = accept_decisions(ports, settings)
     refuse_expired(ports)
     with ports.open_unit_of_work() as unit:

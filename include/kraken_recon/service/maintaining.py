@@ -201,17 +201,37 @@ def snapshot_assets(ports: MaintainingPorts) -> dict[str, Any]:
         except (ExchangeError, ConfigurationError) as error:
             failed.append(f"{len(of_quote)} accounts in {quote}: no prices: {error}")
             continue
-        with ports.open_unit_of_work() as unit:
-            unit.prices.keep(quote, prices, now)
-            unit.commit()
-        for first in range(0, len(of_quote), SNAPSHOT_BATCH_ACCOUNTS):
-            batch = [account.account_id for account in of_quote[first : first + SNAPSHOT_BATCH_ACCOUNTS]]
+        try:
             with ports.open_unit_of_work() as unit:
-                held = unit.maintenance.quantities(batch)
-                valued = {a: value_holdings(held.get(a, {}), prices) for a in batch}
-                written += unit.maintenance.write_snapshots(valued, quote, hour=hour, taken_at=now)
+                unit.prices.keep(quote, prices, now)
                 unit.commit()
+        except StoreError as error:
+            failed.append(f"prices in {quote}: {error}")
+        for first in range(0, len(of_quote), SNAPSHOT_BATCH_ACCOUNTS):
+            batch = of_quote[first : first + SNAPSHOT_BATCH_ACCOUNTS]
+            try:
+                written += _write_snapshots(batch, prices, ports, hour=hour, taken_at=now)
+            except StoreError as error:
+                failed.append(f"{len(batch)} accounts in {quote}, from {batch[0].name} on: {error}")
     return {"snapshots": written, "failed": failed}
+
+
+def _write_snapshots(
+    batch: Sequence[Account],
+    prices: Mapping[str, Decimal],
+    ports: MaintainingPorts,
+    *,
+    hour: datetime,
+    taken_at: datetime,
+) -> int:
+    with ports.open_unit_of_work() as unit:
+        held = unit.maintenance.quantities([account.account_id for account in batch])
+        valued = {a.account_id: value_holdings(held.get(a.account_id, {}), prices) for a in batch}
+        written = unit.maintenance.write_snapshots(
+            valued, batch[0].quote_currency, hour=hour, taken_at=taken_at
+        )
+        unit.commit()
+    return written
 
 
 def _prices(accounts: Sequence[Account], quote: str, ports: MaintainingPorts) -> Mapping[str, Decimal]:

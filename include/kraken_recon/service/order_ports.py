@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kraken_recon.domain.bounds import DEFAULT_BOUNDS, DecisionBounds
+from kraken_recon.service.lock_patience import LockingUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -268,7 +269,7 @@ class OrderStore(Protocol):
         ...
 
 
-class OrderUnitOfWork(Protocol):
+class OrderUnitOfWork(LockingUnit, Protocol):
     """One database session and transaction; rolled back unless committed, always closed."""
 
     @property

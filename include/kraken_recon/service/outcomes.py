@@ -93,6 +93,18 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
     }
 
 
+def failure_alert(work: AccountWork, reason: str | None) -> Alert:
+    """Say that an account could not be reconciled."""
+    return Alert(
+        AlertKind.SYNC_FAILURE,
+        work.account_id,
+        None,
+        None,
+        f"{work.state.account.name}: {reason}",
+        evidence={"run_id": str(work.run_id)},
+    )
+
+
 def alerts_of(
     work: AccountWork,
     found: Collection[Finding],
@@ -102,17 +114,7 @@ def alerts_of(
     """Name what a person must look at, and what it is worth."""
     name = work.state.account.name
     if work.error:
-        evidence = {"run_id": str(work.run_id)}
-        return [
-            Alert(
-                AlertKind.SYNC_FAILURE,
-                work.account_id,
-                None,
-                None,
-                f"{name}: {work.error}",
-                evidence=evidence,
-            )
-        ]
+        return [failure_alert(work, work.error)]
     alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
     for finding in found:
         if finding.key in not_converging:

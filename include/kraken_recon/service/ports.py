@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from kraken_recon.service.lock_patience import LockingUnit
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -211,7 +213,7 @@ class TurnsStore(Protocol):
         ...
 
 
-class UnitOfWork(Protocol):
+class UnitOfWork(LockingUnit, Protocol):
     """One database session and transaction; rolled back unless committed, always closed."""
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from kraken_recon.errors import StoreError
+from kraken_recon.errors import LockTimeoutError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # Who books entries of an account beside others meets them seldom twice; each time again, less.
 STORE_TRIES_MAX: Final = 5
+
+
+def is_worth_repeating(error: StoreError) -> bool:
+    """Say whether the same transaction may succeed at once: not where a lock was waited for in vain."""
+    return error.retryable and not isinstance(error, LockTimeoutError)
 
 
 def repeated(
@@ -30,6 +35,6 @@ def repeated(
             with open_unit_of_work() as unit:
                 return step(unit)
         except StoreError as error:
-            if not error.retryable or attempt == STORE_TRIES_MAX:
+            if not is_worth_repeating(error) or attempt == STORE_TRIES_MAX:
                 raise
     raise AssertionError("unreachable: the last try returns or raises")

@@ -13,15 +13,24 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.turns import ACTIVE_FOR, SWEEP_AGE, due_for_sweep, in_order_of_need
-from kraken_recon.errors import ConfigurationError, ExchangeError, KrakenReconError, StoreError
+from kraken_recon.errors import (
+    AccountsLeftError,
+    ConfigurationError,
+    ExchangeError,
+    KrakenReconError,
+    LockTimeoutError,
+    StoreError,
+)
 from kraken_recon.service.booking import AccountWork, book, run_id_of
 from kraken_recon.service.catching_up import book_stretch, ledger_reader, not_caught_up
+from kraken_recon.service.lock_patience import LockPatience
 from kraken_recon.service.margin import ask_positions, must_ask
+from kraken_recon.service.outcomes import failure_alert
 from kraken_recon.service.pricing import keep_prices
 from kraken_recon.service.reading import LongLedgerError, StillMovingError, read_books
 from kraken_recon.service.side_by_side import side_by_side
@@ -105,8 +114,10 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
     An account that cannot be reconciled has a run with the status ``failed``; it raises nothing.
 
     Raises:
+        AccountsLeftError: of some accounts not even that could be recorded; all others are done.
         StoreError: the database cannot be used at all.
     """
+    ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
     with ports.open_unit_of_work() as unit:
         finished = unit.sync.finished_runs(accounts, request.interval, request.mode)
         states = unit.sync.load_states([a for a in accounts if a.account_id not in finished])
@@ -130,8 +141,33 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         for quote, prices in {w.state.account.quote_currency: w.prices for w in batch if w.prices}.items():
             keep_prices(quote, prices, ports)
         ask_about_margin_and_book(batch)
+    return recorded_runs(accounts, works, finished, ports)
+
+
+def recorded_runs(
+    accounts: Sequence[Account], works: Sequence[AccountWork], finished: Mapping[int, UUID], ports: SyncPorts
+) -> list[UUID]:
+    """Name each account's run, in the order of ``accounts``.
+
+    Raises:
+        AccountsLeftError: some have none; there is an alert for each, if that could be written.
+    """
+    left = {work.account_id: work.left for work in works if work.left}
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
-    return [run_ids[account.account_id] for account in accounts]
+    recorded = [run_ids[a.account_id] for a in accounts if a.account_id not in left]
+    if left:
+        try:
+            with ports.open_unit_of_work() as unit:
+                unit.sync.raise_alerts([failure_alert(work, work.left) for work in works if work.left])
+                unit.commit()
+        except StoreError as error:
+            log.warning("no alert could be written of accounts that were left: %s", error)
+        raise AccountsLeftError(
+            "left as they were, and not recorded",
+            accounts={a.name: left[a.account_id] for a in accounts if a.account_id in left},
+            run_ids=recorded,
+        )
+    return recorded
 
 
 def _in_turn(
@@ -205,6 +241,11 @@ def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
             comparisons = unit.sync.compare(
                 {w.account_id: w.balances for w in replied if w.balances is not None}
             )
+    except LockTimeoutError as error:
+        # What is only read waits for nothing but a lock of a whole table: it is the same for every account.
+        for work in replied:
+            work.error = f"{type(error).__name__}: {error}"
+        return
     except StoreError as error:
         if len(replied) == 1:
             replied[0].error = f"{type(error).__name__}: {error}"

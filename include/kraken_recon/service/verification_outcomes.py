@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.records import Alert
+from kraken_recon.domain.verification import Overall
+from kraken_recon.domain.verification_records import Judged
+from kraken_recon.errors import StoreError, StoreUnreachableError
 from kraken_recon.service.order_alerts import order_alert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from kraken_recon.domain.verification import Verification
     from kraken_recon.domain.verification_records import ClaimedOrder, WindowCount
-    from kraken_recon.service.verifying import VerifyingPorts
+    from kraken_recon.service.verifying import Case, VerifyingPorts, VerifyingRules, VerifyingUnit
 
 WINDOW_SECONDS: Final = (3_600, 86_400)
 
@@ -25,6 +30,66 @@ class RateRules:
 
     percent_max: float = 5.0
     judged_min: int = 10
+
+
+def write_verdicts(
+    settled: Sequence[Case], ports: VerifyingPorts, rules: VerifyingRules, token: str, now: datetime
+) -> tuple[list[Case], dict[str, str]]:
+    """Write verdicts and alerts at once, or account by account where something of one is in the way.
+
+    Return what was written, and by account why its verdicts could not be.
+    """
+    done: list[Case] = []
+    failures: dict[str, str] = {}
+    batches = deque([settled] if settled else [])
+    while batches:
+        batch = batches.popleft()
+        judged = [Judged(case.order_id, case.verification, _due_at(case, rules, now)) for case in batch]
+        try:
+            with ports.open_unit_of_work() as unit:
+                written = unit.verifications.record(token, judged, now=now)
+                ours = [case for case in batch if case.order_id in written]
+                _raise_alerts(unit, ours, now)
+                unit.commit()
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            by_account: dict[str, list[Case]] = {}
+            for case in batch:
+                by_account.setdefault(case.claimed.account.name, []).append(case)
+            if len(by_account) > 1:
+                batches.extend(by_account.values())
+            else:
+                failures[batch[0].claimed.account.name] = f"{type(error).__name__}: {error}"
+        else:
+            done += ours
+    return done, failures
+
+
+def _due_at(case: Case, rules: VerifyingRules, now: datetime) -> datetime | None:
+    if case.verification.verdict is not Overall.INCONCLUSIVE:
+        return None
+    return now + rules.due_after(case.claimed.attempts)
+
+
+def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> None:
+    if not done:
+        return
+    account_ids = {case.claimed.account.account_id for case in done}
+    overdue = unit.verifications.overdue(account_ids, now=now)
+    names = {case.claimed.account.account_id: case.claimed.account.name for case in done}
+    unit.sync.raise_alerts(
+        sorted(
+            [
+                *alerts_of_failures([(c.claimed, c.verification) for c in done]),
+                *alerts_of_overdue(overdue, names),
+            ],
+            key=lambda alert: (alert.kind, alert.account_id, alert.asset or ""),
+        )
+    )
+    settled = account_ids - {account_id for account_id, _ in overdue}
+    if settled:
+        unit.sync.resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE, ended_by="verdicts")
 
 
 def alerts_of_failures(judged: Iterable[tuple[ClaimedOrder, Verification]]) -> list[Alert]:

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
-from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.verification import Overall, Tolerances, judge, unasked
-from kraken_recon.domain.verification_records import Judged
-from kraken_recon.errors import KrakenReconError
+from kraken_recon.errors import AccountsLeftError, KrakenReconError
 from kraken_recon.service.filling import book_entries
+from kraken_recon.service.lock_patience import LockingUnit, LockPatience
 from kraken_recon.service.repeating import repeated
 from kraken_recon.service.verification_evidence import SeenBooks, evidence_of, read_books
-from kraken_recon.service.verification_outcomes import alerts_of_failures, alerts_of_overdue
+from kraken_recon.service.verification_outcomes import write_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.orders import Fill
     from kraken_recon.domain.records import Account
     from kraken_recon.domain.verification import OrderEvidence, Verification
-    from kraken_recon.domain.verification_records import Booked, ClaimedOrder, Recorded, WindowCount
+    from kraken_recon.domain.verification_records import Booked, ClaimedOrder, Judged, Recorded, WindowCount
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.order_ports import OrderStore
     from kraken_recon.service.ports import SyncStore
@@ -140,7 +139,7 @@ class VerificationStore(Protocol):
         ...
 
 
-class VerifyingUnit(Protocol):
+class VerifyingUnit(LockingUnit, Protocol):
     """One transaction."""
 
     @property
@@ -196,12 +195,14 @@ class Case:
 class Pass:
     """What one look at a batch came to: verdicts written, and how many orders are still watched.
 
-    ``latencies`` say, by order, how long after its end each final verdict came.
+    ``latencies`` say, by order, how long after its end each final verdict came; ``failures``, by account, why
+    verdicts could not be written. Their orders stay claimed.
     """
 
     verdicts: Mapping[int, Overall]
     watched: int
     latencies: Mapping[int, timedelta] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def claim_orders(
@@ -384,14 +385,12 @@ def verify_claimed(
     books are not there yet stays claimed and is not written; without it, it is written as inconclusive and
     let go until it is due again.
     """
+    ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
     cases = look_at(ports, rules, token, order_ids=order_ids, brings_in=True)
     settled = [case for case in cases if not (keeps_watching and case.verification.awaits_kraken)]
     now = ports.clock()
-    judged = [Judged(case.order_id, case.verification, _due_at(case, rules, now)) for case in settled]
+    done, failures = write_verdicts(settled, ports, rules, token, now)
     with ports.open_unit_of_work() as unit:
-        written = unit.verifications.record(token, judged, now=now)
-        done = [case for case in settled if case.order_id in written]
-        _raise_alerts(unit, done, now)
         watched = unit.verifications.renew(token, until=now + rules.lease)
         unit.commit()
     return Pass(
@@ -403,37 +402,16 @@ def verify_claimed(
             if case.verification.verdict is not Overall.INCONCLUSIVE
             and (ended_at := case.claimed.order.ended_at)
         },
+        failures,
     )
-
-
-def _due_at(case: Case, rules: VerifyingRules, now: datetime) -> datetime | None:
-    if case.verification.verdict is not Overall.INCONCLUSIVE:
-        return None
-    return now + rules.due_after(case.claimed.attempts)
-
-
-def _raise_alerts(unit: VerifyingUnit, done: Sequence[Case], now: datetime) -> None:
-    if not done:
-        return
-    account_ids = {case.claimed.account.account_id for case in done}
-    overdue = unit.verifications.overdue(account_ids, now=now)
-    names = {case.claimed.account.account_id: case.claimed.account.name for case in done}
-    unit.sync.raise_alerts(
-        sorted(
-            [
-                *alerts_of_failures([(c.claimed, c.verification) for c in done]),
-                *alerts_of_overdue(overdue, names),
-            ],
-            key=lambda alert: (alert.kind, alert.account_id, alert.asset or ""),
-        )
-    )
-    settled = account_ids - {account_id for account_id, _ in overdue}
-    if settled:
-        unit.sync.resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE, ended_by="verdicts")
 
 
 def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) -> bool:
-    """Verify one order now, however often it was tried; say whether its verdict is final."""
+    """Verify one order now, however often it was tried; say whether its verdict is final.
+
+    Raises:
+        AccountsLeftError: its verdict could not be written.
+    """
     with ports.open_unit_of_work() as unit:
         now = ports.clock()
         unit.verifications.enlist(now=now, deadline=now + rules.deadline, ended_after=None)
@@ -444,8 +422,10 @@ def verify_order(ports: VerifyingPorts, rules: VerifyingRules, order_id: int) ->
         with ports.open_unit_of_work() as unit:
             row = unit.verifications.verification(order_id)
         return row is None or row["due_at"] is None or row["verdict"] in {"verified", "mismatch"}
-    verdicts = verify_claimed(ports, rules, token).verdicts
-    return verdicts.get(order_id) in {Overall.VERIFIED, Overall.MISMATCH}
+    done = verify_claimed(ports, rules, token)
+    if done.failures:
+        raise AccountsLeftError("verdicts not written", accounts=done.failures)
+    return done.verdicts.get(order_id) in {Overall.VERIFIED, Overall.MISMATCH}
 
 
 def let_go(ports: VerifyingPorts, token: str) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowSkipException
 
 from kraken_airflow.assets import announce
@@ -35,7 +36,7 @@ from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.records import DagRun
-from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.errors import AccountsLeftError, ConfigurationError, RunStoppedError
 from kraken_recon.service.backfill import reconcile_as_of
 from kraken_recon.service.rendering import render_report
 from kraken_recon.service.reporting import report_of_runs
@@ -178,10 +179,17 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 sweep_age=sweep_age_of(float(self.sweep_age_hours)),
             )
             with hook.unit_of_work() as unit:
-                accounts = unit.sync.find_accounts(list(self.accounts))
+                # One that was paused since it was listed is nobody's failure.
+                accounts = [a for a in unit.sync.find_accounts(None) if a.name in self.accounts]
             reconcile = reconcile_as_of if window.is_past else sync_accounts
             with metered(hook.wiring()) as wiring:
-                run_ids = reconcile(accounts, request, wiring.sync_ports())
+                try:
+                    run_ids = reconcile(accounts, request, wiring.sync_ports())
+                except AccountsLeftError as error:
+                    # What is done is summed up by the tasks that follow, although this one fails.
+                    done = [str(run_id) for run_id in error.run_ids]
+                    context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=done)
+                    raise
             if not window.is_past:
                 leave_heartbeat(hook, Job.POSITION_SYNC)
             asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
@@ -250,10 +258,14 @@ class ReportOutcomeOperator(TradingDbOperator):
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Compare the accounts that were listed with the runs that ended well."""
         with translated_failures():
-            report = _read_report(TradingDbHook(self.trading_conn_id), _uuids(self.run_ids))
+            hook = TradingDbHook(self.trading_conn_id)
+            report = _read_report(hook, _uuids(self.run_ids))
+            with hook.unit_of_work() as unit:
+                active = {account.name for account in unit.sync.find_accounts(None)}
         listed = [name for group in self.accounts or () for name in group]
         if not listed:
             raise AlertedFailure(f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}")
+        listed = [name for name in listed if name in active]
         problems = unreconciled(listed, report)
         if problems:
             raise AlertedFailure(

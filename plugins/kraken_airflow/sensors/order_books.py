@@ -19,7 +19,7 @@ from kraken_airflow.triggers.order_books import OrderBooksTrigger
 from kraken_airflow.verification import RULES, publish_metrics
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.verification import Overall
-from kraken_recon.errors import RunStoppedError
+from kraken_recon.errors import AccountsLeftError, RunStoppedError
 from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import claim_orders, verify_claimed
 
@@ -93,12 +93,14 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
             ports = wiring.verifying_ports()
             claimed_count = 0
             verdicts: dict[int, Overall] = {}
+            failures: dict[str, str] = {}
             for _ in range(LOOKS_MAX):
                 claimed = claim_orders(ports, RULES, token)
                 only = None if ready is None or is_over else {*ready, *claimed}
                 done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
                 claimed_count += len(claimed)
                 verdicts.update(done.verdicts)
+                failures.update(done.failures)
                 for latency in done.latencies.values():
                     observe("verification.latency", latency)
                 ready = ()
@@ -108,6 +110,8 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
             if not done.watched:
                 publish_metrics(publish_rates(ports, self.rate_rules))
                 leave_heartbeat(TradingDbHook(self.trading_conn_id), Job.ORDER_VERIFICATION)
+            if failures and (is_over or not done.watched):
+                raise AccountsLeftError("verdicts not written", accounts=failures)
         return done.watched == 0
 
     def _tell(self, claimed: int, verdicts: Mapping[int, Overall], watched: int) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
-from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.adapters.postgres.alert_raising import QUERIES, keep_open
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.alerts import (
     Lately,
@@ -17,6 +15,7 @@ from kraken_recon.domain.alerts import (
     Standing,
     Told,
 )
+from kraken_recon.domain.records import Alert
 from kraken_recon.domain.run_coverage import BACKFILL, Missing
 from kraken_recon.errors import ConfigurationError
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from kraken_recon.domain.alerts import Judgement, Notice
     from kraken_recon.domain.run_coverage import RunOfDag
 
-QUERIES: Final = {name: sa.text(query) for name, query in load("alerts").items()}
-
 
 class PostgresAlertStore:
     """Satisfies ``service.alerting.AlertStore`` and ``AlertDesk`` over one connection."""
@@ -39,9 +36,6 @@ class PostgresAlertStore:
 
     def _execute(self, query: str, **values: object) -> CursorResult[Any]:
         return self._connection.execute(QUERIES[query], values)
-
-    def _raise(self, query: str, kind: AlertKind, **values: object) -> None:
-        self._execute(query, kind=str(kind), **values)
 
     def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
         return [dict(row) for row in self._execute(query, **values).mappings()]
@@ -109,28 +103,28 @@ class PostgresAlertStore:
 
     def raise_stale(self, now: datetime) -> None:
         """Raise an alert for each account without a fresh proof, and resolve those of fresh ones."""
-        stale = [row for row in self.freshness(now) if row["is_stale"]]
-        self._execute(
-            "resolve_stale",
-            kind=str(AlertKind.STALE_POSITIONS),
-            account_ids=[row["account_id"] for row in stale],
-            now=now,
-        )
-        self._raise(
-            "raise_stale",
+        keep_open(
+            self._connection,
             AlertKind.STALE_POSITIONS,
-            account_ids=[row["account_id"] for row in stale],
-            messages=[
-                f"{row['account']}: its positions were last proven "
-                f"{row['proven_at'].isoformat(timespec='seconds') if row['proven_at'] else 'never'}, "
-                f"longer ago than {row['limit_minutes']} minutes"
-                for row in stale
+            [
+                Alert(
+                    AlertKind.STALE_POSITIONS,
+                    row["account_id"],
+                    None,
+                    None,
+                    f"{row['account']}: its positions were last proven {_moment(row['proven_at'])}, "
+                    f"longer ago than {row['limit_minutes']} minutes",
+                    evidence={"proven_at": row["proven_at"] and _moment(row["proven_at"])},
+                )
+                for row in self.freshness(now)
+                if row["is_stale"]
             ],
-            evidence=[
-                json.dumps({"proven_at": row["proven_at"].isoformat() if row["proven_at"] else None})
-                for row in stale
-            ],
+            now,
         )
+
+    def tellable(self, alert_ids: Collection[int]) -> set[int]:
+        """Name those of these alerts whose row nobody else holds."""
+        return {row["alert_id"] for row in self._rows("tellable", alert_ids=sorted(alert_ids))}
 
     def raise_run_alert(
         self, kind: AlertKind, run: RunOfDag, message: str, evidence: Mapping[str, object]
@@ -142,9 +136,9 @@ class PostgresAlertStore:
             "scope": dict(run.scope),
             "is_alone": run.is_alone,
         }
-        self._raise(
+        self._execute(
             "raise_run_alert",
-            kind,
+            kind=str(kind),
             account=run.account,
             dag_id=run.dag_id,
             thread=run.thread,
@@ -225,3 +219,7 @@ def _missing(evidence: Mapping[str, Any], opened_at: datetime) -> Missing:
         evidence.get("scope", {}),
         evidence.get("is_alone", evidence.get("run_type") == BACKFILL),
     )
+
+
+def _moment(at: datetime | None) -> str:
+    return at.isoformat(timespec="seconds") if at else "never"

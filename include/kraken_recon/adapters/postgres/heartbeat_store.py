@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from kraken_recon.adapters.postgres.alert_raising import keep_open
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.heartbeats import Heartbeat
+from kraken_recon.domain.records import Alert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +42,19 @@ class PostgresHeartbeatStore:
 
     def raise_silent(self, kind: AlertKind, silent: Sequence[Heartbeat], now: datetime) -> None:
         """Keep one alert open for each of these jobs, and resolve the others of the kind."""
-        jobs = [beat.job for beat in silent]
-        self._connection.execute(QUERIES["resolve_silent"], {"kind": str(kind), "jobs": jobs, "now": now})
-        if silent:
-            values = {
-                "kind": str(kind),
-                "jobs": jobs,
-                "messages": [beat.message for beat in silent],
-                "evidence": [json.dumps({"beat_at": beat.beat_at.isoformat()}) for beat in silent],
-            }
-            self._connection.execute(QUERIES["raise_silent"], values)
+        keep_open(
+            self._connection,
+            kind,
+            [
+                Alert(
+                    kind,
+                    None,
+                    beat.job,
+                    None,
+                    beat.message,
+                    evidence={"beat_at": beat.beat_at.isoformat()},
+                )
+                for beat in silent
+            ],
+            now,
+        )

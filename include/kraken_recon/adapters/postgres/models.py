@@ -316,6 +316,20 @@ alerts: Final = sa.Table(
     ),
 )
 
+# Without foreign keys: a row is put off because something that it refers to is held.
+alerts_put_off: Final = sa.Table(
+    "alerts_put_off",
+    metadata,
+    sa.Column("put_off_id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("account_id", sa.BigInteger),
+    sa.Column("asset", sa.Text),
+    sa.Column("wallet", sa.Text),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("evidence", JSONB, nullable=False),
+    sa.Column("put_off_at", TIME, nullable=False, server_default=sa.func.now()),
+)
+
 asset_costs: Final = sa.Table(
     "asset_costs",
     metadata,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg.errors
 import sqlalchemy as sa
 
+from kraken_recon.adapters.postgres.alert_raising import raise_alerts
 from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.records import Alert
 from kraken_recon.domain.session_records import (
     Action,
     Backend,
@@ -173,7 +175,7 @@ class PostgresSessionStore:
 
     def raise_alert(self, kind: AlertKind, message: str, evidence: Mapping[str, Any]) -> None:
         """Open the alert of a kind, or count it again."""
-        self._run("raise_alert", kind=str(kind), message=message, evidence=json.dumps(evidence))
+        raise_alerts(self._connection, [Alert(kind, None, None, None, message, evidence=evidence)])
 
     def resolve_alert(self, kind: AlertKind) -> None:
         """Resolve the alert of a kind."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from kraken_recon.adapters.postgres.alert_raising import raise_alerts
 from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
-from kraken_recon.domain.money import format_amount
 from kraken_recon.domain.policy import Mode, Tolerance
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
 from kraken_recon.domain.records import Account, AccountState, Comparison
@@ -75,11 +74,6 @@ def _quoted(text: str) -> str:
     if "\\" in text or '"' in text:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _evidence(alert: Alert) -> str:
-    amount = {} if alert.amount is None else {"amount": format_amount(alert.amount)}
-    return json.dumps({**alert.evidence, **amount})
 
 
 class PostgresSyncStore:
@@ -375,17 +369,8 @@ class PostgresSyncStore:
         )
 
     def raise_alerts(self, alerts: Sequence[Alert]) -> None:
-        """Open alerts, or count them again where the same one is open."""
-        if alerts:
-            self._run(
-                "raise_alerts",
-                kinds=[str(alert.kind) for alert in alerts],
-                account_ids=[alert.account_id for alert in alerts],
-                assets=[alert.asset for alert in alerts],
-                wallets=[alert.wallet for alert in alerts],
-                messages=[alert.message for alert in alerts],
-                evidence=[_evidence(alert) for alert in alerts],
-            )
+        """Open alerts, or count them again where the same one is open, with what was put off before."""
+        raise_alerts(self._connection, alerts)
 
     def resolve_alerts(
         self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None

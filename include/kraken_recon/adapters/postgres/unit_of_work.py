@@ -27,6 +27,7 @@ from kraken_recon.adapters.postgres.heartbeat_store import PostgresHeartbeatStor
 from kraken_recon.adapters.postgres.import_store import PostgresImportStore
 from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
 from kraken_recon.adapters.postgres.margin_store import PostgresMarginStore
+from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.order_store import PostgresOrderStore
 from kraken_recon.adapters.postgres.pages_store import PagesStore
 from kraken_recon.adapters.postgres.plan_store import PostgresPlanStore
@@ -37,7 +38,14 @@ from kraken_recon.adapters.postgres.session_store import PostgresSessionStore, P
 from kraken_recon.adapters.postgres.sync_store import PostgresSyncStore
 from kraken_recon.adapters.postgres.turns_store import PostgresTurnsStore
 from kraken_recon.adapters.postgres.verification_store import PostgresVerificationStore
-from kraken_recon.errors import ConfigurationError, LockUnavailableError, SchemaMismatchError, StoreError
+from kraken_recon.errors import (
+    ConfigurationError,
+    LockTimeoutError,
+    LockUnavailableError,
+    SchemaMismatchError,
+    StoreError,
+    StoreUnreachableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -48,6 +56,9 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.session_records import TaskIdentity
     from kraken_recon.domain.usage import UseMeter
+
+
+QUERIES: Final = {name: sa.text(query) for name, query in load("locks").items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,11 @@ _REFUSED_LOCKS: Final = (
 )
 
 
+# Without a state of its own the error came from the client's side: nothing answered. The others: connection
+# exceptions, too many connections, and a server that is being shut down or started.
+_NO_SESSION: Final = ("08", "53300", "57P")
+
+
 def count_refused_locks(engine: Engine, meter: UseMeter) -> None:
     """Count every statement of an engine that did not get its locks, whoever repeats it."""
 
@@ -155,8 +171,12 @@ def _translated(error: sa.exc.DBAPIError) -> StoreError:
     cause = error.orig
     # The first line names what happened; later lines may quote values.
     text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return LockTimeoutError(text)
     if isinstance(cause, _REFUSED_LOCKS):
         return LockUnavailableError(text)
+    if isinstance(cause, psycopg.OperationalError) and (cause.sqlstate or "08").startswith(_NO_SESSION):
+        return StoreUnreachableError(text)
     if isinstance(
         cause,
         (
@@ -310,6 +330,16 @@ class PostgresUnitOfWork:
         """Make the work permanent; the unit stays usable for a next transaction."""
         with translated_errors():
             self.connection.commit()
+
+    def wait_briefly(self) -> None:
+        """Wait a tenth as long for every lock from here on."""
+        with translated_errors():
+            self.connection.execute(QUERIES["wait_briefly"])
+
+    def locked_tables(self) -> list[str]:
+        """Say which of our tables another session has locked as a whole, or waits to lock, and who it is."""
+        with translated_errors():
+            return list(self.connection.execute(QUERIES["locked_tables"]).scalars())
 
     def lock_rows(
         self, table: sa.Table, keys: Sequence[Mapping[str, object]], *, key_share: bool = True

@@ -6,15 +6,32 @@
 select pg_advisory_xact_lock(7031993);
 
 -- name: follow_alerts
--- Let an episode that goes on point to the newest alert of its identity.
+-- Let an episode that goes on point to the newest alert of its identity, unless somebody holds one of the two.
+with followed as (
+  select e.episode_id, a.alert_id
+  from trading.alert_episodes e
+  join trading.alerts a
+    on (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
+      = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
+  where a.status <> 'resolved'
+    and e.is_active
+    and e.alert_id <> a.alert_id
+  order by a.alert_id
+  for key share of a skip locked
+  for no key update of e skip locked
+)
 update trading.alert_episodes e
-set alert_id = a.alert_id
-from trading.alerts a
-where a.status <> 'resolved'
-  and e.is_active
-  and (e.kind, coalesce(e.account_id, 0), coalesce(e.asset, ''), coalesce(e.wallet, ''))
-    = (a.kind, coalesce(a.account_id, 0), coalesce(a.asset, ''), coalesce(a.wallet, ''))
-  and e.alert_id <> a.alert_id;
+set alert_id = followed.alert_id
+from followed
+where e.episode_id = followed.episode_id;
+
+-- name: tellable
+-- Name those of these alerts that nobody else holds. What is held is told of in a later round.
+select alert_id
+from trading.alerts
+where alert_id = any(cast(:alert_ids as bigint[]))
+order by alert_id
+for key share skip locked;
 
 -- name: standings
 -- Read every alert that is not resolved, and every resolved one that people still believe open.
@@ -142,36 +159,129 @@ left join lateral (
 where a.is_active
 order by a.name;
 
--- name: raise_stale
--- Raise an alert for each of these accounts; one that is open already stays as it is, and is not counted again.
-insert into trading.alerts (kind, account_id, message, evidence)
-select :kind, account_id, message, evidence
-from unnest(
-  cast(:account_ids as bigint[]), cast(:messages as text[]), cast(:evidence as jsonb[])
-) as s(account_id, message, evidence)
-order by account_id
+-- name: raise_alerts
+-- Open alerts, or see the same open alert again, with all that was put off. It waits for nobody: what is about a row that
+-- another session holds (the open alert's own; its account's, where the alert would be new) is put off, and whoever raises
+-- alerts next tries it again.
+with due as (
+  delete from trading.alerts_put_off
+  where put_off_id in (
+    select put_off_id
+    from trading.alerts_put_off
+    order by put_off_id
+    for update skip locked
+  )
+  returning kind, account_id, asset, wallet, message, evidence
+),
+raised as materialized (
+  select distinct on (kind, account_id, asset, wallet) kind, account_id, asset, wallet, message, evidence
+  from (
+    select kind, account_id, asset, wallet, message, evidence, 1 as place
+    from unnest(
+      cast(:kinds as text[]),
+      cast(:account_ids as bigint[]),
+      cast(:assets as text[]),
+      cast(:wallets as text[]),
+      cast(:messages as text[]),
+      cast(:evidence as jsonb[])
+    ) as a(kind, account_id, asset, wallet, message, evidence)
+    union all
+    select kind, account_id, asset, wallet, message, evidence, 2
+    from due
+  ) a
+  order by kind, account_id, asset, wallet, place
+),
+free_accounts as materialized (
+  select account_id
+  from trading.accounts
+  where account_id in (select account_id from raised)
+  order by account_id
+  for key share skip locked
+),
+free as materialized (
+  select a.alert_id
+  from trading.alerts a
+  where a.status <> 'resolved'
+    and exists (
+      select
+      from raised r
+      where r.kind = a.kind
+        and r.account_id is not distinct from a.account_id
+        and r.asset is not distinct from a.asset
+        and r.wallet is not distinct from a.wallet
+    )
+  order by a.kind, a.account_id, a.asset, a.wallet
+  for no key update of a skip locked
+),
+judged as materialized (
+  select
+    r.*,
+    case
+      when a.alert_id is not null then a.alert_id in (select alert_id from free)
+      else r.account_id is null or r.account_id in (select account_id from free_accounts)
+    end as is_free
+  from raised r
+  left join trading.alerts a
+    on a.status <> 'resolved'
+    and r.kind = a.kind
+    and r.account_id is not distinct from a.account_id
+    and r.asset is not distinct from a.asset
+    and r.wallet is not distinct from a.wallet
+),
+put_off as (
+  insert into trading.alerts_put_off (kind, account_id, asset, wallet, message, evidence)
+  select kind, account_id, asset, wallet, message, evidence
+  from judged
+  where not is_free
+)
+insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)
+select kind, account_id, asset, wallet, message, evidence
+from judged
+where is_free
+order by kind, account_id, asset, wallet
 on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
-set message = excluded.message,
+set occurrences = alerts.occurrences + cast(:is_counted as int),
+    message = excluded.message,
     evidence = excluded.evidence,
     last_seen_at = now();
 
--- name: resolve_stale
--- Resolve the alert of every account that is not among these, by the run that proved it.
-update trading.alerts
+-- name: resolve_others
+-- Resolve the alerts of a kind that are about none of these, by the run that proved the account or by the work of a job;
+-- what somebody holds is left to the next look.
+with resolved as (
+  select a.alert_id
+  from trading.alerts a
+  where a.kind = :kind
+    and a.status <> 'resolved'
+    and not exists (
+      select
+      from unnest(
+        cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[])
+      ) as r(account_id, asset, wallet)
+      where r.account_id is not distinct from a.account_id
+        and r.asset is not distinct from a.asset
+        and r.wallet is not distinct from a.wallet
+    )
+  order by a.kind, a.account_id, a.asset, a.wallet
+  for no key update of a skip locked
+)
+update trading.alerts a
 set status = 'resolved',
     resolved_at = :now,
-    resolution = (
-      select 'run ' || coalesce(r.dag_run_id || ' of ' || r.dag_id, r.run_id::text) || ' proved it'
-      from trading.reconciliation_runs r
-      where r.account_id = alerts.account_id
-        and r.mode = 'repair'
-        and r.status = 'succeeded'
-      order by r.reported_as_of desc nulls last
-      limit 1
-    )
-where kind = :kind
-  and status <> 'resolved'
-  and account_id <> all(cast(:account_ids as bigint[]));
+    resolution = case
+      when a.account_id is null then a.asset || ' left a sign of work again'
+      else (
+        select 'run ' || coalesce(r.dag_run_id || ' of ' || r.dag_id, r.run_id::text) || ' proved it'
+        from trading.reconciliation_runs r
+        where r.account_id = a.account_id
+          and r.mode = 'repair'
+          and r.status = 'succeeded'
+        order by r.reported_as_of desc nulls last
+        limit 1
+      )
+    end
+from resolved
+where a.alert_id = resolved.alert_id;
 
 -- name: raise_run_alert
 -- Raise an alert about a run of a DAG, or count it again for another run; the first to tell of a run says why. A DAG and

@@ -260,11 +260,28 @@ select pg_notify('kraken_recon_orders_ended', '');
 
 -- name: take_looks
 -- Take the accounts whose orders at Kraken were last looked through before a moment; whoever comes second gets none.
+-- What somebody holds is left to the next look, so that no account waits for another's.
+with due as materialized (
+  select account_id
+  from trading.order_books
+  where looked_at < :due_before
+  order by account_id
+  for no key update skip locked
+),
+unseen as materialized (
+  select account_id
+  from trading.accounts
+  where is_active
+    and account_id not in (select account_id from trading.order_books)
+  order by account_id
+  for key share skip locked
+)
 insert into trading.order_books (account_id, looked_at)
 select a.account_id, :now
 from trading.accounts a
 where a.is_active
   and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
+  and (a.account_id in (select account_id from due) or a.account_id in (select account_id from unseen))
 order by a.account_id
 on conflict (account_id) do update
 set looked_at = excluded.looked_at

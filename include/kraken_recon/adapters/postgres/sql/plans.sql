@@ -250,7 +250,8 @@ from trading.residuals
 where account_id = :account_id;
 
 -- name: resolve_settled_alerts
--- Resolve the alerts of these kinds that this run no longer raises for the accounts that it judged.
+-- Resolve the alerts of these kinds that this run no longer raises for the accounts that it judged;
+-- one that somebody holds is left to the next run.
 with raised as (
   select *
   from unnest(
@@ -271,7 +272,7 @@ resolved as (
         and r.wallet is not distinct from a.wallet
     )
   order by a.kind, a.account_id, a.asset, a.wallet
-  for no key update of a
+  for no key update of a skip locked
 )
 update trading.alerts a
 set status = 'resolved',

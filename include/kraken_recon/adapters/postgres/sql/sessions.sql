@@ -263,25 +263,20 @@ left join lateral (
 where f.returned_at is null
 order by f.severity, f.first_seen_at, f.finding_id;
 
--- name: raise_alert
--- Open the alert of a kind, or count it again; it is about no account.
-insert into trading.alerts (kind, message, evidence)
-values (:kind, :message, cast(:evidence as jsonb))
-on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
-set occurrences = alerts.occurrences + 1,
-    message = excluded.message,
-    evidence = excluded.evidence,
-    last_seen_at = now();
-
 -- name: resolve_alert
--- Resolve the open alert of a kind that is about no account.
+-- Resolve the open alert of a kind that is about no account; one that somebody holds is left to the next audit.
 update trading.alerts
 set status = 'resolved',
     resolved_at = now(),
     resolution = 'an audit that found none any more'
-where kind = :kind
-  and account_id is null
-  and status <> 'resolved';
+where alert_id in (
+  select alert_id
+  from trading.alerts
+  where kind = :kind
+    and account_id is null
+    and status <> 'resolved'
+  for no key update skip locked
+);
 
 -- name: forget_samples
 -- Forget samples beyond the time they are kept.

@@ -567,27 +567,8 @@ set exchange_quantity = excluded.exchange_quantity,
     action = excluded.action,
     ledger_ids = discrepancies.ledger_ids || excluded.ledger_ids;
 
--- name: raise_alerts
--- Open alerts, or count the same open alert again.
-insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)
-select *
-from unnest(
-  cast(:kinds as text[]),
-  cast(:account_ids as bigint[]),
-  cast(:assets as text[]),
-  cast(:wallets as text[]),
-  cast(:messages as text[]),
-  cast(:evidence as jsonb[])
-) as a(kind, account_id, asset, wallet, message, evidence)
-order by a.kind, a.account_id, a.asset, a.wallet
-on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
-set occurrences = alerts.occurrences + 1,
-    message = excluded.message,
-    evidence = excluded.evidence,
-    last_seen_at = now();
-
 -- name: resolve_alerts
--- Resolve open alerts of a kind.
+-- Resolve open alerts of a kind; one that somebody holds is left to the next run, which asks for the same.
 with resolved as (
   select alert_id
   from trading.alerts
@@ -595,7 +576,7 @@ with resolved as (
     and kind = :kind
     and status <> 'resolved'
   order by kind, account_id, asset, wallet
-  for no key update
+  for no key update skip locked
 )
 update trading.alerts a
 set status = 'resolved',

@@ -42,13 +42,13 @@ where order_id = :order_id
   and (verdict is null or verdict = 'inconclusive');
 
 -- name: renew
--- Keep what is claimed for a longer time.
+-- Keep what is claimed for a longer time; what somebody holds is claimed again when its time is over.
 with held as (
   select order_id
   from trading.order_verifications
   where claimed_by = :token
   order by order_id
-  for no key update
+  for no key update skip locked
 )
 update trading.order_verifications v
 set claimed_until = :until

@@ -1,0 +1,204 @@
+"""What another session holds costs the account that it is about, and no other; a table costs one wait."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from desk import Desk
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
+from kraken_recon.bootstrap import utc_now
+from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
+from kraken_recon.domain.ledger import HoldingKey
+from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.errors import AccountsLeftError, LockTimeoutError
+from kraken_recon.service.alerting import prepare_notifications, watch_freshness
+from kraken_recon.service.sync import SyncRequest, sync_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BTC = HoldingKey("BTC", "spot")
+NAMES = ("ann", "bob", "cid")
+# Of a session of the desk; the open transactions of these tests hold what they hold until the test lets go.
+LIMIT_SECONDS = 1
+
+
+@pytest.fixture
+def desk(database_url: str) -> Desk:
+    """Accounts that were opened by a first sync."""
+    desk = Desk(database_url)
+    desk.engine = create_engine(
+        database_url,
+        application_name="test desk",
+        limits=SessionLimits(lock_timeout_seconds=LIMIT_SECONDS),
+    )
+    for name in NAMES:
+        desk.account(name).add("BTC", "1", entry_type="deposit")
+    desk.sync()
+    return desk
+
+
+@contextmanager
+def held(desk: Desk, statement: str, **values: object) -> Iterator[None]:
+    """Keep what a statement locks in an open transaction of a person, who changes nothing in the end."""
+    engine = create_engine(desk.url, application_name="colleague")
+    with engine.connect() as person:
+        person.execute(sa.text(statement), values)
+        yield
+        person.rollback()
+
+
+def deposit(desk: Desk) -> None:
+    for books in desk.books.values():
+        books.add("BTC", "0.25", entry_type="deposit")
+
+
+def statuses(desk: Desk) -> dict[str, str]:
+    return {name: desk.run(name)["status"] for name in desk.books}
+
+
+def alerts(desk: Desk) -> set[tuple[str, str]]:
+    return {
+        (row["name"], row["kind"])
+        for row in desk.rows(
+            "select name, kind from trading.alerts join trading.accounts using (account_id)"
+            " where status <> 'resolved'"
+        )
+    }
+
+
+def test_alert_row_that_a_person_holds_keeps_no_account_waiting_and_loses_no_alert(desk: Desk) -> None:
+    change = "update trading.positions set quantity = quantity + 1 where account_id = :account"
+    desk.execute(change, account=desk.account_id("ann"))
+    desk.sync()
+    assert alerts(desk) == {("ann", "database_drift")}
+    deposit(desk)
+    desk.execute(change.replace("+ 1", "+ 2"), account=desk.account_id("ann"))
+    started = time.monotonic()
+    with held(desk, "update trading.alerts set note = 'looking' where kind = 'database_drift'"):
+        desk.sync()
+    assert time.monotonic() - started < LIMIT_SECONDS
+    assert set(statuses(desk).values()) == {"succeeded"}
+    assert all(desk.positions(name)[BTC] == Decimal("1.25") for name in NAMES if name != "ann")
+    seen = desk.rows("select occurrences from trading.alerts where kind = 'database_drift'")
+    assert seen == [{"occurrences": 1}]
+    assert desk.rows("select kind from trading.alerts_put_off") == [{"kind": "database_drift"}]
+    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    assert desk.rows("select kind from trading.alerts_put_off") == []
+    seen = desk.rows("select message from trading.alerts where kind = 'database_drift'")
+    assert "recorded 3" in seen[0]["message"]
+
+
+def test_alert_is_opened_anew_if_the_one_who_held_it_resolved_it(desk: Desk) -> None:
+    books = desk.exchanges["ann"]
+    books.balances = lambda: {}["a defect"]  # type: ignore[method-assign]
+    desk.sync()
+    engine = create_engine(desk.url, application_name="colleague")
+    with engine.begin() as person:
+        person.execute(sa.text("update trading.alerts set status = 'resolved', resolved_at = now()"))
+        desk.sync()
+    assert alerts(desk) == set()
+    desk.sync("bob")
+    assert alerts(desk) == {("ann", "sync_failure")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from trading.positions where account_id = :account for update",
+        "update trading.reconciliation_runs set note = 'mine' where account_id = :account",
+        "select * from trading.accounts where account_id = :account for no key update",
+    ],
+)
+def test_row_that_a_person_holds_costs_its_account_alone(desk: Desk, statement: str) -> None:
+    deposit(desk)
+    with held(desk, statement, account=desk.account_id("bob")):
+        desk.sync()
+    assert {name: desk.positions(name)[BTC] for name in ("ann", "cid")} == {
+        "ann": Decimal("1.25"),
+        "cid": Decimal("1.25"),
+    }
+    failed = {name for name, status in statuses(desk).items() if status == "failed"}
+    assert failed <= {"bob"}
+    assert alerts(desk) == {(name, "sync_failure") for name in failed}
+    desk.sync()
+    assert desk.positions("bob")[BTC] == Decimal("1.25")
+    assert alerts(desk) == set()
+
+
+def test_account_of_which_not_even_the_failure_can_be_recorded_is_named_and_the_others_are_done(
+    desk: Desk,
+) -> None:
+    deposit(desk)
+    with (
+        held(desk, "select * from trading.accounts where name = 'bob' for update"),
+        pytest.raises(AccountsLeftError, match=r"bob: .*lock timeout") as left,
+    ):
+        desk.sync()
+    assert set(left.value.accounts) == {"bob"}
+    assert len(left.value.run_ids) == 2
+    assert desk.positions("ann")[BTC] == desk.positions("cid")[BTC] == Decimal("1.25")
+    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    assert ("bob", "sync_failure") in alerts(desk)
+    desk.sync()
+    assert set(statuses(desk).values()) == {"succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("table", "is_recorded"),
+    [
+        ("positions", True),
+        ("discrepancies", True),
+        ("reconciliation_runs", False),
+        ("alerts", False),
+    ],
+)
+def test_table_that_somebody_locks_is_waited_for_once_and_named(
+    desk: Desk, table: str, *, is_recorded: bool
+) -> None:
+    for name in ("dot", "eve", "fay", "gus", "hal"):
+        desk.account(name).add("BTC", "1", entry_type="deposit")
+    desk.sync()
+    deposit(desk)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        accounts = unit.sync.find_accounts(None)
+    interval = Interval(desk.now, desk.now + RUN_INTERVAL)
+    request = SyncRequest(interval, Mode.REPAIR, Policy(), concurrency=2)
+    started = time.monotonic()
+    told = rf"trading.{table}: AccessExclusiveLock is held by session \d+ .*colleague"
+    with held(desk, f"lock table trading.{table} in access exclusive mode"):
+        if is_recorded:
+            sync_accounts(accounts, request, desk.ports)
+        else:
+            with pytest.raises((AccountsLeftError, LockTimeoutError), match=told):
+                sync_accounts(accounts, request, desk.ports)
+    assert time.monotonic() - started < 3 * LIMIT_SECONDS
+    if is_recorded:
+        assert set(statuses(desk).values()) == {"failed"}
+        assert told.split(":", maxsplit=1)[0] in desk.run("hal")["error"]
+    desk.sync()
+    assert {name: desk.positions(name)[BTC] for name in desk.books} == dict.fromkeys(
+        desk.books, Decimal("1.25")
+    )
+
+
+def test_people_are_told_of_all_alerts_but_the_one_that_somebody_holds(desk: Desk) -> None:
+    def told(after: timedelta) -> int:
+        return prepare_notifications(lambda: PostgresUnitOfWork(desk.engine), ["mail"], utc_now() + after)
+
+    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    assert alerts(desk) == {(name, "stale_positions") for name in NAMES}
+    started = time.monotonic()
+    bobs = "select * from trading.alerts where account_id = :account for update"
+    with held(desk, bobs, account=desk.account_id("bob")):
+        watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+        assert told(timedelta()) == 2
+    assert time.monotonic() - started < LIMIT_SECONDS
+    assert told(timedelta(minutes=1)) == 1
