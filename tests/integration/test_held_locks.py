@@ -17,12 +17,23 @@ from kraken_recon.bootstrap import utc_now
 from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode, Policy
+from kraken_recon.domain.verification import Overall
 from kraken_recon.errors import AccountsLeftError, LockTimeoutError
 from kraken_recon.service.alerting import prepare_notifications, watch_freshness
 from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.service.verifying import (
+    VerifyingPorts,
+    VerifyingRules,
+    claim_orders,
+    new_token,
+    verify_claimed,
+)
+from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from conftest import Simulator
 
 BTC = HoldingKey("BTC", "spot")
 NAMES = ("ann", "bob", "cid")
@@ -45,11 +56,22 @@ def desk(database_url: str) -> Desk:
     return desk
 
 
+@pytest.fixture
+def trading_desk(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
+    """Two accounts whose orders go to the simulator."""
+    desk = TradingDesk(simulator, database_url)
+    desk.engine = create_engine(database_url, limits=SessionLimits(lock_timeout_seconds=LIMIT_SECONDS))
+    for name in ("ann", "bob"):
+        desk.account(name)
+    yield desk
+    desk.close()
+
+
 @contextmanager
-def held(desk: Desk, statement: str, **values: object) -> Iterator[None]:
+def held(desk: Desk | TradingDesk, statement: str, **values: object) -> Iterator[None]:
     """Keep what a statement locks in an open transaction of a person, who changes nothing in the end."""
-    engine = create_engine(desk.url, application_name="colleague")
-    with engine.connect() as person:
+    url = desk.url if isinstance(desk, Desk) else desk.database_url
+    with create_engine(url, application_name="colleague").connect() as person:
         person.execute(sa.text(statement), values)
         yield
         person.rollback()
@@ -202,3 +224,56 @@ def test_people_are_told_of_all_alerts_but_the_one_that_somebody_holds(desk: Des
         assert told(timedelta()) == 2
     assert time.monotonic() - started < LIMIT_SECONDS
     assert told(timedelta(minutes=1)) == 1
+
+
+BOBS = "where account_id = (select account_id from trading.accounts where name = 'bob')"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from trading.accounts where name = 'bob' for update",
+        f"select * from trading.orders {BOBS} for update",
+        f"select * from trading.order_books {BOBS} for update",
+        f"select * from trading.alerts {BOBS} for update",
+    ],
+)
+def test_orders_of_others_are_placed_whatever_a_person_holds_of_one_account(
+    trading_desk: TradingDesk, statement: str
+) -> None:
+    for name in ("ann", "bob"):
+        trading_desk.decide(name, type="limit", volume="1", limit_price="1000")
+    trading_desk.execute_orders()
+    trading_desk.execute(
+        "insert into trading.alerts (kind, account_id, message)"
+        " select 'order_execution_failure', account_id, 'earlier' from trading.accounts where name = 'bob'"
+    )
+    trading_desk.pause(3600)
+    for name in ("bob", "ann"):
+        trading_desk.decide(name, type="limit", volume="2", limit_price="1000")
+    with held(trading_desk, statement):
+        done = trading_desk.execute_orders()
+    assert set(done.failures) <= {"bob"}
+    assert len(trading_desk.true_orders("ann")) == 2
+    trading_desk.execute_orders()
+    assert len(trading_desk.true_orders("bob")) == 2
+    open_alerts = trading_desk.rows("select kind from trading.alerts where status <> 'resolved'")
+    assert open_alerts == []
+
+
+def test_verdicts_of_others_are_written_whatever_a_person_holds_of_one_order(
+    trading_desk: TradingDesk,
+) -> None:
+    for name in ("ann", "bob"):
+        trading_desk.sync(name)
+        trading_desk.decide(name, volume="1")
+    trading_desk.run_until_settled()
+    ports = VerifyingPorts(trading_desk.ports.open_unit_of_work, trading_desk.open_exchange, trading_desk.now)
+    token = new_token("test")
+    assert len(claim_orders(ports, VerifyingRules(), token)) == 2
+    mine = f"select * from trading.order_verifications {BOBS} for update"
+    with held(trading_desk, mine):
+        done = verify_claimed(ports, VerifyingRules(), token)
+    assert set(done.failures) == {"bob"}
+    assert list(done.verdicts.values()) == [Overall.VERIFIED]
+    assert verify_claimed(ports, VerifyingRules(), token).failures == {}

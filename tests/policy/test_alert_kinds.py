@@ -56,7 +56,7 @@ def test_rules_are_about_declared_kinds() -> None:
 def test_whatever_raises_takes_a_declared_kind(raising: Callable[..., None]) -> None:
     names = {**vars(alert_kinds), **vars(records), **vars(inspect.getmodule(raising))}
     names |= {"Sequence": list, "Mapping": dict, "Collection": list}
-    hints = get_type_hints(raising, globalns=names, localns={"datetime": object})
+    hints = get_type_hints(raising, globalns=names, localns={"datetime": object, "Connection": object})
     assert AlertKind in hints.values() or list[Alert] in hints.values(), hints
 
 

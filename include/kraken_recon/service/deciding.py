@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
@@ -17,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import OrderStatus
 from kraken_recon.domain.records import Alert
-from kraken_recon.errors import ConfigurationError, ExchangeError
+from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError, StoreUnreachableError
 from kraken_recon.service.clocks import check_clock
 from kraken_recon.service.decisions import Decision, differing, key_in, nearest, read_decision
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.refusing import CLOCK_DOUBT, too_old
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from kraken_recon.domain.markets import Markets
@@ -99,9 +100,26 @@ def accept_decisions(ports: OrderPorts, settings: OrderSettings = DEFAULTS) -> d
                 judged.append(_judge(given, catalogue))
             except _MarketsUnknownError:
                 continue
-        with ports.open_unit_of_work() as unit:
-            for verdict in judged:
-                _write(unit, verdict, by=ports.worker)
+        _write_all(judged, ports, catalogue.failures)
+
+
+def _write_all(judged: Sequence[_Judged], ports: OrderPorts, failures: dict[str, str]) -> None:
+    """Write what became of decisions, in one session while all goes well; one that cannot be stays new."""
+    left = deque(judged)
+    while left:
+        try:
+            with ports.open_unit_of_work() as unit:
+                while left:
+                    _write(unit, left[0], by=ports.worker)
+                    left.popleft()
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            failing = left.popleft()
+            decision_id, account = failing.given.decision_id, failing.account
+            failures[account.name if account else f"decision {decision_id}"] = (
+                f"decision {decision_id} could not be written: {type(error).__name__}: {error}"
+            )
 
 
 class _MarketsUnknownError(Exception):

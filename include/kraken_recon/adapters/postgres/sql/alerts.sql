@@ -325,14 +325,14 @@ where kind = :kind
   and evidence ->> 'dag_run_id' = :run_id;
 
 -- name: open_run_alerts
--- Lock and read what a DAG's open alerts about its runs wait for.
+-- Lock and read what a DAG's open alerts about its runs wait for; what somebody holds waits for the next run.
 select alert_id, evidence, opened_at
 from trading.alerts
 where kind = any(cast(:kinds as text[]))
   and asset = :dag_id
   and status <> 'resolved'
 order by kind, account_id, asset, wallet
-for no key update;
+for no key update skip locked;
 
 -- name: resolve_run_alerts
 -- Resolve alerts about runs, and keep what ended them.
