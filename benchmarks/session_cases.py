@@ -6,45 +6,26 @@ connection's limits are those of nobody's unit of work: the server would end the
 
 from __future__ import annotations
 
-import base64
-import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.pool import QueuePool
 
-from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
+from benchmarks.session_stage import DEFERRED, ENDED, OTHER_TEAM, name_of
 from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
-from kraken_recon.domain.session_records import Progress, Rule, TaskIdentity, TaskState, TaskStates
-from kraken_recon.domain.sessions import Thresholds
+from kraken_recon.domain.session_records import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
-AT_WORK: Final = TaskState("running", Progress.AT_WORK)
-DEFERRED: Final = TaskState("deferred", Progress.DEFERRED)
-ENDED: Final = TaskState("failed", Progress.ENDED, 3600)
-# The product's own, in seconds instead of minutes.
-THRESHOLDS: Final = Thresholds(
-    hold_seconds=1,
-    idle_seconds=1.5,
-    settle_seconds=0.3,
-    transaction_seconds=1.5,
-    wait_seconds=1,
-    lock_seconds=1,
-)
-OTHER_TEAM: Final = "other_team"
-MATURE_SECONDS: Final = 2.0
+    from benchmarks.session_stage import Stage
+
 # A worker whose child inherits the socket: killing the worker leaves the session open.
 KILLED_WORKER: Final = """
 import os, sys, time, psycopg
@@ -60,78 +41,6 @@ time.sleep(600)
 """
 
 
-@dataclass
-class Stage:
-    """Where cases open their sessions, and what Airflow is said to know of their tasks."""
-
-    url: str
-    states: dict[Any, TaskState] = field(default_factory=dict)
-    tasks: dict[str, TaskIdentity] = field(default_factory=dict)
-    kept: list[Any] = field(default_factory=list)
-    threads: list[threading.Thread] = field(default_factory=list)
-    processes: list[int] = field(default_factory=list)
-    victims: list[int] = field(default_factory=list)
-
-    def task(self, task_id: str, state: TaskState = AT_WORK) -> TaskIdentity:
-        """Start a task: as every task of the project, it uses the one unit of work once."""
-        identity = TaskIdentity(uuid4(), "leaky_dag", "manual__1", task_id, -1, 1)
-        self.states[identity.task_instance_id] = state
-        self.declared(identity).close()
-        return identity
-
-    def declared(
-        self, task: TaskIdentity, *, hold_seconds: int = 60, pool_size: int = 0
-    ) -> psycopg.Connection:
-        """Open a session as the project's engines do, with what it declares of itself."""
-        declaration = Declaration(name_of(task), hold_seconds, pool_size, task=task)
-        return self.opened(
-            registered_connection(
-                lambda name: psycopg.connect(self.url, application_name=name), declaration, {"host": self.url}
-            )
-        )
-
-    def raw(self, name: str, *, autocommit: bool = False, **options: str) -> psycopg.Connection:
-        """Open a session past the one unit of work."""
-        return self.opened(psycopg.connect(self.url, application_name=name, autocommit=autocommit, **options))
-
-    def opened(self, connection: psycopg.Connection) -> psycopg.Connection:
-        """Keep a connection open until the end."""
-        self.kept.append(connection)
-        return connection
-
-    def in_thread(self, work: Callable[[], object]) -> None:
-        """Do something that takes for ever."""
-
-        def quiet() -> None:
-            with suppress(psycopg.Error):
-                work()
-
-        thread = threading.Thread(target=quiet, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
-    def end(self) -> None:
-        """End every session from the server's side: another thread's connection must not be closed here."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(
-                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
-        for pid in self.processes:
-            os.kill(pid, signal.SIGKILL)
-        for thread in self.threads:
-            thread.join(timeout=10)
-        for kept in self.kept:
-            if isinstance(kept, psycopg.Connection):
-                kept.close()
-
-    def task_states(self, tries: Collection[TaskIdentity]) -> TaskStates:
-        """Answer as Airflow would."""
-        return TaskStates(
-            {one.task_instance_id: self.states[one.task_instance_id] for one in tries if self.states}, 0.5
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Case:
     """One kind of session: how to open one, and which rules ought to name it, if it is a leak."""
@@ -144,12 +53,6 @@ class Case:
     def is_leak(self) -> bool:
         """Tell whether any rule ought to name it."""
         return bool(self.rules)
-
-
-def name_of(task: TaskIdentity) -> str:
-    """Write the session name that the project gives this task."""
-    identity = base64.urlsafe_b64encode(task.task_instance_id.bytes).rstrip(b"=").decode()
-    return f"af1|{identity}|{task.try_number}|{task.map_index}|{task.dag_id}.{task.task_id}"[:57]
 
 
 def _pid(connection: psycopg.Connection) -> int:
@@ -257,6 +160,65 @@ def _short_gaps(stage: Stage) -> list[int]:
     return [_pid(connection)]
 
 
+def _own_name(stage: Stage) -> list[int]:
+    """Open a connection as a DAG's author does: the project's role, and a name of the author's choice."""
+    reading = stage.raw("nightly_report")
+    reading.execute("select count(*) from trading.accounts")
+    writing = stage.raw("nightly_report")
+    writing.execute("delete from trading.positions where false")
+    return [_pid(reading), _pid(writing)]
+
+
+def _silent_copy(stage: Stage) -> list[int]:
+    """Begin to send rows, and stop: the server is at work, and waits for its client."""
+    connection = stage.raw(name_of(stage.task("silent_copy")))
+    connection.execute("create temporary table fetched (line text)")
+    connection.pgconn.exec_(b"copy fetched from stdin")
+    connection.pgconn.put_copy_data(b"one\n")
+    connection.pgconn.flush()
+    return [_pid(connection)]
+
+
+def _copy_at_work(stage: Stage) -> list[int]:
+    """Send rows slowly, for ever."""
+    connection = stage.raw(name_of(stage.task("copy_at_work")))
+    connection.execute("create temporary table fetched (line text)")
+
+    def work() -> None:
+        connection.pgconn.exec_(b"copy fetched from stdin")
+        while True:
+            connection.pgconn.put_copy_data(b"a line\n" * 20_000)
+            connection.pgconn.flush()
+            time.sleep(0.05)
+
+    stage.in_thread(work)
+    return [_pid(connection)]
+
+
+def _poolers_connection(stage: Stage) -> list[int]:
+    """What a pooler keeps under the name of a task that ended, and of one that runs."""
+    return [
+        stage.left_to_a_pooler(stage.task("pooled", ENDED)),
+        stage.left_to_a_pooler(stage.task("pooled")),
+    ]
+
+
+def _inherited_name(stage: Stage) -> list[int]:
+    """What a pooler of another machine keeps: only the name is there, and no registration of it."""
+    connection = stage.raw("", autocommit=True)
+    connection.execute(
+        "select set_config('application_name', %s, false)", [name_of(stage.task("gone", ENDED))]
+    )
+    return [_pid(connection)]
+
+
+def _own_pool(stage: Stage) -> list[int]:
+    """Keep a connection at hand, in the project's role under a name of the author's choice."""
+    connection = stage.raw("prices of the desk", autocommit=True)
+    connection.execute("select 1")
+    return [_pid(connection)]
+
+
 def _long_report(stage: Stage) -> list[int]:
     connection = stage.declared(stage.task("long_report"))
     stage.in_thread(lambda: connection.execute("select pg_sleep(600)"))
@@ -356,6 +318,12 @@ CASES: Final = (
     Case("lock holder", _lock_holder, frozenset({Rule.IDLE_IN_TRANSACTION, Rule.BLOCKS_OTHERS})),
     Case("short gaps", _short_gaps, frozenset({Rule.TRANSACTION_OUTLIVES_WORK})),
     Case("another team's lock", _foreign_blocker, frozenset({Rule.BLOCKS_OTHERS})),
+    Case("a DAG's own name", _own_name, frozenset({Rule.IDLE_IN_TRANSACTION})),
+    Case("COPY whose client is silent", _silent_copy, frozenset({Rule.IDLE_IN_TRANSACTION})),
+    Case("COPY at work", _copy_at_work),
+    Case("pooler's connection", _poolers_connection),
+    Case("pooler's connection, by name", _inherited_name),
+    Case("own pool under a name of its own", _own_pool),
     Case("long report", _long_report),
     Case("backup", _backup),
     Case("waiting lock", _waiting_lock),
@@ -368,12 +336,3 @@ CASES: Final = (
     Case("declared hold", _declared_hold),
     Case("replication", _replication),
 )
-
-
-def prepare(url: str) -> None:
-    """Make the other team's role."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        known = connection.execute("select from pg_roles where rolname = %s", [OTHER_TEAM]).fetchone()
-        if known is None:
-            create = sql.SQL("create role {} login password {}")
-            connection.execute(create.format(sql.Identifier(OTHER_TEAM), sql.Literal(OTHER_TEAM)))

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from benchmarks.session_cases import CASES, MATURE_SECONDS, THRESHOLDS, Stage, prepare
+from benchmarks.session_cases import CASES
+from benchmarks.session_stage import MATURE_SECONDS, THRESHOLDS, Stage, prepare
 from kraken_recon.adapters.postgres.schema import migrate
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
 from kraken_recon.bootstrap import Wiring, source_of
@@ -36,7 +37,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs/reference/session-leak-score.md"
 RESULTS: Final = ROOT / "benchmarks/results/session_leaks.json"
 SAMPLES: Final = 2
-OWNERS: Final = ("leaky_dag.", "old_script", "etl")
+OWNERS: Final = ("leaky_dag.", "old_script", "etl", "nightly_report")
 SERVER_SETTINGS: Final = {"max_connections": "200", "wal_level": "logical", "max_prepared_transactions": "8"}
 
 

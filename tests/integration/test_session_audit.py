@@ -25,7 +25,7 @@ from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, crea
 from kraken_recon.bootstrap import Wiring, source_of
 from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity, TaskState, TaskStates
 from kraken_recon.domain.sessions import DEFAULT_ACTIONS, ActionPolicy, Thresholds
-from kraken_recon.errors import RunStoppedError
+from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.service.auditing import AuditRequest, audit
 from local_stack.processes import poll_until
 
@@ -331,13 +331,18 @@ def test_a_source_that_cannot_be_seen_is_named_and_stops_no_other(
 ) -> None:
     wiring = Wiring(bench.url, lambda _: pytest.fail("asks no exchange"))
     gone = create_engine(f"{bench.url}_gone")
+
+    def missing() -> PostgresUnitOfWork:
+        raise ConfigurationError("connection airflow_db_audit does not exist")
+
     sources = [
+        source_of("airflow_db_audit", missing, is_ours=False),
         source_of("metadata", lambda: PostgresUnitOfWork(gone), is_ours=False),
         source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine())),
     ]
     ports = wiring.audit_ports(sources, NoAirflow(), acted_by="the test")
     view = audit(AuditRequest(thresholds=IMPATIENT), ports)
-    assert [name.split(":")[0] for name in view["failed"]] == ["metadata"]
+    assert [name.split(":")[0] for name in view["failed"]] == ["airflow_db_audit", "metadata"]
     assert [f["rule"] for f in view["findings"]] == ["idle_in_transaction"]
     assert bench.is_open(leaked)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import random
 import string
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kraken_recon.domain.session_identity import task_instance_id
 from kraken_recon.domain.session_records import (
     Action,
     Backend,
@@ -39,7 +41,6 @@ from kraken_recon.domain.sessions import (
     Audit,
     Thresholds,
     decide,
-    task_instance_id,
 )
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -157,7 +158,15 @@ def test_a_long_statement_is_cut() -> None:
         ({"seconds_in_state": 241.0, "application_name": "psql"}, None, []),
         ({"seconds_in_state": 121.0, "advisory_locks": 1}, None, [Rule.LOCK_KEPT]),
         ({"seconds_in_state": 121.0, "advisory_locks": 1}, TaskState("deferred", Progress.DEFERRED), []),
-        ({}, ENDED, [Rule.OWNER_ENDED]),
+        # An idle session may be a pooler's, which keeps the name of whoever used it last.
+        ({}, ENDED, []),
+        ({"statement": "LISTEN fills"}, ENDED, [Rule.OWNER_ENDED]),
+        ({"advisory_locks": 1}, ENDED, [Rule.OWNER_ENDED]),
+        (IDLE_IN_TRANSACTION, ENDED, [Rule.OWNER_ENDED, Rule.IDLE_IN_TRANSACTION]),
+        ({"seconds_in_state": 241.0, "statement": "DISCARD ALL"}, AT_WORK, []),
+        (IDLE_IN_TRANSACTION | {"application_name": "a_dag"}, None, [Rule.IDLE_IN_TRANSACTION]),
+        (IDLE_IN_TRANSACTION | {"application_name": "metabase"}, None, []),
+        ({"seconds_in_state": 241.0, "application_name": "a_dag"}, None, []),
         ({"state": "active"}, ENDED, [Rule.OWNER_ENDED]),
         ({}, TaskState("success", Progress.ENDED, 5), []),
         (LONG_TRANSACTION, ENDED, [Rule.OWNER_ENDED, Rule.TRANSACTION_OUTLIVES_WORK]),
@@ -201,9 +210,59 @@ def test_the_root_of_a_blocking_tree_is_named_and_no_victim() -> None:
     assert rules(sample(*looked.backends), told(), thresholds=Thresholds(wait_seconds=41)) == []
 
 
+def test_a_client_that_hangs_in_a_copy_is_told_from_a_slow_one() -> None:
+    copying = {"state": "active", "wait_event": "Client:ClientRead", "seconds_in_state": 100.0}
+    before = PastSample(NOW - timedelta(minutes=5), 0, 0, {f"1/{NOW.isoformat()}": 512})
+    just_now = replace(before, taken_at=NOW - timedelta(seconds=5))
+
+    def found(backend_changes: dict[str, Any], history: list[PastSample]) -> list[Rule]:
+        looked = sample(backend(**(copying | {"copied_bytes": 512} | backend_changes)))
+        return [finding.rule for finding in Audit(looked, {}, told(AT_WORK), history).findings()]
+
+    assert found({}, [before]) == [Rule.IDLE_IN_TRANSACTION]
+    assert found({}, []) == found({}, [just_now]) == []
+    assert found({"copied_bytes": 513}, [before]) == []
+    assert found({"wait_event": "IO:DataFileRead"}, [before]) == []
+    assert found({"backend_start": NOW + timedelta(seconds=1)}, [before]) == []
+    # How far another statement came is not known: it may just be read slowly.
+    unread = replace(before, client_waits={f"1/{NOW.isoformat()}": None})
+    assert found({"copied_bytes": None}, [unread]) == []
+    assert found({"copied_bytes": None, "seconds_in_state": 901.0}, [unread]) == [Rule.IDLE_IN_TRANSACTION]
+
+
+def test_a_copy_whose_client_hangs_is_ended_and_not_cancelled_first() -> None:
+    hanging = backend(state="active", wait_event="Client:ClientRead")
+    finding = Finding(Rule.IDLE_IN_TRANSACTION, Severity.WARNING, "", "", Standing.OURS, {}, hanging)
+    assert decide(finding, ActionPolicy(), was_cancelled=False) is Action.TERMINATE
+
+
+@pytest.mark.parametrize("statement", ["select ?", "DISCARD ALL"])
+def test_what_a_pooler_keeps_is_nobody_s_leak_and_never_ended(statement: str) -> None:
+    def owner(*, is_direct: bool | None) -> dict[str, Owner]:
+        return {NAME: Owner(NAME, "worker", 7, "dag.py:1 f", 60, 0, 1, TASK, is_direct)}
+
+    idle = sample(backend(seconds_in_state=999.0, statement=statement))
+    for state in (AT_WORK, ENDED):
+        judged = Audit(idle, owner(is_direct=False), told(state))
+        assert (judged.findings(), judged.excess) == ([], 0)
+    # A process that told of no pooler answers for its sessions itself.
+    rules_found = [f.rule for f in Audit(idle, owner(is_direct=True), told(ENDED)).findings()]
+    assert rules_found == [Rule.NEVER_CLOSED, Rule.OWNER_ENDED]
+    locked = sample(backend(seconds_in_state=999.0, advisory_locks=1))
+    (finding,) = Audit(locked, owner(is_direct=False), told(AT_WORK)).findings()
+    assert (finding.rule, finding.standing) == (Rule.LOCK_KEPT, Standing.WATCHED)
+
+
+def test_other_servers_pools_are_theirs() -> None:
+    idle = backend(seconds_in_state=9e4, application_name="")
+    waiting = backend(2, application_name="", **IDLE_IN_TRANSACTION)
+    assert rules(sample(idle, waiting, is_ours=False)) == [Rule.IDLE_IN_TRANSACTION]
+
+
 def test_foreign_sessions_that_block_each_other_are_theirs() -> None:
-    holder = backend(1, application_name="etl", state="idle in transaction")
-    waiter = backend(2, application_name="etl", state="active", blocked_by=(1,), wait_seconds=99.0)
+    theirs = {"application_name": "etl", "role": "other_team"}
+    holder = backend(1, state="idle in transaction", **theirs)
+    waiter = backend(2, state="active", blocked_by=(1,), wait_seconds=99.0, **theirs)
     assert rules(sample(holder, waiter)) == []
     ours = backend(2, state="active", blocked_by=(1,), wait_seconds=99.0)
     (found,) = Audit(sample(holder, ours), {}, None).findings()

@@ -95,7 +95,8 @@ class Owner:
     """Who opens sessions under an application name, and what it declared: a row of ``session_owners``.
 
     ``hold_seconds`` is how long a transaction may idle, ``pool_size`` how many idle sessions the process
-    keeps, ``connections_max`` how many it has open at the most.
+    keeps, ``connections_max`` how many it has open at the most. ``is_direct`` says that no pooler is in
+    between, which would keep the name for sessions of others; None where that was never asked.
     """
 
     application_name: str
@@ -106,6 +107,7 @@ class Owner:
     pool_size: int
     connections_max: int
     task: TaskIdentity | None = None
+    is_direct: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,10 @@ class TaskStates:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One session as the server shows it; ``state`` is None where the auditor may not look."""
+    """One session as the server shows it; ``state`` is None where the auditor may not look.
+
+    ``copied_bytes`` is how far its COPY came, None where it does none.
+    """
 
     pid: int
     backend_start: datetime
@@ -147,11 +152,23 @@ class Backend:
     wait_seconds: float
     writes_books: bool
     advisory_locks: int
+    copied_bytes: int | None = None
 
     @property
     def identity(self) -> str:
         """Name the session for good; a number alone is used again."""
         return f"{self.pid}/{self.backend_start.isoformat()}"
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Tell whether its client, in the middle of a statement, neither sends nor takes anything."""
+        return self.state == "active" and (self.wait_event or "").startswith("Client:")
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Tell whether it idles outside of transactions without a lock or a subscription of its own."""
+        listens = self.statement.lower().startswith("listen ")
+        return self.state == "idle" and not self.advisory_locks and not listens
 
     @property
     def is_in_transaction(self) -> bool:
@@ -206,11 +223,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class PastSample:
-    """What the trend needs of an earlier sample; ``excess`` is None where Airflow could not be asked."""
+    """What is needed of an earlier sample; ``excess`` is None where Airflow could not be asked.
+
+    ``client_waits`` names the sessions that waited for their client, each with the bytes of its COPY.
+    """
 
     taken_at: datetime
     unattributed: int
     excess: int | None
+    client_waits: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

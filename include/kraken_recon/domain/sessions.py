@@ -5,18 +5,18 @@ Invariants:
 2. What Airflow cannot tell is never taken for "ended".
 3. Only a session of the project's own role under the project's own names may be ended, and never one whose
    transaction has written to the books: a repair is applied whole or not at all.
+4. A name proves nothing of a session that does nothing: a pooler's connection keeps the name of whoever used
+   it last. Such a session counts as its task's only where the task said that no pooler is in between.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
+from kraken_recon.domain.session_identity import described, may_be_inherited, standing_of, task_instance_id
 from kraken_recon.domain.session_records import (
     Action,
     Backend,
@@ -31,22 +31,10 @@ from kraken_recon.domain.session_trend import is_rising
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from uuid import UUID
 
-    from kraken_recon.domain.session_records import PastSample, Sample, TaskIdentity, TaskState, TaskStates
+    from kraken_recon.domain.session_records import PastSample, Sample, TaskState, TaskStates
 
-TASK_PREFIX: Final = "af1|"
-PROJECT_PREFIX: Final = "kraken_recon"
-# People and backups: what they do is theirs, unless it keeps others waiting.
-TOOLS: Final = (
-    "psql",
-    "pg_dump",
-    "pg_restore",
-    "pg_basebackup",
-    "pgbackrest",
-    "barman",
-    "pgadmin",
-    "dbeaver",
-)
 EXCESS_SAMPLES: Final = 3
 DEFAULT_ACTIONS: Final = {
     Rule.IDLE_IN_TRANSACTION: Action.TERMINATE,
@@ -89,30 +77,6 @@ class ActionPolicy:
     is_dry_run: bool = True
 
 
-def task_instance_id(application_name: str) -> UUID | None:
-    """Read the task instance's id out of the name of its session; None where it is no task's."""
-    if not application_name.startswith(TASK_PREFIX):
-        return None
-    try:
-        return UUID(bytes=base64.urlsafe_b64decode(application_name.split("|")[1] + "=="))
-    except (ValueError, IndexError, binascii.Error):
-        return None
-
-
-def standing_of(backend: Backend, sample: Sample) -> Standing:
-    """Tell whose a session is."""
-    name = backend.application_name
-    if backend.backend_type != "client backend" or name.lower().startswith(TOOLS):
-        return Standing.FOREIGN
-    if not sample.is_ours:
-        return Standing.WATCHED
-    if backend.role not in sample.app_roles:
-        return Standing.FOREIGN
-    if name.startswith(PROJECT_PREFIX) or task_instance_id(name):
-        return Standing.OURS
-    return Standing.FOREIGN if name else Standing.WATCHED
-
-
 class Audit:
     """The judgement of one sample."""
 
@@ -145,7 +109,8 @@ class Audit:
             return None
         sessions: dict[UUID, list[Backend]] = defaultdict(list)
         for backend in self._watched():
-            if identity := task_instance_id(backend.application_name):
+            identity = task_instance_id(backend.application_name)
+            if identity and not self._is_nobody_s(backend):
                 sessions[identity].append(backend)
         return sum(
             max(0, len(found) - self._allowed(identity, found)) for identity, found in sessions.items()
@@ -177,12 +142,23 @@ class Audit:
         declared = [self._owners[b.application_name] for b in found if b.application_name in self._owners]
         return max((owner.connections_max for owner in declared), default=self._limits.pool_size)
 
+    def _is_nobody_s(self, backend: Backend) -> bool:
+        """Tell an idle session that only its name gives to a task: a pooler may keep it for the next."""
+        owner, state = self._owners.get(backend.application_name), self._state_of(backend)
+        has_ended = state is not None and state.progress is Progress.ENDED
+        is_proved = owner is not None and owner.is_direct is True
+        return backend.holds_nothing and (
+            may_be_inherited(backend, self._owners) or (has_ended and not is_proved)
+        )
+
     def _state_of(self, backend: Backend) -> TaskState | None:
         identity = task_instance_id(backend.application_name)
         return self._tasks.of_try.get(identity) if self._tasks and identity else None
 
     def _of_session(self, backend: Backend) -> Iterator[Finding]:
         """Judge one session; the first rule that explains it is enough, after that of its owner."""
+        if self._is_nobody_s(backend):
+            return
         owner, state = self._owners.get(backend.application_name), self._state_of(backend)
         limits, idle = self._limits, backend.seconds_in_state
         if state and state.progress is Progress.ENDED and state.ended_seconds > limits.settle_seconds:
@@ -200,6 +176,13 @@ class Audit:
                 f"idle in a transaction for {idle:.0f} s of at most {hold_seconds:.0f} s",
                 is_critical=backend.writes_books or bool(self._waiters.get(backend.pid)),
             )
+        elif self._client_hangs(backend, hold_seconds):
+            yield self._finding(
+                Rule.IDLE_IN_TRANSACTION,
+                backend,
+                f"at work for {idle:.0f} s, and its client neither sends nor takes anything: it may hang",
+                is_critical=backend.writes_books or bool(self._waiters.get(backend.pid)),
+            )
         elif self._outlives_work(backend, state):
             yield self._finding(
                 Rule.TRANSACTION_OUTLIVES_WORK,
@@ -214,6 +197,31 @@ class Audit:
             )
         elif self._is_never_closed(backend, owner, state):
             yield self._finding(Rule.NEVER_CLOSED, backend, f"idle for {idle:.0f} s, and in no declared pool")
+
+    def _client_hangs(self, backend: Backend, hold_seconds: float) -> bool:
+        """Tell a statement that waits for its client now as in an earlier sample, and came no further since.
+
+        Only of a COPY it is known how far it came; another statement may just be read slowly.
+        """
+        is_copying = backend.copied_bytes is not None
+        limit = hold_seconds if is_copying else max(hold_seconds, self._limits.transaction_seconds)
+        if not backend.waits_for_client or backend.seconds_in_state <= limit:
+            return False
+        before = [
+            past
+            for past in self._history
+            if (self._sample.taken_at - past.taken_at).total_seconds() >= hold_seconds
+        ]
+        waited = before[-1].client_waits if before else {}
+        return backend.identity in waited and waited[backend.identity] == backend.copied_bytes
+
+    def _is_kept_idle(self, backend: Backend) -> bool:
+        """Tell an idle session that somebody has to answer for: not a pooler's, nor other programs'."""
+        if backend.state != "idle":
+            return False
+        return self._standings[backend.pid] is Standing.OURS or (
+            self._sample.is_ours and not backend.application_name
+        )
 
     def _outlives_work(self, backend: Backend, state: TaskState | None) -> bool:
         age = backend.transaction_seconds
@@ -231,7 +239,7 @@ class Audit:
         return is_idle and backend.advisory_locks > 0
 
     def _is_never_closed(self, backend: Backend, owner: Owner | None, state: TaskState | None) -> bool:
-        if backend.state != "idle" or backend.seconds_in_state <= self._limits.idle_seconds:
+        if not self._is_kept_idle(backend) or backend.seconds_in_state <= self._limits.idle_seconds:
             return False
         if owner and owner.pool_size:
             return False
@@ -254,7 +262,10 @@ class Audit:
         idle = [
             b
             for b in self._watched()
-            if b.state == "idle" and b.application_name and b.seconds_in_state > self._limits.settle_seconds
+            if b.application_name
+            and b.seconds_in_state > self._limits.settle_seconds
+            and self._is_kept_idle(b)
+            and not self._is_nobody_s(b)
         ]
         for (name, *_), group in groupby(sorted(idle, key=keeper), keeper):
             kept = sorted(group, key=lambda b: -b.seconds_in_state)
@@ -350,7 +361,7 @@ class Audit:
             Severity.CRITICAL if is_critical else Severity.WARNING,
             backend.identity,
             f"session {backend.pid} of {described(backend, owner, task)}: {what}",
-            self._standings[backend.pid],
+            self._standing_at_work(backend),
             {
                 "state": backend.state,
                 "seconds_in_state": round(backend.seconds_in_state, 1),
@@ -368,20 +379,17 @@ class Audit:
             task,
         )
 
+    def _standing_at_work(self, backend: Backend) -> Standing:
+        """Say whose it is for an action: a pooler's idle session is lent to others at any moment."""
+        standing = self._standings[backend.pid]
+        is_lent = backend.state == "idle" and may_be_inherited(backend, self._owners)
+        return Standing.WATCHED if standing is Standing.OURS and is_lent else standing
+
     def _of_server(
         self, rule: Rule, subject: str, message: str, *, is_critical: bool = False, **evidence: object
     ) -> Finding:
         severity = Severity.CRITICAL if is_critical else Severity.WARNING
         return Finding(rule, severity, subject, message, Standing.WATCHED, evidence)
-
-
-def described(backend: Backend, owner: Owner | None, task: TaskIdentity | None) -> str:
-    """Say for people who opened a session and where, as far as it is known."""
-    place = f" ({owner.call_site}; process {owner.process_id} on {owner.host})" if owner else ""
-    if task is None:
-        return (backend.application_name or f"role {backend.role}, without a name") + place
-    mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
-    return f"{task.dag_id}.{task.task_id}{mapped} try {task.try_number} of run {task.run_id}{place}"
 
 
 def decide(finding: Finding, policy: ActionPolicy, *, was_cancelled: bool) -> Action:
@@ -392,7 +400,10 @@ def decide(finding: Finding, policy: ActionPolicy, *, was_cancelled: bool) -> Ac
     backend, most = finding.backend, policy.most.get(finding.rule, Action.REPORT)
     if backend is None or most is Action.REPORT:
         return Action.REPORT
-    is_at_work = backend.state == "active"
+    # Cancelling does nothing to a COPY whose client is silent.
+    is_at_work = backend.state == "active" and not (
+        backend.waits_for_client and finding.rule is Rule.IDLE_IN_TRANSACTION
+    )
     if finding.standing is not Standing.OURS or backend.writes_books:
         return Action.REPORT
     if is_at_work and finding.rule is Rule.BLOCKS_OTHERS:

@@ -14,15 +14,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.session_identity import task_instance_id
 from kraken_recon.domain.session_records import Action, Rule, Standing
 from kraken_recon.domain.sessions import (
     ActionPolicy,
     Audit,
     Thresholds,
     decide,
-    task_instance_id,
 )
-from kraken_recon.errors import StoreError
+from kraken_recon.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -63,8 +63,8 @@ class Watch(Protocol):
 class SessionRecords(Protocol):
     """What is on record of sessions, in the trading database."""
 
-    def role(self) -> str:
-        """Name the role under which the project works."""
+    def roles(self) -> frozenset[str]:
+        """Name the roles under which the project works."""
         ...
 
     def owners(self, names: Collection[str], task_instance_ids: Collection[UUID]) -> Mapping[str, Owner]:
@@ -170,14 +170,14 @@ class AuditRequest:
 def audit(request: AuditRequest, ports: AuditPorts) -> dict[str, Any]:
     """Audit every source, and return what is open now; ``failed`` names the sources that were not seen."""
     with ports.open_unit_of_work() as unit:
-        app_roles = frozenset({unit.sessions.role()})
+        app_roles = unit.sessions.roles()
     views: list[dict[str, Any]] = []
     failed = []
     for source in ports.sources:
         try:
             actions_left = request.policy.actions_max - sum(view["acted"] for view in views)
             views.append(_SourceAudit(source, request, ports).run(app_roles, actions_left))
-        except StoreError as error:
+        except (StoreError, ConfigurationError) as error:
             failed.append(f"{source.name}: {error}")
     with ports.open_unit_of_work() as unit:
         found = unit.sessions.open_findings()
@@ -286,6 +286,7 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
         "pool_sessions": sum(1 for b in sample.backends if b.application_name in known),
         "pool_limit": sum(owner.connections_max for owner in known.values()),
         "by_owner": dict(by_owner.most_common(OWNERS_MAX)),
+        "client_waits": {b.identity: b.copied_bytes for b in sample.backends if b.waits_for_client},
     }
 
 

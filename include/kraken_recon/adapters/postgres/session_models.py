@@ -39,6 +39,8 @@ session_owners: Final = sa.Table(
     sa.Column("try_number", sa.Integer),
     sa.Column("first_seen_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Column("last_seen_at", TIME, nullable=False, server_default=sa.func.now()),
+    # Unknown of those that registered before it was asked.
+    sa.Column("is_direct", sa.Boolean),
     sa.CheckConstraint(
         "num_nulls(task_instance_id, dag_id, run_id, task_id, map_index, try_number) in (0, 6)",
         name="task_is_whole_or_absent",
@@ -68,6 +70,8 @@ session_samples: Final = sa.Table(
     sa.Column("pool_sessions", sa.Integer),
     sa.Column("pool_limit", sa.Integer),
     sa.Column("audited_by", sa.Text),
+    # Sessions that waited for their client in the middle of a statement, each with the bytes of its COPY.
+    sa.Column("client_waits", JSONB),
     sa.Index("ix_session_samples_newest", "source", "taken_at"),
 )
 

@@ -127,6 +127,8 @@ def _register(connection: psycopg.Connection, name: str, place: str, declaration
         "task_id": task and task.task_id,
         "map_index": task.map_index if task else None,
         "try_number": task and task.try_number,
+        # A pooler makes up a number of its own: whoever asks the server behind it then gets another one.
+        "told_process_number": connection.info.backend_pid,
     }
     # A database that is not migrated yet, a role that may not write: the session matters more.
     with suppress(psycopg.Error):

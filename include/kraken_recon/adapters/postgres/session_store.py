@@ -106,9 +106,9 @@ class PostgresSessionStore:
     def _run(self, query: str, **values: object) -> CursorResult[Any]:
         return self._connection.execute(QUERIES[query], values)
 
-    def role(self) -> str:
-        """Name the role under which the project works."""
-        return str(self._run("role").scalar_one())
+    def roles(self) -> frozenset[str]:
+        """Name the roles under which the project works."""
+        return frozenset(self._run("roles").scalars())
 
     def owners(self, names: Collection[str], task_instance_ids: Collection[UUID]) -> dict[str, Owner]:
         """Read who opened sessions of these names, and whatever else these tasks opened."""
@@ -118,14 +118,14 @@ class PostgresSessionStore:
     def past_samples(self, source: str, since: datetime, *, most: int) -> list[PastSample]:
         """Read what earlier samples counted, oldest first."""
         rows = self._run("past_samples", source=source, since=since, most=most).mappings()
-        return [PastSample(**row) for row in rows]
+        return [PastSample(**{**row, "client_waits": row["client_waits"] or {}}) for row in rows]
 
     def record_sample(self, sample: Sample, counts: Mapping[str, Any], *, by: str) -> None:
         """Keep what one look counted, and who looked."""
         usages = {usage.limit_name: [usage.used, usage.limit] for usage in sample.usages}
         self._run(
             "record_sample",
-            **{**counts, "by_owner": json.dumps(counts["by_owner"])},
+            **{**counts, **{name: json.dumps(counts[name]) for name in ("by_owner", "client_waits")}},
             source=sample.source,
             taken_at=sample.taken_at,
             usages=json.dumps(usages),
@@ -201,7 +201,12 @@ def _owner(row: Mapping[str, Any]) -> Owner:
     names = ("task_instance_id", "dag_id", "run_id", "task_id", "map_index", "try_number")
     task = TaskIdentity(**{name: row[name] for name in names}) if row["task_instance_id"] else None
     declared = ("application_name", "host", "process_id", "call_site", "hold_seconds", "pool_size")
-    return Owner(**{name: row[name] for name in declared}, connections_max=row["connections_max"], task=task)
+    return Owner(
+        **{name: row[name] for name in declared},
+        connections_max=row["connections_max"],
+        task=task,
+        is_direct=row["is_direct"],
+    )
 
 
 def _row(finding: Finding) -> dict[str, Any]:

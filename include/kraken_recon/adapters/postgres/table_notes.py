@@ -187,6 +187,8 @@ COLUMNS: Final = {
     "order_verification_levels.level": "What was compared.",
     "session_findings.rule": "[Every rule](../runbooks/session_leak_audit.md).",
     "session_findings.returned_at": "When it was no longer so.",
+    "session_owners.is_direct": "Whether no pooler is in between, so that nobody inherits its name.",
+    "session_samples.client_waits": "Sessions that waited for their client, with the bytes of their COPY.",
     "session_owners.call_site": "The lines that opened the session.",
     "session_owners.hold_seconds": "How long its transactions may do nothing.",
     "session_samples.excess": "Sessions of tasks beyond what running tasks declared.",

@@ -41,9 +41,11 @@ select
   case when a.wait_event_type = 'Lock' then pg_blocking_pids(a.pid) else '{}'::int[] end as blocked_by,
   coalesce(l.wait_seconds, 0)::float8 as wait_seconds,
   coalesce(l.writes_books, false) as writes_books,
-  coalesce(l.advisory_locks, 0) as advisory_locks
+  coalesce(l.advisory_locks, 0) as advisory_locks,
+  c.bytes_processed as copied_bytes
 from pg_stat_activity a
 left join locks l on l.pid = a.pid
+left join pg_stat_progress_copy c on c.pid = a.pid
 where a.datname = current_database()
   and a.pid <> pg_backend_pid()
   and a.backend_type = 'client backend'
@@ -96,9 +98,13 @@ from pg_replication_slots;
 -- Ask the audited server what the time is.
 select clock_timestamp();
 
--- name: role
--- Ask under which role the project works.
-select current_user::text;
+-- name: roles
+-- Name the roles under which the project works: whoever asks, who owns the schema, and who may register sessions.
+select r.rolname::text
+from pg_roles r
+where r.rolname = current_user
+  or r.oid = (select nspowner from pg_namespace where nspname = 'trading')
+  or (not r.rolsuper and has_table_privilege(r.oid, to_regclass('trading.session_owners'), 'insert'));
 
 -- name: look_again
 -- Forget what this transaction saw: Postgres shows the sessions as of its first look.
@@ -155,9 +161,9 @@ where application_name = any(cast(:names as text[]))
 
 -- name: past_samples
 -- Read what the newest samples counted, oldest first.
-select taken_at, unattributed, excess
+select taken_at, unattributed, excess, client_waits
 from (
-  select taken_at, unattributed, excess
+  select taken_at, unattributed, excess, client_waits
   from trading.session_samples
   where source = :source
     and taken_at > cast(:since as timestamptz)
@@ -171,13 +177,13 @@ order by taken_at;
 insert into trading.session_samples (
   source, taken_at, connections, connections_limit, sessions, ours, active, idle, idle_in_transaction, waiting,
   unattributed, excess, oldest_transaction_seconds, by_owner, usages, findings, longest_wait_seconds,
-  pool_sessions, pool_limit, audited_by
+  pool_sessions, pool_limit, audited_by, client_waits
 )
 values (
   :source, :taken_at, :connections, :connections_limit, :sessions, :ours, :active, :idle,
   :idle_in_transaction, :waiting, :unattributed, :excess, :oldest_transaction_seconds,
   cast(:by_owner as jsonb), cast(:usages as jsonb), :findings, :longest_wait_seconds, :pool_sessions,
-  :pool_limit, :audited_by
+  :pool_limit, :audited_by, cast(:client_waits as jsonb)
 );
 
 -- name: record_findings
