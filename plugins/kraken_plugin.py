@@ -1,4 +1,4 @@
-"""Register this project's page in the Airflow UI, and what its deadlines count from.
+"""Register this project's page in the Airflow UI, what its deadlines count from, and a working Test button.
 
 Every Airflow process runs this file, each task's included, so nothing heavy is imported here: the page is
 made by the API server at its first request.
@@ -9,6 +9,7 @@ from airflow.plugins_manager import AirflowPlugin
 from kraken_airflow.dashboard.lazy import LazyDashboard
 from kraken_airflow.deadlines import DueTime
 from kraken_airflow.links import DashboardLink
+from kraken_airflow.unset_ports import UnsetPorts
 
 
 class KrakenReconPlugin(AirflowPlugin):
@@ -19,6 +20,9 @@ class KrakenReconPlugin(AirflowPlugin):
     operator_extra_links = [DashboardLink()]  # noqa: RUF012 - the same
     fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
         {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
+    ]
+    fastapi_root_middlewares = [  # noqa: RUF012 - the same
+        {"middleware": UnsetPorts, "name": "kraken-recon: connections without a port"}
     ]
     external_views = [  # noqa: RUF012 - the same
         {

@@ -51,6 +51,7 @@ class BrowserDesk:
 
     login: airflow.Login
     database_url: str
+    simulator: Simulator
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Read rows of the trading database."""
@@ -161,7 +162,7 @@ def started_desk(
             api.wait_until_parsed(APPROVAL)
             login = airflow.login_of(settings)
             find_what_differs(api, login)
-            yield BrowserDesk(login, trading.url)
+            yield BrowserDesk(login, trading.url, simulator)
         finally:
             starting.exception()
             services.stop(services.names())

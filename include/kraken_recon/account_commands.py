@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.kraken.client import KrakenClient
 from kraken_recon.adapters.kraken.credentials import credentials_from_environment, parse_allowed_hosts
-from kraken_recon.adapters.kraken.order_writing import TRADE_PERMISSIONS
+from kraken_recon.adapters.kraken.order_writing import TRADE_PERMISSIONS, trading_right
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.configuration import ALLOWED_HOSTS
@@ -58,7 +58,7 @@ def _check_key(arguments: argparse.Namespace) -> View:
         "may_trade": may_trade,
         "assets": assets,
     }
-    trading = "may place and cancel orders" if may_trade else "cannot trade"
+    trading = trading_right(info.permissions)
     return view, [
         f"{connection}: the key {info.name!r} is good; it reads, {trading}, and cannot withdraw",
         f"the account holds {len(assets)} asset{'' if len(assets) == 1 else 's'}: {', '.join(assets) or '-'}",

@@ -11,6 +11,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from fastapi.testclient import TestClient
 
 from kraken_airflow.hooks.kraken import KrakenHook
+from kraken_airflow.unset_ports import without_unset_port
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
     from airflow_desk import AirflowDesk
 
+TRADING = [
+    "query-funds",
+    "query-ledger",
+    "query-open-trades",
+    "query-closed-trades",
+    "modify-trades",
+    "close-trades",
+]
 PRIVATE_KEY = base64.b64encode(b"a private key".ljust(64)).decode()
 
 
@@ -166,6 +175,50 @@ def test_the_form_s_button_says_what_is_wrong_and_no_secret(
         assert not reply["status"]
         assert told in reply["message"]
         assert changes["password"] not in reply["message"]
+
+
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")  # by Airflow's own API server
+def test_the_list_s_button_tests_what_is_stored(
+    desk: AirflowDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    api_app: FastAPI,
+    token_of: Callable[[str | None], str],
+) -> None:
+    """The list of connections posts the stored fields, a secret as stars and a missing port as 0."""
+    monkeypatch.setenv("AIRFLOW__CORE__TEST_CONNECTION", "Enabled")
+    desk.account("desk", USD="10")
+    client = TestClient(api_app, headers={"Authorization": f"Bearer {token_of('ADMIN')}"})
+    stored = {
+        "connection_id": "stored_desk",
+        "conn_type": "kraken",
+        "host": desk.simulator.base_url,
+        "login": "key-of-desk",
+        "password": desk.secrets["desk"],
+    }
+    assert client.post("/api/v2/connections", json=stored).status_code == 201
+    listed = client.get("/api/v2/connections/stored_desk").json()
+    posted = {name: value or "" for name, value in listed.items() if name not in {"team_name", "port"}}
+    posted |= {"extra": "{}", "port": 0}
+    try:
+        reply = client.post("/api/v2/connections/test", json=posted)
+        assert reply.json()["status"], reply.text
+        assert "cannot trade, and cannot withdraw" in reply.json()["message"]
+        desk.simulator.control.patch("accounts/desk", {"permissions": TRADING})
+        told = client.post("/api/v2/connections/test", json=posted).json()["message"]
+        assert "may place and cancel orders, and cannot withdraw" in told
+        # Another destination still never gets the stored key.
+        for changes in ({"host": "https://elsewhere.example"}, {"port": 1}):
+            assert client.post("/api/v2/connections/test", json=posted | changes).status_code == 400
+    finally:
+        client.delete("/api/v2/connections/stored_desk")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[0]", b"{", b'{"port": 5432}', b'{"port": null}', b'{"port": false}', b"\xff"]
+)
+def test_only_a_port_of_zero_is_taken_out(body: bytes) -> None:
+    assert without_unset_port(body) == body
+    assert json.loads(without_unset_port(b'{"port": 0, "host": "x"}')) == {"host": "x"}
 
 
 def test_the_form_names_its_fields_and_offers_the_tiers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from browser_desk import HELD, HELD_BITCOINS, SYNC
+from browser_desk import HELD, HELD_BITCOINS, SYNC, Caller
 from browser_pages import PAGES, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
 from chromium import barriers
 from kraken_recon.domain.money import format_amount
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from browser_pages import Shown, Theme
 
 pytestmark = pytest.mark.timeout(300)
+STORED_KEY = "kraken_stored"
+READS = ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades"]
 PICTURES = os.environ.get("SCREENSHOTS")
 RUNS = """
 select a.name, r.mode, r.status, r.interval_start
@@ -176,3 +179,34 @@ def test_a_backfill_is_started(page: Page, desk: BrowserDesk) -> None:
     assert runs == [
         {"name": STATEMENT_ACCOUNT, "mode": "repair", "status": "succeeded", "interval_start": noon}
     ]
+
+
+def test_the_test_button_of_a_stored_key_says_what_it_may(page: Page, desk: BrowserDesk) -> None:
+    secret = base64.b64encode(HELD.encode().ljust(64)).decode()
+    Caller(desk.login).call(
+        "POST",
+        "connections",
+        {
+            "connection_id": STORED_KEY,
+            "conn_type": "kraken",
+            "host": desk.simulator.base_url,
+            "login": HELD,
+            "password": secret,
+            "extra": '{"tier": "unlimited"}',
+        },
+    )
+    page.goto("/connections")
+    row = page.get_by_role("row").filter(has_text=STORED_KEY)
+    for permissions, told in (
+        (READS, "the key reads, cannot trade, and cannot withdraw"),
+        ([*READS, "modify-trades", "close-trades"], "may place and cancel orders, and cannot withdraw"),
+        ([*READS, "withdraw-funds"], "take away withdraw-funds"),
+    ):
+        desk.simulator.control.patch(f"accounts/{HELD}", {"permissions": permissions})
+        with page.expect_request("**/api/v2/connections/test") as posted:
+            row.get_by_role("button", name="Test Connection").click()
+        # What Airflow's list makes of a port that is not there; the day it posts none, our mending can go.
+        assert posted.value.post_data_json["port"] == 0
+        expect(page.get_by_text(told)).to_be_visible()
+        assert secret not in page.content()
+    desk.simulator.control.patch(f"accounts/{HELD}", {"permissions": READS})

@@ -17,6 +17,7 @@ from kraken_recon.adapters.kraken.credentials import (
     credentials_from_connection,
     parse_allowed_hosts,
 )
+from kraken_recon.adapters.kraken.order_writing import trading_right
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.configuration import connection_variable
 from kraken_recon.errors import (
@@ -91,7 +92,7 @@ class KrakenHook(BaseHook):
             with KrakenClient(
                 credentials, account="under test", slots=InProcessCallSlots(), retries=TEST_RETRIES
             ) as client:
-                client.check_key()
+                info = client.inspect_key()
                 balances = client.balances()
         except ConfigurationError as error:
             return False, str(error)
@@ -99,8 +100,8 @@ class KrakenHook(BaseHook):
             return False, f"{error}; {_advice(error)}"
         count = len({key.asset for key, balance in balances.items() if balance.balance})
         return True, (
-            f"Kraken answered: the account holds {count} asset{'' if count == 1 else 's'}; the key may read"
-            " balances, orders and the ledger, and cannot withdraw"
+            f"Kraken answered: the account holds {count} asset{'' if count == 1 else 's'}; the key reads,"
+            f" {trading_right(info.permissions)}, and cannot withdraw"
         )
 
     def _checked(self, name: str) -> KrakenCredentials:

@@ -18,7 +18,7 @@ from kraken_recon.domain.orders import OrderType, TimeInForce
 from kraken_recon.errors import ConfigurationError, ExchangeUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
     from decimal import Decimal
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from kraken_recon.domain.orders import Order
 
 TRADE_PERMISSIONS: Final = frozenset({"modify-trades", "close-trades"})
+
+
+def trading_right(permissions: Collection[str]) -> str:
+    """Say for people whether a key with these permissions may trade."""
+    lacking = sorted(TRADE_PERMISSIONS - set(permissions))
+    if not lacking:
+        return "may place and cancel orders"
+    return "cannot trade" if len(lacking) == len(TRADE_PERMISSIONS) else f"cannot trade (lacks {lacking[0]})"
 
 
 class TradingClient(OrderReadingClient):
