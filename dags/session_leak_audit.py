@@ -18,6 +18,7 @@ alerts, is alive, and tells people in its place when it is not.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pendulum
@@ -26,7 +27,13 @@ from airflow.sdk import CronTriggerTimetable, Param, dag
 from kraken_airflow.deadlines import due_within
 from kraken_airflow.defaults import DEFAULT_ARGS
 from kraken_airflow.links import described
-from kraken_airflow.operators.sessions import ACTIONS, RULES, AuditSessionsOperator, CheckWatchOperator
+from kraken_airflow.operators.sessions import (
+    ACTIONS,
+    RULES,
+    AuditSessionsOperator,
+    CheckWatchOperator,
+    audited_connections,
+)
 
 
 def seconds(default: int, title: str, description: str) -> Param:
@@ -36,7 +43,7 @@ def seconds(default: int, title: str, description: str) -> Param:
 
 PARAMS = {
     "connections": Param(
-        ["trading_db"],
+        audited_connections(os.environ),
         type="array",
         items={"type": "string", "minLength": 1},
         minItems=1,

@@ -56,6 +56,13 @@ ALERT_CHANNELS: Final = Setting(
     default="nobody is told",
     read_by="watch",
 )
+AUDITED_CONNECTIONS: Final = Setting(
+    "KRAKEN_RECON_AUDITED_CONNECTIONS",
+    "Ids of the Airflow connections whose sessions are audited, separated by commas. The first leads to the "
+    "trading database; others, such as Airflow's own database, are reported on and never touched.",
+    default="`trading_db`",
+    read_by="`session_leak_audit`",
+)
 RUNBOOK_URL: Final = Setting(
     "KRAKEN_RECON_RUNBOOK_URL",
     "Where your runbooks are published; `{name}` stands for a runbook's name. DAG descriptions and their "
@@ -100,6 +107,7 @@ ENVIRONMENT: Final = (
     DSN_FILE,
     ALLOWED_HOSTS,
     ALERT_CHANNELS,
+    AUDITED_CONNECTIONS,
     RUNBOOK_URL,
     ANNOUNCED_ACCOUNTS,
     LINEAGE_DATABASE,
@@ -153,6 +161,13 @@ AIRFLOW_API: Final = ConnectionSetting(
         ("login, password", "a user who may read DAG runs and task instances"),
     ),
 )
+AIRFLOW_DB_AUDIT: Final = ConnectionSetting(
+    "airflow_db_audit",
+    "postgres",
+    "Airflow's own database, for the session audit to look at; `KRAKEN_RECON_AUDITED_CONNECTIONS` names it. "
+    "Optional.",
+    (("all", "as of `trading_db`"),),
+)
 CHANNEL: Final = ConnectionSetting(
     "each named in `KRAKEN_RECON_ALERT_CHANNELS`",
     "smtp, slackwebhook or http",
@@ -164,7 +179,7 @@ CHANNEL: Final = ConnectionSetting(
         ("password of http", "signs each message"),
     ),
 )
-CONNECTIONS: Final = (TRADING_DB, KRAKEN_ACCOUNT, AIRFLOW_API, CHANNEL)
+CONNECTIONS: Final = (TRADING_DB, KRAKEN_ACCOUNT, AIRFLOW_API, AIRFLOW_DB_AUDIT, CHANNEL)
 
 POOL: Final = Setting(
     "kraken_api",

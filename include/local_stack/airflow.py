@@ -105,6 +105,9 @@ def airflow_environment(
         "AIRFLOW__API__SECRET_KEY": kept_secret(settings.state_dir, "airflow_api_secret", length_bytes=48),
         "AIRFLOW__API_AUTH__JWT_SECRET": kept_secret(settings.state_dir, "airflow_jwt", length_bytes=64),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        # Airflow sets these modes itself, whatever the umask is; logs tell accounts, amounts and orders.
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         **TUNING,
         **connections,
@@ -122,7 +125,7 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
     }
     version = code_version("include/kraken_recon", "plugins", "config")
     components = [
-        Service(name, (sys.executable, "-m", "airflow", *commands[name]), environment, version)
+        Service(name, (sys.executable, "-m", "local_stack.component", *commands[name]), environment, version)
         for name in COMPONENTS
     ]
     # Airflow finds the plugins by itself; this program is none of its components.

@@ -59,7 +59,7 @@ class Demo:
             self._stack.migrate_trading(trading)
             if is_first_showing:
                 self._introduce_accounts(exchange, trading)
-            variables = self._stack.publish_variables(trading)
+            variables = self._stack.publish_variables(metadata, trading)
             with ThreadPoolExecutor(max_workers=1) as beside:
                 # Airflow takes half a minute to come up; meanwhile a month passes.
                 month = is_first_showing and beside.submit(self._stack.play_month, exchange, variables)

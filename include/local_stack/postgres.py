@@ -30,6 +30,7 @@ from local_stack.binaries import ServerUser, choose_server_user, find_programs, 
 from local_stack.errors import LocalStackError
 from local_stack.ports import HOST, free_port
 from local_stack.processes import dying_with_parent, is_alive, poll_until
+from local_stack.settings import private_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -259,7 +260,7 @@ class EmbeddedPostgres:
         options |= {"unix_socket_permissions": "0700", "log_timezone": "UTC", "timezone": "UTC"}
         command = [str(programs / "postgres"), "-D", str(self.data)]
         command += [f"-c{name}={value}" for name, value in options.items()]
-        with self.log.open("wb") as log:
+        with private_log(self.log) as log:
             self._child = subprocess.Popen(
                 command,
                 cwd="/",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from local_stack.errors import LocalStackError
+from local_stack.settings import private_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOP_PATIENCE_SECONDS = 4
 KILL_PATIENCE_SECONDS = 5
+PRIVATE = 0o077
 STAT_FIELDS_AFTER_NAME_BEFORE_START = 19  # proc(5): starttime is field 22, the name is field 2
 
 
@@ -128,8 +130,7 @@ class Services:
                 return False
             self.stop([service.name])
         self._records.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(parents=True, exist_ok=True)
-        with interrupts_deferred(), self.log_of(service.name).open("wb") as log:
+        with interrupts_deferred(), private_log(self.log_of(service.name)) as log:
             child = subprocess.Popen(
                 service.command,
                 env=dict(service.environment),
@@ -137,6 +138,7 @@ class Services:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=PRIVATE,  # what it writes, such as logs of tasks, is for this user alone
             )
             ticks = start_ticks(child.pid) or 0
             record = Started(child.pid, ticks, _boot_id(), service.fingerprint)

@@ -178,12 +178,14 @@ class Stack:
         kept = {account.connection_variable: account.connection for account in accounts}
         write_private(self._keys_file, json.dumps(kept))
 
-    def publish_variables(self, trading: Database) -> dict[str, str]:
+    def publish_variables(self, metadata: Database, trading: Database) -> dict[str, str]:
         """Return the variables that a task or a command needs, and keep them for `variables`."""
         variables = {
             "KRAKEN_RECON_DSN": trading.url,
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
             "AIRFLOW_CONN_TRADING_DB": _postgres_connection(trading.url),
+            "AIRFLOW_CONN_AIRFLOW_DB_AUDIT": _postgres_connection(metadata.url),
+            "KRAKEN_RECON_AUDITED_CONNECTIONS": "trading_db,airflow_db_audit",
             "AIRFLOW_CONN_AIRFLOW_API": _airflow_connection(airflow.login_of(self.settings)),
             **json.loads(self._keys_file.read_text()),
         }

@@ -19,7 +19,7 @@ from airflow.sdk.observability import stats
 
 from airflow_desk import trading_connection
 from kraken_airflow import watch
-from kraken_airflow.operators.sessions import request_of
+from kraken_airflow.operators.sessions import audited_connections, request_of
 from kraken_recon.adapters.airflow_api import AirflowApi
 from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity
 from kraken_recon.errors import ConfigurationError
@@ -221,3 +221,16 @@ def test_a_connection_that_cannot_be_read_is_named() -> None:
     for text in ("{", '{"conn_type": "http"}', "http://"):
         with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_AIRFLOW_API"):
             AirflowApi.from_environment({"AIRFLOW_CONN_AIRFLOW_API": text})
+
+
+@pytest.mark.parametrize(
+    ("given", "audited"),
+    [
+        (None, ["trading_db"]),
+        ("", ["trading_db"]),
+        ("trading_db, airflow_db_audit,", ["trading_db", "airflow_db_audit"]),
+    ],
+)
+def test_what_is_audited_is_named_in_the_environment(given: str | None, audited: list[str]) -> None:
+    environment = {} if given is None else {"KRAKEN_RECON_AUDITED_CONNECTIONS": given}
+    assert audited_connections(environment) == audited

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 import requests
 
-from local_stack.processes import is_alive
+from local_stack.processes import is_alive, poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +160,20 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     second = run(stack_environment, "demo")
     assert second.returncode == 0, second.stdout + second.stderr
     assert re.search(r"^alpha-market-making +ok ", second.stdout, re.MULTILINE), second.stdout
+
+    state = Path(stack_environment["RECON_STATE_DIR"])
+    logs = [
+        path for place in ("logs", "airflow/logs") for path in (state / place).rglob("*") if path.is_file()
+    ]
+    assert any("task_id=" in str(path) for path in logs)
+    assert [path for path in logs if path.stat().st_mode & 0o077] == []
+
+    # Whoever kills the scheduler ends its workers too: none keeps its transaction open.
+    scheduler = processes_of(stack_environment)["airflow-scheduler"]
+    assert len(scheduler) > 1
+    leader = json.loads((state / "run" / "airflow-scheduler.json").read_text())["pid"]
+    os.kill(leader, signal.SIGKILL)
+    assert poll_until(lambda: not any(map(is_alive, scheduler)), timeout_seconds=10)
 
     running = processes_of(stack_environment)
     stopped = run(stack_environment, "down")

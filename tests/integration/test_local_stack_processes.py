@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ import psutil
 import pytest
 
 from local_stack import processes
+from local_stack.airflow import COMPONENTS, airflow_environment, component_services
 from local_stack.errors import LocalStackError
 from local_stack.ports import free_port, require_free
 from local_stack.processes import Service, Services, interrupts_deferred, is_alive, poll_until
-from local_stack.settings import Settings, kept_secret
+from local_stack.settings import REPOSITORY, Settings, kept_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,3 +190,50 @@ def test_down_with_nothing_running_says_so(tmp_path: Path, project_environment: 
         check=True,
     )
     assert done.stdout == "Nothing was running.\n"
+
+
+def test_what_a_component_forks_ends_with_it_however_it_ends(services: Services) -> None:
+    """A scheduler that is killed leaves no worker behind, and no task of a worker."""
+    code = """
+import os, sys, threading, time
+from local_stack.component import ForksEndWithParent
+ForksEndWithParent().register()
+def nap(): time.sleep(60); os._exit(0)
+from_thread = []
+def fork_in_thread():
+    pid = os.fork()
+    if pid == 0: time.sleep(1.5); print("outlived its thread", flush=True); nap()
+    from_thread.append(pid)
+thread = threading.Thread(target=fork_in_thread); thread.start(); thread.join()
+if (worker := os.fork()) == 0:
+    if (task := os.fork()) == 0: nap()
+    print(worker := os.getpid(), task, flush=True); nap()
+time.sleep(60)
+"""
+    services.ensure(python(code, PYTHONPATH=str(REPOSITORY / "include")))
+    log = services.log_of("sample")
+    assert poll_until(lambda: "outlived" in log.read_text(), timeout_seconds=10)
+    worker, task = map(int, log.read_text().splitlines()[0].split())
+    leader = services.pid_of("sample")
+    assert leader
+    assert not is_gone(worker)
+    os.kill(leader, signal.SIGKILL)
+    assert poll_until(lambda: is_gone(worker) and is_gone(task), timeout_seconds=5)
+
+
+def test_airflow_s_components_run_that_way(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, "127.0.0.1", 1, 0, 0, "", tmp_path)
+    environment = airflow_environment(settings, metadata_url="postgresql://db/airflow", connections={})
+    commands = {one.name: one.command for one in component_services(settings, environment)}
+    assert all(commands[name][1:3] == ("-m", "local_stack.component") for name in COMPONENTS)
+
+
+def test_logs_of_services_are_their_owner_s_alone(services: Services) -> None:
+    log = services.log_of("sample")
+    log.parent.mkdir(parents=True)
+    log.write_text("of an older release, open to everybody")
+    written = log.parent / "of a task"
+    code = f"open({str(written)!r}, 'w').close(); print(1, flush=True); import time; time.sleep(60)"
+    services.ensure(python(code))
+    pid_told_in(services)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (log, written)] == [0o600, 0o600]

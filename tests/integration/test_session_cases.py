@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from benchmarks.session_cases import CASES, Stage
+from benchmarks.session_cases import CASES
 from benchmarks.session_leaks import PAGE, RESULTS, page, run, score, server
+from benchmarks.session_stage import Stage
 
+from kraken_recon.adapters.airflow_api import NoAirflow
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.bootstrap import Wiring, source_of
 from kraken_recon.domain.session_records import Rule
-from kraken_recon.domain.sessions import Audit, Thresholds
+from kraken_recon.domain.sessions import ActionPolicy, Audit, Thresholds
+from kraken_recon.service.auditing import AuditRequest, audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LEAKS_MIN = 8
-# It stirs before it can be ended, or is not ours to end.
-LEFT_ALONE = {"short gaps", "another team's lock"}
+GRANTS = Path(__file__).resolve().parents[2] / "docs/how-to/grant-the-audit.md"
+# It stirs before it can be ended, or is not ours to end: another team's, or of a name of somebody's own.
+LEFT_ALONE = {"short gaps", "another team's lock", "a DAG's own name"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,53 @@ def test_the_stage_leaves_nothing_behind(url: str) -> None:
     with psycopg.connect(url) as connection:
         left = connection.execute("select pid from pg_stat_activity where pid = any(%s)", [pids]).fetchall()
     assert left == []
+
+
+def test_the_grants_of_the_how_to_are_enough_as_they_stand(url: str) -> None:
+    """A fresh role, given what the page says, looks, keeps its rows, and ends only after the second step."""
+    seeing, ending, elsewhere = re.findall(r"```sql\n(.*?)```", GRANTS.read_text(), re.DOTALL)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("create database airflow")
+        admin.execute("create role trading_app login password 'app'")
+        admin.execute("grant usage on schema trading to trading_app")
+        admin.execute("grant all on all tables in schema trading to trading_app")
+        admin.execute("revoke connect on database trading, airflow from public")
+        admin.execute("grant connect on database trading to trading_app")
+        admin.execute(seeing)
+        with psycopg.connect(as_role(url, "trading_app:app"), application_name="kraken_recon:leak") as leak:
+            leak.execute("select 1")
+            for grant, outcome in ((None, "not_permitted"), (ending, "done")):
+                if grant is not None:
+                    admin.execute(grant)
+                found = audited(as_role(url, "recon_audit:..."))["findings"]
+                outcomes = [one["outcome"] for one in found if one["application_name"] == "kraken_recon:leak"]
+                assert outcomes == [outcome]
+            leak.close()
+        metadata = as_role(url, "recon_audit:...", database="airflow")
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(metadata)
+        admin.execute(elsewhere)
+        looked = audited(as_role(url, "recon_audit:..."), metadata)
+        assert [source["source"] for source in looked["sources"]] == ["trading_db", "airflow_db_audit"]
+        assert looked["failed"] == []
+
+
+def as_role(url: str, who: str, *, database: str = "trading") -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{who}@{parts.hostname}:{parts.port}", path=f"/{database}").geturl()
+
+
+def audited(url: str, *others: str) -> dict[str, Any]:
+    wiring = Wiring(url, lambda _: pytest.fail("asks no exchange"), application_name="kraken_recon:t")
+    engines = {"trading_db": wiring.engine()}
+    for other in others:
+        engines["airflow_db_audit"] = create_engine(other)
+    sources = [
+        source_of(name, partial(PostgresUnitOfWork, engine), is_ours=name == "trading_db")
+        for name, engine in engines.items()
+    ]
+    request = AuditRequest(ActionPolicy(is_dry_run=False), Thresholds(hold_seconds=0))
+    return audit(request, wiring.audit_ports(sources, NoAirflow(), acted_by="the test"))
 
 
 def test_the_page_is_in_step() -> None:

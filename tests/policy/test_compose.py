@@ -95,3 +95,6 @@ def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
     kept = json.loads(connections.read_text())
     assert (kept["trading_db"], kept["desk"]) == ("mine", {"conn_type": "kraken"})
     assert kept["airflow_api"] == asked
+    audited = services["worker-default"]["environment"]["KRAKEN_RECON_AUDITED_CONNECTIONS"].split(",")
+    assert audited[0] == "trading_db"
+    assert set(audited) <= kept.keys()

@@ -19,6 +19,7 @@ from kraken_airflow.operators.reconcile import TradingDbOperator
 from kraken_airflow.watch import one_round
 from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow, base_url
 from kraken_recon.bootstrap import source_of, utc_now
+from kraken_recon.configuration import AUDITED_CONNECTIONS
 from kraken_recon.domain.heartbeats import Job
 from kraken_recon.domain.session_records import Action, Rule
 from kraken_recon.domain.sessions import DEFAULT_ACTIONS, ActionPolicy, Thresholds
@@ -106,6 +107,12 @@ class AuditSessionsOperator(TradingDbOperator):
         if connection.password:
             mask_secret(connection.password)
         return AirflowApi(url, connection.login or "", connection.password or "")
+
+
+def audited_connections(environment: Mapping[str, str]) -> list[str]:
+    """Name the connections whose sessions are looked at, the trading database first."""
+    listed = environment.get(AUDITED_CONNECTIONS.name, "").split(",")
+    return [name.strip() for name in listed if name.strip()] or ["trading_db"]
 
 
 def request_of(settings: Mapping[str, Any]) -> AuditRequest:
