@@ -572,7 +572,9 @@ cross join (select asset, price from coins where asset <> 'OP' union all values 
 
 -- name: asset_snapshots
 -- Thirty days: hourly for the newest day and for the largest accounts, four a day for the others.
-insert into trading.asset_snapshots (account_id, hour, taken_at, quote_currency, value, assets, unpriced)
+insert into trading.asset_snapshots (
+  account_id, hour, taken_at, quote_currency, value, assets, unpriced, proven_at
+)
 select
   s.account_id,
   hour,
@@ -580,7 +582,8 @@ select
   s.quote,
   round((1000000 * (1 + 0.1 * pg_temp.share(s.account_id, extract(epoch from hour)::bigint)))::numeric, 2),
   s.coins + 1,
-  case when mod(s.account_id, 9) = 0 then 1 else 0 end
+  case when mod(s.account_id, 9) = 0 then 1 else 0 end,
+  hour + interval '5 minutes'
 from shapes s
 cross join generate_series(0, 30 * 24) as back
 cross join lateral (

@@ -1,10 +1,13 @@
 -- What a desk gathers in days: written as rows, so that the pages have something to show at once.
 
 -- 30 days of what each account was worth, from what it is worth now.
-insert into trading.asset_snapshots (account_id, hour, taken_at, quote_currency, value, assets, unpriced)
+insert into trading.asset_snapshots (
+  account_id, hour, taken_at, quote_currency, value, assets, unpriced, proven_at
+)
 select
   account_id, hour - n * interval '6 hours', taken_at - n * interval '6 hours', quote_currency,
-  round((value * (1 + 0.06 * sin((n + 7 * account_id) / 9.0) + 0.02 * cos(n / 2.0)))::numeric, 2), assets, unpriced
+  round((value * (1 + 0.06 * sin((n + 7 * account_id) / 9.0) + 0.02 * cos(n / 2.0)))::numeric, 2), assets, unpriced,
+  taken_at - n * interval '6 hours'
 from trading.asset_snapshots, generate_series(1, 120) as n
 on conflict do nothing;
 

@@ -215,6 +215,7 @@ def test_a_missed_deadline_is_told_within_half_a_minute(
         told = [message["subject"] for message in receiver.about(f": {dag_id}")]
         assert told.count(f"[opened] deadline missed: {dag_id}") == 1
     # What failed in time is told once, as what it is, though its deadline has passed since.
+    until(lambda: [row["occurrences"] for row in alerts("run_failure")] == [2])
     [failure] = alerts("run_failure")
     assert (failure["asset"], failure["occurrences"], failure["run_id"] in red) == ("red", 2, True)
     assert "task work: the key is refused" in failure["message"]

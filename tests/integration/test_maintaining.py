@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from desk import Desk
 from kraken_recon.__main__ import main
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.retention import (
     MONTHS_AHEAD,
     POLICY,
@@ -35,6 +36,7 @@ from kraken_recon.service.maintaining import (
     snapshot_assets,
     tidy,
 )
+from kraken_recon.service.undoing import undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +125,7 @@ def test_without_prices_nothing_is_written_and_the_rest_is_done(desk: Desk) -> N
 def test_prices_come_by_another_account_where_one_is_broken(desk: Desk) -> None:
     desk.account("another").add("USD", "5")
     desk.sync()
-    assert snapshot_assets(ports_of(desk, "another")) == {"snapshots": 2, "failed": []}
+    assert snapshot_assets(ports_of(desk, "another")) == {"snapshots": 2, "revised": 0, "failed": []}
 
 
 def test_an_account_that_was_never_read_is_not_worth_nothing(desk: Desk) -> None:
@@ -332,3 +334,103 @@ def test_a_valuation_is_the_sum_of_what_has_a_price(
             exact = quantities[asset.asset] / Decimal(denominators[asset.asset])
             assert abs(asset.value - exact) <= Decimal("1e-8")
     assert valuation.value == sum((a.value for a in valuation.assets if a.value is not None), Decimal(0))
+
+
+def curve(desk: Desk) -> list[Decimal | None]:
+    with PostgresUnitOfWork(desk.engine) as unit:
+        rows = unit.maintenance.curve(desk.account_id(), desk.now - timedelta(days=30))
+    return [row["value"] for row in rows]
+
+
+def hour_passes(desk: Desk, *, is_asked: bool = True) -> None:
+    desk.now += timedelta(hours=1)
+    if is_asked:
+        desk.sync()
+    assert snapshot_assets(ports_of(desk))["failed"] == []
+
+
+def unavailable(_: str) -> None:
+    raise ExchangeUnavailableError("no answer", endpoint="BalanceEx")
+
+
+def test_a_position_changed_by_hand_is_no_dip_of_the_curve(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    snapshot_assets(ports_of(desk))
+    desk.execute("update trading.positions set quantity = 0 where asset = 'BTC'")
+    hour_passes(desk, is_asked=False)
+    hour_passes(desk)
+    assert curve(desk) == [100100, 100100, 100100]
+
+
+def test_hours_that_nobody_could_prove_are_a_gap_until_entries_tell_them(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    snapshot_assets(ports_of(desk))
+    exchange = desk.exchanges["desk"]
+    exchange.before_call = unavailable
+    for hour in range(3):
+        hour_passes(desk)
+        if hour == 1:
+            desk.books["desk"].add("BTC", "1", at=desk.now)
+    assert curve(desk) == [100100, None, None, None]
+    exchange.before_call = lambda _: None
+    exchange.price_list = PRICES | {"BTC": Decimal(10000)}
+    hour_passes(desk)
+    # At the prices of then, of what was held then.
+    assert curve(desk) == [100100, 100100, 150100, 150100, 30100]
+
+
+def test_what_was_put_right_without_an_entry_counts_from_then_on(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    snapshot_assets(ports_of(desk))
+    desk.books["desk"].residuals[HoldingKey("USD", "spot")] = Decimal(50)
+    hour_passes(desk)
+    assert curve(desk) == [100100, None]
+    desk.now += timedelta(minutes=16)
+    desk.sync()
+    hour_passes(desk)
+    # Nobody knows whether it was there at the second hour.
+    assert curve(desk) == [100100, None, 100150]
+
+
+def test_an_entry_that_comes_late_changes_the_hours_since(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    for _ in range(3):
+        hour_passes(desk)
+    assert curve(desk) == [100100] * 3
+    desk.books["desk"].add("BTC", "1", at=desk.now - timedelta(minutes=90))
+    desk.now += timedelta(minutes=10)
+    desk.sync()
+    # A gap as soon as it is known to be wrong, and right with the next maintenance.
+    assert curve(desk) == [100100, None, None]
+    hour_passes(desk)
+    assert curve(desk) == [100100, 150100, 150100, 150100]
+
+
+def test_an_undone_repair_leaves_a_gap_at_once(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    snapshot_assets(ports_of(desk))
+    desk.books["desk"].residuals[HoldingKey("USD", "spot")] = Decimal(50)
+    for _ in range(2):
+        desk.now += timedelta(minutes=16)
+        desk.sync()
+    hour_passes(desk)
+    assert curve(desk)[-1] == 100150
+    [plan] = desk.rows("select plan_id from trading.repair_plans where kind = 'repair' order by applied_at")[
+        -1:
+    ]
+    undo(plan["plan_id"], "Ann", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    hour_passes(desk, is_asked=False)
+    assert curve(desk)[-1] is None
+
+
+def test_a_gap_is_shown_as_such(desk: Desk) -> None:
+    desk.now = desk.now.replace(minute=7)
+    snapshot_assets(ports_of(desk))
+    desk.exchanges["desk"].before_call = unavailable
+    hour_passes(desk)
+    desk.exchanges["desk"].before_call = lambda _: None
+    with PostgresUnitOfWork(desk.engine) as unit:
+        [account] = unit.sync.find_accounts(["desk"])
+    view = holdings_view(account, 30, ports_of(desk))
+    assert [row["value"] for row in view["curve"]] == ["100100", None]
+    assert render_holdings(json.loads(json.dumps(view)))[-1].endswith("not proven")

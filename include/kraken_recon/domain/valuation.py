@@ -16,6 +16,7 @@ from kraken_recon.domain.money import SCALE_MAX, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 _STEP: Final = Decimal(1).scaleb(-SCALE_MAX)
 _ROUNDING: Final = decimal.Context(prec=120, rounding=decimal.ROUND_HALF_EVEN)
@@ -38,6 +39,17 @@ class Valuation:
     assets: tuple[ValuedAsset, ...]
     value: Decimal
     unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A snapshot to be valued again, and as of when the proof is that it will rest on."""
+
+    account_id: int
+    hour: datetime
+    taken_at: datetime
+    quote_currency: str
+    proven_at: datetime
 
 
 @exact_arithmetic()

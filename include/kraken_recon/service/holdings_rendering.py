@@ -37,14 +37,18 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
             for row in view["elsewhere"]
         ]
     if view["curve"]:
-        most = max((Decimal(row["value"]) for row in view["curve"]), default=ZERO)
+        most = max((Decimal(row["value"]) for row in view["curve"] if row["value"]), default=ZERO)
         lines += ["", "over time"]
-        lines += [
-            f"  {row['taken_at'][:16]}  {money_words(row['value']):>20} {row['quote_currency']}  "
-            + _bar(Decimal(row["value"]), most)
-            for row in view["curve"]
-        ]
+        lines += [_line(row, most) for row in view["curve"]]
     return lines
+
+
+def _line(row: Mapping[str, Any], most: Decimal) -> str:
+    if row["value"] is None:
+        return f"  {row['taken_at'][:16]}  {'not proven':>20}"
+    value = Decimal(row["value"])
+    worth = f"{money_words(row['value']):>20} {row['quote_currency']}"
+    return f"  {row['taken_at'][:16]}  {worth}  {_bar(value, most)}"
 
 
 def _bar(value: Decimal, most: Decimal) -> str:

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.money import format_amount, parse_amount
 from kraken_recon.domain.retention import POLICY, Month, months_missing, months_to_drop
-from kraken_recon.domain.valuation import Valuation, value_holdings
+from kraken_recon.domain.valuation import value_holdings
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError
 from kraken_recon.service.costing import what_lies_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
-    from decimal import Decimal
 
     from kraken_recon.domain.records import Account
+    from kraken_recon.domain.valuation import Unsettled, Valuation
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.pricing import Prices, PriceStore
 
@@ -35,6 +35,8 @@ BATCHES_MAX: Final = 40
 """Per rule and run, so that a run after a long pause ends in time; the next one goes on."""
 SNAPSHOT_BATCH_ACCOUNTS: Final = 500
 PRICES_TRIES_MAX: Final = 3
+# No entry is later, so that books as of it are all that is recorded.
+NOW: Final = datetime.max.replace(tzinfo=UTC)
 # A claim is renewed long before it runs out; an hour later nobody comes back for it.
 ORPHANED_AFTER: Final = timedelta(hours=1)
 
@@ -74,14 +76,44 @@ class MaintenanceStore(Protocol):
         """Read what accounts hold, by asset."""
         ...
 
+    def fresh_proofs(self, account_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
+        """Read as of when accounts were proven whose newest run is a fresh proof that still stands."""
+        ...
+
+    def books_then(
+        self, moments: Collection[tuple[int, datetime]]
+    ) -> Mapping[tuple[int, datetime], Mapping[str, Decimal]]:
+        """Read what accounts held at moments, by asset, as it is known now."""
+        ...
+
     def write_snapshots(
-        self, valuations: Mapping[int, Valuation], quote: str, *, hour: datetime, taken_at: datetime
+        self,
+        valuations: Mapping[int, Valuation],
+        quote: str,
+        proofs: Mapping[int, datetime],
+        *,
+        hour: datetime,
+        taken_at: datetime,
     ) -> int:
-        """Keep valuations by account; return how many are the first of the hour."""
+        """Keep valuations by account, with the proofs they rest on; return how many are the hour's first."""
+        ...
+
+    def snapshots_to_revise(self, *, most: int) -> Sequence[Unsettled]:
+        """List snapshots that a later proof settles, or that something recorded since concerns."""
+        ...
+
+    def prices_then(
+        self, snapshots: Collection[Unsettled]
+    ) -> Mapping[tuple[int, datetime], Mapping[str, Decimal]]:
+        """Read the prices that snapshots were taken at, by account and hour."""
+        ...
+
+    def revise_snapshots(self, valuations: Sequence[tuple[Unsettled, Valuation]]) -> None:
+        """Write snapshots anew, with the proofs that they rest on now."""
         ...
 
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
-        """Read what an account was worth since a moment, oldest first."""
+        """Read what an account was worth since a moment, oldest first; ``value`` is None in a gap."""
         ...
 
 
@@ -213,7 +245,46 @@ def snapshot_assets(ports: MaintainingPorts) -> dict[str, Any]:
                 written += _write_snapshots(batch, prices, ports, hour=hour, taken_at=now)
             except StoreError as error:
                 failed.append(f"{len(batch)} accounts in {quote}, from {batch[0].name} on: {error}")
-    return {"snapshots": written, "failed": failed}
+    try:
+        revised = revise_snapshots(ports)
+    except StoreError as error:
+        revised = 0
+        failed.append(f"hours to value anew: {error}")
+    return {"snapshots": written, "revised": revised, "failed": failed}
+
+
+def revise_snapshots(ports: MaintainingPorts) -> int:
+    """Value hours again whose books a proof has settled since, or something recorded late changed.
+
+    Prices stay those of the hour; an asset that was not held then as far as was known has none. Return how
+    many hours were valued.
+    """
+    revised = 0
+    for _ in range(BATCHES_MAX):
+        with ports.open_unit_of_work() as unit:
+            store = unit.maintenance
+            snapshots = store.snapshots_to_revise(most=SNAPSHOT_BATCH_ACCOUNTS)
+            if not snapshots:
+                break
+            held = store.books_then([(s.account_id, s.taken_at) for s in snapshots])
+            prices = store.prices_then(snapshots)
+            store.revise_snapshots(
+                [
+                    (
+                        s,
+                        value_holdings(
+                            held.get((s.account_id, s.taken_at), {}),
+                            {s.quote_currency: Decimal(1)} | dict(prices.get((s.account_id, s.hour), {})),
+                        ),
+                    )
+                    for s in snapshots
+                ]
+            )
+            unit.commit()
+        revised += len(snapshots)
+        if len(snapshots) < SNAPSHOT_BATCH_ACCOUNTS:
+            break
+    return revised
 
 
 def _write_snapshots(
@@ -225,11 +296,12 @@ def _write_snapshots(
     taken_at: datetime,
 ) -> int:
     with ports.open_unit_of_work() as unit:
-        held = unit.maintenance.quantities([account.account_id for account in batch])
-        valued = {a.account_id: value_holdings(held.get(a.account_id, {}), prices) for a in batch}
-        written = unit.maintenance.write_snapshots(
-            valued, batch[0].quote_currency, hour=hour, taken_at=taken_at
-        )
+        store, ids = unit.maintenance, [account.account_id for account in batch]
+        held = store.books_then([(account_id, NOW) for account_id in ids])
+        valued = {a: value_holdings(held.get((a, NOW), {}), prices) for a in ids}
+        proofs = store.fresh_proofs(ids, taken_at)
+        quote = batch[0].quote_currency
+        written = store.write_snapshots(valued, quote, proofs, hour=hour, taken_at=taken_at)
         unit.commit()
     return written
 
@@ -253,9 +325,9 @@ def maintain(ports: MaintainingPorts) -> dict[str, Any]:
     try:
         valued = snapshot_assets(ports)
     except StoreError as error:
-        valued = {"snapshots": 0, "failed": [f"snapshots: {error}"]}
+        valued = {"snapshots": 0, "revised": 0, "failed": [f"snapshots: {error}"]}
     return {
-        "done": {**tidied["done"], "snapshots": valued["snapshots"]},
+        "done": {**tidied["done"], "snapshots": valued["snapshots"], "revised": valued["revised"]},
         "failed": [*tidied["failed"], *valued["failed"]],
     }
 
@@ -299,7 +371,7 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
             {
                 "taken_at": row["taken_at"].isoformat(),
                 "quote_currency": row["quote_currency"],
-                "value": format_amount(row["value"]),
+                "value": None if row["value"] is None else format_amount(row["value"]),
                 "assets": row["assets"],
                 "unpriced": row["unpriced"],
             }

@@ -127,11 +127,12 @@ def _page(unit: PostgresUnitOfWork, name: str, before: str, now: datetime) -> di
         "drift": drift_view(unit.pages, unit.prices, of_one.differing_run_ids, now),
         "positions": positions,
         "curve": [plain(row) for row in curve],
+        "gaps": sum(row["value"] is None for row in curve),
         "chart": chart(
             f"Worth of {name}",
             account["quote_currency"],
             [row["taken_at"] for row in of_now],
-            [("worth", [float(row["value"]) for row in of_now])],
+            [("worth", [None if row["value"] is None else float(row["value"]) for row in of_now])],
         ),
         "runs": [plain(row) for row in runs],
         "next": cursor,

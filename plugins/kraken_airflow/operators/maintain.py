@@ -57,7 +57,11 @@ class SnapshotAssetsOperator(TradingDbOperator):
         with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
             view = snapshot_assets(wiring.maintaining_ports())
             self.tell(
-                [f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}", *view["failed"]]
+                [
+                    f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}",
+                    f"Valued anew, as their books are known now: {counted(view['revised'], 'hour')}",
+                    *view["failed"],
+                ]
             )
             if view["failed"]:
                 raise StoreError("; ".join(view["failed"]))

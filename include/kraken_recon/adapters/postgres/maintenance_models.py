@@ -38,6 +38,9 @@ asset_snapshots: Final = sa.Table(
     _number("value"),
     sa.Column("assets", sa.Integer, nullable=False),
     sa.Column("unpriced", sa.Integer, nullable=False),
+    # As of the proof that the books rest on; empty while none does, and then the hour is a gap.
+    sa.Column("proven_at", TIME),
+    sa.Column("revised_at", TIME, nullable=False, server_default=sa.func.now()),
     sa.Index("ix_asset_snapshots_hour", "hour"),
     postgresql_partition_by="RANGE (hour)",
 )

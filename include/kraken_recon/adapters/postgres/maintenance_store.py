@@ -12,6 +12,7 @@ from kraken_recon.adapters.postgres.named_sql import load
 from kraken_recon.adapters.postgres.sync_store import array_literal
 from kraken_recon.domain.records import Account
 from kraken_recon.domain.retention import Month
+from kraken_recon.domain.valuation import Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, CursorResult
 
-    from kraken_recon.domain.valuation import Valuation
+    from kraken_recon.domain.valuation import Valuation, ValuedAsset
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("maintenance").items()}
 PARTITIONED: Final = ("asset_snapshots", "asset_snapshot_rows")
@@ -84,10 +85,64 @@ class PostgresMaintenanceStore:
             found[row.account_id][row.asset] = row.quantity
         return found
 
+    def fresh_proofs(self, account_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
+        """Read as of when accounts were proven whose newest run is a fresh proof that still stands."""
+        rows = self._execute("fresh_proofs", account_ids=sorted(account_ids), now=now)
+        return {row.account_id: row.proven_at for row in rows}
+
+    def snapshots_to_revise(self, *, most: int) -> list[Unsettled]:
+        """List snapshots that a later proof settles, or that something recorded since concerns."""
+        return [Unsettled(**row._asdict()) for row in self._execute("snapshots_to_revise", most=most)]
+
+    def books_then(
+        self, moments: Collection[tuple[int, datetime]]
+    ) -> Mapping[tuple[int, datetime], Mapping[str, Decimal]]:
+        """Read what accounts held at moments, by asset, as it is known now."""
+        found: dict[tuple[int, datetime], dict[str, Decimal]] = defaultdict(dict)
+        rows = self._execute(
+            "books_then",
+            account_ids=[account for account, _ in moments],
+            moments=[moment for _, moment in moments],
+        )
+        for row in rows:
+            found[row.account_id, row.moment][row.asset] = row.quantity
+        return found
+
+    def prices_then(
+        self, snapshots: Collection[Unsettled]
+    ) -> Mapping[tuple[int, datetime], Mapping[str, Decimal]]:
+        """Read the prices that snapshots were taken at, by account and hour."""
+        found: dict[tuple[int, datetime], dict[str, Decimal]] = defaultdict(dict)
+        for row in self._execute("prices_then", **_places(snapshots)):
+            found[row.account_id, row.hour][row.asset] = row.price
+        return found
+
+    def revise_snapshots(self, valuations: Sequence[tuple[Unsettled, Valuation]]) -> None:
+        """Write snapshots anew, with the proofs that they rest on now."""
+        places = _places([snapshot for snapshot, _ in valuations])
+        self._execute("forget_snapshot_rows", **places)
+        self._execute(
+            "revise_snapshots",
+            **places,
+            values=[valued.value for _, valued in valuations],
+            assets=[len(valued.assets) for _, valued in valuations],
+            unpriced=[valued.unpriced for _, valued in valuations],
+            proven_at=[snapshot.proven_at for snapshot, _ in valuations],
+        )
+        self._write_rows(
+            [(s.account_id, s.hour, asset) for s, valued in valuations for asset in valued.assets]
+        )
+
     def write_snapshots(
-        self, valuations: Mapping[int, Valuation], quote: str, *, hour: datetime, taken_at: datetime
+        self,
+        valuations: Mapping[int, Valuation],
+        quote: str,
+        proofs: Mapping[int, datetime],
+        *,
+        hour: datetime,
+        taken_at: datetime,
     ) -> int:
-        """Keep valuations by account; return how many are the first of the hour."""
+        """Keep valuations by account, with the proofs they rest on; return how many are the hour's first."""
         ids = sorted(valuations)
         written = self._execute(
             "write_snapshots",
@@ -98,23 +153,33 @@ class PostgresMaintenanceStore:
             values=[valuations[i].value for i in ids],
             assets=[len(valuations[i].assets) for i in ids],
             unpriced=[valuations[i].unpriced for i in ids],
+            proven_at=[proofs.get(i) for i in ids],
         )
         new = sorted(row.account_id for row in written)
-        rows = [(i, asset) for i in new for asset in valuations[i].assets]
+        self._write_rows([(i, hour, asset) for i in new for asset in valuations[i].assets])
+        return len(new)
+
+    def _write_rows(self, rows: Sequence[tuple[int, datetime, ValuedAsset]]) -> None:
         self._execute(
             "write_snapshot_rows",
-            hour=hour,
-            account_ids=[i for i, _ in rows],
-            assets=[asset.asset for _, asset in rows],
-            quantities=[asset.quantity for _, asset in rows],
-            prices=[asset.price for _, asset in rows],
-            values=[asset.value for _, asset in rows],
+            account_ids=[account for account, _, _ in rows],
+            hours=[hour for _, hour, _ in rows],
+            assets=[asset.asset for _, _, asset in rows],
+            quantities=[asset.quantity for _, _, asset in rows],
+            prices=[asset.price for _, _, asset in rows],
+            values=[asset.value for _, _, asset in rows],
         )
-        return len(new)
 
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Read what an account was worth since a moment, oldest first."""
         return [dict(row) for row in self._execute("curve", account_id=account_id, since=since).mappings()]
+
+
+def _places(snapshots: Collection[Unsettled]) -> dict[str, Any]:
+    return {
+        "account_ids": [snapshot.account_id for snapshot in snapshots],
+        "hours": [snapshot.hour for snapshot in snapshots],
+    }
 
 
 def _partition(table: str, month: Month) -> str:

@@ -159,7 +159,7 @@ class PagesStore:
         Raises:
             ConfigurationError: there is no such account.
         """
-        seen_at, alert_id = before or (None, None)
+        seen_at, last_id = before or (None, None)
         return self._rows(
             "alerts_page",
             kind=kind,
@@ -167,7 +167,7 @@ class PagesStore:
             is_unanswered=is_unanswered,
             alert_id=alert_id,
             before_seen_at=seen_at,
-            before_alert_id=alert_id,
+            before_alert_id=last_id,
             most=most,
         )
 

@@ -158,6 +158,8 @@ COLUMNS: Final = {
     "asset_costs.quantity_moving": "Between two entries of one move.",
     "asset_costs.realised": "What sales brought beyond their cost, so far.",
     "realised_results.unknown_share": "The share of what was sold whose cost is not known.",
+    "asset_snapshots.proven_at": "As of which proof of the books; without one it is a gap.",
+    "asset_snapshots.revised_at": "When it was worked out last, from all that was recorded by then.",
     "asset_snapshots.unpriced": "Assets without a price, which are not in the value.",
     "repair_plans.kind": "Whether it repairs, is held, or undoes another.",
     "repair_plans.fingerprint": "Names the drift: its changes per holding, whatever else moved.",

@@ -152,11 +152,14 @@ order by account_id, asset;
 
 -- name: write_snapshots
 -- Keep what accounts are worth; the first snapshot of an hour stays.
-insert into trading.asset_snapshots (account_id, hour, taken_at, quote_currency, value, assets, unpriced)
-select s.account_id, :hour, :taken_at, :quote_currency, s.value, s.assets, s.unpriced
+insert into trading.asset_snapshots (
+  account_id, hour, taken_at, quote_currency, value, assets, unpriced, proven_at
+)
+select s.account_id, :hour, :taken_at, :quote_currency, s.value, s.assets, s.unpriced, s.proven_at
 from unnest(
-  cast(:account_ids as bigint[]), cast(:values as numeric[]), cast(:assets as int[]), cast(:unpriced as int[])
-) as s(account_id, value, assets, unpriced)
+  cast(:account_ids as bigint[]), cast(:values as numeric[]), cast(:assets as int[]), cast(:unpriced as int[]),
+  cast(:proven_at as timestamptz[])
+) as s(account_id, value, assets, unpriced, proven_at)
 order by s.account_id
 on conflict (account_id, hour) do nothing
 returning account_id;
@@ -164,19 +167,205 @@ returning account_id;
 -- name: write_snapshot_rows
 -- Keep what each asset of a snapshot is worth.
 insert into trading.asset_snapshot_rows (account_id, hour, asset, quantity, price, value)
-select r.account_id, :hour, r.asset, r.quantity, r.price, r.value
+select r.account_id, r.hour, r.asset, r.quantity, r.price, r.value
 from unnest(
   cast(:account_ids as bigint[]),
+  cast(:hours as timestamptz[]),
   cast(:assets as text[]),
   cast(:quantities as numeric[]),
   cast(:prices as numeric[]),
   cast(:values as numeric[])
-) as r(account_id, asset, quantity, price, value);
+) as r(account_id, hour, asset, quantity, price, value);
+
+-- name: fresh_proofs
+-- Read as of when accounts were proven whose newest run is a fresh proof, with nothing of them undone since.
+select a.account_id, r.reported_as_of as proven_at
+from trading.accounts a
+join lateral (
+  select n.mode, n.status, n.held, n.awaiting, n.reported_as_of, n.recorded_as_of
+  from trading.reconciliation_runs n
+  where n.account_id = a.account_id
+    and n.mode = 'repair'
+    and (n.reported_as_of is not null or n.status <> 'succeeded')
+  order by n.recorded_as_of desc
+  limit 1
+) r on true
+where a.account_id = any(cast(:account_ids as bigint[]))
+  and r.status = 'succeeded'
+  and r.held + r.awaiting = 0
+  and r.reported_as_of >= cast(:now as timestamptz) - make_interval(mins => a.freshness_limit_minutes)
+  and not exists (
+    select
+    from trading.repair_plans u
+    where u.account_id = a.account_id
+      and u.kind = 'undo'
+      and u.applied_at > r.recorded_as_of
+  );
+
+-- name: snapshots_to_revise
+-- List snapshots that a later proof settles, or that something recorded since concerns: the newest first. Where a
+-- difference without an entry was put right before the first proof after a snapshot, nobody knows since when it was
+-- there, and the hour stays a gap.
+with late as (
+  select v.account_id, min(v.effective_at) as since, max(v.recorded_at) as recorded_at
+  from trading.position_events v
+  where v.cause = 'ledger'
+    and v.recorded_at - v.effective_at > interval '01:00:00'
+    and v.recorded_at > now() - interval '62 days'
+  group by v.account_id
+),
+concerned as (
+  select s.account_id, s.hour, s.taken_at, s.quote_currency, s.proven_at
+  from trading.asset_snapshots s
+  where s.proven_at is null
+     or s.proven_at < s.taken_at
+  union
+  select s.account_id, s.hour, s.taken_at, s.quote_currency, s.proven_at
+  from trading.asset_snapshots s
+  join late l using (account_id)
+  where s.taken_at >= l.since
+    and s.revised_at < l.recorded_at
+)
+select s.account_id, s.hour, s.taken_at, s.quote_currency, p.reported_as_of as proven_at
+from concerned s
+join lateral (
+  select r.reported_as_of
+  from trading.reconciliation_runs r
+  where r.account_id = s.account_id
+    and r.mode = 'repair'
+    and r.status = 'succeeded'
+    and r.held + r.awaiting = 0
+    and r.reported_as_of >= s.taken_at
+  order by r.reported_as_of
+  limit 1
+) p on true
+where s.proven_at is not null
+  or not exists (
+    select
+    from trading.position_events v
+    where v.account_id = s.account_id
+      and v.cause <> 'ledger'
+      and v.reason = 'residual_repaired'
+      and v.effective_at > s.taken_at
+      and v.effective_at <= p.reported_as_of
+  )
+order by s.hour desc, s.account_id
+limit :most;
+
+-- name: books_then
+-- Read what accounts held at moments, all wallets of an asset together: where their events left off, less the entries
+-- after the moment, less what is about our own database alone. A difference that was put right without an entry counts
+-- from then on, unless an entry explained it later and it was taken back: then it never was there.
+with wanted as (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:moments as timestamptz[])) as w(account_id, moment)
+),
+holdings as (
+  select p.account_id, p.asset, p.wallet, newest.quantity_after as quantity
+  from trading.positions p
+  join lateral (
+    select v.quantity_after
+    from trading.position_events v
+    where (v.account_id, v.asset, v.wallet) = (p.account_id, p.asset, p.wallet)
+    order by v.event_id desc
+    limit 1
+  ) newest on true
+  where p.account_id = any(cast(:account_ids as bigint[]))
+),
+adjusted as (
+  select
+    v.account_id, v.asset, v.wallet, v.effective_at, v.reason, v.quantity_after - v.quantity_before as change
+  from trading.position_events v
+  where v.account_id = any(cast(:account_ids as bigint[]))
+    and v.cause = 'adjustment'
+    and v.cause <> 'ledger'  -- as the index says
+),
+residual as (
+  select
+    w.account_id, w.moment, a.asset, a.wallet,
+    sum(a.change) as everything,
+    coalesce(
+      sum(a.change) filter (where a.reason like 'residual%' and a.effective_at <= w.moment), 0
+    ) as then_there,
+    coalesce(
+      sum(a.change) filter (where a.reason = 'residual_reversed' and a.effective_at > w.moment), 0
+    ) as taken_back
+  from wanted w
+  join adjusted a using (account_id)
+  group by w.account_id, w.moment, a.asset, a.wallet
+),
+entries_after as (
+  select w.account_id, w.moment, e.asset, e.wallet, sum(e.amount - e.fee) as change
+  from wanted w
+  join trading.ledger_entries e on e.account_id = w.account_id and e.entry_time > w.moment
+  group by w.account_id, w.moment, e.asset, e.wallet
+)
+select
+  w.account_id, w.moment, h.asset,
+  sum(
+    h.quantity - coalesce(e.change, 0) - coalesce(r.everything, 0) + coalesce(
+      case
+        when r.then_there * r.taken_back < 0
+          then sign(r.then_there) * greatest(abs(r.then_there) - abs(r.taken_back), 0)
+        else r.then_there
+      end, 0
+    )
+  ) as quantity
+from wanted w
+join holdings h using (account_id)
+left join entries_after e using (account_id, moment, asset, wallet)
+left join residual r using (account_id, moment, asset, wallet)
+group by w.account_id, w.moment, h.asset
+order by w.account_id, w.moment, h.asset;
+
+-- name: prices_then
+-- Read the prices of snapshots.
+select r.account_id, r.hour, r.asset, r.price
+from trading.asset_snapshot_rows r
+join unnest(cast(:account_ids as bigint[]), cast(:hours as timestamptz[])) as w(account_id, hour)
+  using (account_id, hour)
+where r.price is not null;
+
+-- name: forget_snapshot_rows
+-- Forget what assets of snapshots were worth, to write it anew.
+delete from trading.asset_snapshot_rows r
+using unnest(cast(:account_ids as bigint[]), cast(:hours as timestamptz[])) as w(account_id, hour)
+where (r.account_id, r.hour) = (w.account_id, w.hour);
+
+-- name: revise_snapshots
+-- Keep what accounts were worth in hours, as it is known now.
+update trading.asset_snapshots s
+set value = n.value,
+    assets = n.assets,
+    unpriced = n.unpriced,
+    proven_at = n.proven_at,
+    revised_at = now()
+from unnest(
+  cast(:account_ids as bigint[]), cast(:hours as timestamptz[]), cast(:values as numeric[]), cast(:assets as int[]),
+  cast(:unpriced as int[]), cast(:proven_at as timestamptz[])
+) as n(account_id, hour, value, assets, unpriced, proven_at)
+where (s.account_id, s.hour) = (n.account_id, n.hour);
 
 -- name: curve
--- Read what an account was worth since a moment, oldest first.
-select taken_at, quote_currency, value, assets, unpriced
-from trading.asset_snapshots
-where account_id = :account_id
-  and hour >= :since
-order by hour;
+-- Read what an account was worth since a moment, oldest first; an hour is a gap while no proof holds for it, and when
+-- something was recorded since that concerns it.
+select
+  s.taken_at, s.quote_currency,
+  case when k.is_known then s.value end as value,
+  case when k.is_known then s.assets end as assets,
+  case when k.is_known then s.unpriced end as unpriced
+from trading.asset_snapshots s
+cross join lateral (
+  select s.proven_at is not null and not exists (
+    select
+    from trading.position_events v
+    where v.account_id = s.account_id
+      and v.cause = 'ledger'
+      and v.recorded_at - v.effective_at > interval '01:00:00'
+      and v.recorded_at > s.revised_at
+      and v.effective_at <= s.taken_at
+  ) as is_known
+) k
+where s.account_id = :account_id
+  and s.hour >= :since
+order by s.hour;
