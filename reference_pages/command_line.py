@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.__main__ import make_parser
-from reference_pages.markdown import code, page, table
+from kraken_recon.exit_statuses import MEANINGS
+from reference_pages.markdown import code, page, table, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +32,15 @@ def command_line() -> str:
     )
     return page(
         "Command line",
-        f"`{whole.prog} COMMAND`. Results go to standard output, logs to standard error. The exit "
-        f"status is 0 when "
-        "the command did its work, whatever it found; 1 when it could not; 2 when it was called "
-        "wrongly. Only "
-        "`lint-sessions` tells what it found by its status: 1 for findings, 2 for files that it could "
-        "not read. "
-        "With `--json` each command prints one JSON document.",
+        f"`{whole.prog} COMMAND`. Results go to standard output, logs and errors to standard error. With "
+        "`--json` each command prints one JSON document.",
+        table(
+            ("exit status", "means"), ((code(str(int(status))), said) for status, said in MEANINGS.items())
+        ),
+        wrapped(
+            "The documents of `order`, `cancel` and `amend` hold it as `exit_status`. Only `lint-sessions` "
+            "tells what it found by its status: 1 for findings, 2 for files that it could not read."
+        ),
         contents,
         *(_section(name, said) for name, said in commands),
     )

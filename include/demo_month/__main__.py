@@ -28,9 +28,8 @@ from kraken_recon.domain.intervals import interval_ending_now
 from kraken_recon.domain.policy import Mode, Policy
 from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.service.auditing import AuditRequest, audit
-from kraken_recon.service.deciding import accept_decisions, submit_decision
-from kraken_recon.service.executing import wait_for_end
 from kraken_recon.service.maintaining import snapshot_assets
+from kraken_recon.service.ordering import Ordering
 from kraken_recon.service.sync import SyncRequest, sync_accounts
 from kraken_recon.service.verifying import VerifyingRules, verify_order
 
@@ -117,14 +116,8 @@ class Month:
             "expected_price": self._price(pair),
             "reason": "spread above the threshold",
         }
-        decision = submit_decision(values, ports, key=None, via="demo month")
-        accept_decisions(ports)
-        with ports.open_unit_of_work() as unit:
-            _, refusal, order_id = unit.orders.decision(decision)
-        if order_id is None:
-            raise SystemExit(f"{side} {pair} was not placed: {refusal}")
-        wait_for_end(order_id, ports, seconds=1)
-        verify_order(wiring.verifying_ports(), VerifyingRules(), order_id)
+        order = Ordering(ports).place(values, seconds=1)
+        verify_order(wiring.verifying_ports(), VerifyingRules(), order.order_id)
 
     def _watch(self, wiring: Wiring) -> None:
         engine = wiring.engine()

@@ -1,8 +1,8 @@
 """The operator's command line: ``python -m kraken_recon COMMAND``.
 
-Results go to standard output, logs to standard error. The exit status is 0 when the command did its work,
-whatever it found; 1 when it could not; 2 when it was called wrongly. Only ``lint-sessions``
-tells what it found by its status: 1 for findings, 2 for files that it could not read.
+Results go to standard output, logs and errors to standard error. What the exit status means is declared in
+``exit_statuses``. Only ``lint-sessions`` tells what it found by its status: 1 for findings, 2 for files that
+it could not read.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.domain.turns import SWEEP_AGE
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
+from kraken_recon.exit_statuses import ExitStatus
 from kraken_recon.maintenance_commands import add_maintenance_commands
 from kraken_recon.order_commands import add_order_commands
 from kraken_recon.plan_commands import PlanCommands
@@ -392,7 +393,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         view, lines = parsed.run(parsed)
     except KrakenReconError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return ExitStatus.FAILED
+    if problem := view.get("problem"):
+        print(problem, file=sys.stderr)
     print(json.dumps(view, indent=2) if parsed.json else "\n".join(lines))
     return int(view.get("exit_status", bool(view.get("failed"))))
 

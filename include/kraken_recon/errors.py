@@ -3,9 +3,11 @@
 KrakenReconError
 ├── ConfigurationError             a person must act        -> fail now
 │   ├── ClockOffError              this machine's clock     -> fail now
+│   ├── DecisionRefusedError       an order that cannot be -> fail now
 │   └── ImportRefusedError         a file is broken or does not fit -> fail now
 ├── RunStoppedError                the run must end         -> retry
 ├── OrderStuckError                some orders were not worked on -> retry
+├── OrderFollowedError             sent, the outcome not known    -> never again
 ├── PlanRefusedError               not what stands now      -> fail now
 ├── PlanNotWrittenError            approved, not yet done   -> retry
 ├── CertificateError               nothing to prove with    -> fail now
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
+
+    from kraken_recon.domain.orders import Order
 
 EXCHANGE_MESSAGE_CHARACTERS_MAX: Final = 500
 CODES_KEPT_MAX: Final = 10
@@ -77,6 +81,12 @@ class ImportRefusedError(ConfigurationError):
     remedy = "See *When a file is refused* in docs/how-to/import-history.md."
 
 
+class DecisionRefusedError(ConfigurationError):
+    """A decision to trade is refused; the message holds every reason, and nothing of it was placed."""
+
+    remedy = "Put right what the message names, and decide again."
+
+
 class RunStoppedError(KrakenReconError):
     """The run was told to stop while it waited; what it had not booked is left undone."""
 
@@ -89,6 +99,22 @@ class OrderStuckError(KrakenReconError):
 
     retryable = True
     remedy = "See what the message says of each order; the next execution tries again."
+
+
+class OrderFollowedError(KrakenReconError):
+    """Something was sent, or is kept to be sent, and what came of it is not known; it is followed.
+
+    Attributes:
+        order: the order as far as it is known; None where not even that is.
+        decision_id: the decision it comes from, if it was recorded just now.
+    """
+
+    remedy = "Do not give it again. `trace --order ID` says what came of it."
+
+    def __init__(self, message: str, *, order: Order | None = None, decision_id: int | None = None) -> None:
+        super().__init__(message)
+        self.order = order
+        self.decision_id = decision_id
 
 
 class PlanRefusedError(KrakenReconError):

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.money import ZERO, parse_amount
-from kraken_recon.errors import ConfigurationError
-from kraken_recon.service.deciding import accept_decisions, submit_decision, take_back
-from kraken_recon.service.executing import amend_order, cancel_order, wait_for_end
+from kraken_recon.domain.orders import OrderStatus
+from kraken_recon.errors import (
+    ConfigurationError,
+    DecisionRefusedError,
+    KrakenReconError,
+    OrderFollowedError,
+    RequestRefusedError,
+)
+from kraken_recon.exit_statuses import ExitStatus
+from kraken_recon.service.changing import amend_order, cancel_order
 from kraken_recon.service.order_views import order_view, render_order, render_trace, trace
+from kraken_recon.service.ordering import Ordering
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
     from typing import TypeAlias
 
     from kraken_recon.bootstrap import Wiring
+    from kraken_recon.domain.orders import Order
 
     View: TypeAlias = tuple[dict[str, Any], list[str]]
     Command: TypeAlias = Callable[[str, Callable[[argparse.Namespace], View], str], argparse.ArgumentParser]
 
 WAIT_SECONDS = 60.0
+_COME_TO_NOTHING: Final = frozenset({OrderStatus.REFUSED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED})
 
 
 def add_order_commands(command: Command, wiring: Callable[[], Wiring]) -> None:
@@ -109,46 +122,88 @@ def _order(arguments: argparse.Namespace, wiring: Wiring) -> View:
     }
     if arguments.key is not None and not arguments.key.strip():
         raise ConfigurationError("--key is empty; is a variable of your script not set? Nothing is ordered")
-    ports = wiring.order_ports()
     decided = {name: value for name, value in given.items() if value is not None}
-    decision_id = submit_decision(decided, ports, key=arguments.key, via="command line")
-    failures = accept_decisions(ports)
-    with ports.open_unit_of_work() as unit:
-        _, refusal, order_id = unit.orders.decision(decision_id)
-    if refusal is not None:
-        raise ConfigurationError(f"decision {decision_id} is refused: {refusal}")
-    if order_id is None:
-        reason = failures.get(arguments.account, "another worker is at it")
-        # Whoever reads of a failure gives the command again: without a key that would be a second order.
-        if arguments.key is None and take_back(decision_id, reason, ports):
-            raise ConfigurationError(f"nothing is ordered, decision {decision_id} is taken back: {reason}")
-        raise ConfigurationError(f"decision {decision_id} is kept and waits for the next execution: {reason}")
-    return _shown(order_view(wait_for_end(order_id, ports, seconds=arguments.wait)))
+    ordering = Ordering(wiring.order_ports(), key=arguments.key)
+    view, lines = _told(lambda: ordering.place(decided, seconds=arguments.wait))
+    if view["status"] in _COME_TO_NOTHING:
+        view["exit_status"] = int(ExitStatus.REFUSED)
+    return view, lines
 
 
 def _cancel(arguments: argparse.Namespace, wiring: Wiring) -> View:
-    return _shown(order_view(cancel_order(arguments.order, wiring.order_ports())))
+    return _told(lambda: cancel_order(arguments.order, wiring.order_ports()))
 
 
 def _amend(arguments: argparse.Namespace, wiring: Wiring) -> View:
-    amended = amend_order(
-        arguments.order,
-        wiring.order_ports(),
-        volume=_amount(arguments.volume),
-        limit_price=_amount(arguments.limit),
-        trigger_price=_amount(arguments.trigger),
+    return _told(
+        lambda: amend_order(
+            arguments.order,
+            wiring.order_ports(),
+            volume=_amount(arguments.volume),
+            limit_price=_amount(arguments.limit),
+            trigger_price=_amount(arguments.trigger),
+        )
     )
-    return _shown(order_view(amended))
+
+
+def _told(act: Callable[[], Order]) -> View:
+    """Do something about an order, and say where it stands whatever fails after something was sent."""
+    try:
+        with _interruptible():
+            return _view(act(), ExitStatus.DONE)
+    except OrderFollowedError as error:
+        return _view(error.order, ExitStatus.FOLLOWED, error, decision_id=error.decision_id)
+    except (DecisionRefusedError, RequestRefusedError) as error:
+        return _view(None, ExitStatus.REFUSED, error)
+
+
+def _view(
+    order: Order | None,
+    status: ExitStatus,
+    error: KrakenReconError | None = None,
+    *,
+    decision_id: int | None = None,
+) -> View:
+    is_followed = status is ExitStatus.FOLLOWED
+    view = {
+        **(order_view(order) if order else {"order_id": None, "status": None}),
+        "is_followed": is_followed,
+        "problem": f"{type(error).__name__}: {error}" if error else None,
+        "exit_status": int(status),
+    }
+    if decision_id is not None:
+        view["decision_id"] = decision_id
+    lines = render_order(view) if order else []
+    if is_followed:
+        lines += [
+            "  It is not known here what came of it, and it is followed by order_execution.",
+            "  DO NOT GIVE IT AGAIN. See what came of it with",
+            f"  python -m kraken_recon trace --order {order.order_id}" if order else "  the page of orders",
+        ]
+    return view, lines
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a SIGTERM, such as ``timeout`` sends, end the work as Ctrl-C does: with a word on what was sent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _trace(arguments: argparse.Namespace, wiring: Wiring) -> View:
     with PostgresUnitOfWork(wiring.engine()) as unit:
         view = trace(unit.orders, arguments.order)
     return view, render_trace(view)
-
-
-def _shown(view: dict[str, Any]) -> View:
-    return view, render_order(view)
 
 
 def _moment(text: str) -> datetime:

@@ -11,8 +11,8 @@ import pytest
 
 from kraken_recon.adapters.kraken.order_writing import TradingClient
 from kraken_recon.errors import RequestRefusedError
+from kraken_recon.service.changing import amend_order, cancel_order
 from kraken_recon.service.deciding import accept_decisions
-from kraken_recon.service.executing import amend_order, cancel_order
 from trading_desk import READING, TRADING, TradingDesk
 
 

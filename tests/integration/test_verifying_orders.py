@@ -12,7 +12,7 @@ import pytest
 
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.verification import Level, Overall
-from kraken_recon.service.executing import cancel_order
+from kraken_recon.service.changing import cancel_order
 from kraken_recon.service.verification_outcomes import RateRules, publish_rates
 from kraken_recon.service.verifying import (
     Pass,

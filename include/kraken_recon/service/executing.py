@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.orders import ENDED, OrderStatus
 from kraken_recon.domain.records import Alert
-from kraken_recon.errors import ConfigurationError, KrakenReconError, RequestRefusedError, RunStoppedError
-from kraken_recon.service.clocks import check_clock
+from kraken_recon.errors import KrakenReconError, RunStoppedError
 from kraken_recon.service.deciding import accept_decisions
 from kraken_recon.service.finding_orders import OrderFinder
 from kraken_recon.service.lock_patience import LockPatience
@@ -28,7 +26,6 @@ from kraken_recon.service.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from decimal import Decimal
 
     from kraken_recon.domain.orders import Order
     from kraken_recon.domain.records import Account
@@ -104,38 +101,19 @@ def adopt_external_orders(
     return adopted
 
 
-def wait_for_end(
-    order_id: int, ports: OrderPorts, settings: OrderSettings = DEFAULTS, *, seconds: float
-) -> Order:
-    """Work on one order's account until the order has ended and its fills are here, and return it.
-
-    A resting order is waited for at most ``seconds``; one of unknown outcome until Kraken's books settle it.
-
-    Raises:
-        KrakenReconError: the account's orders could not be worked on.
-    """
-    with ports.open_unit_of_work() as unit:
-        account = unit.orders.account_of(order_id)
-    started = ports.clock()
-    with ports.open_exchange(account) as exchange:
-        while True:
-            work_account(account, exchange, ports, settings)
-            with ports.open_unit_of_work() as unit:
-                order = unit.orders.orders([order_id])[0]
-            waited = (ports.clock() - started).total_seconds()
-            is_unknown = order.status in {OrderStatus.SUBMITTING, OrderStatus.UNKNOWN}
-            if (order.status in ENDED and order.settled_at) or (waited >= seconds and not is_unknown):
-                return order
-            ports.pause(settings.wait_seconds)
-
-
 def work_account(
-    account: Account, exchange: TradingExchange, ports: OrderPorts, settings: OrderSettings
+    account: Account,
+    exchange: TradingExchange,
+    ports: OrderPorts,
+    settings: OrderSettings,
+    *,
+    told: Callable[[Order], None] = lambda _: None,
 ) -> tuple[int, int]:
     """Place one account's decided orders, look for those without an answer, and follow what was placed.
 
     Whatever keeps one of these steps from being done, the others are: orders at Kraken are looked after.
-    Returns how many requests left, and how many ended orders lack fills.
+    ``told`` hears of each order just before it is sent. Returns how many requests left, and how many ended
+    orders lack fills.
 
     Raises:
         KrakenReconError: what kept the first of the steps that failed from being done.
@@ -152,7 +130,7 @@ def work_account(
             failed.append(error)
         return 0
 
-    sent = step(Placer(account, exchange, ports, settings).place_all)
+    sent = step(Placer(account, exchange, ports, settings, told=told).place_all)
     step(OrderFinder(account, exchange, ports, settings).resolve)
     lacking = step(OrderBookkeeper(account, exchange, ports, settings).follow)
     if failed:
@@ -170,98 +148,6 @@ def _work(account: Account, ports: OrderPorts, settings: OrderSettings) -> int:
             ports.pause(settings.wait_seconds)
             lacking = bookkeeper.follow()
     return sent
-
-
-def cancel_order(order_id: int, ports: OrderPorts) -> Order:
-    """Cancel an order: take it back before it left, or ask Kraken to cancel the rest of it.
-
-    Raises:
-        ConfigurationError: it has ended, or its outcome is not known yet.
-        ExchangeError: Kraken refused, or did not answer: the order is followed either way.
-    """
-    with ports.open_unit_of_work() as unit:
-        account = unit.orders.account_of(order_id)
-        order = unit.orders.lock_orders([order_id])[0]
-        if order.status is OrderStatus.DECIDED:
-            now = ports.clock()
-            taken_back = replace(
-                order, status=OrderStatus.REFUSED, status_reason="taken back", ended_at=now, settled_at=now
-            )
-            unit.orders.save(order, taken_back, "taken back before it was sent", by=ports.worker)
-            unit.commit()
-            return taken_back
-        txid = _open_txid(order)
-        unit.orders.add_event(order_id, order.status, order.status, "cancellation asked for", by=ports.worker)
-        unit.commit()
-    return _change(account, order_id, lambda exchange: exchange.cancel_order(txid), ports, DEFAULTS)
-
-
-def amend_order(  # noqa: PLR0913 - all but three by name
-    order_id: int,
-    ports: OrderPorts,
-    settings: OrderSettings = DEFAULTS,
-    *,
-    volume: Decimal | None = None,
-    limit_price: Decimal | None = None,
-    trigger_price: Decimal | None = None,
-) -> Order:
-    """Change an open order's volume or price in place; its new terms are what Kraken then reports.
-
-    Raises:
-        ConfigurationError: it is not open, or nothing is to be changed.
-        ExchangeError: Kraken refused, or did not answer: the order is followed either way.
-    """
-    changes = {"volume": volume, "limit_price": limit_price, "trigger_price": trigger_price}
-    asked: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    if not asked:
-        raise ConfigurationError("say what to change: a volume, a limit price or a trigger price")
-    with ports.open_unit_of_work() as unit:
-        account = unit.orders.account_of(order_id)
-        order = unit.orders.lock_orders([order_id])[0]
-        txid = _open_txid(order)
-        unit.orders.add_event(
-            order_id, order.status, order.status, "amendment asked for", by=ports.worker, detail=asked
-        )
-        unit.commit()
-
-    def amend(exchange: TradingExchange) -> None:
-        check_clock(exchange, ports, settings)
-        exchange.amend_order(txid, **changes, deadline=ports.clock() + settings.deadline)
-
-    return _change(account, order_id, amend, ports, settings)
-
-
-def _change(
-    account: Account,
-    order_id: int,
-    change: Callable[[TradingExchange], None],
-    ports: OrderPorts,
-    settings: OrderSettings,
-) -> Order:
-    """Send a change of an order once, and return what Kraken then says of the order.
-
-    Raises:
-        RequestRefusedError: Kraken refused it, unless it was too late: then the order's end is the answer.
-    """
-    refusal: RequestRefusedError | None = None
-    with ports.open_exchange(account) as exchange:
-        try:
-            change(exchange)
-        except RequestRefusedError as error:
-            refusal = error
-        finally:
-            OrderBookkeeper(account, exchange, ports, settings).follow()
-    with ports.open_unit_of_work() as unit:
-        order = unit.orders.orders([order_id])[0]
-    if refusal is not None and order.status not in ENDED:
-        raise refusal
-    return order
-
-
-def _open_txid(order: Order) -> str:
-    if order.status is not OrderStatus.OPEN or order.kraken_txid is None:
-        raise ConfigurationError(f"expected order {order.order_id} to be open, was {order.status.value}")
-    return order.kraken_txid
 
 
 def _account_by_account(

@@ -39,8 +39,9 @@ def render_order(view: Mapping[str, Any]) -> list[str]:
         f"  {view['status']}" + (f": {view['status_reason']}" if view["status_reason"] else ""),
         f"  {executed}, fee {view['fee_reported']} (reported)",
     ]
-    if view["kraken_txid"]:
-        lines.append(f"  at Kraken {view['kraken_txid']}, our id {view['cl_ord_id']}")
+    if view["cl_ord_id"]:
+        at_kraken = f"at Kraken {view['kraken_txid']}, " if view["kraken_txid"] else ""
+        lines.append(f"  {at_kraken}our id {view['cl_ord_id']}")
     return lines
 
 

@@ -38,7 +38,7 @@ from kraken_recon.service.order_alerts import order_alert
 from kraken_recon.service.refusing import refuse_expired, refuse_order, too_old
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from kraken_recon.domain.bounds import MarketPrice
@@ -73,6 +73,7 @@ class Placer:
     ports: OrderPorts
     settings: OrderSettings
     put_off: set[int] = field(default_factory=set)
+    told: Callable[[Order], None] = lambda _: None
     _may_trade: bool = False
     _reading: _Reading | None = None
     _prices: dict[str, tuple[datetime, MarketPrice | None]] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class Placer:
                 elif tries[order_id] > 1:
                     self.ports.pause(self.settings.wait_seconds)
             elif outcome is not None:
+                self.told(outcome)
                 self._send(outcome)
                 sent += 1
         return sent
