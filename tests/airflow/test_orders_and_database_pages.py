@@ -149,6 +149,109 @@ def test_forged_numbers_lead_to_no_order(viewer: TestClient, number: str, status
     assert viewer.get(f"{PAGES}/api/order?id={number}").status_code == status
 
 
+def add_decision(url: str, status: str, payload: dict[str, str], **columns: object) -> None:
+    """Write a decision that became no order."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "insert into trading.order_decisions"
+            " (payload, status, refusal, decision_key, first_decision_id, received_at)"
+            " values (%s, %s, %s, %s, %s, now() - make_interval(mins => %s))",
+            [
+                json.dumps(payload),
+                status,
+                columns.get("refusal"),
+                columns.get("key"),
+                columns.get("first"),
+                columns.get("minutes_ago", 0),
+            ],
+        )
+
+
+def test_decisions_and_orders_are_listed_newest_first_with_filters(viewer: TestClient, trading: str) -> None:
+    add_orders(trading, "alpha", ["0", "1"], verdict="verified")
+    add_orders(trading, "beta", ["0"], side="sell", verdict="mismatch", message="the fee differs")
+    with psycopg.connect(trading) as connection:
+        connection.execute(
+            "update trading.orders set decided_at = now() - make_interval(mins => 10 * order_id::int)"
+        )
+        connection.execute(
+            "update trading.orders set status = 'refused', status_reason = 'needs 7 BTC' where order_id = 2"
+        )
+    named = {"account": "alpha", "pair": "BTC/USD", "side": "buy", "volume": "1"}
+    add_decision(trading, "refused", {"acount": "alpha"}, refusal="account: is missing", minutes_ago=15)
+    add_decision(trading, "new", {**named, "source": "ai"}, key="signal <1>")
+    rows = rows_of(viewer, "decisions")
+    assert [(row["state"], row["order_id"]) for row in rows] == [
+        ("new", ""),
+        ("closed", "1"),
+        ("refused", ""),
+        ("refused", "2"),
+        ("closed", "3"),
+    ]
+    reasons = ["account: is missing", "needs 7 BTC", "the fee differs"]
+    assert [row["reason"] for row in rows] == ["", "", *reasons]
+    page = viewer.get(f"{PAGES}/orders").text
+    assert "Refused: 2" in page
+    assert "signal &lt;1&gt;" in page
+    assert re.findall("|".join(reasons), page)[:3] == reasons
+    for filters, shown in (
+        ({"account": "alpha"}, 3),
+        ({"state": "refused"}, 2),
+        ({"state": "new"}, 1),
+        ({"source": "ai"}, 1),
+        ({"source": "external"}, 0),
+        ({"verdict": "mismatch"}, 1),
+        ({"verdict": "none"}, 2),
+        ({"verdict": "verified", "state": "closed", "account": "alpha", "days": "1"}, 1),
+    ):
+        assert len(rows_of(viewer, "decisions", **filters)) == shown, filters
+        listed = viewer.get(f"{PAGES}/orders", params=filters).text
+        assert len(re.findall(r'href="\./order\?id=|no order', listed)) == shown, filters
+    assert viewer.get(f"{PAGES}/api/orders?account=beta").json()["refused_counted"] == 0
+    assert viewer.get(f"{PAGES}/orders?state=nonsense").status_code == 422
+
+
+def test_decisions_and_orders_come_page_by_page(viewer: TestClient, trading: str) -> None:
+    add_orders(trading, "alpha", [str(n) for n in range(60)])
+    for n in range(45):
+        add_decision(trading, "refused", {"account": "alpha"}, refusal=f"reason {n}", minutes_ago=n)
+    seen: list[str] = []
+    place = "orders?account=alpha"
+    for shown in (50, 50, 5):
+        page = viewer.get(f"{PAGES}/{place}").text
+        found = re.findall(r'href="./order\?id=(\d+)"|(reason \d+)<', page)
+        assert len(found) == shown
+        seen += ["".join(row) for row in found]
+        if len(seen) < 105:
+            place = linked(page, "Earlier decisions").partition("#")[0]
+    assert len(set(seen)) == 105
+    assert "Earlier decisions" not in page
+    assert len(rows_of(viewer, "decisions", account="alpha")) == 105
+
+
+def test_a_key_says_what_came_of_its_decision(
+    viewer: TestClient, simulator: Simulator, trading_db: str
+) -> None:
+    place = f"{PAGES}/api/decision"
+    assert viewer.get(place, params={"key": "signal-1"}).status_code == 404
+    assert viewer.get(place).status_code == viewer.get(place, params={"key": ""}).status_code == 422
+    desk = TradingDesk(simulator, trading_db)
+    try:
+        desk.account()
+        desk.prices(XBTUSD="50000")
+        for volume in ("0.5", "0.50", "0.6"):
+            desk.execute(
+                "insert into trading.order_decisions (decision_key, payload) values ('signal-1', %s)",
+                json.dumps({"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": volume}),
+            )
+        assert viewer.get(place, params={"key": "signal-1"}).json()["decision"] == "new"
+        desk.execute_orders()
+    finally:
+        desk.close()
+    found = viewer.get(place, params={"key": "signal-1"}).json()
+    assert (found["decision"], found["state"], found["volume_executed"]) == ("accepted", "closed", "0.5")
+
+
 def test_slippage_is_positive_where_it_is_worse_by_account_and_side(viewer: TestClient, trading: str) -> None:
     # Of 50,000 each: 10, 10, -10 and 120 basis points; a sale a little better than expected.
     add_orders(trading, "alpha", ["50", "50.0", "-50", "600"])

@@ -71,6 +71,17 @@ def test_the_same_decision_twice_is_one_order(desk):
     assert len(desk.orders()) == len(desk.true_orders()) == 1
 
 
+def test_what_no_database_keeps_is_refused_and_not_lost(desk):
+    desk.decide(account="de\x00sk", volume="1")
+    desk.decide(pair="BTC/\ud800USD", volume=float("nan"))
+    desk.decide(volume="1", reason="a model's \x00 answer")
+    desk.execute_orders()
+    kept = desk.rows("select status, payload from trading.order_decisions order by decision_id")
+    assert [row["status"] for row in kept] == ["refused", "refused", "accepted"]
+    assert kept[0]["payload"]["account"] == "de\\x00sk"
+    assert len(desk.rows("select * from trading.alerts where kind = 'order_refused'")) == 2
+
+
 def test_a_key_that_comes_many_times_at_once_is_one_order(desk):
     payloads = [json.dumps({"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": v}) for v in "121"]
     for payload in payloads:

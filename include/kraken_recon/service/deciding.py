@@ -13,12 +13,14 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.orders import OrderStatus
 from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError, StoreUnreachableError
+from kraken_recon.plain_text import can_be_kept, visible
 from kraken_recon.service.clocks import check_clock
 from kraken_recon.service.decisions import Decision, differing, key_in, nearest, read_decision
 from kraken_recon.service.order_ports import DEFAULTS
@@ -59,7 +61,7 @@ def submit_decision(
         via: which way it came.
         decided_at: from when on its age counts; None for now.
     """
-    payload = json.dumps(dict(values), default=str)
+    payload = json.dumps(_kept(dict(values)), default=str)
     key = key_in(payload) or key
     with ports.open_unit_of_work() as unit:
         first = unit.orders.first_of_key(key) if key else None
@@ -69,6 +71,17 @@ def submit_decision(
         decision_id = unit.orders.add_decision(payload, key=key, via=via, received_at=received_at)
         unit.commit()
     return decision_id
+
+
+def _kept(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Show what no database keeps as an escape, so that a decision with it is refused, and not lost."""
+    if isinstance(value, dict):
+        return {_kept(name): _kept(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_kept(inner) for inner in value]
+    if isinstance(value, str):
+        return value if can_be_kept(value) else visible(value)
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def take_back(decision_id: int, reason: str, ports: OrderPorts) -> bool:

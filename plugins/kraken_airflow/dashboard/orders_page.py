@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse, StreamingResponse
 
+from kraken_airflow.dashboard import decided
 from kraken_airflow.dashboard.access import Cursor, Render, Text, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
 from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
@@ -81,26 +82,43 @@ Chosen = Annotated[Filters, Depends(filters_of)]
 
 def add_routes(router: APIRouter, render: Render) -> None:
     """Add the page and its downloads."""
+    decided.add_routes(router)
     shown = [may_read(ORDERS_DAG)]
 
     @router.get("/orders", response_class=HTMLResponse, dependencies=shown)
-    def orders(chosen: Chosen, before: Cursor = "") -> str:
+    def orders(
+        chosen: Chosen, wanted: decided.Chosen, before: Cursor = "", decided_before: Cursor = ""
+    ) -> str:
         """Answer: do my orders do what they say?"""
         now = datetime.now(UTC)
         with open_unit() as unit:
             found, cursor = _mismatches(unit, chosen, now, before, MISMATCHES_SHOWN)
+            listed, older = decided.decided_page(unit, wanted, now, decided_before, decided.SHOWN)
             page = {
                 **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
                 "accounts_shown": ACCOUNTS_SHOWN,
                 "mismatches": found,
                 "next": cursor,
-                "filters": chosen.as_query(),
+                "decided": listed,
+                "decided_next": older,
+                "wanted": wanted,
+                "filters": {**chosen.as_query(), **wanted.as_query()},
+                "of_judged": chosen.as_query(),
+                "of_decided": wanted.as_query(),
                 "since": dict(DAYS)[chosen.days],
                 "days": DAYS,
                 "levels": LEVELS,
                 "chosen": chosen,
             }
-        return render("orders.html", page=page, charts=orders_charts(page), before=before, dag_id=ORDERS_DAG)
+        return render(
+            "orders.html",
+            page=page,
+            charts=orders_charts(page),
+            before=before,
+            decided_before=decided_before,
+            decided=decided,
+            dag_id=ORDERS_DAG,
+        )
 
     @router.get("/api/orders", dependencies=shown)
     def orders_data(chosen: Chosen) -> StreamingResponse:
@@ -172,6 +190,7 @@ def _summary(
         "slippage_rows": slippage_rows,
         "slippage_buckets": buckets,
         "mismatches_counted": mismatches,
+        "refused_counted": unit.dashboard.count_refused(since, account=chosen.account or None),
         "level": "bad" if mismatches or totals["mismatched"] else "good" if judged else "watch",
     }
 

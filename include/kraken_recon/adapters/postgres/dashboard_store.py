@@ -56,6 +56,31 @@ class DashboardStore:
             "mismatches", since=since, account=account, level=level, pair=pair, **_key(before), most=most
         )
 
+    def count_refused(self, since: datetime, *, account: str | None = None) -> int:
+        """Count the decisions and orders of all accounts or of one that were refused."""
+        [row] = self._rows("count_refused", since=since, account=account)
+        return int(row["refused"])
+
+    def decided(  # noqa: PLR0913 - filters, by name
+        self,
+        since: datetime,
+        *,
+        account: str | None = None,
+        state: str | None = None,
+        source: str | None = None,
+        verdict: str | None = None,
+        before: Key | None = None,
+        most: int,
+    ) -> list[Mapping[str, Any]]:
+        """Read orders, and decisions that became none, newest first; ``at`` and ``place`` are their key."""
+        filters = {"account": account, "state": state, "source": source, "verdict": verdict}
+        return self._rows("decided", since=since, **filters, **_key(before), most=most)
+
+    def decision_of_key(self, key: str) -> Mapping[str, Any] | None:
+        """Read what a decision's key stands for; None where nothing came under it."""
+        rows = self._rows("decision_of_key", key=key)
+        return rows[0] if rows else None
+
     def slippages(
         self,
         since: datetime,

@@ -109,6 +109,10 @@ orders: Final = sa.Table(
         "order_id",
         postgresql_where=sa.text("ended_at is not null and settled_at is null"),
     ),
+    sa.Index("ix_orders_decided_at", "decided_at", "order_id"),
+    sa.Index(
+        "ix_orders_refused", "decided_at", postgresql_where=sa.text("status in ('refused', 'rejected')")
+    ),
     sa.Index("ix_orders_ended_at", "ended_at", postgresql_where=sa.text("ended_at is not null")),
     postgresql_with={"fillfactor": "80"},
 )
@@ -139,7 +143,12 @@ order_decisions: Final = sa.Table(
         unique=True,
         postgresql_where=sa.text("status = 'accepted'"),
     ),
-    sa.Index("ix_order_decisions_received_at", "received_at", "decision_id"),
+    sa.Index(
+        "ix_order_decisions_without_order",
+        "received_at",
+        "decision_id",
+        postgresql_where=sa.text("order_id is null"),
+    ),
     sa.Index("ix_order_decisions_new", "decision_id", postgresql_where=sa.text("status = 'new'")),
     sa.Index("uq_order_decisions_order_id", "order_id", unique=True),
 )
