@@ -213,7 +213,7 @@ def test_what_was_approved_can_be_undone_by_the_held_plan_s_id(desk: Desk) -> No
     desk.sync()
     assert desk.positions()[USD] == 10000
     assert (held(desk)["status"], held(desk)["plan_id"] == plan) == ("held", False)
-    assert held(desk)["why"] == "the same repair of USD was made before and did not last"
+    assert held(desk)["why"] == "the repair of USD was undone by bob"
 
 
 @pytest.mark.parametrize("moved", [Decimal(-4000), Decimal(-6000), Decimal(0)])

@@ -14,6 +14,7 @@ from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.policy import Mode
 from kraken_recon.errors import PlanRefusedError
 from kraken_recon.service.plan_views import list_plans, plans_of_runs, render_plan, show_plan
+from kraken_recon.service.reporting import report
 from kraken_recon.service.undoing import undo
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 PRICES = {"USD": Decimal(1), "BTC": Decimal(40000), "ETH": Decimal(3000)}
 LOSE_A_BITCOIN = "update trading.positions set quantity = quantity - 1 where asset = 'BTC'"
+OPEN_HELD = (
+    "select kind, message from trading.alerts where status <> 'resolved'"
+    " and kind in ('held_repair', 'repair_not_converging')"
+)
 COLUMNS = ("asset", "wallet", "before", "after", "cause", "reason", "ledger_id")
 
 
@@ -166,6 +171,56 @@ def test_an_undo_is_a_new_plan_and_the_next_run_does_not_flip_it_back(desk: Desk
         desk.sync()
         assert desk.positions()[BTC] == 4
         assert desk.findings()["BTC"]["action"] == "held"
+
+
+def test_an_undo_is_told_at_once_and_is_no_repair_that_did_not_last(desk: Desk) -> None:
+    desk.execute(LOSE_A_BITCOIN)
+    [repair] = plans(desk, desk.sync())
+    desk.sync()
+    undone_by, _ = take_back(desk, repair["plan_id"])
+
+    def told() -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        with PostgresUnitOfWork(desk.engine) as unit:
+            [account] = report(unit.reports, ["desk"])["accounts"]
+        return account, [(row["kind"], row["message"]) for row in desk.rows(OPEN_HELD)]
+
+    account, alerts = told()
+    assert (account["run_id"], account["held"], account["reported_as_of"]) == (undone_by, 1, None)
+    assert "was undone by alice; Kraken was not asked" in account["note"]
+    [finding] = account["findings"]
+    assert (finding["db_quantity"], finding["exchange_quantity"], finding["action"]) == ("4", "5", "held")
+    wrong = "desk: BTC is wrong again, because alice undid its repair: recorded 4, Kraken 5"
+    assert [(kind, text.partition(";")[0]) for kind, text in alerts] == [("held_repair", wrong)]
+    for _ in range(2):
+        desk.sync()
+        account, alerts = told()
+        assert account["held"] == 1
+        assert [(kind, text.partition(";")[0]) for kind, text in alerts] == [("held_repair", wrong)]
+    [held] = desk.rows("select why from trading.repair_plans where kind = 'held' and closed_at is null")
+    assert held["why"] == "the repair of BTC was undone by alice"
+    take_back(desk, undone_by)
+    desk.sync()
+    assert desk.rows(OPEN_HELD) == []
+
+
+def test_an_undo_counts_for_no_other_holding(desk: Desk) -> None:
+    """It asks Kraken nothing, so that no other repair is found to have lasted."""
+    desk.books["desk"].residuals[ETH] = Decimal("-0.1")
+    desk.execute(LOSE_A_BITCOIN)
+    for _ in range(2):
+        desk.sync()
+    eth, btc = (
+        desk.rows(
+            "select plan_id::text from trading.position_events where asset = :asset and cause = 'adjustment'"
+            " and plan_id is not null order by event_id desc limit 1",
+            asset=asset,
+        )[0]["plan_id"]
+        for asset in ("ETH", "BTC")
+    )
+    assert eth != btc
+    take_back(desk, btc)
+    with PostgresUnitOfWork(desk.engine) as unit:
+        assert (desk.account_id(), ETH) in unit.plans.last_repairs([(desk.account_id(), ETH)])
 
 
 def test_an_undone_residual_repair_is_held_even_after_it_had_lasted(desk: Desk) -> None:

@@ -165,7 +165,8 @@ class Assessment:
     """What to write: the steps of every position, the findings, and the residuals to remember or forget.
 
     ``held`` are the steps that a person decides about: they start where ``steps`` end. ``not_converging``
-    names the holdings among them whose last repair did not last. ``approval_stands`` says that what was
+    names the holdings among them whose last repair did not last, ``undone`` those whose last repair a person
+    undid, with who did. ``approval_stands`` says that what was
     approved is still exactly what there is to repair, and is among the ``steps``. ``folded`` is what Kraken
     shows more (or less) of a holding because it shows wallets of an asset in one, where nothing else differs.
     """
@@ -176,6 +177,7 @@ class Assessment:
     cleared: tuple[HoldingKey, ...]
     held: tuple[Step, ...] = ()
     not_converging: tuple[HoldingKey, ...] = ()
+    undone: Mapping[HoldingKey, str] = field(default_factory=dict)
     approval_stands: bool = False
     folded: Mapping[HoldingKey, Decimal] = field(default_factory=dict)
 

@@ -314,11 +314,27 @@ class _Booking:
         by_account: dict[int, dict[HoldingKey, Recorded]] = {work.account_id: {} for work in self._read}
         for account, key in keys:
             by_account[account][key] = recorded.get((account, key), Recorded())
+        return self._with_undone(
+            {
+                work.account_id: self._assess_account(
+                    work, by_account[work.account_id], new[work.account_id], meanwhile, last_repairs
+                )
+                for work in self._read
+            }
+        )
+
+    def _with_undone(self, assessments: Mapping[int, Assessment]) -> dict[int, Assessment]:
+        """Tell repairs that a person undid apart from those that did not last."""
+        undone = self._plan_store.undone_repairs(
+            (account, key) for account, found in assessments.items() for key in found.not_converging
+        )
         return {
-            work.account_id: self._assess_account(
-                work, by_account[work.account_id], new[work.account_id], meanwhile, last_repairs
+            account: replace(
+                found,
+                not_converging=tuple(key for key in found.not_converging if (account, key) not in undone),
+                undone={key: by for (owner, key), by in undone.items() if owner == account},
             )
-            for work in self._read
+            for account, found in assessments.items()
         }
 
     def _last_repairs(
@@ -490,7 +506,7 @@ class _Booking:
             found = findings[work.run_id]
             runs.append(self._run_record(work, found, ingested.get(work.account_id, 0)))
             assessment = assessments.get(work.account_id)
-            alerts += alerts_of(work, found, prices, assessment.not_converging if assessment else ())
+            alerts += alerts_of(work, found, prices, assessment)
         self._store.record_runs(runs, findings)
         if self._request.mode is Mode.DRY_RUN:
             record_dry_run(self._plan_store, self._plans, self._run_ids)

@@ -16,8 +16,10 @@ from kraken_recon.service.strange import strange_alerts, strange_note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from uuid import UUID
 
-    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+    from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.domain.records import Account
     from kraken_recon.service.booking import AccountWork
     from kraken_recon.service.pricing import PriceList
 
@@ -109,47 +111,57 @@ def alerts_of(
     work: AccountWork,
     found: Collection[Finding],
     prices: PriceList,
-    not_converging: Collection[HoldingKey] = (),
+    assessment: Assessment | None = None,
 ) -> list[Alert]:
     """Name what a person must look at, and what it is worth."""
-    name = work.state.account.name
     if work.error:
         return [failure_alert(work, work.error)]
-    alerts = [*margin_alerts(work), *strange_alerts(work.state.account, _strange(work, found))]
+    account = work.state.account
+    alerts = [*margin_alerts(work), *strange_alerts(account, _strange(work, found))]
     for finding in found:
-        if finding.key in not_converging:
-            kind, text = (
-                AlertKind.REPAIR_NOT_CONVERGING,
-                "needs the same repair as last time, which did not last",
-            )
-        elif finding.database_drift:
-            kind, text = AlertKind.DATABASE_DRIFT, "was changed in the database without a reason on record"
-        elif finding.action is Action.HELD:
-            kind, text = AlertKind.HELD_REPAIR, "differs by more than one run may repair"
-        elif finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
-            kind, text = (
-                AlertKind.UNEXPLAINED_DISCREPANCY,
-                "differed without a ledger entry, and was repaired",
-            )
-        else:
-            continue
-        amount = finding.database_drift or finding.residual
-        worth = prices.worth(work.state.account.quote_currency, {finding.key.asset: abs(amount)})
-        alerts.append(
-            Alert(
-                kind,
-                work.account_id,
-                finding.key.asset,
-                finding.key.wallet,
-                f"{name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
-                f"Kraken {format_amount(finding.reported)}; worth {worth_words(worth)}",
-                amount=amount,
-                evidence={
-                    "run_id": str(work.run_id),
-                    "recorded": format_amount(finding.recorded),
-                    "reported": format_amount(finding.reported),
-                    **worth_evidence(worth),
-                },
-            )
-        )
+        kind, text = _kind_of(finding, assessment)
+        if kind:
+            alerts.append(difference_alert(kind, text, account, finding, run_id=work.run_id, prices=prices))
     return alerts
+
+
+def _kind_of(finding: Finding, assessment: Assessment | None) -> tuple[AlertKind | None, str]:
+    if assessment and finding.key in assessment.not_converging:
+        return AlertKind.REPAIR_NOT_CONVERGING, "needs the same repair as last time, which did not last"
+    if assessment and finding.key in assessment.undone:
+        return AlertKind.HELD_REPAIR, undone_words(assessment.undone[finding.key])
+    if finding.database_drift:
+        return AlertKind.DATABASE_DRIFT, "was changed in the database without a reason on record"
+    if finding.action is Action.HELD:
+        return AlertKind.HELD_REPAIR, "differs by more than one run may repair"
+    if finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
+        return AlertKind.UNEXPLAINED_DISCREPANCY, "differed without a ledger entry, and was repaired"
+    return None, ""
+
+
+def undone_words(by: str) -> str:
+    """Say why a difference is there again that was repaired before."""
+    return f"is wrong again, because {by} undid its repair"
+
+
+def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
+    kind: AlertKind, text: str, account: Account, finding: Finding, *, run_id: UUID, prices: PriceList
+) -> Alert:
+    """Make the alert about one holding that differed, with what the difference is worth."""
+    amount = finding.database_drift or finding.residual
+    worth = prices.worth(account.quote_currency, {finding.key.asset: abs(amount)})
+    return Alert(
+        kind,
+        account.account_id,
+        finding.key.asset,
+        finding.key.wallet,
+        f"{account.name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
+        f"Kraken {format_amount(finding.reported)}; worth {worth_words(worth)}",
+        amount=amount,
+        evidence={
+            "run_id": str(run_id),
+            "recorded": format_amount(finding.recorded),
+            "reported": format_amount(finding.reported),
+            **worth_evidence(worth),
+        },
+    )

@@ -31,6 +31,10 @@ class PlanStore(Protocol):
         """Read what the last repair of holdings changed, where nobody found them in agreement since."""
         ...
 
+    def undone_repairs(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], str]:
+        """Name who undid the last repair of holdings, where a person did and nobody repaired them since."""
+        ...
+
     def insert(self, plans: Sequence[RepairPlan], status: PlanStatus, run_ids: Mapping[int, UUID]) -> None:
         """Write plans that are only planned, with their rows, or that this transaction writes."""
         ...
@@ -142,7 +146,8 @@ def _why(found: Assessment) -> str:
     if found.not_converging:
         names = ", ".join(map(str, found.not_converging))
         reasons.append(f"the same repair of {names} was made before and did not last")
-    if {step.key for step in found.held} - set(found.not_converging):
+    reasons += [f"the repair of {key} was undone by {by}" for key, by in sorted(found.undone.items())]
+    if {step.key for step in found.held} - {*found.not_converging, *found.undone}:
         reasons.append("it is more than one run may repair by itself")
     return "; ".join(reasons)
 

@@ -6,13 +6,20 @@ position that it touches still stands where the plan left it.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.intervals import Interval
 from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.money import format_amount
+from kraken_recon.domain.money import EXACT, ZERO, format_amount
 from kraken_recon.domain.plan import PlanKind, PlanStatus, RepairPlan, undoing
-from kraken_recon.domain.reconciliation import Cause, Reason, Step
+from kraken_recon.domain.policy import Mode
+from kraken_recon.domain.reconciliation import Action, Cause, Finding, Reason, Step
+from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import PlanRefusedError
+from kraken_recon.service.outcomes import difference_alert, undone_words
+from kraken_recon.service.pricing import price_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +67,58 @@ def undo(
         _refuse_what_moved(plan, left, unit.plans.standing(account, keys))
         ids = {account: inverse.plan_id}
         unit.sync.write_steps({account: steps}, ids, ids)
+        _tell(unit, plan, inverse, by, now)
         unit.commit()
     return inverse.plan_id, True
+
+
+def _tell(unit: UnitOfWork, plan: Mapping[str, Any], inverse: RepairPlan, by: str, now: datetime) -> None:
+    """Say at once what the undo left: a run that found what the repair had put right, and an alert of each.
+
+    After the undo of an undo the positions stand as a repair left them once, and wait for a run to prove it.
+    """
+    is_wrong = plan["kind"] == PlanKind.REPAIR
+    found, keys = _findings(inverse.rows) if is_wrong else [], {step.key for step in inverse.rows}
+    run = RunRecord(
+        inverse.plan_id,
+        inverse.account_id,
+        # An account has one run per interval; two undos of one moment are two.
+        Interval(now - timedelta(microseconds=1 + inverse.plan_id.int % 1_000_000), now),
+        Mode.REPAIR,
+        "succeeded",
+        "undo",
+        counts={
+            "checked": len(keys),
+            "held": len(found),
+            "awaiting": 0 if is_wrong else len(keys),
+        },
+        note=f"plan {plan['plan_id']} was undone by {by}; Kraken was not asked",
+    )
+    unit.sync.record_runs([run], {run.run_id: found})
+    [account] = unit.sync.find_accounts([plan["account"]])
+    prices = price_list(unit.prices, [(account.quote_currency, f.key.asset) for f in found], now)
+    unit.sync.raise_alerts(
+        [
+            difference_alert(
+                AlertKind.HELD_REPAIR, undone_words(by), account, finding, run_id=run.run_id, prices=prices
+            )
+            for finding in found
+        ]
+    )
+
+
+def _findings(steps: Sequence[Step]) -> list[Finding]:
+    """Say what differs after an undo: Kraken shows what the repair had written."""
+    first: dict[HoldingKey, Decimal] = {}
+    last: dict[HoldingKey, Decimal] = {}
+    for step in steps:
+        first.setdefault(step.key, step.before)
+        last[step.key] = step.after
+    return [
+        Finding(key, last[key], first[key], ZERO, ZERO, EXACT.subtract(first[key], last[key]), Action.HELD)
+        for key in sorted(first)
+        if first[key] != last[key]
+    ]
 
 
 def _written(plans: PlanStore, plan_id: UUID) -> Mapping[str, Any]:

@@ -57,6 +57,21 @@ class PostgresPlanStore:
         )
         return {(row.account_id, HoldingKey(row.asset, row.wallet)): frozenset(row.changes) for row in rows}
 
+    def undone_repairs(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], str]:
+        """Name who undid the last repair of holdings, where a person did and nobody repaired them since."""
+        listed = list(keys)
+        if not listed:
+            return {}
+        rows = self._run(
+            "undone_repairs",
+            account_ids=[account for account, _ in listed],
+            assets=[key.asset for _, key in listed],
+            wallets=[key.wallet for _, key in listed],
+            repair_reasons=[str(reason) for reason in REPAIR_REASONS],
+            undo_reasons=[str(reason) for reason in UNDO_REASONS],
+        )
+        return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.decided_by for row in rows}
+
     def insert(self, plans: Sequence[RepairPlan], status: PlanStatus, run_ids: Mapping[int, UUID]) -> None:
         """Write plans that are only planned, with their rows, or that this transaction writes."""
         if not plans:

@@ -38,6 +38,7 @@ where not exists (
     and r.recorded_as_of > touched.recorded_at
     and r.status = 'succeeded'
     and r.mode = 'repair'
+    and r.reported_as_of is not null
     and not exists (
       select
       from trading.discrepancies d
@@ -45,6 +46,21 @@ where not exists (
     )
 )
 group by k.account_id, k.asset, k.wallet;
+
+-- name: undone_repairs
+-- Name who undid the last repair of holdings, where a person did, and where nobody repaired them since.
+select k.account_id, k.asset, k.wallet, u.decided_by
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet)
+join lateral (
+  select v.plan_id
+  from trading.position_events v
+  where (v.account_id, v.asset, v.wallet) = (k.account_id, k.asset, k.wallet)
+    and v.reason = any(cast(:repair_reasons as text[]) || cast(:undo_reasons as text[]))
+  order by v.event_id desc
+  limit 1
+) touched on true
+join trading.repair_plans u on u.plan_id = touched.plan_id and u.kind = 'undo';
 
 -- name: insert_plans
 -- Write plans that are only planned, or written in this transaction. What a dry run planned and a repair then writes
