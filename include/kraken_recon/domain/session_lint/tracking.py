@@ -272,6 +272,8 @@ class Tracker:
         if isinstance(node.func, ast.Attribute) and node.func.attr in CLOSERS:
             return True
         path = path_of(node.func, self.scope.imports)
+        if self.scope.taken_by(path):
+            return True  # whatever it raises, the session is its own by then
         return bool(_QUIET.search(path)) or last_name(path) in TAKERS - MAY_FAIL
 
 

@@ -397,6 +397,28 @@ def end(unit):
         unit.commit()
 
 
+@contextmanager
+def cleaned(session):
+    try:
+        yield
+    except ValueError:
+        session.rollback()
+        raise
+    finally:
+        session.close()
+
+
+class Backend:
+    def _session(self):
+        return SessionLocal()
+
+    def store(self, order):
+        session = self._session()
+        with cleaned(session):
+            session.add(order)
+            session.commit()
+
+
 class Shards:
     def __init__(self, dsns):
         self.connections = []
