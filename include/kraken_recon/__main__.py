@@ -8,6 +8,7 @@ it could not read.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -31,8 +32,15 @@ from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, tran
 from kraken_recon.adapters.python_sources import read_sources
 from kraken_recon.adapters.session_plot import plot_sessions
 from kraken_recon.bootstrap import Wiring, source_of, utc_now
+from kraken_recon.command_arguments import (
+    DAYS_MAX,
+    ArgumentParser,
+    moment,
+    quantity,
+    row_id,
+    whole_number,
+)
 from kraken_recon.domain.intervals import Interval, interval_ending_now
-from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
 from kraken_recon.domain.turns import SWEEP_AGE
@@ -57,7 +65,6 @@ from kraken_recon.verification_commands import add_verification_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from decimal import Decimal
 
 DSN_VARIABLE = configuration.DSN.name
 DSN_FILE_VARIABLE = configuration.DSN_FILE.name
@@ -174,7 +181,7 @@ def _alerts(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
 
 
 def _alerts_named(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+    return row_id(text) if text.isdecimal() else text
 
 
 def _certify(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -230,26 +237,6 @@ def _audit(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     return view, render_audit(view)
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 2026-01-31T12:00:00Z, was {text}"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _quantity(text: str) -> Decimal:
-    try:
-        quantity = parse_amount(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if quantity < ZERO:
-        raise argparse.ArgumentTypeError(f"expected a quantity of zero or more, was {text}")
-    return quantity
-
-
 def _hours(text: str) -> timedelta:
     try:
         return sweep_age_of(float(text))
@@ -257,9 +244,9 @@ def _hours(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> ArgumentParser:
     """Make the parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -285,13 +272,13 @@ def make_parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--interval",
         nargs=2,
-        type=_moment,
+        type=moment,
         metavar=("START", "END"),
         help="as of the end of this past interval instead of now; two times such as 2026-01-31T12:00Z",
     )
     sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
     sync.add_argument(
-        "--tolerance", type=_quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
+        "--tolerance", type=quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
     )
     sync.add_argument(
         "--sweep-age",
@@ -303,7 +290,7 @@ def make_parser() -> argparse.ArgumentParser:
     explain = command("explain", _explain, "Write one asset of an account as a bank statement.")
     explain.add_argument("--account", required=True, metavar="NAME")
     explain.add_argument("--asset", required=True, metavar="CODE", help="such as BTC or USD")
-    explain.add_argument("--at", type=_moment, metavar="TIME", help="as of this time; default: now")
+    explain.add_argument("--at", type=moment, metavar="TIME", help="as of this time; default: now")
     imported = command("import", _import, "Import an account's history from Kraken's own exports.")
     imported.add_argument("--account", required=True, metavar="NAME")
     imported.add_argument(
@@ -335,7 +322,7 @@ def make_parser() -> argparse.ArgumentParser:
     alerts.add_argument("--note", metavar="TEXT", help="what to remember of it")
     certificate = command("certify", _certify, "Prove an account's positions at a moment, as one document.")
     certificate.add_argument("--account", required=True, metavar="NAME")
-    certificate.add_argument("--at", type=_moment, required=True, metavar="TIME", help="the moment to prove")
+    certificate.add_argument("--at", type=moment, required=True, metavar="TIME", help="the moment to prove")
     certificate.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     checked = command(
         "verify-certificate", _verify_certificate, "Check a certificate from its file alone, offline."
@@ -362,7 +349,9 @@ def _add_session_commands(
     audited.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw connections over time into a PNG instead"
     )
-    audited.add_argument("--days", type=int, default=1, metavar="N", help="days to draw (1)")
+    audited.add_argument(
+        "--days", type=whole_number(1, DAYS_MAX), default=1, metavar="N", help="days to draw (1)"
+    )
     linted = command(
         "lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open."
     )
@@ -387,7 +376,12 @@ def _add_session_commands(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    parsed = make_parser().parse_args(arguments)
+    # A file name or an asset of Kraken's may hold what the terminal's encoding does not.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    parser = make_parser()
+    parsed = parser.parse_args(arguments)
+    parser.check_texts(parsed)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     try:
         view, lines = parsed.run(parsed)

@@ -10,6 +10,7 @@ from kraken_recon.adapters.kraken.credentials import credentials_from_environmen
 from kraken_recon.adapters.kraken.order_writing import TRADE_PERMISSIONS, trading_right
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.command_arguments import MINUTES_MAX, whole_number
 from kraken_recon.configuration import ALLOWED_HOSTS
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.policy import Tolerance
@@ -94,7 +95,10 @@ class AccountCommands:
         changed = command("set", self._set, "Change what is asked of an account.")
         changed.add_argument("--connection", metavar="ID", help="another connection, of the same account")
         changed.add_argument(
-            "--freshness-minutes", type=int, metavar="N", help="alert when its newest proof is older"
+            "--freshness-minutes",
+            type=whole_number(0, MINUTES_MAX),
+            metavar="N",
+            help="alert when its newest proof is older",
         )
         tolerated = command("tolerate", self._tolerate, "Set how exact one asset of an account must be.")
         tolerated.add_argument("--asset", required=True, metavar="CODE", help="such as BTC")

@@ -24,6 +24,7 @@ KrakenReconError
     │   └── LockTimeoutError       waited for it in vain    -> retry in another run
     ├── StoreUnreachableError      no server, no session    -> retry later
     ├── AccountsLeftError          .accounts .run_ids       -> retry
+    ├── TextRefusedError           it cannot hold the text  -> fail now
     └── SchemaMismatchError        run `migrate` first      -> fail now
 
 A finding (drift, a leak, an unverified order) is a row, never an exception.
@@ -271,6 +272,12 @@ class AccountsLeftError(StoreError):
         super().__init__(f"{message}: {reasons}")
         self.accounts = accounts or {}
         self.run_ids = run_ids
+
+
+class TextRefusedError(StoreError):
+    """A text holds what no database keeps: a zero byte, or half of a surrogate pair. Nothing was written."""
+
+    remedy = "Leave such characters out. If the text is Kraken's, report it with the message."
 
 
 class SchemaMismatchError(StoreError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.command_arguments import DAYS_MAX, whole_number
 from kraken_recon.service.holdings_rendering import render_holdings
 from kraken_recon.service.maintaining import holdings_view, maintain, render_maintenance
 
@@ -35,7 +36,11 @@ def add_maintenance_commands(command: Command, wiring: Callable[[], Wiring]) -> 
     )
     held.add_argument("--account", required=True, metavar="NAME")
     held.add_argument(
-        "--days", type=int, default=CURVE_DAYS, metavar="N", help="how far the curve goes back (30)"
+        "--days",
+        type=whole_number(1, DAYS_MAX),
+        default=CURVE_DAYS,
+        metavar="N",
+        help="how far the curve goes back (30)",
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.command_arguments import moment, row_id, seconds
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.orders import OrderStatus
 from kraken_recon.errors import (
@@ -43,13 +43,13 @@ def add_order_commands(command: Command, wiring: Callable[[], Wiring]) -> None:
     """Add the commands; ``wiring`` is called when one of them runs."""
     _add_order(command, wiring)
     cancel = command("cancel", lambda a: _cancel(a, wiring()), "Cancel an order, or what is left of it.")
-    cancel.add_argument("--order", type=int, required=True, metavar="ID")
+    cancel.add_argument("--order", type=row_id, required=True, metavar="ID")
     amend = command("amend", lambda a: _amend(a, wiring()), "Change an open order's volume or price.")
-    amend.add_argument("--order", type=int, required=True, metavar="ID")
+    amend.add_argument("--order", type=row_id, required=True, metavar="ID")
     for name in ("volume", "limit", "trigger"):
         amend.add_argument(f"--{name}", metavar="AMOUNT")
     traced = command("trace", lambda a: _trace(a, wiring()), "Trace an order from reason to ledger entry.")
-    traced.add_argument("--order", type=int, required=True, metavar="ID")
+    traced.add_argument("--order", type=row_id, required=True, metavar="ID")
 
 
 def _add_order(command: Command, wiring: Callable[[], Wiring]) -> None:
@@ -80,7 +80,7 @@ def _add_order(command: Command, wiring: Callable[[], Wiring]) -> None:
     order.add_argument("--valid-minutes", metavar="M", help="refuse it rather than send it later than that")
     order.add_argument("--post-only", action="store_true", help="never take: cancel instead of crossing")
     order.add_argument("--ioc", action="store_true", help="cancel at once what does not fill at once")
-    order.add_argument("--until", metavar="TIME", help="expire then, such as 2026-01-31T12:00Z")
+    order.add_argument("--until", type=moment, metavar="TIME", help="expire then, such as 2026-01-31T12:00Z")
     order.add_argument("--validate", action="store_true", help="let Kraken check it, and place nothing")
     order.add_argument("--source", default="manual", choices=["ai", "matching", "manual"], help="who decided")
     order.add_argument("--ai-model", metavar="NAME", help="the model that decided")
@@ -89,12 +89,12 @@ def _add_order(command: Command, wiring: Callable[[], Wiring]) -> None:
     order.add_argument("--reason", metavar="TEXT", help="why; kept with the order")
     order.add_argument("--key", metavar="TEXT", help="the same key again is the same order, not another one")
     order.add_argument(
-        "--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help="for a resting order (60)"
+        "--wait", type=seconds, default=WAIT_SECONDS, metavar="SECONDS", help="for a resting order (60)"
     )
 
 
 def _order(arguments: argparse.Namespace, wiring: Wiring) -> View:
-    until = _moment(arguments.until) if arguments.until else None
+    until = arguments.until
     time_in_force = "GTD" if until else "IOC" if arguments.ioc else "GTC"
     if until and arguments.ioc:
         raise ConfigurationError("an order that expires later cannot be --ioc")
@@ -204,14 +204,6 @@ def _trace(arguments: argparse.Namespace, wiring: Wiring) -> View:
     with PostgresUnitOfWork(wiring.engine()) as unit:
         view = trace(unit.orders, arguments.order)
     return view, render_trace(view)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(f"expected a time such as 2026-01-31T12:00Z, was {text}") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _amount(text: str | None) -> Decimal | None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.command_arguments import COUNT_MAX, row_id, seconds, whole_number
 from kraken_recon.service.verification_views import (
     VERIFICATIONS_SHOWN_MAX,
     render_verification,
@@ -35,16 +36,20 @@ def add_verification_commands(command: Command, wiring: Callable[[], Wiring]) ->
         lambda a: _verify(a, wiring()),
         "Verify an order that ended, and show every level's figures.",
     )
-    verified.add_argument("--order", type=int, required=True, metavar="ID")
+    verified.add_argument("--order", type=row_id, required=True, metavar="ID")
     verified.add_argument(
-        "--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help="for books that lag (30)"
+        "--wait", type=seconds, default=WAIT_SECONDS, metavar="SECONDS", help="for books that lag (30)"
     )
     listed = command(
         "verifications", lambda a: _list(a, wiring()), "Show an account's newest verdicts and failure rates."
     )
     listed.add_argument("--account", required=True, metavar="NAME")
     listed.add_argument(
-        "--most", type=int, default=VERIFICATIONS_SHOWN_MAX, metavar="COUNT", help="how many orders (50)"
+        "--most",
+        type=whole_number(1, COUNT_MAX),
+        default=VERIFICATIONS_SHOWN_MAX,
+        metavar="COUNT",
+        help="how many orders (50)",
     )
 
 

@@ -262,6 +262,16 @@ def test_an_operator_acknowledges_an_alert_from_the_page(operator: TestClient, d
     assert 'method="post"' not in page
 
 
+def test_a_note_that_cannot_be_kept_is_refused_by_its_field(operator: TestClient, desk: AirflowDesk) -> None:
+    number = alert(desk)
+    page = operator.get("/kraken-recon/wants").text
+    reply = operator.post(ACKNOWLEDGE, data={"alert_id": number, "token": form_of(page), "note": "a\x00b"})
+    assert reply.status_code == 422
+    assert "note: " in reply.text
+    assert "cannot be kept" in reply.text
+    assert answered(desk) == [("open", None, None)]
+
+
 def test_a_viewer_sees_alerts_and_cannot_acknowledge_them(
     viewer: TestClient, operator: TestClient, desk: AirflowDesk
 ) -> None:

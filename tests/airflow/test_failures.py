@@ -19,6 +19,7 @@ MAY_PASS = {
     errors.AccountsLeftError,
     errors.StoreError,
     errors.RunStoppedError,
+    errors.OrderStuckError,
     errors.PlanNotWrittenError,
 }
 FINAL = {
@@ -27,11 +28,15 @@ FINAL = {
     errors.CertificateError,
     errors.ImportRefusedError,
     errors.ConfigurationError,
+    errors.ClockOffError,
+    errors.DecisionRefusedError,
+    errors.OrderFollowedError,
     errors.ExchangeError,
     errors.AuthenticationError,
     errors.RequestRefusedError,
     errors.PayloadInvalidError,
     errors.SchemaMismatchError,
+    errors.TextRefusedError,
 }
 
 

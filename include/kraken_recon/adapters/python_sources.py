@@ -30,7 +30,12 @@ def read_sources(paths: Iterable[Path], *, exclude: Iterable[Path] = ()) -> Iter
     left_out = [place.resolve() for place in exclude]
     seen = set()
     for path in paths:
-        for file in _python_files(path) if path.is_dir() else [path]:
+        try:
+            files = _python_files(path) if path.is_dir() else [path]
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            yield PythonSource(path, problem=error.strerror or type(error).__name__)
+            continue
+        for file in files:
             place = file.resolve()
             if place not in seen and not any(place.is_relative_to(excluded) for excluded in left_out):
                 seen.add(place)

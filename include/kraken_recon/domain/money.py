@@ -7,9 +7,12 @@ what is computed from amounts is exact or raises (Python's default of 28 digits 
 from __future__ import annotations
 
 import decimal
+import re
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Final
+
+from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,9 @@ EXACT: Final = decimal.Context(
     ],
 )
 """Room for sums of products of amounts; a result that does not fit raises instead of being rounded."""
+_AMOUNT: Final = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,18})?\s*")
+_TEXT_CHARACTERS_MAX: Final = 1_000
+_SHOWN_CHARACTERS_MAX: Final = 60
 _UNBOUNDED: Final = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 
 
@@ -47,6 +53,10 @@ def parse_amount(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise ValueError(f"expected an amount as text, was {type(value).__name__}")  # noqa: TRY004 - callers
         # treat every unreadable amount alike
+    if isinstance(value, str) and not (len(value) <= _TEXT_CHARACTERS_MAX and _AMOUNT.fullmatch(value)):
+        raise ValueError(f"expected an amount, was {one_line(repr(value), _SHOWN_CHARACTERS_MAX)}")
+    if isinstance(value, int) and abs(value) >= 10**INTEGER_DIGITS_MAX:
+        raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits")
     try:
         amount = Decimal(value)
     except InvalidOperation as error:
@@ -55,7 +65,8 @@ def parse_amount(value: object) -> Decimal:
         raise ValueError(f"expected a finite amount, was {value!r}")
     exponent = amount.normalize(_UNBOUNDED).as_tuple().exponent
     if not isinstance(exponent, int) or -exponent > SCALE_MAX or amount.adjusted() >= INTEGER_DIGITS_MAX:
-        raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits, was {value!r}")
+        shown = one_line(repr(value), _SHOWN_CHARACTERS_MAX)
+        raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits, was {shown}")
     return amount
 
 

@@ -22,7 +22,14 @@ from kraken_recon.domain.records import Alert
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError, StoreUnreachableError
 from kraken_recon.plain_text import can_be_kept, visible
 from kraken_recon.service.clocks import check_clock
-from kraken_recon.service.decisions import Decision, differing, key_in, nearest, read_decision
+from kraken_recon.service.decisions import (
+    Decision,
+    differing,
+    key_in,
+    nearest,
+    payload_of,
+    read_decision,
+)
 from kraken_recon.service.order_ports import DEFAULTS
 from kraken_recon.service.refusing import CLOCK_DOUBT, too_old
 
@@ -62,7 +69,7 @@ def submit_decision(
         decided_at: from when on its age counts; None for now.
     """
     payload = json.dumps(_kept(dict(values)), default=str)
-    key = key_in(payload) or key
+    key = key_in(payload) or _kept(key)
     with ports.open_unit_of_work() as unit:
         first = unit.orders.first_of_key(key) if key else None
         if first is not None and not differing(payload, first.payload, None):
@@ -216,8 +223,8 @@ def _key_of(given: NewDecision) -> str | None:
 
 def _account_in(payload: str, catalogue: _Catalogue) -> Account | None:
     """Find the account of a decision that may not be readable."""
-    given = json.loads(payload)
     try:
+        given = payload_of(payload)
         return catalogue.account(str(given["account"]).strip())
     except (KeyError, TypeError, ValueError):
         return None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 _SHOWN_CHARACTERS_MAX: Final = 100
+_INTEGER_DIGITS_MAX: Final = 40
 # Below this two names have too little in common to suggest one for the other.
 _LIKENESS_MIN: Final = 0.55
 _SLIP_LIKENESS_MIN: Final = 0.8
@@ -164,7 +165,7 @@ def read_decision(payload: str) -> Decision:
     Raises:
         ValueError: with everything that is wrong with it.
     """
-    given = json.loads(payload, parse_float=Decimal)
+    given = payload_of(payload)
     try:
         return Decision.model_validate(given)
     except ValidationError as error:
@@ -197,9 +198,29 @@ def nearest(name: str, known: Collection[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def payload_of(payload: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Read the JSON of a decision.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(payload, parse_float=Decimal, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int | Decimal:
+    """Read a whole number; Python refuses to read thousands of digits as an ``int``."""
+    return int(digits) if len(digits) <= _INTEGER_DIGITS_MAX else Decimal(digits)
+
+
 def key_in(payload: str) -> str | None:
     """Find the idempotency key that a payload itself names; what is wrong with one is told elsewhere."""
-    given = json.loads(payload)
+    try:
+        given = payload_of(payload)
+    except ValueError:
+        return None
     key = given.get("decision_key") if isinstance(given, dict) else None
     return key.strip() or None if isinstance(key, str) else None
 
@@ -219,7 +240,10 @@ def _meaning(payload: str, markets: Markets | None) -> dict[str, Any]:
         decision = read_decision(payload)
     except ValueError:
         # It is refused, and means only itself.
-        given = json.loads(payload, parse_float=Decimal)
+        try:
+            given = payload_of(payload)
+        except ValueError:
+            return {"payload": payload}
         return {
             name: value
             for name, value in (given if isinstance(given, dict) else {"payload": given}).items()

@@ -54,8 +54,9 @@ def lint_sessions(sources: Iterable[Source], *, only_in: Sequence[Path] = ()) ->
             except (
                 ValueError,
                 RecursionError,
+                MemoryError,
             ) as error:  # a null byte; an expression too deep for the parser
-                problem = str(error)
+                problem = str(error) or "too deep for Python's parser"
             else:
                 findings += [_view(source.path, finding) for finding in found]
         if problem:

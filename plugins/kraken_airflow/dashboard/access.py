@@ -12,26 +12,35 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
-from fastapi import Depends, HTTPException, Query
+from fastapi import Depends, Form, HTTPException, Query
+from pydantic import AfterValidator
 
 from kraken_airflow.dashboard.paging import CURSOR_LENGTH_MAX
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.plain_text import can_be_kept
 
 DAG_ID: Final = "position_sync"
 # Somebody waits in front of the page, and each waiting page holds a thread of the API server.
 LIMITS: Final = SessionLimits(
     statement_timeout_seconds=10, lock_timeout_seconds=5, idle_in_transaction_timeout_seconds=15
 )
-# The database knows no text with a zero byte in it.
-NO_ZERO_BYTE: Final = r"^[^\x00]*$"
+
+
+def _kept(text: str) -> str:
+    if not can_be_kept(text):
+        raise ValueError("holds characters that cannot be kept, such as a zero byte; leave them out")
+    return text
+
 
 Render = Callable[..., str]
 User = Annotated[BaseUser, Depends(get_user)]
-Name = Annotated[str, Query(min_length=1, max_length=200, pattern=NO_ZERO_BYTE)]
-Text = Annotated[str, Query(max_length=200, pattern=NO_ZERO_BYTE)]
-Cursor = Annotated[str, Query(max_length=CURSOR_LENGTH_MAX, pattern=NO_ZERO_BYTE)]
+Kept = Annotated[str, AfterValidator(_kept)]
+Name = Annotated[Kept, Query(min_length=1, max_length=200)]
+Text = Annotated[Kept, Query(max_length=200)]
+Cursor = Annotated[Kept, Query(max_length=CURSOR_LENGTH_MAX)]
+Note = Annotated[Kept, Form(max_length=500)]
 
 
 def may_read(dag_id: str) -> Any:  # noqa: ANN401 - what FastAPI calls a dependency

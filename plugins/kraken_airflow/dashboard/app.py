@@ -37,7 +37,7 @@ from kraken_airflow.dashboard import (
 from kraken_airflow.dashboard.access import DAG_ID, may_read
 from kraken_airflow.dashboard.assets import PLACE, digest, page_scripts, page_style, script_tags
 from kraken_airflow.dashboard.paging import query_of
-from kraken_recon.errors import KrakenReconError
+from kraken_recon.errors import KrakenReconError, TextRefusedError
 from kraken_recon.service.pricing import money_words
 
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
@@ -70,6 +70,8 @@ def create_app() -> FastAPI:
 
     @app.exception_handler(KrakenReconError)
     async def unavailable(request: Request, error: KrakenReconError) -> Response:
+        if isinstance(error, TextRefusedError):
+            return await refused(request, HTTPException(422, str(error)))
         if "/api/" in request.url.path:
             return JSONResponse({"detail": str(error)}, status_code=503)
         return HTMLResponse(render("unavailable.html", message=str(error)), status_code=503)

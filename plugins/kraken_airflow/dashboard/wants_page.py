@@ -16,6 +16,7 @@ from kraken_airflow.approvals import APPROVAL_DAG, PLANS_MAX, open_approvals
 from kraken_airflow.dashboard.access import (
     DAG_ID,
     Cursor,
+    Note,
     Render,
     Text,
     User,
@@ -106,7 +107,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
         user: User,
         alert_id: Annotated[int, Form(gt=0, le=BIGINT_MAX)],
         token: Annotated[str, Form(max_length=1_000)],
-        note: Annotated[str, Form(max_length=500)] = "",
+        note: Note = "",
     ) -> Response:
         """Keep that this user looks after an alert."""
         if not is_from_page(token, user.get_id()):

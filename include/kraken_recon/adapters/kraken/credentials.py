@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from kraken_recon.adapters.kraken.limits import DEFAULT_TIER, TIERS, UNLIMITED
 from kraken_recon.configuration import ALLOWED_HOSTS, connection_variable
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,6 +29,7 @@ KRAKEN_URL: Final = "https://api.kraken.com"
 KRAKEN_DOMAIN: Final = "kraken.com"
 ALLOWED_HOSTS_VARIABLE: Final = ALLOWED_HOSTS.name
 DEFAULT_ALLOWED_HOSTS: Final = frozenset({"api.kraken.com"})
+PORT_MAX: Final = 65_535
 _EXTRA_KEY: Final = "__extra__"
 
 
@@ -76,8 +78,8 @@ def credentials_from_connection(
     hostname = urlsplit(base_url).hostname or ""
     if hostname not in allowed_hosts:
         raise ConfigurationError(
-            f"connection {conn_id}: host {hostname} is not allowed; correct the connection's host, or add it"
-            f" to {ALLOWED_HOSTS_VARIABLE} (now: {', '.join(sorted(allowed_hosts))})"
+            f"connection {conn_id}: host {one_line(hostname)} is not allowed; correct the connection's"
+            f" host, or add it to {ALLOWED_HOSTS_VARIABLE} (now: {', '.join(sorted(allowed_hosts))})"
         )
     return KrakenCredentials(
         api_key=_api_key(conn_id, fields.login),
@@ -101,7 +103,7 @@ def credentials_from_environment(
         raise ConfigurationError(f"connection {conn_id}: set {variable} to its JSON or URI")
     try:
         conn_type, fields = _fields_from_json(text) if text.startswith("{") else _fields_from_uri(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         fields = None
     # Raised here because the original error quotes the text, and so the keys.
     if fields is None:
@@ -164,13 +166,16 @@ def _base_url(conn_id: str, fields: ConnectionFields) -> str:
         raise ConfigurationError(
             f"connection {conn_id}: expected host to be empty, a host name, or a URL such as {KRAKEN_URL}"
         )
+    if fields.port and not 0 < fields.port <= PORT_MAX:
+        raise ConfigurationError(f"connection {conn_id}: expected a port of 1 to {PORT_MAX}")
     if port and fields.port and port != fields.port:
         raise ConfigurationError(
             f"connection {conn_id}: its host names port {port}, its port is {fields.port}"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(hostname)):
         raise ConfigurationError(
-            f"connection {conn_id}: expected https, was {parts.scheme}; http is for this machine only"
+            f"connection {conn_id}: expected https, was {one_line(parts.scheme)}; http is for this machine"
+            " only"
         )
     port = port or fields.port
     authority = f"[{hostname}]" if ":" in hostname else hostname
@@ -223,7 +228,7 @@ def _tier(conn_id: str, extra: str | Mapping[str, object] | None, hostname: str)
     try:
         values = json.loads(extra or "{}") if isinstance(extra, str) else extra or {}
         tier = values.get("tier", DEFAULT_TIER)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         tier = None
     if not isinstance(tier, str) or tier not in TIERS:
         raise ConfigurationError(

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import re
+import struct
 import zipfile
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +26,7 @@ from kraken_recon.domain.exports import ExportedTrade, LedgerExport, TradesExpor
 from kraken_recon.domain.ledger import SPOT, HoldingKey, LedgerEntry, is_same_line
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.errors import ImportRefusedError
+from kraken_recon.plain_text import can_be_kept, visible
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
@@ -49,6 +53,24 @@ WALLETS: Final[Mapping[str, str]] = {
 _AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
 _SHOWN_CHARACTERS_MAX: Final = 40
+_TEXT_CHARACTERS_MAX: Final = 500
+_LIST_CHARACTERS_MAX: Final = 100_000
+_UNPACKED_BYTES_MAX: Final = 2**30
+# Whatever a damaged zip makes the library stumble over.
+_ZIP_ERRORS: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
 _MEMBERS: Final = ("ledgers.csv", "trades.csv")
 
 
@@ -66,12 +88,17 @@ class _Row:
             f"{self.name}, line {self.line}: expected {column} to be {expected}, was {was}"
         )
 
-    def text(self, column: str) -> str:
+    def text(self, column: str, characters_max: int = _TEXT_CHARACTERS_MAX) -> str:
         """Read a cell; a column that this generation lacks is empty."""
-        return self._cells.get(column, "")
+        text = self._cells.get(column, "")
+        if not can_be_kept(text):
+            self.refuse(column, "text that can be kept")
+        if len(text) > characters_max:
+            self.refuse(column, f"at most {characters_max} characters")
+        return text
 
     def word(self, column: str) -> str:
-        text = self._cells[column]
+        text = self.text(column)
         if not text or not text.isprintable():
             self.refuse(column, "a name")
         return text
@@ -113,19 +140,24 @@ def read_exports(path: Path) -> list[LedgerExport | TradesExport]:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise ImportRefusedError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImportRefusedError(f"{path}: cannot be read ({reason})") from error
+    # The name is kept with what was imported.
+    name = visible(path.name)
     if not content.startswith(b"PK"):
-        return [parse_export(path.name, content)]
+        return [parse_export(name, content)]
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [m for m in archive.namelist() if Path(m).name in _MEMBERS]
-            found = [(f"{path.name}:{member}", archive.read(member)) for member in members]
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-        raise ImportRefusedError(f"{path.name}: the zip cannot be opened ({error})") from error
+            members = [m for m in archive.infolist() if Path(m.filename).name in _MEMBERS]
+            if sum(member.file_size for member in members) > _UNPACKED_BYTES_MAX:
+                raise ImportRefusedError(f"{name}: holds more than a gibibyte; export a shorter time each")
+            found = [(visible(f"{name}:{m.filename}"), archive.read(m)) for m in members]
+    except _ZIP_ERRORS as error:
+        raise ImportRefusedError(f"{name}: the zip cannot be opened ({error})") from error
     if not found:
-        raise ImportRefusedError(f"{path.name}: expected ledgers.csv or trades.csv in the zip, found neither")
-    return [parse_export(name, member) for name, member in found]
+        raise ImportRefusedError(f"{name}: expected ledgers.csv or trades.csv in the zip, found neither")
+    return [parse_export(member, unpacked) for member, unpacked in found]
 
 
 def parse_export(name: str, content: bytes) -> LedgerExport | TradesExport:
@@ -234,6 +266,7 @@ def _trades(name: str, header: Sequence[str], rows: Iterator[tuple[int, list[str
 
 def _trade(row: _Row) -> ExportedTrade:
     amounts = {column: row.amount(column) for column in TRADE_AMOUNTS}
+    parts = row.text("ledgers", _LIST_CHARACTERS_MAX)
     side = row.word("type")
     if side not in {"buy", "sell"}:
         row.refuse("type", "buy or sell")
@@ -245,5 +278,5 @@ def _trade(row: _Row) -> ExportedTrade:
         volume=amounts["vol"],
         cost=amounts["cost"],
         margin=amounts["margin"],
-        ledger_ids=tuple(i for part in row.text("ledgers").split(",") if (i := part.strip())),
+        ledger_ids=tuple(i for part in parts.split(",") if (i := part.strip())),
     )

@@ -41,6 +41,7 @@ _MICROSECONDS_PER_SECOND: Final = 1_000_000
 _UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
 _SHOWN_CHARACTERS_MAX: Final = 40
 _COUNT_DIGITS_MAX: Final = 18
+COUNT_MAX: Final = 10**_COUNT_DIGITS_MAX
 TEXT_CHARACTERS_MAX: Final = 500
 ODD_PAIRS_NAMED_MAX: Final = 10
 ABSENT: Final = object()
@@ -388,6 +389,6 @@ def _parse_count(read: Reader, value: object) -> int | None:
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < COUNT_MAX:
         read.refuse("result.count", "a whole number", value)
     return value

@@ -45,6 +45,7 @@ from kraken_recon.errors import (
     SchemaMismatchError,
     StoreError,
     StoreUnreachableError,
+    TextRefusedError,
 )
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ _REFUSED_LOCKS: Final = (
 # Without a state of its own the error came from the client's side: nothing answered. The others: connection
 # exceptions, too many connections, and a server that is being shut down or started.
 _NO_SESSION: Final = ("08", "53300", "57P")
+_REFUSED_TEXTS: Final = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
 
 
 def count_refused_locks(engine: Engine, meter: UseMeter) -> None:
@@ -186,6 +188,8 @@ def _translated(error: sa.exc.DBAPIError) -> StoreError:
         ),
     ):
         return SchemaMismatchError(f"{text}; run `python -m kraken_recon migrate`")
+    if isinstance(cause, _REFUSED_TEXTS) or (isinstance(cause, psycopg.DataError) and "NUL" in text):
+        return TextRefusedError(text)
     return StoreError(text)
 
 
@@ -196,6 +200,8 @@ def translated_errors() -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise _translated(error) from error
+    except UnicodeEncodeError as error:
+        raise TextRefusedError(str(error)) from error
 
 
 class PostgresUnitOfWork:
@@ -218,6 +224,9 @@ class PostgresUnitOfWork:
             connection.close()
         if isinstance(error, sa.exc.DBAPIError):
             raise _translated(error) from error
+        # The driver's own, of a text that UTF-8 cannot carry; the statement did not leave.
+        if isinstance(error, UnicodeEncodeError):
+            raise TextRefusedError(str(error)) from error
 
     @property
     def connection(self) -> Connection:
