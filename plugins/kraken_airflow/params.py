@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Param
+
+from kraken_recon.service.decisions import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SYNC_PARAMS: Final = {
     "accounts": Param(
@@ -41,6 +46,14 @@ SYNC_PARAMS: Final = {
 }
 
 AMOUNT: Final = r"^([0-9]{1,20}(\.[0-9]{1,18})?)?$"
+
+
+def unknown_fields(given: Collection[str] | None, known: Collection[str]) -> str:
+    """Name the given fields that a DAG with params does not have; empty if there are none."""
+    if not known:
+        return ""
+    unknown = sorted(set(given or ()) - set(known))
+    return "; ".join(f"{name}: there is no such field{nearest(name, known)}" for name in unknown)
 
 
 def text(title: str, description: str, *, pattern: str | None = None) -> Param:

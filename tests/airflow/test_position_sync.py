@@ -10,10 +10,11 @@ import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
+from airflow.sdk.exceptions import AirflowFailException
 from fastapi.testclient import TestClient
 
 from airflow_desk import without_deadline
-from kraken_airflow.operators.reconcile import in_groups, unreconciled
+from kraken_airflow.operators.reconcile import ListAccountsOperator, in_groups, unreconciled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,3 +179,13 @@ def test_an_account_whose_group_died_is_named_like_one_that_failed() -> None:
         "bad: wrong key",
         "lost: its task failed before it could be recorded",
     ]
+
+
+def test_a_misspelt_field_ends_red_before_anything_is_repaired(dag: DAG, desk: AirflowDesk) -> None:
+    desk.account("one", XXBT="1")
+    run = dag.test(run_conf={"acounts": ["one"], "mod": "dry_run"})
+    assert run.state == "failed"
+    assert desk.rows("select * from trading.reconciliation_runs") == []
+    context: Any = {"dag_run": run, "dag": dag}
+    with pytest.raises(AirflowFailException, match="acounts: there is no such field; did you mean accounts"):
+        ListAccountsOperator(task_id="list").pre_execute(context)

@@ -9,9 +9,10 @@ from decimal import Decimal
 import pytest
 
 from kraken_recon.domain.bounds import DEFAULT_BOUNDS
-from kraken_recon.errors import ClockOffError
+from kraken_recon.errors import ClockOffError, ConfigurationError, OrderFollowedError
+from kraken_recon.service.changing import amend_order, cancel_order
 from kraken_recon.service.deciding import accept_decisions
-from kraken_recon.service.executing import amend_order, cancel_order
+from kraken_recon.service.ordering import Ordering
 from trading_desk import READING, TRADING, TradingDesk
 
 HOURS = 3600
@@ -181,6 +182,18 @@ def test_a_clock_that_is_off_is_named_and_sends_nothing(desk, seconds):
     desk.clock_error = timedelta(0)
     assert desk.execute_orders().sent == 3
     assert told(desk) == []
+
+
+def test_a_command_orders_nothing_by_a_wrong_clock_and_keeps_what_has_a_key(desk):
+    desk.clock_error = timedelta(minutes=-3)
+    wish = {"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": "0.5"}
+    with pytest.raises(ConfigurationError, match=r"nothing is ordered, .*: the clock of .* behind Kraken's"):
+        Ordering(desk.ports).place(wish, seconds=1)
+    with pytest.raises(OrderFollowedError, match=r"is kept .*: the clock of .* behind Kraken's"):
+        Ordering(desk.ports, key="signal").place(wish, seconds=1)
+    desk.clock_error = timedelta(0)
+    assert Ordering(desk.ports, key="signal").place(wish, seconds=1).status == "closed"
+    assert len(desk.true_orders()) == 1
 
 
 @pytest.mark.parametrize("seconds", [-7, -1, 0, 1, 8])

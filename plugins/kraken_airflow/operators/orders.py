@@ -39,6 +39,7 @@ class RecordDecisionOperator(TradingDbOperator):
 
     template_fields = ("decision",)
     page = "orders"
+    refuses_unknown_fields = False  # it keeps them with the decision that it refuses
     READS = ("accounts",)
     WRITES = ("order_decisions", "orders", "order_events", "alerts")
 
@@ -81,6 +82,7 @@ class ExecuteOrdersOperator(TradingDbOperator):
     """
 
     page = "orders"
+    refuses_unknown_fields = False  # the task before did
     BOOKS = (
         "BalanceEx",
         "OpenOrders",

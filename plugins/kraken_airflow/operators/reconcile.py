@@ -14,7 +14,7 @@ from uuid import UUID
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from kraken_airflow.assets import announce
 from kraken_airflow.failures import AlertedFailure, translated_failures
@@ -23,6 +23,7 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.lineage import Lineage
 from kraken_airflow.links import DashboardLink
 from kraken_airflow.metrics import metered, publish_sync
+from kraken_airflow.params import unknown_fields
 from kraken_airflow.story import (
     account_lines,
     counted,
@@ -62,10 +63,19 @@ class TradingDbOperator(Lineage, BaseOperator):
 
     operator_extra_links = (DashboardLink(),)
     page: ClassVar = ""
+    # Airflow hands on what no field of the form is named like, and nobody would read it.
+    refuses_unknown_fields: ClassVar = True
 
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
         super().__init__(**(self.lineage() | kwargs))
         self.trading_conn_id = trading_conn_id
+
+    def pre_execute(self, context: Context) -> None:
+        """Refuse a run that was given a field which its DAG does not have, before anything is done."""
+        if self.refuses_unknown_fields:
+            unknown = unknown_fields(context["dag_run"].conf, context["dag"].params)
+            if unknown:
+                raise AirflowFailException(f"nothing is done: {unknown}")
 
     def dashboard_page(self) -> str:
         """Name the page of the dashboard that answers for this task."""
