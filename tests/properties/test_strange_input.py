@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.kraken import wire, wire_orders
+from kraken_recon.adapters.kraken import margin_wire, wire, wire_orders
 from kraken_recon.adapters.kraken.credentials import (
     ConnectionFields,
     credentials_from_connection,
@@ -27,7 +27,6 @@ from kraken_recon.adapters.kraken.credentials import (
 )
 from kraken_recon.adapters.kraken.exports import parse_export, read_exports
 from kraken_recon.adapters.kraken.failures import error_from_codes
-from kraken_recon.adapters.kraken.margin_wire import parse_open_positions
 from kraken_recon.adapters.python_sources import read_sources
 from kraken_recon.domain.money import parse_amount
 from kraken_recon.errors import (
@@ -150,7 +149,26 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "AssetPairs": (wire_orders.parse_markets, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
     "AssetPairs for prices": (wire.parse_pairs, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
     "Ticker": (wire.parse_last_prices, {"XXBTZUSD": {"c": ["57000.1", "0.1"]}}),
-    "OpenPositions": (parse_open_positions, {"TF5GVO": POSITION}),
+    "Ticker of one market": (
+        wire_orders.parse_market_prices,
+        {"XXBTZUSD": {"a": ["57000.2", "1", "1.0"], "b": ["57000.0", "1", "1.0"], "c": ["57000.1", "0.1"]}},
+    ),
+    "Time": (wire.parse_server_time, {"unixtime": 1767600000, "rfc1123": "Mon,  5 Jan 26 08:00:00 +0000"}),
+    "QueryLedgers": (
+        wire.parse_ledger_entries,
+        {
+            "L1": {
+                "refid": "T1",
+                "time": 1,
+                "type": "trade",
+                "asset": "ZEUR",
+                "amount": "1",
+                "fee": "0",
+                "balance": "1",
+            }
+        },
+    ),
+    "OpenPositions": (margin_wire.parse_open_positions, {"TF5GVO": POSITION}),
     "AddOrder": (
         lambda result: wire_orders.parse_placed(result, account="a"),
         {"descr": {"order": "buy"}, "txid": ["O1"]},
@@ -265,6 +283,19 @@ def assert_kept(value: Any) -> None:
     for row in rows:
         is_record = dataclasses.is_dataclass(row) and not isinstance(row, type)
         assert unkept(dataclasses.asdict(row) if is_record else row) == []
+
+
+def test_every_parser_of_a_reply_is_tried() -> None:
+    parsers = {
+        parser
+        for module in (wire, wire_orders, margin_wire)
+        for name, parser in vars(module).items()
+        if name.startswith("parse_") and parser.__module__ == module.__name__ and name != "parse_pair"
+    }
+    tried_here = {
+        name for parse, _ in SAMPLES.values() for name in (parse.__name__, *parse.__code__.co_names)
+    }
+    assert {parser.__name__ for parser in parsers} <= tried_here
 
 
 @pytest.mark.parametrize("endpoint", SAMPLES)
@@ -388,7 +419,7 @@ def test_every_field_of_a_connection(field: str) -> None:
 
 
 DECISION = {"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": "1", "decision_key": "k"}
-OTHER_FIELDS = ["limit_price", "expires_at", "reason", "post_only", "time_in_force"]
+OTHER_FIELDS = ["limit_price", "valid_minutes", "expires_at", "reason", "post_only", "time_in_force"]
 RAW = ["9" * 5000, "1e999", "NaN", "-0", DEEP_JSON]
 
 

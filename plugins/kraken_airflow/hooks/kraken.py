@@ -27,6 +27,7 @@ from kraken_recon.errors import (
     ExchangeUnavailableError,
     KrakenReconError,
     NonceRejectedError,
+    NotNowError,
     RateLimitedError,
 )
 
@@ -43,6 +44,7 @@ ADVICE: dict[type[KrakenReconError], str] = {
     NonceRejectedError: (
         "another program uses the same key with greater nonces; make a key of its own for this connection"
     ),
+    NotNowError: "Kraken does not take this just now; wait a minute and test again",
     ExchangeUnavailableError: "check the base URL and the network, or wait: Kraken may be down",
     ExchangeError: "check that the base URL is Kraken's",
 }
