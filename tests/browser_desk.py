@@ -58,6 +58,11 @@ class BrowserDesk:
         with psycopg.connect(self.database_url, row_factory=dict_row) as session:
             return session.execute(query.encode(), values).fetchall()
 
+    def execute(self, statements: str) -> None:
+        """Change rows of the trading database."""
+        with psycopg.connect(self.database_url) as session:
+            session.execute(statements.encode())
+
     def wait_for(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Read rows until there are some."""
         poll_until(lambda: bool(self.rows(query, *values)), timeout_seconds=WAIT_SECONDS, pause_seconds=0.2)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from kraken_recon.adapters.postgres import schema  # noqa: F401 - with it every table joins the metadata
 from kraken_recon.adapters.postgres.models import metadata
-from kraken_recon.adapters.postgres.schema import SCHEMA
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Past:
             self._since = unit.connection.execute(CLOCK).scalar_one()
 
     def _statements(self, now: datetime) -> Iterator[sa.Update]:
-        # Whoever imports the schema has every table of it.
-        for table in (table for table in metadata.sorted_tables if table.schema == SCHEMA):
+        for table in metadata.sorted_tables:
             times = [column for column in table.columns if isinstance(column.type, sa.DateTime)]
             if not times or table.name in LEFT_ALONE:
                 continue

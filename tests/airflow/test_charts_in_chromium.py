@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from playwright.sync_api import expect, sync_playwright
 
 from kraken_airflow.dashboard.app import create_app
-from kraken_airflow.dashboard.assets import PLACE, page_style, script_tags
+from kraken_airflow.dashboard.assets import PLACE, chart_scripts, page_script, page_style, script_tags
 from kraken_airflow.dashboard.charts import chart
 from order_rows import HOSTILE
 
@@ -37,7 +37,8 @@ def page_of_charts() -> str:
     times = [NOON + n * timedelta(hours=1) for n in range(11)]
     return templates.from_string(TEMPLATE).render(
         style=page_style(),
-        chart_scripts=script_tags,
+        page_script=lambda: script_tags(page_script()),
+        chart_scripts=lambda: script_tags(*chart_scripts()),
         charts=[
             chart(HOSTILE, HOSTILE, times, [("orders", list(range(11))), (HOSTILE, [None] * 5 + [7] * 6)]),
             chart("Bars", "orders", ["better", HOSTILE], [("buy", [1, 2]), ("sell", [3, 0])]),

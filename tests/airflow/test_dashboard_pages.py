@@ -368,6 +368,9 @@ UNANSWERABLE = [
     *(("account?name=", 422), ("account?name=nobody", 404), ("account?name=%00", 422)),
     *(("statement?account=desk-001&asset=%00", 422), ("statement?account=nobody&asset=BTC", 404)),
     *(("wants?status=x", 422), ("wants?account=nobody", 404)),
+    *(("statement?account=desk-001&asset=NEVER", 404), ("differences?acount=desk-001", 400)),
+    *(("?foo=1", 400), ("account?name=desk-001&Name=x", 400), ("wants?kind=a&kind=b", 400)),
+    *(("differences?since=2026-01-02&until=2026-01-01", 400), ("differences?since=2026-01&until=x", 422)),
 ]
 
 
@@ -392,6 +395,52 @@ def test_what_cannot_be_answered_is_told_and_never_an_error(viewer: TestClient) 
         data = viewer.get(f"{PLACE}api/{path if path[0] != '?' else f'latest{path}'}")
         assert data.status_code == status, path
         assert data.json()["detail"]
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_a_misspelt_parameter_is_told_with_the_name_that_is_meant(viewer: TestClient) -> None:
+    refused = viewer.get(f"{PLACE}differences?acount=desk-001")
+    assert refused.status_code == 400
+    assert "no parameter is named acount here; did you mean account?" in refused.text
+    reversed_range = viewer.get(f"{PLACE}api/differences.csv?since=2026-01-02&until=2026-01-01")
+    assert reversed_range.status_code == 400
+    assert "is not before until" in reversed_range.json()["detail"]
+
+
+@pytest.mark.usefixtures("full_desk")
+def test_an_asset_that_was_never_held_has_no_statement(viewer: TestClient) -> None:
+    for path in ("statement", "api/statement", "api/statement.csv"):
+        reply = viewer.get(f"{PLACE}{path}?account=desk-004&asset=NEVER")
+        assert (reply.status_code, "never held NEVER" in reply.text) == (404, True), path
+        assert viewer.get(f"{PLACE}{path}?account=desk-004&asset=BTC").status_code == 200, path
+
+
+def test_nobody_in_a_browser_is_led_to_the_login_and_back(api_app: Any) -> None:
+    stranger = TestClient(api_app, base_url="https://airflow.test", follow_redirects=False)
+    asked = f"{PLACE}differences?account=desk-004&kind=now"
+    led = stranger.get(asked, headers={"Accept": "text/html,*/*"})
+    assert led.status_code == 303
+    assert led.headers["location"] == f"/api/v2/auth/login?next={quote(asked, safe='')}"
+    for path, accept in ((asked, "*/*"), (f"{PLACE}api/latest", "text/html"), (f"{PLACE}docs", "*/*")):
+        assert stranger.get(path, headers={"Accept": accept}).status_code == 401, path
+
+
+def test_characters_that_turn_the_direction_of_writing_are_shown(
+    viewer: TestClient, desk: AirflowDesk
+) -> None:
+    r"""``\u202e`` makes what follows read backwards: *tnuocca* instead of *account*."""
+    desk.execute(DESK)
+    turned = "desk\u202eevil\u2066\u200f"
+    desk.execute("update trading.accounts set name = %s where name = 'desk-004'", turned)
+    desk.execute("update trading.reconciliation_runs set note = %s", turned)
+    desk.execute("update trading.discrepancies set ledger_ids = %s", [turned])
+    desk.execute("insert into trading.alerts (kind, message) values ('session_leak', %s)", turned)
+    name = quote(turned, safe="")
+    paths = ("", "differences", "wants", f"account?name={name}", f"statement?account={name}&asset=BTC")
+    for path in (*paths, "api/latest.csv", "api/differences.csv", "api/wants.csv"):
+        text = viewer.get(PLACE + path).text
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f]", text), path
+        assert r"desk\u202eevil\u2066\u200f" in text, path
 
 
 def test_an_account_shows_what_it_holds_is_worth_and_which_airflow_run_looked(

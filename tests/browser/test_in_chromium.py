@@ -19,7 +19,7 @@ from kraken_recon.domain.money import format_amount
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Frame, Locator, Page, StorageState
 
     from browser_desk import BrowserDesk
     from browser_pages import Shown, Theme
@@ -57,6 +57,105 @@ def test_the_picture_shows_what_the_readme_says_of_it(page: Page) -> None:
     expect(page.get_by_text("2 of 8 accounts need a look")).to_be_visible()
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     assert "two of eight accounts need a look" in readme
+
+
+def frame_of(page: Page) -> Frame:
+    """Open the pages as Airflow shows them, in its frame."""
+    page.goto("/plugin/positions")
+    page.frame_locator("iframe").get_by_role("heading", level=1).wait_for()
+    return [frame for frame in page.frames if "/kraken-recon/" in frame.url][-1]
+
+
+def ground_of(frame: Frame) -> str:
+    colour: str = frame.evaluate("getComputedStyle(document.body).backgroundColor")
+    return colour
+
+
+def test_the_pages_follow_the_theme_that_is_chosen_in_airflow(page: Page) -> None:
+    page.emulate_media(color_scheme="light")
+    frame = frame_of(page)
+    light = ground_of(frame)
+    # Airflow's own switch, as its user finds it.
+    page.get_by_text("User", exact=True).click()
+    page.get_by_text("Appearance", exact=True).click()
+    page.get_by_text("Dark Mode", exact=True).click()
+    frame.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert ground_of(frame) != light
+    frame.goto("/kraken-recon/orders")
+    assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_page_keeps_itself_young_and_greys_out_when_the_server_is_gone(
+    browser: Browser, desk: BrowserDesk, signed_in: StorageState
+) -> None:
+    # A window of its own: its console says that the server is gone.
+    context = browser.new_context(base_url=desk.login.url, storage_state=signed_in)
+    page = context.new_page()
+    page.clock.install()
+    page.goto("/kraken-recon/")
+    page.clock.run_for(20_000)
+    expect(page.locator(".aging")).to_contain_text("20 s ago")
+    seen = page.locator(".seen").text_content() or ""
+    with page.expect_response("**/kraken-recon/"):
+        page.clock.run_for(45_000)
+    expect(page.locator(".aging")).not_to_contain_text("65 s")
+    assert (page.locator(".seen").text_content() or "")[:32] != seen[:32]
+    page.route("**/kraken-recon/", lambda route: route.fulfill(status=503, body="gone"))
+    page.clock.run_for(61_000)
+    expect(page.locator("#stale")).to_contain_text("The server answers 503.")
+    expect(page.locator("html.stale")).to_be_attached()
+    page.unroute("**/kraken-recon/")
+    with page.expect_response("**/kraken-recon/"):
+        page.clock.run_for(16_000)
+    expect(page.locator("html.stale")).not_to_be_attached()
+    context.close()
+
+
+def test_what_somebody_types_stays_when_the_page_is_refreshed(page: Page) -> None:
+    page.clock.install()
+    page.goto("/kraken-recon/differences")
+    page.get_by_label("Account").fill("half a na")
+    with page.expect_response("**/kraken-recon/differences"):
+        page.clock.run_for(61_000)
+    expect(page.get_by_label("Account")).to_have_value("half a na")
+
+
+def test_nobody_is_led_to_the_login_and_back_to_the_page(browser: Browser, desk: BrowserDesk) -> None:
+    stranger = browser.new_context(base_url=desk.login.url)
+    stranger.set_default_timeout(30_000)
+    page = stranger.new_page()
+    page.goto("/kraken-recon/differences?kind=now")
+    page.get_by_label("Username").fill(desk.login.user)
+    page.get_by_label("Password").locator("visible=true").fill(desk.login.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/kraken-recon/differences?kind=now")
+    expect(page.get_by_role("heading", name="What differed?", level=1)).to_be_visible()
+    stranger.close()
+
+
+LONG_TEXTS = """
+update trading.reconciliation_runs set note = repeat('withoutanyspace', 20) where status = 'succeeded';
+update trading.alerts set message = message || repeat('/a-long-path-without-any-space', 12),
+  asset = coalesce(asset, repeat('LONG', 8));
+insert into trading.accounts (name, kraken_conn_id)
+values (repeat('a-name-as-long-as-they-may-be-', 3) || 'x', 'kraken_long') on conflict do nothing;
+"""
+
+
+@pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
+def test_every_table_fits_into_airflow_s_frame_at_1280_also_with_long_texts(
+    page: Page, shown: Shown, desk: BrowserDesk
+) -> None:
+    desk.execute(LONG_TEXTS)
+    frame = frame_of(page)
+    frame.goto(shown.path)
+    frame.get_by_role("heading", level=1).first.wait_for()
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    wide = frame.evaluate(
+        "[...document.querySelectorAll('.panel')].filter((p) => p.scrollWidth > p.clientWidth + 1)"
+        ".map((p) => `${p.scrollWidth} in ${p.clientWidth}: ${p.innerText.slice(0, 90)}`)"
+    )
+    assert wide == []
 
 
 def test_nobody_sees_a_page_before_signing_in(browser: Browser, desk: BrowserDesk) -> None:
@@ -121,9 +220,15 @@ def test_a_held_repair_is_approved(page: Page, desk: BrowserDesk) -> None:
         return quantity
 
     assert bitcoins() == HELD_BITCOINS[0]
+    # As on a phone, at night.
+    page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/kraken-recon/wants")
+    expect(page.get_by_role("row").filter(has_text=HELD).get_by_text("USD").first).to_be_visible()
     page.get_by_role("link", name=f"Approve or reject for {HELD}").click()
     expect(page.get_by_text(f"Set BTC by -1.5 on {HELD}?")).to_be_visible()
+    expect(page.get_by_text("Value of the drift")).to_contain_text(" USD at prices of ")
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / "approval-390.png")
     page.get_by_role("button", name="Approve").click()
     [plan] = desk.wait_for(
         "select p.decided_by from trading.repair_plans p join trading.accounts a using (account_id)"

@@ -64,6 +64,12 @@ def test_an_account_is_added_once(command: Callable[..., tuple[int, str, str]]) 
         (("", "--connection", "kraken_other"), "expected a name"),
         (("other", "--connection", "kraken-other"), "expected the id of a connection"),
         (("other", "--connection", "kraken_other", "--quote", "DOT.S"), "expected an asset"),
+        (
+            ("other", "--connection", "kraken_other", "--quote", "USDD0LLAR"),
+            "prices nothing in USDD0LLAR; did",
+        ),
+        (("other", "--connection", "kraken_other", "--quote", "EURO"), "did you mean EUR"),
+        (("other", "--connection", "kraken_other", "--quote", "DOGE"), "expected one of USD, EUR"),
     ],
 )
 def test_what_does_not_fit_is_refused(

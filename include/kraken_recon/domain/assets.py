@@ -51,6 +51,12 @@ LEGACY_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Kraken's legacy ids and ``X..`` altnames. Newer assets carry no prefix, so the list only shrinks."""
 
+# What Kraken's markets quote in, as its list of pairs says; nothing else has a price there.
+QUOTE_CURRENCIES: Final = (
+    *("USD", "EUR", "GBP", "AUD", "CAD", "CHF", "JPY", "USDC", "USDT", "BTC", "ETH", "SOL", "DAI", "PYUSD"),
+    *("RLUSD", "USD1", "USDD", "USDG", "USDQ", "USDR", "EUROP", "EURQ", "EURR"),
+)
+
 _KRAKEN_ALTNAMES: Final[Mapping[str, str]] = MappingProxyType({"BTC": "XBT", "DOGE": "XDG"})
 
 # Kraken's wallet suffixes: .S staked, .M opt-in rewards, .B bonded, .F auto-earn, .P parachain, .T tokenized,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kraken_recon.domain.assets import parse_kraken_code
+from kraken_recon.domain.assets import QUOTE_CURRENCIES, parse_kraken_code
 from kraken_recon.domain.ledger import SPOT
 from kraken_recon.domain.money import format_amount, parse_amount
 from kraken_recon.errors import ConfigurationError
@@ -59,7 +60,7 @@ def add_account(store: AccountStore, name: str, kraken_conn_id: str, quote_curre
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(f"expected a name of letters, digits, spaces, . _ and -, was {name!r}")
-    connection, quote = checked_connection(kraken_conn_id), asset_of(quote_currency)
+    connection, quote = checked_connection(kraken_conn_id), quote_of(quote_currency)
     if store.add(name, connection, quote):
         return True
     for other in store.namesakes(name, connection):
@@ -95,6 +96,22 @@ def asset_of(code: str) -> str:
     if not key.asset.isalnum() or key.wallet != SPOT:
         raise ConfigurationError(f"expected an asset such as USD or BTC, was {code!r}")
     return "BTC" if key.asset == "XBT" else key.asset
+
+
+def quote_of(code: str) -> str:
+    """Return the normalised code of a currency in which Kraken's markets quote.
+
+    Raises:
+        ConfigurationError: nothing has a price in it, so that an account would never be valued.
+    """
+    asset = asset_of(code)
+    if asset not in QUOTE_CURRENCIES:
+        near = get_close_matches(asset, QUOTE_CURRENCIES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigurationError(
+            f"Kraken prices nothing in {asset}; {hint}expected one of {', '.join(QUOTE_CURRENCIES)}"
+        )
+    return asset
 
 
 def accounts_view(store: AccountStore) -> dict[str, Any]:

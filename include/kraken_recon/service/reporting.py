@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.service.margin_view import margin_view
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class Reports(Protocol):
 
     def account_id(self, name: str) -> int:
         """Find an account by name."""
+        ...
+
+    def was_held(self, account_id: int, asset: str) -> bool:
+        """Say whether anything is on record of an asset of an account."""
         ...
 
     def statement_openings(self, account_id: int, asset: str, at: datetime) -> Mapping[str, Decimal]:
@@ -207,6 +212,18 @@ def _assembled(
     }
 
 
+def holder_of(reports: Reports, account: str, asset: str) -> int:
+    """Find an account that holds or held an asset; what was never there has no statement, not an empty one.
+
+    Raises:
+        ConfigurationError: there is no such account, or nothing is on record of the asset.
+    """
+    account_id = reports.account_id(account)
+    if not reports.was_held(account_id, asset):
+        raise ConfigurationError(f"account {account} never held {asset}: nothing is on record of it")
+    return account_id
+
+
 @exact_arithmetic()
 def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[str, Any]:
     """Write one asset of one account as a bank statement, over all its wallets, up to ``at``.
@@ -215,9 +232,9 @@ def statement(reports: Reports, account: str, asset: str, at: datetime) -> dict[
     accounts for, and what Kraken's balance shows beyond its own ledger.
 
     Raises:
-        ConfigurationError: there is no such account.
+        ConfigurationError: there is no such account, or it never held the asset.
     """
-    account_id = reports.account_id(account)
+    account_id = holder_of(reports, account, asset)
     opening = sum(reports.statement_openings(account_id, asset, at).values(), ZERO)
     running = opening
     entries = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kraken_recon.domain.money import ZERO, exact_arithmetic
-from kraken_recon.service.reporting import entry_view, statement_frame
+from kraken_recon.service.reporting import entry_view, holder_of, statement_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,9 +103,9 @@ def statement_page(  # noqa: PLR0913 - what a page is of
     """Write the entries older than a place as a part of a bank statement.
 
     Raises:
-        ConfigurationError: there is no such account.
+        ConfigurationError: there is no such account, or it never held the asset.
     """
-    account_id = unit.reports.account_id(account)
+    account_id = holder_of(unit.reports, account, asset)
     wallets = unit.pages.statement_wallets(account_id, asset)
     rows = unit.pages.statement_page(account_id, asset, at, wallets=wallets, before=before, most=most + 1)
     shown = rows[:most]
@@ -128,10 +128,10 @@ def statement_entries(
     """Read every entry of a statement, oldest first; a transaction is open only while some are read.
 
     Raises:
-        ConfigurationError: there is no such account.
+        ConfigurationError: there is no such account, or it never held the asset.
     """
     with open_unit() as unit:
-        account_id = unit.reports.account_id(account)
+        account_id = holder_of(unit.reports, account, asset)
         wallets = unit.pages.statement_wallets(account_id, asset)
         running = sum(unit.reports.statement_openings(account_id, asset, at).values(), ZERO)
     after: tuple[datetime, int] | None = None

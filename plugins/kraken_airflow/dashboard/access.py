@@ -6,20 +6,22 @@ This module has no postponed annotations: FastAPI must see the real ones.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
-from fastapi import Depends, Form, HTTPException, Query
+from fastapi import Depends, Form, HTTPException, Query, Request
+from fastapi.dependencies.utils import get_flat_dependant
 from pydantic import AfterValidator
 
 from kraken_airflow.dashboard.paging import CURSOR_LENGTH_MAX
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.plain_text import can_be_kept
+from kraken_recon.plain_text import can_be_kept, one_line
 
 DAG_ID: Final = "position_sync"
 # Somebody waits in front of the page, and each waiting page holds a thread of the API server.
@@ -46,6 +48,36 @@ Note = Annotated[Kept, Form(max_length=500)]
 def may_read(dag_id: str) -> Any:  # noqa: ANN401 - what FastAPI calls a dependency
     """Let only those in who may read a DAG."""
     return Depends(requires_access_dag(method="GET", param_dag_id=dag_id))
+
+
+def known_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not have, or that is given twice.
+
+    Raises:
+        HTTPException: 400, with the nearest name that there is.
+    """
+    known = [field.alias for field in get_flat_dependant(request.scope["route"].dependant).query_params]
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            there_are = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+            raise HTTPException(400, f"no parameter is named {one_line(name)} here; {there_are}")
+    if len(given) > len(set(given)):
+        twice = next(name for name in given if given.count(name) > 1)
+        raise HTTPException(400, f"{twice} is given more than once; give it once")
+
+
+def in_order(since: datetime | None, until: datetime | None) -> None:
+    """Refuse a range that ends before it begins.
+
+    Raises:
+        HTTPException: 400.
+    """
+    if since and until and since >= until:
+        raise HTTPException(
+            400, f"since {since.isoformat()} is not before until {until.isoformat()}; exchange the two"
+        )
 
 
 def may_edit(user: BaseUser) -> bool:

@@ -5,21 +5,23 @@ Invariants (each is a test):
    every other DAG whose rows the page shows.
 2. Nothing changes except by the one route that acknowledges an alert; it asks for the right to edit
    ``position_sync`` and for a token that only the page gives, so that no other site can post it.
-3. No page loads anything, may be framed by another site, or runs a script but the two that draw charts,
-   which are known by their digests.
+3. No page loads anything but itself anew, may be framed by another site, or runs a script but its own, which
+   are known by their digests.
+4. A request says nothing that the page does not know: what is misspelt is told, never left out silently.
+5. No text of somebody else's changes how a page reads: control characters of writing direction are shown.
 
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
-from urllib.parse import quote
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
@@ -34,13 +36,16 @@ from kraken_airflow.dashboard import (
     statement_page,
     wants_page,
 )
-from kraken_airflow.dashboard.access import DAG_ID, may_read
-from kraken_airflow.dashboard.assets import PLACE, digest, page_scripts, page_style, script_tags
+from kraken_airflow.dashboard.access import DAG_ID, Render, known_parameters, may_read
+from kraken_airflow.dashboard.assets import PLACE, chart_scripts, digest, page_script, page_style, script_tags
 from kraken_airflow.dashboard.paging import query_of
+from kraken_airflow.links import airflow_path
 from kraken_recon.errors import KrakenReconError, TextRefusedError
+from kraken_recon.plain_text import visible
 from kraken_recon.service.pricing import money_words
 
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
+NOT_LOGGED_IN: Final = 401
 REFUSED: Final = frozenset({400, 404, 422})
 
 
@@ -56,7 +61,7 @@ def create_app() -> FastAPI:
         return templates.get_template(template).render(style=style, seen_at=seen_at, **values)
 
     # On the router, so that a route added later is closed too.
-    router = APIRouter(dependencies=[may_read(DAG_ID)])
+    router = _Router(dependencies=[may_read(DAG_ID)])
     accounts_page.add_routes(router, render)
     account_page.add_routes(router, render)
     differences_page.add_routes(router, render)
@@ -67,6 +72,19 @@ def create_app() -> FastAPI:
     order_page.add_routes(router, render)
     database_page.add_routes(router, render)
     app.include_router(router)
+    _answer_what_fails(app, render)
+
+    @app.middleware("http")
+    async def secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers.update(security)
+        return response
+
+    return app
+
+
+def _answer_what_fails(app: FastAPI, render: Render) -> None:
+    """Say on a page, or as data where data was asked for, why there is no answer."""
 
     @app.exception_handler(KrakenReconError)
     async def unavailable(request: Request, error: KrakenReconError) -> Response:
@@ -78,6 +96,8 @@ def create_app() -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == NOT_LOGGED_IN and _is_for_people(request):
+            return RedirectResponse(_login_of(request), status_code=303)
         if "/api/" in request.url.path or error.status_code not in REFUSED:
             return await http_exception_handler(request, error)
         return HTMLResponse(render("refused.html", message=error.detail), status_code=error.status_code)
@@ -89,29 +109,50 @@ def create_app() -> FastAPI:
         message = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
         return HTMLResponse(render("refused.html", message=message), status_code=422)
 
-    @app.middleware("http")
-    async def secured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        response.headers.update(security)
-        return response
 
-    return app
+class _Router(APIRouter):
+    """Routes that refuse parameters which they do not have; the rights of whoever asks come first."""
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - as FastAPI
+        """Add a route."""
+        checks = [*(options.pop("dependencies", None) or ()), Depends(known_parameters)]
+        super().add_api_route(path, endpoint, dependencies=checks, **options)
+
+
+def _is_for_people(request: Request) -> bool:
+    """Say whether a browser wants a page, and not a program or a page's script its data."""
+    is_page = request.method == "GET" and "/api/" not in request.url.path
+    wants_html = "text/html" in request.headers.get("accept", "")
+    return is_page and wants_html
+
+
+def _login_of(request: Request) -> str:
+    """Name Airflow's login, which leads back to what was asked for."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return f"{airflow_path()}/api/v2/auth/login?{urlencode({'next': asked})}"
 
 
 def _templates() -> Environment:
     templates = Environment(
         loader=FileSystemLoader(PLACE / "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.filters["moment"] = _moment
     templates.filters["query"] = query_of
-    templates.globals["chart_scripts"] = script_tags
+    templates.globals["page_script"] = lambda: script_tags(page_script())
+    templates.globals["chart_scripts"] = lambda: script_tags(*chart_scripts())
     templates.filters["money"] = money_words
     templates.filters["segment"] = lambda text: quote(text, safe="")
     return templates
+
+
+def _shown(value: object) -> object:
+    """Show what a page prints without the characters that turn or hide what stands beside them."""
+    return visible(value) if type(value) is str else value
 
 
 def _moment(text: str) -> str:
@@ -120,12 +161,12 @@ def _moment(text: str) -> str:
 
 
 def _security_headers(style: str) -> dict[str, str]:
-    """Allow our own style sheet and scripts by their digests, forms that lead back here, and nothing else."""
-    scripts = " ".join(digest(script) for script in page_scripts())
+    """Allow our own style sheet and scripts by their digests, what leads back here, and nothing else."""
+    scripts = " ".join(digest(script) for script in (page_script(), *chart_scripts()))
     return {
         "Content-Security-Policy": (
-            f"default-src 'none'; style-src {digest(style)}; script-src {scripts}; frame-ancestors 'self'; "
-            "base-uri 'none'; form-action 'self'"
+            f"default-src 'none'; style-src {digest(style)}; script-src {scripts}; connect-src 'self'; "
+            "frame-ancestors 'self'; base-uri 'none'; form-action 'self'"
         ),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",

@@ -1,4 +1,4 @@
-"""What pages carry in themselves: the style sheet and the scripts that draw charts, allowed by their digests.
+"""What pages carry in themselves: the style sheet and the scripts, allowed by their digests.
 
 A page loads nothing, so that it works offline and no other site is ever asked.
 """
@@ -57,14 +57,19 @@ def page_style() -> str:
     return _read("static/uPlot.min.css") + "\n" + _read("style.css")
 
 
-def page_scripts() -> tuple[str, ...]:
+def page_script() -> str:
+    """Read the script of every page, which follows the theme and the age."""
+    return _read("page.js")
+
+
+def chart_scripts() -> tuple[str, ...]:
     """Read the scripts of a page with charts: the library, then what draws with it."""
     return _read("static/uPlot.iife.min.js"), _read("charts.js")
 
 
-def script_tags() -> Markup:
-    """Write the scripts as the elements that stand at the end of a page with charts."""
-    return Markup("").join(Markup("<script>{}</script>\n").format(Markup(text)) for text in page_scripts())  # noqa: S704 - files of this package
+def script_tags(*scripts: str) -> Markup:
+    """Write scripts as the elements that run them."""
+    return Markup("").join(Markup("<script>{}</script>\n").format(Markup(text)) for text in scripts)  # noqa: S704 - files of this package
 
 
 def digest(text: str) -> str:

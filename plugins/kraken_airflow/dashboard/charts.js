@@ -3,8 +3,16 @@
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const HEIGHT = 220;
+  const redraws = [];
 
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // Colours depend on the theme: only an element that has one says which it is now.
+  const probe = document.createElement("i");
+  probe.hidden = true;
+  document.body.append(probe);
+  const colour = (name) => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
 
   const moment = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
 
@@ -101,9 +109,16 @@
       });
     };
 
+    // Whoever looks closer keeps what they see when the page is refreshed.
+    const mark = (u, key) => {
+      const { min, max } = u.scales.x;
+      if (key === "x") figure.toggleAttribute("data-zoomed", !data.labels.length && (min > first || max < last));
+    };
+
     const make = (zoom) => {
       plot?.destroy();
-      plot = new uPlot(options(data, box.clientWidth, { setCursor: [tell] }), [data.points, ...data.values], box);
+      const hooks = { setCursor: [tell], setScale: [mark] };
+      plot = new uPlot(options(data, box.clientWidth, hooks), [data.points, ...data.values], box);
       const canvas = plot.root.querySelector("canvas");
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", figure.dataset.summary);
@@ -112,7 +127,7 @@
 
     box.hidden = false;
     make(null);
-    dark.addEventListener("change", () => make(data.labels.length ? null : { ...plot.scales.x }));
+    redraws.push(() => make(data.labels.length ? null : { ...plot.scales.x }));
     new ResizeObserver(() => {
       if (box.clientWidth && box.clientWidth !== plot.width) {
         plot.setSize({ width: box.clientWidth, height: HEIGHT });
@@ -128,5 +143,14 @@
     all.addEventListener("click", () => plot.setScale("x", { min: first, max: last }));
   };
 
-  document.querySelectorAll("figure.chart").forEach(draw);
+  const drawAll = () => {
+    redraws.length = 0;
+    document.querySelectorAll("figure.chart").forEach(draw);
+  };
+  const redraw = () => redraws.forEach((again) => again());
+
+  drawAll();
+  document.addEventListener("refreshed", drawAll);
+  document.addEventListener("themed", redraw);
+  dark.addEventListener("change", redraw);
 })();

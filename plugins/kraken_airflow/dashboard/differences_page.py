@@ -12,7 +12,16 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from kraken_airflow.dashboard.access import DAG_ID, Cursor, Render, Text, known_account, moment_of, open_unit
+from kraken_airflow.dashboard.access import (
+    DAG_ID,
+    Cursor,
+    Render,
+    Text,
+    in_order,
+    known_account,
+    moment_of,
+    open_unit,
+)
 from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
 from kraken_airflow.dashboard.overview import action_level, ids_in_short
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
@@ -86,15 +95,9 @@ def filters_of(  # noqa: PLR0913, PLR0917 - each is a filter
     until: Annotated[str, Query(max_length=40)] = "",
 ) -> Filters:
     """Read the filters of a request."""
-    return Filters(
-        account.strip(),
-        asset.strip(),
-        kind,
-        action,
-        run_of(run),
-        moment_of(since, "since"),
-        moment_of(until, "until"),
-    )
+    begins, ends = moment_of(since, "since"), moment_of(until, "until")
+    in_order(begins, ends)
+    return Filters(account.strip(), asset.strip(), kind, action, run_of(run), begins, ends)
 
 
 def run_of(text: str) -> UUID | None:

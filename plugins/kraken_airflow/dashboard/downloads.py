@@ -15,13 +15,14 @@ from uuid import UUID
 from fastapi.responses import StreamingResponse
 
 from kraken_recon.domain.money import format_amount
+from kraken_recon.plain_text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ROWS_PER_PIECE: Final = 1_000
 # What a spreadsheet would run as a formula.
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -91,8 +92,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's value
 
 
 def _cell(value: Any) -> str:  # noqa: ANN401 - a column's value
-    text = _text(_plain(value))
-    return f"'{text}" if text.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
+    text = visible(_text(_plain(value)))
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - the same

@@ -14,6 +14,7 @@ from kraken_airflow.dashboard.differences_page import run_of
 from kraken_airflow.dashboard.downloads import csv_response, json_response
 from kraken_airflow.dashboard.paging import cursor_of, key_of
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.service.reporting import holder_of
 from kraken_recon.service.statement_pages import statement_entries, statement_page
 
 ENTRIES_SHOWN: Final = 100
@@ -64,7 +65,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
     def statement_rows(account: Name, asset: Name) -> StreamingResponse:
         """Give every entry as CSV, oldest first."""
         with open_unit() as unit, known_account():
-            unit.reports.account_id(account)
+            holder_of(unit.reports, account, asset)
         entries = statement_entries(open_unit, account, asset, datetime.now(UTC))
         return csv_response("statement.csv", entries, FIELDS)
 

@@ -69,6 +69,11 @@ class ReportStore:
         """Name the assets that an account has or had."""
         return [row["asset"] for row in self._rows("account_assets", account_id=account_id)]
 
+    def was_held(self, account_id: int, asset: str) -> bool:
+        """Say whether anything is on record of an asset of an account."""
+        [row] = self._rows("was_held", account_id=account_id, asset=asset)
+        return bool(row["was_held"])
+
     def statement_openings(self, account_id: int, asset: str, at: datetime) -> Mapping[str, Decimal]:
         """Sum what an asset opened with, per wallet."""
         rows = self._rows("statement_openings", account_id=account_id, asset=asset, at=at)

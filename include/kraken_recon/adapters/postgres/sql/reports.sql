@@ -113,6 +113,14 @@ select account_id
 from trading.accounts
 where name = :name;
 
+-- name: was_held
+-- Say whether anything is on record of an asset of an account.
+select
+  exists (select from trading.ledger_entries e where e.account_id = :account_id and e.asset = :asset)
+  or exists (select from trading.positions p where p.account_id = :account_id and p.asset = :asset)
+  or exists (select from trading.position_events v where v.account_id = :account_id and v.asset = :asset)
+  or exists (select from trading.discrepancies d where d.account_id = :account_id and d.asset = :asset) as was_held;
+
 -- name: statement_openings
 -- Sum what an asset opened with, per wallet.
 select wallet, sum(quantity_after - quantity_before) as quantity
