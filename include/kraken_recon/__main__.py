@@ -40,6 +40,7 @@ from kraken_recon.command_arguments import (
     row_id,
     whole_number,
 )
+from kraken_recon.contradiction_commands import add_contradictions_command
 from kraken_recon.domain.intervals import Interval, interval_ending_now
 from kraken_recon.domain.policy import Mode, Policy, Tolerance
 from kraken_recon.domain.sessions import ActionPolicy
@@ -296,6 +297,7 @@ def make_parser() -> ArgumentParser:
     imported.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="ledgers.csv, trades.csv, or a zip with them"
     )
+    add_contradictions_command(command, _wiring)
     cost = command("cost", _cost, "Show what an account's assets cost on average, and what sales brought.")
     cost.add_argument("--account", required=True, metavar="NAME")
     cost.add_argument("--asset", metavar="CODE", help="such as BTC; default: all")

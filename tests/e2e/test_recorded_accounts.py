@@ -209,7 +209,6 @@ BROKEN_EXPORTS = {
 SOUND_EXPORTS = (
     "guillevc__satfolio/overlap_a_subset.csv",
     "AlexanderLill__PP-Crypto-Parser/kraken_withdrawal.csv",
-    "OSadovy__uabean/ledgers.csv",
     "Donearm__ledger/readme_ledgers.csv",
 )
 

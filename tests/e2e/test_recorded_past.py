@@ -119,7 +119,9 @@ def test_recorded_export_is_imported_and_synced_without_a_residual(
     with PostgresUnitOfWork(replay.engine) as unit:
         (desk,) = unit.sync.find_accounts(["export"])
     done = import_exports(
-        desk, read_exports(kraken_data_dir / export), lambda: PostgresUnitOfWork(replay.engine)
+        desk,
+        read_exports(kraken_data_dir / export, datetime(2032, 1, 1, tzinfo=UTC)),
+        lambda: PostgresUnitOfWork(replay.engine),
     )
     assert done.opened
     assert done.imported == len(account["rows"])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from desk import Desk
+from fakes import START
+from kraken_recon.adapters.kraken.exports import parse_export
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.domain.exports import LedgerExport
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.money import ZERO
+from kraken_recon.service.importing import import_exports
 
 if TYPE_CHECKING:
     from fakes import FakeBooks
@@ -102,3 +108,95 @@ def test_an_account_that_is_unfolded_again_agrees(desk: Desk, books: FakeBooks) 
     assert desk.rows("select * from trading.residuals where residual <> 0") == []
     assert desk.positions() == {BTC: D("0.4"), BTC_F: D("0.6")}
     assert sum(desk.positions().values(), ZERO) == 1
+
+
+HEADER = "txid,refid,time,type,subtype,aclass,subclass,asset,wallet,amount,fee,balance"
+
+
+def export(*rows: tuple[str, str, str, str]) -> LedgerExport:
+    """Write an export; a row is type, wallet, amount and balance, each an hour after the one before."""
+    at = START - timedelta(days=2)
+    lines = [
+        f"L{place},R{place},{at + timedelta(hours=place):%Y-%m-%d %H:%M:%S},{kind},,currency,crypto,SOL,"
+        f"{wallet},{amount},0,{balance}"
+        for place, (kind, wallet, amount, balance) in enumerate(rows)
+    ]
+    read = parse_export("ledgers.csv", "\n".join((HEADER, *lines)).encode())
+    assert isinstance(read, LedgerExport)
+    return read
+
+
+def bring(desk: Desk, *exports: LedgerExport) -> None:
+    with PostgresUnitOfWork(desk.engine) as unit:
+        (account,) = unit.sync.find_accounts(["desk"])
+    import_exports(account, exports, lambda: PostgresUnitOfWork(desk.engine))
+
+
+def wallets(desk: Desk) -> dict[str, Decimal]:
+    return {key.wallet: quantity for key, quantity in desk.positions().items() if key.asset == "SOL"}
+
+
+FOUR = (
+    ("deposit", "spot / main", "10", "10"),
+    ("earn", "earn / flexible", "1", "1"),
+    ("earn", "earn / liquid", "2", "2"),
+    ("earn", "earn / bonded", "3", "3"),
+    ("earn", "earn / locked", "4", "4"),
+    ("earn", "earn / flexible", "0.5", "1.5"),
+    ("earn", "earn / locked", "0.25", "4.25"),
+)
+
+
+def test_four_wallets_of_an_export_are_four_holdings(desk: Desk) -> None:
+    desk.account()
+    bring(desk, export(*FOUR))
+    held = wallets(desk)
+    assert sorted(held.values()) == [D("1.5"), D(2), D(3), D("4.25"), D(10)]
+    assert held["F"] == 2
+    assert held["B"] == 3
+
+
+def test_a_later_export_goes_on_in_the_same_wallets(desk: Desk) -> None:
+    desk.account()
+    bring(desk, export(*FOUR[:2]))
+    assert wallets(desk) == {"spot": D(10), "F": D(1)}
+    bring(desk, export(*FOUR))
+    held = wallets(desk)
+    assert held["F"] == D("1.5")
+    assert sorted(held.values()) == [D("1.5"), D(2), D(3), D("4.25"), D(10)]
+    bring(desk, export(*FOUR))
+    assert wallets(desk) == held
+
+
+@pytest.mark.parametrize("suffix", ["F", "B", "M", "S"])
+@pytest.mark.parametrize("ends_in", ["earning", "spot"])
+def test_an_import_and_the_api_may_spell_a_wallet_differently(desk: Desk, suffix: str, ends_in: str) -> None:
+    """Whichever suffix the API has for the wallet, the account agrees, goes on and keeps its history."""
+    books = desk.account()
+    at = START - timedelta(days=2)
+    for place, (amount, wallet) in enumerate((("10", "spot"), ("-4", "spot"), ("4", suffix), ("1", suffix))):
+        kind = "earn" if place else "deposit"
+        books.add("SOL", amount, wallet=wallet, entry_type=kind, at=at + timedelta(hours=place))
+    if ends_in == "spot":
+        books.add("SOL", "2", entry_type="deposit", at=at + timedelta(hours=9))
+    names = {"spot": "spot / main", suffix: "earn / flexible"}
+    rows = [
+        f"{e.ledger_id},{e.refid},{e.entry_time:%Y-%m-%d %H:%M:%S},{e.entry_type},,currency,crypto,SOL,"
+        f"{names[e.wallet]},{e.amount},0,{e.balance}"
+        for e in books.entries
+    ]
+    read = parse_export("ledgers.csv", "\n".join((HEADER, *rows)).encode())
+    assert isinstance(read, LedgerExport)
+    bring(desk, read)
+    books.now = START
+    for _ in range(2):
+        desk.sync()
+        assert nothing_is_said(desk)
+    books.add("SOL", "0.5", wallet=suffix, entry_type="earn", at=books.now)
+    desk.sync()
+    assert nothing_is_said(desk)
+    assert wallets(desk) == {"spot": D(6) + (2 if ends_in == "spot" else 0), suffix: D("5.5")}
+    assert desk.positions() == desk.event_totals()
+    before = wallets(desk)
+    bring(desk, read)
+    assert wallets(desk) == before

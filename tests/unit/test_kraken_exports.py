@@ -106,15 +106,15 @@ def test_every_generation_of_trades_is_read(columns: int) -> None:
     [
         ("XXBT", "", HoldingKey("BTC", "spot")),
         ("ZEUR", "spot / main", HoldingKey("EUR", "spot")),
-        ("ETH", "earn / flexible", HoldingKey("ETH", "F")),
-        ("ETH", "earn / liquid", HoldingKey("ETH", "F")),
-        ("DOT", "earn / bonded", HoldingKey("DOT", "B")),
-        ("DOT", "earn / locked", HoldingKey("DOT", "B")),
+        ("ETH", "earn / flexible", HoldingKey("ETH", "flexible")),
+        ("ETH", "earn / liquid", HoldingKey("ETH", "liquid")),
+        ("DOT", "earn / bonded", HoldingKey("DOT", "bonded")),
+        ("DOT", "earn / locked", HoldingKey("DOT", "locked")),
         ("DOT.S", "spot / main", HoldingKey("DOT", "S")),
         ("DOT28.S", "earn / bonded", HoldingKey("DOT", "28.S")),
     ],
 )
-def test_assets_and_wallets_are_named_as_the_api_names_them(
+def test_assets_and_wallets_are_named_as_they_are_known_here(
     asset: str, wallet: str, holding: HoldingKey
 ) -> None:
     assert ledger(ledgers({"asset": asset, "wallet": wallet})).entries[0].key == holding
@@ -135,6 +135,65 @@ def test_dash_is_zero_and_pending_rows_are_skipped() -> None:
 def test_rows_of_another_asset_class_are_counted_and_left_out() -> None:
     export = ledger(ledgers({"aclass": "tokenized_asset"}))
     assert (export.entries, export.other_class) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "empty", [b"\n", b",,,,,,,,,,,\n", b'"","","","","","","","","","","",""\n', b" , ,,,,,,,,,,\n"]
+)
+def test_rows_that_hold_nothing_are_no_rows(empty: bytes) -> None:
+    export = ledger(ledgers({}) + empty + empty)
+    assert (export.pending, export.lines) == (0, (2,))
+
+
+@pytest.mark.parametrize(
+    ("content", "was"),
+    [
+        ("txid,refid".encode("utf-16"), "UTF-16"),
+        (b"%PDF-1.7 ...", "a PDF"),
+        (b"\xd0\xcf\x11\xe0 ...", "an Excel workbook"),
+    ],
+)
+def test_another_format_is_called_by_its_name(content: bytes, was: str) -> None:
+    with pytest.raises(ImportRefusedError, match=f"^ledgers.csv: expected CSV, was {was}"):
+        parse_export("ledgers.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "is_unplaced"),
+    [
+        (10, {"type": "earn"}, True),
+        (12, {"type": "earn", "wallet": ""}, True),
+        (12, {"type": "earn"}, False),
+        (10, {"type": "earn", "asset": "DOT.S"}, False),
+        (10, {}, False),
+    ],
+)
+def test_earning_rows_that_do_not_say_their_wallet_are_named(
+    columns: int,
+    row: dict[str, str],
+    is_unplaced: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    assert bool(ledger(ledgers(row, columns=columns)).unplaced) == is_unplaced
+
+
+def test_a_file_named_after_its_period_is_found_in_the_zip(tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("kraken_spot_ledgers_2025-01-01-2025-12-31.csv", ledgers({}))
+        archive.writestr("__MACOSX/._kraken_spot_ledgers.csv", b"junk")
+    file.write_bytes(out.getvalue())
+    assert [type(e) for e in read_exports(file)] == [LedgerExport]
+
+
+def test_a_workbook_is_called_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "export.xlsx"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("[Content_Types].xml", b"")
+    file.write_bytes(out.getvalue())
+    with pytest.raises(ImportRefusedError, match="was an Excel workbook"):
+        read_exports(file)
 
 
 def test_same_row_twice_counts_once() -> None:
@@ -163,6 +222,13 @@ def test_row_that_spans_lines_is_named_by_its_last_line() -> None:
         ({"time": "2026-01-31"}, "line 2: expected time to be a time such as"),
         ({"time": "2026-02-30 12:00:00"}, "line 2: expected time to be a time that exists"),
         ({"time": "2026-01-31 12:00:00+01:00"}, "line 2: expected time to be a time such as"),
+        ({"amount": "1.2E-5"}, "line 2: .*a spreadsheet program may have rewritten the file"),
+        ({"amount": "1,234.50"}, "line 2: .*a spreadsheet program may have rewritten the file"),
+        ({"time": "31.01.2026 12:00"}, "line 2: .*a spreadsheet program may have rewritten the file"),
+        ({"time": "2026-01-31 12:00"}, "line 2: .*a spreadsheet program may have rewritten the file"),
+        ({"time": "2010-01-31 12:00:00"}, "line 2: time 2010-01-31T12:00:00.00:00 is before Kraken began"),
+        ({"time": "2999-01-31 12:00:00"}, "line 2: time 2999-01-31T12:00:00.00:00 is after now"),
+        ({"amount": "1" + "0" * 18}, "line 2: amount 10+ is more than there is of any asset"),
         ({"wallet": "futures"}, "line 2: expected wallet to be one of spot / main"),
         ({"asset": ""}, "line 2: expected asset to be a name"),
         ({"type": ""}, "line 2: expected type to be a name"),
@@ -182,7 +248,13 @@ def test_broken_row_refuses_the_whole_file(row: dict[str, str], reason: str) -> 
         (ledgers({}).replace(b"balance", b"remainder"), "line 1: the header lacks balance"),
         (ledgers({}).replace(b"wallet", b"asset"), "line 1: the header names a column twice"),
         (ledgers({}) + b'"L2","T2"\n', "line 3: expected 12 columns, was 2"),
-        (ledgers({}) + b"\n", "line 3: expected 12 columns, was 0"),
+        (ledgers({}).replace(b",", b";"), "line 1: its columns are separated by semicolons"),
+        (ledgers({}, quoted=False).replace(b",", b"\t"), "line 1: its columns are separated by tabs"),
+        (ledgers({"txid": "", "balance": "1"}, {}), "line 2: no txid, although Kraken gives every row"),
+        (
+            ledgers(*({"txid": "", "balance": "1"} for _ in range(3)), {}, {"txid": ""}),
+            "lines 2-4, 6: no txid",
+        ),
         (ledgers({}) + b'"L2"x,"', "line 3: expected CSV"),
         (ledgers({}) + b'"L\xff2"', "line 3: expected UTF-8, was byte"),
         (ledgers({}, {"balance": "7"}), "line 3: the id L1 stands on line 2 with other content"),

@@ -17,7 +17,8 @@ class LedgerExport:
     """One ``ledgers.csv``: its final rows, and how many were left out for which reason.
 
     ``lines`` are the line numbers of ``entries``; ``pending`` counts the announcements without an id,
-    ``other_class`` the rows of assets that the account's currency ledger does not hold.
+    ``other_class`` the rows of assets that the account's currency ledger does not hold. ``unplaced`` are the
+    ids of rows that earn and do not say in which wallet; earning wallets have the names of ``WALLET_NAMES``.
     """
 
     name: str
@@ -25,6 +26,7 @@ class LedgerExport:
     lines: tuple[int, ...]
     pending: int = 0
     other_class: int = 0
+    unplaced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

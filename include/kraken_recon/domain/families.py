@@ -52,7 +52,7 @@ def folded_balances(evidence: Evidence) -> tuple[dict[HoldingKey, Decimal], dict
         if sum(family.values()) == ZERO:
             neutral |= {key: surplus for key, surplus in family.items() if surplus}
         elif gone and family.get(plain, ZERO) > ZERO:
-            folded |= gone | {plain: -sum(gone.values())}
+            folded |= gone | {plain: -sum(gone.values(), ZERO)}
     return folded | neutral, neutral
 
 

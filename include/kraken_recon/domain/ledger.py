@@ -8,16 +8,18 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
 
-from kraken_recon.domain.money import EXACT
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from decimal import Decimal
+from kraken_recon.domain.money import EXACT, format_amount
 
 SPOT: Final = "spot"
+WALLET_NAMES: Final = ("liquid", "bonded", "flexible", "locked")
+"""Earning wallets as exports name them; their suffixes at the API are told by the API alone."""
+_EARNING: Final = re.compile(rf"F|B|M|S|[0-9]{{2}}\.[SB]|{'|'.join(WALLET_NAMES)}")
 NO_OPERATION: Final = frozenset(
     {"", "-", "0", "unknown", "none", "null", "nil", "nan", "n/a", "na", "undefined"}
 )
@@ -72,20 +74,42 @@ class LedgerEntry:
         return EXACT.subtract(self.balance, self.change)
 
 
-def is_same_line(one: LedgerEntry, other: LedgerEntry) -> bool:
-    """Say whether two tellings of an entry agree, where one may come from an export.
+def differences(one: LedgerEntry, other: LedgerEntry) -> list[tuple[str, str, str]]:
+    """Name the fields in which two tellings of an entry contradict each other, with both values.
 
-    Exports cut times to whole seconds, and the oldest ones have no subtype.
+    One of them may come from an export: exports cut times to whole seconds, the oldest have no subtype, and
+    they name earning wallets by words where the API has a suffix.
     """
-    return (
-        one.ledger_id == other.ledger_id
-        and one.refid == other.refid
-        and one.entry_type == other.entry_type
-        and one.key == other.key
-        and (one.amount, one.fee, one.balance) == (other.amount, other.fee, other.balance)
-        and (one.subtype == other.subtype or not (one.subtype and other.subtype))
-        and _is_same_time(one.entry_time, other.entry_time)
-    )
+    told: list[tuple[str, object, object]] = [
+        ("id", one.ledger_id, other.ledger_id),
+        ("refid", one.refid, other.refid),
+        ("type", one.entry_type, other.entry_type),
+        ("asset", one.asset, other.asset),
+        *((name, getattr(one, name), getattr(other, name)) for name in ("amount", "fee", "balance")),
+    ]
+    if one.subtype and other.subtype:
+        told.append(("subtype", one.subtype, other.subtype))
+    if not is_same_wallet(one.wallet, other.wallet):
+        told.append(("wallet", one.wallet, other.wallet))
+    if not _is_same_time(one.entry_time, other.entry_time):
+        told.append(("time", one.entry_time, other.entry_time))
+    return [(name, _written(mine), _written(theirs)) for name, mine, theirs in told if mine != theirs]
+
+
+def is_same_line(one: LedgerEntry, other: LedgerEntry) -> bool:
+    """Say whether two tellings of an entry agree, where one may come from an export."""
+    return not differences(one, other)
+
+
+def is_same_wallet(one: str, other: str) -> bool:
+    """Say whether two names may be of one wallet: all that earn are spelled in several ways."""
+    return one == other or (_EARNING.fullmatch(one) is not None and _EARNING.fullmatch(other) is not None)
+
+
+def _written(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return format_amount(value) if isinstance(value, Decimal) else str(value)
 
 
 def _is_same_time(one: datetime, other: datetime) -> bool:

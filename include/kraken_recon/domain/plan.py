@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kraken_recon.domain.ledger import HoldingKey
 
 PLAN_NAMESPACE: Final = UUID("5c1b3a52-3f0e-4c56-8f39-706c616e7321")
-UNDOABLE: Final = (*REPAIR_REASONS, Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE)
+UNDOABLE: Final = (*REPAIR_REASONS, Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE, Reason.ENTRY_CORRECTED)
 
 
 class PlanKind(StrEnum):

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     RESIDUAL_REVERSED = "residual_reversed"
     REPAIR_UNDONE = "repair_undone"
     RESIDUAL_UNDONE = "residual_undone"
+    ENTRY_CORRECTED = "entry_corrected"
 
 
 RESIDUAL_REASONS: Final = (Reason.RESIDUAL_REPAIRED, Reason.RESIDUAL_REVERSED, Reason.RESIDUAL_UNDONE)

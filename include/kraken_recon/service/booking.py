@@ -43,6 +43,7 @@ from kraken_recon.service.margin import reconcile_margin
 from kraken_recon.service.outcomes import alerts_of, counts_of, findings_of, is_moving, note_of
 from kraken_recon.service.planning import RunPlans, plans_of, record_dry_run, record_repair
 from kraken_recon.service.pricing import PriceList, price_list
+from kraken_recon.service.reading import respell_all
 from kraken_recon.service.repeating import STORE_TRIES_MAX, is_worth_repeating
 from kraken_recon.service.unpaired import tell_unpaired
 
@@ -205,6 +206,7 @@ class _Booking:
         """Apply the readings, then record every account's run."""
         assessments: dict[int, Assessment] = {}
         ingested: dict[int, int] = {}
+        self._respell()
         entries = self._new_entries() if self._read else {}
         ingested = {account: sum(map(len, by_key.values())) for account, by_key in entries.items()}
         keys = self._keys_to_judge(entries)
@@ -247,6 +249,17 @@ class _Booking:
                 if (fresh := [e for e in entries if (work.account_id, e.ledger_id) in inserted])
             }
         return new
+
+    def _respell(self) -> None:
+        """Call holdings as Kraken does, before anything is compared with what it tells of them."""
+        if self._request.mode is Mode.DRY_RUN:
+            return
+        for work in self._read:
+            try:
+                if work.reading:
+                    respell_all(self._store, work.account_id, work.reading)
+            except PayloadInvalidError as error:
+                raise _AccountRefusedError(work, error) from error
 
     def _claim_opening(self, work: AccountWork) -> None:
         opening = work.reading.opening if work.reading else None
@@ -363,7 +376,8 @@ class _Booking:
         stale = {
             work.account_id: work.reading.balances
             for work in self._read
-            if work.reading and (work.reading.balances != work.balances or work.reading.opening)
+            if work.reading
+            and (work.reading.balances != work.balances or work.reading.opening or work.reading.respelled)
         }
         renewed = self._store.compare(stale) if stale else {}
         keys: set[tuple[int, HoldingKey]] = set()

@@ -18,7 +18,13 @@ from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import Cause, Reason, Step
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.service.costing import recompute, scope_of
-from kraken_recon.service.reading import KnownBooks, LedgerReader, Reading, StillMovingError
+from kraken_recon.service.reading import (
+    KnownBooks,
+    LedgerReader,
+    Reading,
+    StillMovingError,
+    respell_all,
+)
 from kraken_recon.service.repeating import repeated
 from kraken_recon.service.strange import strange_alerts
 from kraken_recon.service.unpaired import tell_unpaired
@@ -67,7 +73,9 @@ def book_stretch(
             f"expected fewer entries of one moment than a run may read, was {long} at {end.entry_time}",
             endpoint="Ledgers",
         )
-    reading = Reading({}, tuple(pages.entries.values()), after, until, coherent=True)
+    reading = Reading(
+        {}, tuple(pages.entries.values()), after, until, coherent=True, respelled=pages.respelled
+    )
 
     def apply(unit: UnitOfWork) -> int:
         booked = apply_missed(unit, work, reading, to_head=False)
@@ -93,6 +101,7 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
     ``to_head`` says that the reading goes up to the newest entry, so that the watermark may follow.
     """
     account = work.account_id
+    respell_all(unit.sync, account, reading)
     inserted = unit.sync.ingest({account: reading.entries}, {account: work.run_id})
     fresh = {
         key: new

@@ -11,21 +11,22 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID, uuid4
 
-from kraken_recon.domain.chain import by_holding, prove_chain
+from kraken_recon.domain.chain import by_holding
 from kraken_recon.domain.entry_kinds import strange_entries
-from kraken_recon.domain.exports import LedgerExport, TradesExport
-from kraken_recon.domain.history import Extension, Hole, KnownOpening, extend, whole_second
+from kraken_recon.domain.history import Extension, KnownOpening, extend, whole_second
 from kraken_recon.domain.joining import TradeFinding, join_trade
-from kraken_recon.domain.ledger import is_same_line
-from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.domain.ledger import WALLET_NAMES, differences
+from kraken_recon.domain.money import ZERO, exact_arithmetic
 from kraken_recon.domain.reconciliation import Cause, Reason, Recorded, Step
+from kraken_recon.domain.wallets import placed
 from kraken_recon.errors import ImportRefusedError, LockUnavailableError
 from kraken_recon.service.costing import recompute_account
+from kraken_recon.service.imported_files import ExportedFiles
 from kraken_recon.service.strange import strange_alerts
 from kraken_recon.service.unpaired import tell_unpaired
 
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
+    from kraken_recon.domain.exports import LedgerExport, TradesExport
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.domain.records import Account, AccountHistory
     from kraken_recon.service.costing import CostStore
     from kraken_recon.service.ports import SyncStore
 
 TRIES_MAX: Final = 3
+CONTRADICTIONS_SHOWN_MAX: Final = 20
 EXCHANGING_TYPES: Final = frozenset({"trade", "spend", "receive"})
 
 
@@ -114,7 +117,7 @@ def import_exports(
         ImportRefusedError: a file contradicts itself, another one, or what is recorded; with every place.
         StoreError: the database cannot be used.
     """
-    files = _Files.of(exports)
+    files = ExportedFiles.of(exports)
     for attempt in range(1, TRIES_MAX + 1):
         try:
             with open_unit_of_work() as unit:
@@ -131,75 +134,21 @@ def import_exports(
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Every entry and trade of the given files once, and where each entry stands."""
-
-    ledgers: tuple[LedgerExport, ...]
-    entries: Mapping[str, LedgerEntry]
-    places: Mapping[str, str]
-    trades: tuple[TradesExport, ...]
-
-    @classmethod
-    def of(cls, exports: Sequence[LedgerExport | TradesExport]) -> _Files:
-        """Merge files that may overlap; each ledger must connect on its own."""
-        ledgers = tuple(e for e in exports if isinstance(e, LedgerExport))
-        entries: dict[str, LedgerEntry] = {}
-        places: dict[str, str] = {}
-        for ledger in ledgers:
-            for entry, line in zip(ledger.entries, ledger.lines, strict=True):
-                place = f"{ledger.name}, line {line}"
-                seen = entries.setdefault(entry.ledger_id, entry)
-                earlier = places.setdefault(entry.ledger_id, place)
-                if not is_same_line(seen, entry):
-                    raise ImportRefusedError(
-                        f"{place}: the id {entry.ledger_id} stands in {earlier} with other content"
-                    )
-        files = cls(ledgers, entries, places, tuple(e for e in exports if isinstance(e, TradesExport)))
-        files.refuse(hole for ledger in ledgers for hole in _holes_within(ledger))
-        return files
-
-    def refuse(self, holes: Iterable[Hole]) -> None:
-        """Raise with every hole, each named by its neighbours, if there is any."""
-        named = [
-            f"{hole.key}: {format_amount(hole.missing)} is not accounted for between "
-            f"{self._neighbour(hole.after)} and {self._neighbour(hole.before)}"
-            for hole in holes
-        ]
-        if named:
-            raise ImportRefusedError(
-                "entries are missing; export all assets and all types, without a gap:\n  "
-                + "\n  ".join(named)
-            )
-
-    def _neighbour(self, entry: LedgerEntry | None) -> str:
-        if entry is None:
-            return "the opening on record"
-        return f"entry {entry.ledger_id} ({self.places.get(entry.ledger_id, 'on record')})"
-
-
-@exact_arithmetic()
-def _holes_within(ledger: LedgerExport) -> list[Hole]:
-    return [
-        Hole(key, gap.after, gap.before, gap.missing)
-        for key, entries in by_holding(ledger.entries).items()
-        for gap in prove_chain(key, entries, known_balance=None).gaps
-    ]
-
-
 @dataclass(slots=True)
 class _Import:
     """One transaction over one account."""
 
     unit: ImportUnitOfWork
     account_id: int
-    files: _Files
+    files: ExportedFiles
     import_id: UUID = field(default_factory=uuid4)
 
     @exact_arithmetic()
     def run(self) -> ImportedHistory:
         """Insert, lock, prove, write; in the order in which everybody locks."""
-        sync, account, listed = self.unit.sync, self.account_id, tuple(self.files.entries.values())
+        sync, account = self.unit.sync, self.account_id
+        self._place()
+        listed = tuple(self.files.entries.values())
         inserted = sync.ingest({account: listed}, {account: self.import_id})
         history = self.unit.imports.account_history(account)
         opens = bool(listed) and not history.is_open
@@ -218,6 +167,7 @@ class _Import:
         if opens or any(e.older or e.opening_before != e.opening_after for e in extensions):
             self._set_opening(on_record, opens=opens)
             history = self.unit.imports.account_history(account)
+        self._refuse_lone_trades(on_record)
         self._advance_watermark(history, before, opens=opens)
         return ImportedHistory(
             self.import_id,
@@ -232,15 +182,45 @@ class _Import:
             tuple(f for t in self.files.trades for trade in t.trades for f in join_trade(trade, on_record)),
         )
 
+    def _refuse_lone_trades(self, on_record: Mapping[str, LedgerEntry]) -> None:
+        """Refuse trades exports alone of which no entry is known: nothing of them is ever booked."""
+        named = {i for export in self.files.trades for trade in export.trades for i in trade.ledger_ids}
+        if self.files.trades and not self.files.ledgers and not named & on_record.keys():
+            raise ImportRefusedError(
+                f"{self.files.trades[0].name} is a trades export: it is checked against the ledger, never "
+                "booked, and none of its entries is on record. Export Ledgers, all assets and all types, and "
+                "import that; the trades file may come along"
+            )
+
+    def _place(self) -> None:
+        """Write earning wallets as they are on record, or as the API will write them."""
+        if any(entry.wallet in WALLET_NAMES for entry in self.files.entries.values()):
+            on_record = {e.ledger_id: e for e in self.unit.sync.entries_after(self.account_id, None)}
+            opened = self.unit.imports.openings(self.account_id)
+            entries = placed(self.files.entries.values(), on_record, opened)
+            self.files = replace(self.files, entries=entries)
+
     def _refuse_contradictions(self, on_record: Mapping[str, LedgerEntry]) -> None:
         told = [
-            f"{self.files.places[entry.ledger_id]}: entry {entry.ledger_id} is recorded as "
-            f"{_told(on_record[entry.ledger_id])}, but the file says {_told(entry)}"
+            f"{self.files.places[entry.ledger_id]}: entry {entry.ledger_id} is recorded with {name} {ours}, "
+            f"but the file says {theirs}"
             for entry in self.files.entries.values()
-            if not is_same_line(on_record[entry.ledger_id], entry)
+            for name, ours, theirs in differences(on_record[entry.ledger_id], entry)
         ]
         if told:
-            raise ImportRefusedError("\n  ".join(("the file contradicts what is recorded:", *told)))
+            raise ImportRefusedError(
+                "\n  ".join(
+                    (
+                        "the file contradicts what is recorded (edited, or another account's?):",
+                        *told[:CONTRADICTIONS_SHOWN_MAX],
+                        *(
+                            (f"and {len(told) - CONTRADICTIONS_SHOWN_MAX} more",)
+                            if len(told) > CONTRADICTIONS_SHOWN_MAX
+                            else ()
+                        ),
+                    )
+                )
+            )
 
     def _extend(
         self,
@@ -259,7 +239,8 @@ class _Import:
             )
             for key in keys
         ]
-        self.files.refuse(hole for extension in extensions for hole in extension.holes)
+        recorded = {entry.ledger_id: entry for entries in before.values() for entry in entries}
+        self.files.refuse((hole for extension in extensions for hole in extension.holes), recorded)
         return extensions
 
     def _write(self, extensions: Sequence[Extension]) -> dict[HoldingKey, tuple[Decimal, Decimal]]:
@@ -338,13 +319,6 @@ def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:
         entry.operation or entry.ledger_id for entry in entries if entry.entry_type in EXCHANGING_TYPES
     )
     return 2 * sum(1 for count in legs.values() if count == 1) > len(legs)
-
-
-def _told(entry: LedgerEntry) -> str:
-    return (
-        f"{entry.entry_type} of {format_amount(entry.amount)} {entry.key} (fee {format_amount(entry.fee)}, "
-        f"balance {format_amount(entry.balance)}, {entry.entry_time:%Y-%m-%d %H:%M:%S}, refid {entry.refid})"
-    )
 
 
 def _known_opening(

@@ -35,7 +35,14 @@ def note_of(work: AccountWork, found: Collection[Finding] = ()) -> str | None:
         return work.moving
     reading = work.reading
     opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading and reading.opening else None
-    told = (opened, reading.note if reading else None, strange_note(_strange(work, found)), margin_note(work))
+    respelled = ", ".join(f"{old} is now {new}" for old, new in reading.respelled.items()) if reading else ""
+    told = (
+        opened,
+        f"wallets called as Kraken calls them: {respelled}" if respelled else None,
+        reading.note if reading else None,
+        strange_note(_strange(work, found)),
+        margin_note(work),
+    )
     return "; ".join(text for text in told if text) or None
 
 

@@ -107,6 +107,14 @@ class SyncStore(Protocol):
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
         ...
 
+    def respell(self, account_id: int, old: HoldingKey, new: HoldingKey) -> bool:
+        """Call a recorded holding by another wallet, entries and events too; False if that has its own."""
+        ...
+
+    def correct_entry(self, account_id: int, old: LedgerEntry, new: LedgerEntry) -> bool:
+        """Replace one telling of a recorded entry by another; False where the record is not the old one."""
+        ...
+
     def open_account(self, account_id: int, opening: Opening) -> bool:
         """Claim the opening of an account; False when another session opened it meanwhile."""
         ...

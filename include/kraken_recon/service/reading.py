@@ -11,24 +11,25 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Gap, by_holding, prove_chain
-from kraken_recon.domain.ledger import is_same_line
+from kraken_recon.domain.ledger import differences
 from kraken_recon.domain.money import ZERO
+from kraken_recon.domain.plausible import implausible
 from kraken_recon.domain.records import Opening
+from kraken_recon.domain.wallets import respelled
 from kraken_recon.errors import PayloadInvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
     from decimal import Decimal
 
     from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
     from kraken_recon.domain.records import AccountState
-    from kraken_recon.service.ports import Exchange
+    from kraken_recon.service.ports import Exchange, SyncStore
 
 PAGE_LENGTH: Final = 50
 PAGES_MAX: Final = 200
@@ -39,6 +40,7 @@ COHERENCE_TRIES_MAX: Final = 3
 PROOF_TRIES_MAX: Final = 3
 OVERLAP: Final = timedelta(minutes=15)
 LAG_MAX: Final = timedelta(minutes=5)
+CONTRADICTION_ADVICE: Final = "see `python -m kraken_recon contradictions --account NAME`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,10 @@ class KnownBooks:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An account's books as of ``as_of``: balances, and every ledger entry later than ``after``."""
+    """An account's books as of ``as_of``: balances, and every ledger entry later than ``after``.
+
+    ``respelled`` are holdings on record that Kraken calls otherwise: an import could not know its spelling.
+    """
 
     balances: Mapping[HoldingKey, Balance]
     entries: tuple[LedgerEntry, ...]
@@ -60,6 +65,7 @@ class Reading:
     coherent: bool
     opening: Opening | None = None
     note: str | None = None
+    respelled: Mapping[HoldingKey, HoldingKey] = field(default_factory=dict)
 
     @property
     def head(self) -> LedgerEntry | None:
@@ -80,6 +86,7 @@ class _Pages:
     entries: dict[str, LedgerEntry]
     reached_end: bool
     counted: int | None
+    respelled: Mapping[HoldingKey, HoldingKey] = field(default_factory=dict)
 
 
 class StillMovingError(Exception):
@@ -152,18 +159,33 @@ def _contradictions(
     newest = max((entry.entry_time for entry in read.values()), default=None)
     for entry in known:
         now = read.get(entry.ledger_id)
-        if now is not None and not is_same_line(now, entry):
+        if now is not None and (differing := differences(entry, now)):
+            told = "; ".join(
+                f"{name} {ours}, but Kraken now says {theirs}" for name, ours, theirs in differing
+            )
             raise PayloadInvalidError(
-                f"entry {entry.ledger_id} is recorded as {entry.amount} {entry.key} with balance "
-                f"{entry.balance}, but Kraken now says {now.amount} {now.key} with balance {now.balance}",
-                endpoint="Ledgers",
+                f"entry {entry.ledger_id} is recorded with {told}; {CONTRADICTION_ADVICE}", endpoint="Ledgers"
             )
         is_old = newest is not None and entry.entry_time < newest
         if now is None and (is_old or (proved_until is not None and entry.entry_time <= proved_until)):
             raise PayloadInvalidError(
-                f"entry {entry.ledger_id} is recorded, but Kraken's ledger no longer shows it",
+                f"entry {entry.ledger_id} of {entry.entry_time.isoformat()} is recorded, but Kraken's ledger "
+                f"no longer shows it; {CONTRADICTION_ADVICE}",
                 endpoint="Ledgers",
             )
+
+
+def _respell(known: KnownBooks, names: Mapping[HoldingKey, HoldingKey]) -> KnownBooks:
+    if not names:
+        return known
+    return KnownBooks(
+        [replace(entry, wallet=names.get(entry.key, entry.key).wallet) for entry in known.entries],
+        {
+            names.get(key, key): balance
+            for key, balance in known.balances_before.items()
+            if key not in names.values()
+        },
+    )
 
 
 def _gaps(pages: _Pages, known: KnownBooks | None) -> list[Gap]:
@@ -208,10 +230,16 @@ class LedgerReader:
                 raise LongLedgerError(pages.counted, after)
             known = self._known(after, end) if self.state.is_open else None
             try:
+                self._refuse_implausible(pages)
                 _contradictions(pages.entries, known.entries if known else (), self.state.newest_entry_at)
             except PayloadInvalidError as error:
                 problem, gaps = error, []
                 continue
+            if known is not None:
+                pages = replace(
+                    pages, respelled=respelled(pages.entries, known.entries, known.balances_before)
+                )
+                known = _respell(known, pages.respelled)
             gaps, problem = _gaps(pages, known), None
             if not gaps and self._is_complete(pages, attempt):
                 return pages, after
@@ -231,6 +259,13 @@ class LedgerReader:
                 f"expected entries after skipping {newer} of {long.counted}, was none", endpoint="Ledgers"
             )
         return max(page.entries, key=lambda entry: (entry.entry_time, entry.ledger_id))
+
+    def _refuse_implausible(self, pages: _Pages) -> None:
+        # A clock that is set back, as in a replay, refuses nothing that has happened.
+        now = max(self.clock(), datetime.now(UTC))
+        for entry in pages.entries.values():
+            if wrong := implausible(entry, now):
+                raise PayloadInvalidError(f"entry {entry.ledger_id}: {wrong}", endpoint="Ledgers")
 
     def _known(self, after: datetime | None, end: LedgerEntry | None) -> KnownBooks:
         known = self.known_books(after)
@@ -310,7 +345,9 @@ def read_books(
         if coherent:
             break
         before = balances
-    reading = Reading(balances, tuple(pages.entries.values()), after, as_of, coherent)
+    reading = Reading(
+        balances, tuple(pages.entries.values()), after, as_of, coherent, respelled=pages.respelled
+    )
     if not _counts_agree(pages.counted, pages.entries):
         reading = replace(
             reading, note=f"Kraken counted {pages.counted} entries and showed {len(pages.entries)}"
@@ -320,3 +357,17 @@ def read_books(
             raise StillMovingError("the account did not stand still long enough to be opened")
         reading = replace(reading, opening=_derive_opening(pages, balances, as_of))
     return reading
+
+
+def respell_all(store: SyncStore, account_id: int, reading: Reading) -> None:
+    """Call holdings on record as Kraken does, before anything is compared with what it tells of them.
+
+    Raises:
+        PayloadInvalidError: the record has both names.
+    """
+    for old, new in sorted(reading.respelled.items()):
+        if not store.respell(account_id, old, new):
+            raise PayloadInvalidError(
+                f"Kraken calls {old} by the name of {new}, of which something else is on record",
+                endpoint="Ledgers",
+            )

@@ -18,6 +18,7 @@ from kraken_recon.domain.policy import Mode
 from kraken_recon.domain.reconciliation import Action, Cause, Finding, Reason, Step
 from kraken_recon.domain.records import RunRecord
 from kraken_recon.errors import PlanRefusedError
+from kraken_recon.service.contradictions import restore
 from kraken_recon.service.outcomes import difference_alert, undone_words
 from kraken_recon.service.pricing import price_list
 
@@ -50,9 +51,10 @@ def undo(
         plan = _written(unit.plans, plan_id)
         if plan["undone_by"]:
             return plan["undone_by"], False
-        rows = [_step(row) for row in unit.plans.rows([plan["plan_id"]])[plan["plan_id"]]]
+        rows = [_step(row) for row in unit.plans.rows([plan["plan_id"]]).get(plan["plan_id"], ())]
         steps = undoing(rows, now)
-        if not steps:
+        is_restored = restore(unit, plan)
+        if not steps and not is_restored:
             raise PlanRefusedError(
                 f"plan {plan['plan_id']} applied ledger entries only; they are facts of the exchange, and "
                 "are not undone"
@@ -60,7 +62,8 @@ def undo(
         account = plan["account_id"]
         inverse = RepairPlan(PlanKind.UNDO, account, plan["as_of"], steps)
         keys = sorted({step.key for step in steps})
-        unit.sync.lock_positions([(account, key) for key in keys])
+        if keys:
+            unit.sync.lock_positions([(account, key) for key in keys])
         if not unit.plans.insert_undo(inverse, plan["plan_id"], by):
             return inverse.plan_id, False
         left = {row.key: row.after for row in rows}

@@ -5,7 +5,8 @@ Invariants:
    are ignored, columns that are needed and missing are named.
 2. Anything that is not what Kraken writes raises ``ImportRefusedError`` with file, line and reason; a file
    never comes back smaller than it is.
-3. Rows without an id announce a deposit or withdrawal and never moved anything: they are skipped and counted.
+3. Rows with neither id nor balance announce a deposit or withdrawal and never moved anything: they are
+   skipped and counted. Rows without anything are what spreadsheets add, and are no rows.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.exports import ExportedTrade, LedgerExport, TradesExport
-from kraken_recon.domain.ledger import SPOT, HoldingKey, LedgerEntry, is_same_line
+from kraken_recon.domain.ledger import SPOT, WALLET_NAMES, HoldingKey, LedgerEntry, differences
 from kraken_recon.domain.money import ZERO, parse_amount
+from kraken_recon.domain.plausible import implausible
 from kraken_recon.errors import ImportRefusedError
 from kraken_recon.plain_text import can_be_kept, visible
 
@@ -43,12 +45,19 @@ TRADE_AMOUNTS: Final = ("price", "cost", "fee", "vol", "margin")
 WALLETS: Final[Mapping[str, str]] = {
     "": SPOT,
     "spot / main": SPOT,
-    "earn / flexible": "F",
-    "earn / liquid": "F",
-    "earn / bonded": "B",
-    "earn / locked": "B",
+    **{f"earn / {name}": name for name in WALLET_NAMES},
 }
-"""The ``wallet`` column by the suffix that the API writes for the same wallet."""
+SPREADSHEET: Final = (
+    "; a spreadsheet program may have rewritten the file: export it again, and import it unopened"
+)
+
+DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
+FORMATS: Final = {
+    b"\xff\xfe": "UTF-16 text, as spreadsheet programs write it",
+    b"\xfe\xff": "UTF-16 text, as spreadsheet programs write it",
+    b"%PDF": "a PDF",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+}
 
 _AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
@@ -71,6 +80,7 @@ _ZIP_ERRORS: Final = (
     OverflowError,
     MemoryError,
 )
+_RANGES_SHOWN_MAX: Final = 10
 _MEMBERS: Final = ("ledgers.csv", "trades.csv")
 
 
@@ -82,10 +92,10 @@ class _Row:
         self.line = line
         self._cells = cells
 
-    def refuse(self, column: str, expected: str) -> NoReturn:
+    def refuse(self, column: str, expected: str, advice: str = "") -> NoReturn:
         was = repr(self._cells[column])[:_SHOWN_CHARACTERS_MAX]
         raise ImportRefusedError(
-            f"{self.name}, line {self.line}: expected {column} to be {expected}, was {was}"
+            f"{self.name}, line {self.line}: expected {column} to be {expected}, was {was}{advice}"
         )
 
     def text(self, column: str, characters_max: int = _TEXT_CHARACTERS_MAX) -> str:
@@ -108,7 +118,7 @@ class _Row:
         if text == "-":
             return ZERO
         if not _AMOUNT.fullmatch(text):
-            self.refuse(column, "a decimal number")
+            self.refuse(column, "a decimal number", SPREADSHEET if text else "")
         try:
             return parse_amount(text)
         except ValueError:
@@ -117,7 +127,7 @@ class _Row:
     def time(self) -> datetime:
         text = self._cells["time"]
         if not _TIME.fullmatch(text):
-            self.refuse("time", "a time such as 2026-01-31 12:00:00")
+            self.refuse("time", "a time such as 2026-01-31 12:00:00", SPREADSHEET)
         try:
             return datetime.fromisoformat(text).replace(tzinfo=UTC)
         except ValueError:
@@ -132,8 +142,8 @@ class _Row:
         return key if key.wallet != SPOT else HoldingKey(key.asset, wallet)
 
 
-def read_exports(path: Path) -> list[LedgerExport | TradesExport]:
-    """Read one file: a ledgers or trades export, or a zip that holds them.
+def read_exports(path: Path, now: datetime | None = None) -> list[LedgerExport | TradesExport]:
+    """Read one file: a ledgers or trades export, or a zip that holds them; nothing in it is later than now.
 
     Raises:
         ImportRefusedError: with file, line and reason.
@@ -146,10 +156,17 @@ def read_exports(path: Path) -> list[LedgerExport | TradesExport]:
     # The name is kept with what was imported.
     name = visible(path.name)
     if not content.startswith(b"PK"):
-        return [parse_export(name, content)]
+        return [parse_export(name, content, now)]
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [m for m in archive.infolist() if Path(m.filename).name in _MEMBERS]
+            listed = archive.infolist()
+            if any(member.filename == "[Content_Types].xml" for member in listed):
+                raise ImportRefusedError(
+                    f"{name}: expected CSV, was an Excel workbook: choose CSV when you export"
+                )
+            members = [m for m in listed if Path(m.filename).name in _MEMBERS]
+            # Newer exports name their files after report and period.
+            members = members or [m for m in listed if _is_csv(Path(m.filename))]
             if sum(member.file_size for member in members) > _UNPACKED_BYTES_MAX:
                 raise ImportRefusedError(f"{name}: holds more than a gibibyte; export a shorter time each")
             found = [(visible(f"{name}:{m.filename}"), archive.read(m)) for m in members]
@@ -157,20 +174,27 @@ def read_exports(path: Path) -> list[LedgerExport | TradesExport]:
         raise ImportRefusedError(f"{name}: the zip cannot be opened ({error})") from error
     if not found:
         raise ImportRefusedError(f"{name}: expected ledgers.csv or trades.csv in the zip, found neither")
-    return [parse_export(member, unpacked) for member, unpacked in found]
+    return [parse_export(member, unpacked, now) for member, unpacked in found]
 
 
-def parse_export(name: str, content: bytes) -> LedgerExport | TradesExport:
+def _is_csv(member: Path) -> bool:
+    is_hidden = any(part.startswith((".", "__")) for part in member.parts)
+    return member.suffix.lower() == ".csv" and not is_hidden
+
+
+def parse_export(name: str, content: bytes, now: datetime | None = None) -> LedgerExport | TradesExport:
     """Read one CSV; its header says which export it is.
 
     Raises:
         ImportRefusedError: with file, line and reason.
     """
+    _refuse_other_formats(name, content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ImportRefusedError(f"{name}, line {line}: expected UTF-8, was byte {error.start}") from error
+    _refuse_other_delimiters(name, text)
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = _rows(name, lines)
     try:
@@ -180,7 +204,7 @@ def parse_export(name: str, content: bytes) -> LedgerExport | TradesExport:
             return _trades(name, header, rows)
         if "refid" in header or "balance" in header:
             _check_header(name, header, LEDGER_COLUMNS)
-            return _ledger(name, header, rows)
+            return _ledger(name, header, rows, now or datetime.now(UTC))
     except csv.Error as error:
         raise ImportRefusedError(f"{name}, line {lines.line_num}: expected CSV ({error})") from error
     shown = ",".join(header)[:_SHOWN_CHARACTERS_MAX]
@@ -189,11 +213,30 @@ def parse_export(name: str, content: bytes) -> LedgerExport | TradesExport:
     )
 
 
+def _refuse_other_delimiters(name: str, text: str) -> None:
+    header = text.split("\n", 1)[0]
+    if "txid" not in header or "," in header:
+        return
+    for delimiter, words in DELIMITERS.items():
+        if delimiter in header:
+            raise ImportRefusedError(
+                f"{name}, line 1: its columns are separated by {words}, and Kraken's by commas{SPREADSHEET}"
+            )
+
+
+def _refuse_other_formats(name: str, content: bytes) -> None:
+    for start, words in FORMATS.items():
+        if content.startswith(start):
+            raise ImportRefusedError(f"{name}: expected CSV, was {words}: choose CSV when you export")
+
+
 def _rows(name: str, lines: CsvReader) -> Iterator[tuple[int, list[str]]]:
     """Yield every row with its line number; all have as many cells as the first."""
     width = 0
     for cells in lines:
         line = lines.line_num
+        if width and not any(cell.strip() for cell in cells):
+            continue
         width = width or len(cells)
         if len(cells) != width:
             raise ImportRefusedError(f"{name}, line {line}: expected {width} columns, was {len(cells)}")
@@ -208,33 +251,61 @@ def _check_header(name: str, header: Sequence[str], needed: Sequence[str]) -> No
         raise ImportRefusedError(f"{name}, line 1: the header names a column twice")
 
 
-def _ledger(name: str, header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> LedgerExport:
+def _ledger(
+    name: str, header: Sequence[str], rows: Iterator[tuple[int, list[str]]], now: datetime
+) -> LedgerExport:
     entries: dict[str, LedgerEntry] = {}
     lines: list[int] = []
     pending = other_class = 0
+    nameless: list[int] = []
+    unplaced: set[str] = set()
     for line, cells in rows:
         row = _Row(name, line, dict(zip(header, cells, strict=True)))
         if not row.text("txid"):
+            if row.text("balance"):
+                nameless.append(line)
             pending += 1
         elif row.word("aclass") != "currency":
             other_class += 1
         else:
-            entry = _entry(row)
+            entry = _entry(row, now)
             seen = entries.setdefault(entry.ledger_id, entry)
             if seen is entry:
                 lines.append(line)
-            elif not is_same_line(seen, entry):
+                if entry.entry_type == "earn" and entry.wallet == SPOT and not row.text("wallet"):
+                    unplaced.add(entry.ledger_id)
+            elif differing := differences(seen, entry):
                 earlier = lines[list(entries).index(entry.ledger_id)]
                 raise ImportRefusedError(
                     f"{name}, line {line}: the id {entry.ledger_id} stands on line {earlier} with other "
-                    "content"
+                    f"content: {differing[0][0]} {differing[0][1]} there, {differing[0][2]} here"
                 )
-    return LedgerExport(name, tuple(entries.values()), tuple(lines), pending, other_class)
+    if nameless:
+        raise ImportRefusedError(
+            f"{name}, {_lines(nameless)}: no txid, although Kraken gives every row with a balance one; only "
+            "rows that announce a deposit or withdrawal have neither. Export the file again, unedited"
+        )
+    return LedgerExport(
+        name, tuple(entries.values()), tuple(lines), pending, other_class, frozenset(unplaced)
+    )
 
 
-def _entry(row: _Row) -> LedgerEntry:
+def _lines(numbers: Sequence[int]) -> str:
+    """Write line numbers, those that follow each other as a range."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges[:_RANGES_SHOWN_MAX])
+    more = ", and more" if len(ranges) > _RANGES_SHOWN_MAX else ""
+    return f"line{'' if len(numbers) == 1 else 's'} {shown}{more}"
+
+
+def _entry(row: _Row, now: datetime) -> LedgerEntry:
     key = row.holding()
-    return LedgerEntry(
+    entry = LedgerEntry(
         ledger_id=row.word("txid"),
         refid=row.text("refid"),
         entry_time=row.time(),
@@ -246,6 +317,9 @@ def _entry(row: _Row) -> LedgerEntry:
         fee=row.amount("fee"),
         balance=row.amount("balance"),
     )
+    if wrong := implausible(entry, now):
+        raise ImportRefusedError(f"{row.name}, line {row.line}: {wrong}")
+    return entry
 
 
 def _trades(name: str, header: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> TradesExport:

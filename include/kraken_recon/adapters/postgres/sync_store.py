@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Alert, Opening, RunRecord
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("sync").items()}
+CORRECTABLE: Final = (
+    *("refid", "entry_time", "entry_type", "subtype", "asset", "wallet", "amount", "fee", "balance"),
+)
 COUNTS: Final = (
     "checked",
     "matched",
@@ -188,6 +191,24 @@ class PostgresSyncStore:
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
         rows = self._run("balances_at", account_id=account_id, at=at)
         return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
+
+    def respell(self, account_id: int, old: HoldingKey, new: HoldingKey) -> bool:
+        """Call a recorded holding by another wallet, entries and events too; False if that has its own."""
+        values = {"account_id": account_id, "asset": old.asset, "old": old.wallet, "new": new.wallet}
+        self.lock_positions(sorted([(account_id, old), (account_id, new)]))
+        if self._run("has_own_books", **values)[0].has_own_books:
+            return False
+        for query in ("respell_entries", "respell_events", "respell_positions", "empty_respelled"):
+            self._execute(query, values)
+        self._run("forget_residuals", **_key_arrays([(account_id, old), (account_id, new)]))
+        return True
+
+    def correct_entry(self, account_id: int, old: LedgerEntry, new: LedgerEntry) -> bool:
+        """Replace one telling of a recorded entry by another; False where the record is not the old one."""
+        values: dict[str, object] = {"account_id": account_id, "ledger_id": old.ledger_id}
+        values |= {name: getattr(new, name) for name in CORRECTABLE}
+        values |= {f"old_{name}": getattr(old, name) for name in CORRECTABLE}
+        return bool(self._run("correct_entry", **values))
 
     def open_account(self, account_id: int, opening: Opening) -> bool:
         """Claim the opening of an account; False when another session opened it meanwhile."""

@@ -174,6 +174,62 @@ from (
 ) as changes
 group by asset, wallet;
 
+-- name: has_own_books
+-- Say whether a holding has entries or events of its own.
+select
+  exists (select from trading.ledger_entries where (account_id, asset, wallet) = (:account_id, :asset, :new))
+  or exists (select from trading.position_events where (account_id, asset, wallet) = (:account_id, :asset, :new))
+  as has_own_books;
+
+-- name: respell_entries
+-- Call the wallet of a holding's entries by another name. Not one quantity changes.
+update trading.ledger_entries
+set wallet = :new
+where (account_id, asset, wallet) = (:account_id, :asset, :old);
+
+-- name: respell_events
+-- Call the wallet of a holding's events by another name.
+update trading.position_events
+set wallet = :new
+where (account_id, asset, wallet) = (:account_id, :asset, :old);
+
+-- name: respell_positions
+-- Let the locked position of the new name stand where that of the old one stood.
+update trading.positions n
+set quantity = o.quantity,
+    available_quantity = o.available_quantity,
+    avg_cost = o.avg_cost,
+    updated_at = now()
+from trading.positions o
+where (n.account_id, n.asset, n.wallet) = (:account_id, :asset, :new)
+  and (o.account_id, o.asset, o.wallet) = (:account_id, :asset, :old);
+
+-- name: empty_respelled
+-- Leave nothing under the old name.
+update trading.positions
+set quantity = 0,
+    available_quantity = 0,
+    updated_at = now()
+where (account_id, asset, wallet) = (:account_id, :asset, :old);
+
+-- name: correct_entry
+-- Replace one telling of a recorded entry by another, where the record still is the old one.
+update trading.ledger_entries
+set refid = :refid,
+    entry_time = :entry_time,
+    type = :entry_type,
+    subtype = :subtype,
+    asset = :asset,
+    wallet = :wallet,
+    amount = :amount,
+    fee = :fee,
+    balance = :balance
+where (account_id, ledger_id) = (:account_id, :ledger_id)
+  and (refid, entry_time, type, subtype, asset, wallet, amount, fee, balance)
+    = (:old_refid, :old_entry_time, :old_entry_type, :old_subtype, :old_asset, :old_wallet, :old_amount, :old_fee,
+       :old_balance)
+returning ledger_id;
+
 -- name: open_account
 -- Claim the opening of an account; no row when it is open already.
 update trading.accounts

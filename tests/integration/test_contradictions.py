@@ -1,0 +1,118 @@
+"""Where Kraken tells a recorded entry otherwise, a person can accept it, and undo that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from desk import Desk
+from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.errors import PlanRefusedError
+from kraken_recon.service.contradictions import accept, find_contradictions
+from kraken_recon.service.undoing import undo
+
+if TYPE_CHECKING:
+    from fakes import FakeBooks
+    from kraken_recon.domain.records import Account
+
+D = Decimal
+
+
+@pytest.fixture
+def desk(database_url: str) -> Desk:
+    desk = Desk(database_url)
+    books = desk.account()
+    for amount in ("5", "2", "-1"):
+        books.add("BTC", amount, entry_type="deposit", at=books.now + timedelta(minutes=1))
+    books.add("USD", "100", entry_type="deposit", at=books.now + timedelta(minutes=2))
+    desk.sync()
+    assert desk.run()["status"] == "succeeded"
+    return desk
+
+
+def account_of(desk: Desk) -> Account:
+    with PostgresUnitOfWork(desk.engine) as unit:
+        return unit.sync.find_accounts(["desk"])[0]
+
+
+def told_otherwise(books: FakeBooks, **changes: Any) -> str:
+    """Let Kraken tell its newest entry of bitcoin otherwise from now on, and something new happen."""
+    place = max(n for n, entry in enumerate(books.entries) if entry.asset == "BTC")
+    books.entries[place] = replace(books.entries[place], **changes)
+    books.add("USD", "1", entry_type="deposit", at=books.now + timedelta(minutes=3))
+    return books.entries[place].ledger_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"entry_type": "withdrawal"}, "type"),
+        ({"refid": "OTHER"}, "refid"),
+        ({"fee": D("0.5"), "balance": D("5.5")}, "fee"),
+        ({"amount": D("-1.5"), "balance": D("5.5")}, "amount"),
+    ],
+)
+def test_what_kraken_tells_otherwise_is_named_accepted_and_undone(
+    desk: Desk, changes: dict[str, Any], field: str
+) -> None:
+    account, books = account_of(desk), desk.books["desk"]
+    before = desk.positions()
+    name = told_otherwise(books, **changes)
+    desk.sync()
+    assert desk.run()["status"] == "failed"
+    assert f"{name} is recorded with {field}" in desk.run()["error"]
+    assert "python -m kraken_recon contradictions" in desk.run()["error"]
+    (found,) = find_contradictions(account, desk.ports)
+    assert field in [field_name for field_name, _, _ in found.fields]
+    plan = accept(account, name, "Ann", "support confirmed it", desk.ports)
+    assert desk.positions() == desk.event_totals()
+    after = desk.positions()
+    desk.sync()
+    assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
+    assert not any(desk.run()[count] for count in ("updated", "added", "removed", "held", "awaiting"))
+    assert {key: q for key, q in desk.positions().items() if key.asset == "BTC"} == {
+        key: q for key, q in after.items() if key.asset == "BTC"
+    }
+    _, is_new = undo(plan, "Bob", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    assert is_new
+    assert {k: q for k, q in desk.positions().items() if k.asset == "BTC"} == {
+        k: q for k, q in before.items() if k.asset == "BTC"
+    }
+    desk.sync()
+    assert f"{name} is recorded with {field}" in str(
+        desk.rows("select error from trading.reconciliation_runs")
+    )
+
+
+def test_a_time_ahead_is_told_with_digits_that_differ_and_can_be_accepted(desk: Desk) -> None:
+    account, books = account_of(desk), desk.books["desk"]
+    right = max(e.entry_time for e in books.entries if e.asset == "BTC")
+    name = max(books.entries, key=lambda e: (e.asset == "BTC", e.entry_time)).ledger_id
+    desk.execute(
+        "update trading.ledger_entries set entry_time = :ahead where ledger_id = :id",
+        ahead=right + timedelta(hours=2, microseconds=3),
+        id=name,
+    )
+    books.add("USD", "1", entry_type="deposit", at=books.now + timedelta(minutes=3))
+    desk.sync()
+    assert desk.run()["status"] == "failed"
+    (found,) = find_contradictions(account, desk.ports, name)
+    ((field, ours, theirs),) = found.fields
+    assert field == "time"
+    assert ours != theirs
+    accept(account, name, "Ann", "an answer of the clock change", desk.ports)
+    desk.sync()
+    assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
+
+
+def test_nothing_is_accepted_that_kraken_does_not_tell(desk: Desk) -> None:
+    account, books = account_of(desk), desk.books["desk"]
+    name = books.entries[0].ledger_id
+    with pytest.raises(PlanRefusedError, match="tells nothing else"):
+        accept(account, name, "Ann", "to see", desk.ports)
+    with pytest.raises(PlanRefusedError, match="has the id NOPE"):
+        accept(account, "NOPE", "Ann", "to see", desk.ports)
