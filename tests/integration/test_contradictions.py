@@ -109,6 +109,23 @@ def test_a_time_ahead_is_told_with_digits_that_differ_and_can_be_accepted(desk: 
     assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
 
 
+def test_an_entry_that_kraken_took_back_can_be_accepted_as_gone_and_brought_back(desk: Desk) -> None:
+    account, books = account_of(desk), desk.books["desk"]
+    before = desk.positions()
+    gone = next(entry for entry in reversed(books.entries) if entry.asset == "BTC")
+    books.entries.remove(gone)
+    books.add("USD", "1", entry_type="deposit", at=books.now + timedelta(minutes=3))
+    desk.sync()
+    assert "no longer shows it" in desk.run()["error"]
+    plan = accept(account, gone.ledger_id, "Ann", "support took it back", desk.ports)
+    desk.sync()
+    assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
+    assert desk.positions()[gone.key] == before[gone.key] - gone.change
+    assert desk.positions() == desk.event_totals()
+    undo(plan, "Bob", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    assert desk.positions()[gone.key] == before[gone.key]
+
+
 def test_nothing_is_accepted_that_kraken_does_not_tell(desk: Desk) -> None:
     account, books = account_of(desk), desk.books["desk"]
     name = books.entries[0].ledger_id

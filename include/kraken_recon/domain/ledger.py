@@ -9,7 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -17,6 +17,8 @@ from typing import Final, NamedTuple
 from kraken_recon.domain.money import EXACT, format_amount
 
 SPOT: Final = "spot"
+WITHDRAWN: Final = "withdrawn"
+"""Our type of an entry that Kraken took back, as a person accepted."""
 WALLET_NAMES: Final = ("liquid", "bonded", "flexible", "locked")
 """Earning wallets as exports name them; their suffixes at the API are told by the API alone."""
 _EARNING: Final = re.compile(rf"F|B|M|S|[0-9]{{2}}\.[SB]|{'|'.join(WALLET_NAMES)}")
@@ -72,6 +74,12 @@ class LedgerEntry:
     def balance_before(self) -> Decimal:
         """The running balance just before this entry."""
         return EXACT.subtract(self.balance, self.change)
+
+
+def withdrawn(entry: LedgerEntry) -> LedgerEntry:
+    """Write an entry as one that Kraken no longer shows: it stays on record, and moves nothing."""
+    nothing = Decimal(0)
+    return replace(entry, entry_type=WITHDRAWN, amount=nothing, fee=nothing, balance=entry.balance_before)
 
 
 def differences(one: LedgerEntry, other: LedgerEntry) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry, differences
+from kraken_recon.domain.ledger import WITHDRAWN, HoldingKey, LedgerEntry, differences, withdrawn
 from kraken_recon.domain.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.domain.plan import PlanKind, PlanStatus, RepairPlan
 from kraken_recon.domain.plausible import implausible
@@ -61,23 +61,34 @@ def find_contradictions(
         return []
     start = max(entry.entry_time for entry in around) - LOOK_BACK
     with ports.open_exchange(account) as exchange:
-        told = _read(exchange, min(start, ports.clock() - LOOK_BACK))
-    return [
-        Contradiction(mine, told[name], fields)
-        for name, mine in sorted(recorded.items())
-        if name in told and (fields := tuple(differences(mine, told[name])))
-    ]
+        start = min(start, ports.clock() - LOOK_BACK)
+        told = _read(exchange, start)
+    newest = max((entry.entry_time for entry in told.values()), default=start)
+    found = []
+    for name, mine in sorted(recorded.items()):
+        if name in told:
+            fields = tuple(differences(mine, told[name]))
+            if fields:
+                found.append(Contradiction(mine, told[name], fields))
+        elif start < mine.entry_time < newest and mine.entry_type != WITHDRAWN:
+            found.append(Contradiction(mine, withdrawn(mine), (("entry", str(mine.amount), "not shown"),)))
+    return found
 
 
 def _read(exchange: Exchange, after: datetime) -> dict[str, LedgerEntry]:
+    """Read all entries later than a moment.
+
+    Raises:
+        PlanRefusedError: there are more than are read here; what is not seen is not gone.
+    """
     entries: dict[str, LedgerEntry] = {}
     for _ in range(PAGES_MAX):
         page = exchange.ledger_page(after=after, until=None, offset=max(0, len(entries) - 1))
         fresh = {e.ledger_id: e for e in page.entries if e.ledger_id not in entries}
         if not fresh:
-            break
+            return entries
         entries |= fresh
-    return entries
+    raise PlanRefusedError(f"more than {len(entries):,} entries are later than {after.isoformat()}")
 
 
 @exact_arithmetic()

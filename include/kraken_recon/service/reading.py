@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Gap, by_holding, prove_chain
-from kraken_recon.domain.ledger import differences
+from kraken_recon.domain.ledger import WITHDRAWN, differences
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.plausible import implausible
 from kraken_recon.domain.records import Opening
@@ -166,6 +166,8 @@ def _contradictions(
             raise PayloadInvalidError(
                 f"entry {entry.ledger_id} is recorded with {told}; {CONTRADICTION_ADVICE}", endpoint="Ledgers"
             )
+        if entry.entry_type == WITHDRAWN:
+            continue
         is_old = newest is not None and entry.entry_time < newest
         if now is None and (is_old or (proved_until is not None and entry.entry_time <= proved_until)):
             raise PayloadInvalidError(
