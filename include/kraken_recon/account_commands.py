@@ -10,6 +10,7 @@ from kraken_recon.adapters.kraken.credentials import credentials_from_environmen
 from kraken_recon.adapters.kraken.order_writing import TRADE_PERMISSIONS, trading_right
 from kraken_recon.adapters.kraken.slots import InProcessCallSlots
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from kraken_recon.bootstrap import utc_now
 from kraken_recon.command_arguments import MINUTES_MAX, whole_number
 from kraken_recon.configuration import ALLOWED_HOSTS
 from kraken_recon.domain.money import ZERO, parse_amount
@@ -142,6 +143,7 @@ class AccountCommands:
         with PostgresUnitOfWork(self._wiring().engine()) as unit:
             if not unit.accounts.change(name, **values):
                 raise _unknown(name)
+            unit.alerts.close_paused(utc_now())
             unit.commit()
 
     def _tolerate(self, arguments: argparse.Namespace) -> None:

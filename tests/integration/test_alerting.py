@@ -308,6 +308,48 @@ def test_a_kind_that_is_over_is_counted_as_zero(people: People) -> None:
     assert state()["open"] == {"unexplained_discrepancy": 0}
 
 
+def test_a_paused_account_closes_its_alerts_and_a_resumed_one_has_them_again(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = people.desk
+    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.url)
+    desk.exchanges["desk"].before_call = unavailable
+    desk.account("other")
+    for _ in range(2):
+        desk.sync()
+    desk.execute(
+        "insert into trading.alerts (kind, account_id, message) select kind, account_id, kind from"
+        " trading.accounts cross join"
+        " (values ('held_repair'), ('unexplained_discrepancy'), ('order_unknown'))"
+        " k(kind) where name = 'desk'"
+    )
+
+    def standing(account: str = "desk") -> set[str]:
+        with people.open_unit() as unit:
+            rows = unit.alerts.find_alerts(with_resolved=False, most=500)
+        return {row["kind"] for row in rows if row["account"] == account}
+
+    assert standing() == {"sync_failure", "held_repair", "unexplained_discrepancy", "order_unknown"}
+    people.told()
+    assert main(["account", "pause", "desk"]) == 0
+    # What happened stays a person's to look at.
+    assert standing() == {"unexplained_discrepancy", "order_unknown"}
+    assert people.told(LATER).count("recovered") == 2
+    told = [n.body for n in people.inbox["mail"] if n.reason == "recovered"]
+    assert all("Ended by: its account, which was paused" in body for body in told)
+    # A run that was under way raises it once more.
+    desk.execute(
+        "insert into trading.alerts (kind, account_id, message) select 'sync_failure', account_id, 'late'"
+        " from trading.accounts"
+    )
+    watch_freshness(people.open_unit, utc_now())
+    assert "sync_failure" not in standing()
+    assert "sync_failure" in standing("other")
+    assert main(["account", "resume", "desk"]) == 0
+    desk.sync()
+    assert "sync_failure" in standing()
+
+
 def test_a_recovery_names_the_run_that_brought_it(people: People) -> None:
     desk = people.desk
     desk.exchanges["desk"].before_call = unavailable

@@ -6,6 +6,7 @@ Each kind has a section of its own name in ``docs/runbooks/alerts.md``.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class AlertKind(StrEnum):
@@ -34,3 +35,17 @@ class AlertKind(StrEnum):
     VERIFICATION_RATE = "verification_rate"
     SESSION_LEAK = "session_leak"
     POOL_PRESSURE = "pool_pressure"
+
+
+# What only runs over an account raise and end: of one that is paused they would stay for ever.
+OF_ACTIVE_ACCOUNTS: Final = frozenset(
+    {
+        AlertKind.SYNC_FAILURE,
+        AlertKind.STALE_POSITIONS,
+        AlertKind.DEADLINE_MISSED,
+        AlertKind.RUN_FAILURE,
+        AlertKind.HELD_REPAIR,
+        AlertKind.REPAIR_NOT_CONVERGING,
+        AlertKind.ORDER_EXECUTION_FAILURE,
+    }
+)

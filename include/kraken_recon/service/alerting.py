@@ -72,6 +72,10 @@ class AlertStore(Protocol):
         """Give claimed notifications back, to be sent later."""
         ...
 
+    def close_paused(self, now: datetime) -> None:
+        """Resolve what only an active account can have of those that are paused."""
+        ...
+
     def raise_stale(self, now: datetime) -> None:
         """Raise an alert for each account without a fresh proof, and resolve those of fresh ones."""
         ...
@@ -109,8 +113,12 @@ class AlertingUnit(Protocol):
 
 
 def watch_freshness(open_unit: Callable[[], AbstractContextManager[AlertingUnit]], now: datetime) -> None:
-    """Look at the age of each account's newest proof, without asking the scheduler."""
+    """Look at the age of each account's newest proof, without asking the scheduler.
+
+    However an account was paused, and whatever was under way then: its alerts end here too.
+    """
     with open_unit() as unit:
+        unit.alerts.close_paused(now)
         unit.alerts.raise_stale(now)
         unit.commit()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.adapters.postgres.alert_raising import QUERIES, keep_open
-from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.domain.alert_kinds import OF_ACTIVE_ACCOUNTS, AlertKind
 from kraken_recon.domain.alerts import (
     Lately,
     Notification,
@@ -125,6 +125,10 @@ class PostgresAlertStore:
     def tellable(self, alert_ids: Collection[int]) -> set[int]:
         """Name those of these alerts whose row nobody else holds."""
         return {row["alert_id"] for row in self._rows("tellable", alert_ids=sorted(alert_ids))}
+
+    def close_paused(self, now: datetime) -> None:
+        """Resolve what only an active account can have of those that are paused."""
+        self._execute("close_paused", kinds=sorted(OF_ACTIVE_ACCOUNTS), now=now)
 
     def raise_run_alert(
         self, kind: AlertKind, run: RunOfDag, message: str, evidence: Mapping[str, object]

@@ -283,6 +283,25 @@ set status = 'resolved',
 from resolved
 where a.alert_id = resolved.alert_id;
 
+-- name: close_paused
+-- Resolve what only an active account can have of those that are paused; what somebody holds is left to the next look.
+with closed as (
+  select l.alert_id
+  from trading.alerts l
+  join trading.accounts a using (account_id)
+  where not a.is_active
+    and l.kind = any(cast(:kinds as text[]))
+    and l.status <> 'resolved'
+  order by l.kind, l.account_id, l.asset, l.wallet
+  for no key update of l skip locked
+)
+update trading.alerts l
+set status = 'resolved',
+    resolved_at = :now,
+    resolution = 'its account, which was paused'
+from closed
+where l.alert_id = closed.alert_id;
+
 -- name: raise_run_alert
 -- Raise an alert about a run of a DAG, or count it again for another run; the first to tell of a run says why. A DAG and
 -- what is particular about its run stand in for asset and wallet.
