@@ -95,8 +95,9 @@ class Placer:
                 refuse_expired(self.ports, self.account.account_id)
                 self.exchange.check_trading_key()
                 self._may_trade = True
-            market = self.exchange.markets().find(pair)
-            if market is not None:
+            markets = self.exchange.markets()
+            market = markets.find(pair) or Unfit(markets.why_not(pair))
+            if not isinstance(market, Unfit):
                 self._price(pair)
             is_fresh = self._read(again=order_id in tries)
             outcome = self._take(order_id, market, is_fresh=is_fresh)
@@ -130,7 +131,7 @@ class Placer:
         self._reading = _Reading(self.exchange.balances(), now)
         return True
 
-    def _take(self, order_id: int, market: Market | None, *, is_fresh: bool) -> Order | Undecidable | None:
+    def _take(self, order_id: int, market: Market | Unfit, *, is_fresh: bool) -> Order | Undecidable | None:
         """Commit the intent to send, or the refusal; None where nothing is left to do."""
         with self.ports.open_unit_of_work() as unit:
             unit.orders.lock_account(self.account.account_id)
@@ -160,13 +161,13 @@ class Placer:
         return intent
 
     def _sized(
-        self, store: OrderStore, order: Order, market: Market | None, now: datetime, *, is_fresh: bool
+        self, store: OrderStore, order: Order, market: Market | Unfit, now: datetime, *, is_fresh: bool
     ) -> Sized | Unfit | Undecidable:
         """Say what may leave of a taken order, if anything: its age and its price come before its funds."""
         if order.valid_until is not None and order.valid_until - now < LEAD:
             return Unfit(too_old(order.decided_at, order.valid_until))
-        if market is None:
-            return Unfit(self.exchange.markets().why_not(order.pair))
+        if isinstance(market, Unfit):
+            return market
         price = self._prices[order.pair][1]
         if order.expected_price is not None:
             if price is None:
