@@ -117,6 +117,7 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         policy=policy,
         trigger="command line",
         sweep_age=arguments.sweep_age,
+        trusts_chain=arguments.trust_chain,
     )
     ports = wiring.sync_ports()
     with ports.open_unit_of_work() as unit:
@@ -280,6 +281,11 @@ def make_parser() -> ArgumentParser:
     sync.add_argument("--dry-run", action="store_true", help="say what would be done and write no position")
     sync.add_argument(
         "--tolerance", type=quantity, metavar="QUANTITY", help="unexplained quantity to leave alone (0.001)"
+    )
+    sync.add_argument(
+        "--trust-chain",
+        action="store_true",
+        help="take a ledger that connects for complete although Kraken counts more entries than it shows",
     )
     sync.add_argument(
         "--sweep-age",

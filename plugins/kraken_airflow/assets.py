@@ -38,14 +38,7 @@ def account_reconciled(account: str) -> Asset:
 
 def proven_accounts(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """List the accounts of a report that are proven, nothing of them being left open."""
-    return [
-        account
-        for account in report["accounts"]
-        if account["status"] == "succeeded"
-        and account["mode"] == "repair"
-        and not account["held"]
-        and not account["awaiting"]
-    ]
+    return [account for account in report["accounts"] if account["is_proof"]]
 
 
 def announced(active: Collection[str], setting: str | None) -> set[str]:

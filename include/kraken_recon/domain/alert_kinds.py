@@ -20,6 +20,7 @@ class AlertKind(StrEnum):
     WATCH_SILENT = "watch_silent"
     UNEXPLAINED_DISCREPANCY = "unexplained_discrepancy"
     DATABASE_DRIFT = "database_drift"
+    LEDGER_INCOMPLETE = "ledger_incomplete"
     HELD_REPAIR = "held_repair"
     MARGIN_DISCREPANCY = "margin_discrepancy"
     UNKNOWN_ENTRY_KIND = "unknown_entry_kind"

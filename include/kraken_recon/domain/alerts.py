@@ -52,6 +52,9 @@ class KindRule:
 KIND_RULES: Final[Mapping[str, KindRule]] = {
     # Kraken refuses a call now and then; the next run mostly succeeds.
     AlertKind.SYNC_FAILURE: KindRule(confirmations=2),
+    AlertKind.LEDGER_INCOMPLETE: KindRule(confirmations=2),
+    # Bots trade on these rows, and whoever changed them may do it again.
+    AlertKind.DATABASE_DRIFT: KindRule(is_urgent=True),
     AlertKind.DEADLINE_MISSED: KindRule(is_urgent=True),
     AlertKind.STALE_POSITIONS: KindRule(is_urgent=True),
     AlertKind.WORK_OVERDUE: KindRule(is_urgent=True),

@@ -34,7 +34,8 @@ class AccountState:
 
     ``newest_entry_at`` is the time of the newest entry up to the watermark; nothing at or before
     ``ledger_floor`` is ever read again, because the opening already holds it. ``ledger_read_until`` is how
-    far the ledger was read without a hole, whatever the balances said.
+    far the ledger was read without a hole, whatever the balances said. ``is_unexplained`` says that an
+    adjustment waits for the entry that explains it, which is later than ``unexplained_after`` (None: any).
     """
 
     account: Account
@@ -44,6 +45,8 @@ class AccountState:
     observations: Mapping[HoldingKey, Observation] = field(default_factory=dict)
     tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
     ledger_read_until: datetime | None = None
+    is_unexplained: bool = False
+    unexplained_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

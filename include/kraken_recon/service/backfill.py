@@ -107,9 +107,9 @@ def _read(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: Sy
             exchange.check_key()
             for stretch in range(STRETCHES_MAX + 1):
                 as_of = ports.clock()
-                reader = ledger_reader(work, exchange, ports, read_until)
+                reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
                 try:
-                    pages, after = reader.read()
+                    pages, after = reader.read_all()
                 except LongLedgerError as long:
                     if stretch == STRETCHES_MAX and read_until is not None:
                         raise not_caught_up(long, read_until) from long

@@ -200,6 +200,7 @@ class _Booking:
         self._started = time.monotonic()
         self._lock_hold_ms = 0.0
         self._locked: list[tuple[int, HoldingKey]] = []
+        self._opened_by_others: set[int] = set()
 
     @exact_arithmetic()
     def run(self) -> None:
@@ -224,6 +225,11 @@ class _Booking:
         self._lock_hold_ms = (time.monotonic() - locked_at) * 1000 if self._read else 0.0
         reconcile_margin(self._margin, self._works, entries, self._request)
         self._record(assessments, ingested)
+
+    @property
+    def _proved(self) -> list[AccountWork]:
+        """List the accounts whose reading shows all that Kraken counts: only these move what is proved."""
+        return [work for work in self._read if work.reading and not work.reading.missing]
 
     @property
     def _entries_read(self) -> dict[int, Sequence[LedgerEntry]]:
@@ -265,10 +271,10 @@ class _Booking:
         opening = work.reading.opening if work.reading else None
         if opening is None:
             return
-        if not self._store.open_account(work.account_id, opening):
-            raise _AccountRefusedError(
-                work, StoreError("another run opened the account meanwhile; the next run goes on from there")
-            )
+        if not self._store.open_account(work.account_id, opening) and work.reading:
+            # Another run opened it meanwhile; this reading goes on from there, like any other of an open one.
+            work.reading = replace(work.reading, opening=None)
+            self._opened_by_others.add(work.account_id)
 
     def _lock(self, keys: Collection[tuple[int, HoldingKey]]) -> None:
         """Lock every position that this transaction may touch, at once, so that no two can deadlock."""
@@ -377,7 +383,12 @@ class _Booking:
             work.account_id: work.reading.balances
             for work in self._read
             if work.reading
-            and (work.reading.balances != work.balances or work.reading.opening or work.reading.respelled)
+            and (
+                work.reading.balances != work.balances
+                or work.reading.opening
+                or work.reading.respelled
+                or work.account_id in self._opened_by_others
+            )
         }
         renewed = self._store.compare(stale) if stale else {}
         keys: set[tuple[int, HoldingKey]] = set()
@@ -442,10 +453,11 @@ class _Booking:
         recompute(self._costs, self._cost_scope)
         self._update_available()
         self._store.advance_watermarks(
-            self._entries_read, {w.account_id: w.as_of for w in self._matched if w.as_of}
+            {w.account_id: w.reading.entries for w in self._proved if w.reading},
+            {w.account_id: w.as_of for w in self._matched if w.as_of},
         )
         self._store.advance_coverage(
-            {w.account_id: (w.reading.after, w.reading.as_of) for w in self._read if w.reading}
+            {w.account_id: (w.reading.after, w.reading.as_of) for w in self._proved if w.reading}
         )
         as_of = {w.account_id: w.reading.as_of for w in self._read if w.reading}
         self._store.remember_residuals(
@@ -533,6 +545,9 @@ class _Booking:
             self._plan_store.resolve_settled_alerts(self._judged, alerts, ended_by=ended_by)
             worked = [w.account_id for w in (*self._read, *self._matched)]
             self._store.resolve_alerts(worked, AlertKind.SYNC_FAILURE, ended_by=ended_by)
+            self._store.resolve_explained(
+                [w.account_id for w in self._read if w.state.is_unexplained], ended_by=ended_by
+            )
 
     def _prices(self, findings: Mapping[UUID, Sequence[Finding]]) -> PriceList:
         """Read what is needed to value what no entry explains; most runs need nothing and ask nothing."""

@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 
 
 def ledger_reader(
-    work: AccountWork, exchange: Exchange, ports: SyncPorts, start: datetime | None
+    work: AccountWork,
+    exchange: Exchange,
+    ports: SyncPorts,
+    start: datetime | None,
+    *,
+    trusts_chain: bool = False,
 ) -> LedgerReader:
     """Make a reader of an account's ledger that begins a little before ``start`` (None: at its floor)."""
 
@@ -51,7 +56,7 @@ def ledger_reader(
             )
 
     state = replace(work.state, newest_entry_at=start)
-    return LedgerReader(exchange, state, known_books, ports.pause, ports.clock)
+    return LedgerReader(exchange, state, known_books, ports.pause, ports.clock, trusts_chain)
 
 
 def book_stretch(
@@ -66,7 +71,7 @@ def book_stretch(
     if mode is Mode.DRY_RUN:
         raise StillMovingError(f"{long}; a dry run keeps nothing of what it reads, so it cannot catch up")
     end = reader.stretch_end(long)
-    pages, after = reader.read(end)
+    pages, after = reader.read_all(end)
     until = end.entry_time - timedelta(microseconds=1)
     if reader.state.newest_entry_at is not None and until <= reader.state.newest_entry_at:
         raise PayloadInvalidError(

@@ -102,6 +102,27 @@ def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
     }
 
 
+def _count_alerts(work: AccountWork) -> list[Alert]:
+    """Say that Kraken counts more entries than it shows."""
+    if work.reading is None or not work.reading.missing:
+        return []
+    name = work.state.account.name
+    message = (
+        f"{name}: {work.reading.note}; until it shows them all nothing is repaired and nothing counts as proven. "
+        f"If what is shown is all there is: sync --account {name} --trust-chain"
+    )
+    evidence = {"run_id": str(work.run_id), "missing": str(work.reading.missing)}
+    return [Alert(AlertKind.LEDGER_INCOMPLETE, work.account_id, None, None, message, evidence=evidence)]
+
+
+def _hand_change_words(finding: Finding) -> str:
+    """Tell what somebody changed by hand apart from what missed entries explain."""
+    change = -finding.database_drift
+    by_hand = f"was changed in the database by {format_amount(change)} without a reason on record"
+    missed = f"; missed entries explain {format_amount(finding.explained)}" if finding.explained else ""
+    return f"{by_hand}, which was put back{missed}"
+
+
 def failure_alert(work: AccountWork, reason: str | None) -> Alert:
     """Say that an account could not be reconciled."""
     return Alert(
@@ -124,7 +145,7 @@ def alerts_of(
     if work.error:
         return [failure_alert(work, work.error)]
     account = work.state.account
-    alerts = [*margin_alerts(work), *strange_alerts(account, _strange(work, found))]
+    alerts = [*margin_alerts(work), *strange_alerts(account, _strange(work, found)), *_count_alerts(work)]
     for finding in found:
         kind, text = _kind_of(finding, assessment)
         if kind:
@@ -138,7 +159,7 @@ def _kind_of(finding: Finding, assessment: Assessment | None) -> tuple[AlertKind
     if assessment and finding.key in assessment.undone:
         return AlertKind.HELD_REPAIR, undone_words(assessment.undone[finding.key])
     if finding.database_drift:
-        return AlertKind.DATABASE_DRIFT, "was changed in the database without a reason on record"
+        return AlertKind.DATABASE_DRIFT, _hand_change_words(finding)
     if finding.action is Action.HELD:
         return AlertKind.HELD_REPAIR, "differs by more than one run may repair"
     if finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
@@ -169,6 +190,8 @@ def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
             "run_id": str(run_id),
             "recorded": format_amount(finding.recorded),
             "reported": format_amount(finding.reported),
+            "changed_by_hand": format_amount(-finding.database_drift),
+            "explained": format_amount(finding.explained),
             **worth_evidence(worth),
         },
     )

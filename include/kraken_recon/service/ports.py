@@ -184,6 +184,10 @@ class SyncStore(Protocol):
         """Open alerts, or count them again where the same one is open."""
         ...
 
+    def resolve_explained(self, account_ids: Collection[int], *, ended_by: str) -> None:
+        """Resolve the alerts about adjustments of these accounts that entries explain by now."""
+        ...
+
     def resolve_alerts(
         self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None
     ) -> None:

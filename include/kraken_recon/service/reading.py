@@ -3,7 +3,8 @@
 Kraken's balance and ledger are two books read at two moments, and pages shift while they are read.
 Invariants:
 1. A reading is coherent only if the balances before and after the ledger agree.
-2. Completeness is proved by the chain of running balances, never by Kraken's count.
+2. Completeness is proved by the chain of running balances, never by Kraken's count, which may only speak
+   against it: where fewer entries are shown than counted, these are taken, and nothing else is concluded.
 3. A reading that cannot be proved raises; it never comes back smaller.
 4. One reading asks for at most ``STRETCH_ENTRIES_MAX`` new entries. Where there are more it raises, and a
    stretch with a fixed end is read in its place.
@@ -41,6 +42,7 @@ PROOF_TRIES_MAX: Final = 3
 OVERLAP: Final = timedelta(minutes=15)
 LAG_MAX: Final = timedelta(minutes=5)
 CONTRADICTION_ADVICE: Final = "see `python -m kraken_recon contradictions --account NAME`"
+TRUSTING_WORDS: Final = "if what is shown is all there is, `sync --trust-chain` goes on with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Reading:
     """An account's books as of ``as_of``: balances, and every ledger entry later than ``after``.
 
     ``respelled`` are holdings on record that Kraken calls otherwise: an import could not know its spelling.
+    ``missing`` entries were counted by Kraken and not shown: what is shown is true, but no proof that there
+    is nothing else.
     """
 
     balances: Mapping[HoldingKey, Balance]
@@ -66,6 +70,7 @@ class Reading:
     opening: Opening | None = None
     note: str | None = None
     respelled: Mapping[HoldingKey, HoldingKey] = field(default_factory=dict)
+    missing: int = 0
 
     @property
     def head(self) -> LedgerEntry | None:
@@ -87,6 +92,11 @@ class _Pages:
     reached_end: bool
     counted: int | None
     respelled: Mapping[HoldingKey, HoldingKey] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """How many entries Kraken counted and did not show, once nothing more was shown."""
+        return max(0, (self.counted or 0) - len(self.entries)) if self.reached_end else 0
 
 
 class StillMovingError(Exception):
@@ -203,7 +213,8 @@ class LedgerReader:
     """Reads the ledger from the watermark on, and deeper where the stretch does not connect.
 
     ``known_books`` loads what the database has later than a time; ``pause`` waits between tries, in seconds;
-    ``clock`` tells which entries are so new that Kraken may still be writing beside them.
+    ``clock`` tells which entries are so new that Kraken may still be writing beside them. ``trusts_chain``
+    says that a person takes the connected entries for all of them, whatever Kraken counts.
     """
 
     exchange: Exchange
@@ -211,6 +222,22 @@ class LedgerReader:
     known_books: Callable[[datetime | None], KnownBooks]
     pause: Callable[[float], None]
     clock: Callable[[], datetime]
+    trusts_chain: bool = False
+
+    def missing(self, pages: _Pages) -> int:
+        """Count the entries that are still to be shown, unless a person trusts what is."""
+        return 0 if self.trusts_chain else pages.missing
+
+    def read_all(self, end: LedgerEntry | None = None) -> tuple[_Pages, datetime | None]:
+        """Read a proved stretch of which nothing that Kraken counts is missing.
+
+        Raises:
+            StillMovingError: fewer entries are shown than counted, or as `read` says.
+        """
+        pages, after = self.read(end)
+        if self.missing(pages):
+            raise StillMovingError(f"{_count_words(pages)}; {TRUSTING_WORDS}")
+        return pages, after
 
     def read(self, end: LedgerEntry | None = None) -> tuple[_Pages, datetime | None]:
         """Read a proved stretch: up to the head, or all that is earlier than ``end``.
@@ -286,8 +313,8 @@ class LedgerReader:
     def _is_complete(self, pages: _Pages, attempt: int) -> bool:
         """Say whether the stretch may be trusted once it connects.
 
-        The count is a witness, not the truth: where it disagrees, the stretch is read again, and a first
-        reading (whose older edge nothing else proves) as often as allowed.
+        Where the count disagrees the stretch is read again, and a first reading (whose older edge nothing
+        else proves) as often as allowed; what is still missing then is told with the reading.
         """
         if not pages.reached_end:
             return not self.state.is_open
@@ -306,6 +333,10 @@ class LedgerReader:
             return StillMovingError("; ".join(map(str, gaps)))
         detail = "; ".join(map(str, gaps)) or f"more than {PAGES_MAX} pages, or fewer entries than counted"
         return PayloadInvalidError(f"the ledger is incomplete: {detail}", endpoint="Ledgers")
+
+
+def _count_words(pages: _Pages) -> str:
+    return f"Kraken counted {pages.counted} entries and showed {len(pages.entries)}"
 
 
 def _derive_opening(pages: _Pages, balances: Mapping[HoldingKey, Balance], as_of: datetime) -> Opening:
@@ -347,14 +378,21 @@ def read_books(
         if coherent:
             break
         before = balances
+    missing = reader.missing(pages)
     reading = Reading(
-        balances, tuple(pages.entries.values()), after, as_of, coherent, respelled=pages.respelled
+        balances,
+        tuple(pages.entries.values()),
+        after,
+        as_of,
+        coherent and not missing,
+        respelled=pages.respelled,
+        missing=missing,
     )
-    if not _counts_agree(pages.counted, pages.entries):
-        reading = replace(
-            reading, note=f"Kraken counted {pages.counted} entries and showed {len(pages.entries)}"
-        )
+    if pages.missing:
+        reading = replace(reading, note=_count_words(pages))
     if not reader.state.is_open:
+        if missing:
+            raise StillMovingError(f"{_count_words(pages)}; {TRUSTING_WORDS}")
         if not coherent:
             raise StillMovingError("the account did not stand still long enough to be opened")
         reading = replace(reading, opening=_derive_opening(pages, balances, as_of))

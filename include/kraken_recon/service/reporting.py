@@ -146,6 +146,7 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "interval": [_iso(run["interval_start"]), _iso(run["interval_end"])],
         "recorded_as_of": _iso(run["recorded_as_of"]),
         "reported_as_of": _iso(run["reported_as_of"]),
+        "is_proof": bool(run["is_proof"]),
         "proven_at": _iso(run.get("proven_at")),
         "ledger_proven_at": _iso(run.get("ledger_proven_at")),
         "ledger_proof_age_seconds": run.get("ledger_proof_age_seconds"),

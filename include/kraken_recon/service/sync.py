@@ -6,7 +6,8 @@ Invariants:
 3. A run that succeeded for an interval is not run again for it: the same task run twice leaves the same rows.
 4. Accounts come in the order of their need, and are booked as they are read: a run that is cut short has
    done the most pressing.
-5. Balances that agree do not prove a ledger: each is read, and proved, at least once in ``sweep_age``.
+5. Balances that agree do not prove a ledger: each is read, and proved, at least once in ``sweep_age``, and in
+   every run while an adjustment waits for the entry that explains it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class SyncRequest:
     ``dag_run`` which run of a DAG it belongs to, if it does;
     ``sweep_age`` how old the last proof of a ledger may become whose balances agree.
     Without ``keeps_costs`` average costs are left to be recomputed later. ``approval`` is of the one account
-    of the run.
+    of the run. ``trusts_chain`` says that a person takes a ledger that connects for complete although Kraken
+    counts more entries than it shows.
     """
 
     interval: Interval
@@ -75,6 +77,7 @@ class SyncRequest:
     keeps_costs: bool = True
     approval: Approval | None = None
     sweep_age: timedelta = SWEEP_AGE
+    trusts_chain: bool = False
 
     @property
     def told_as(self) -> str:
@@ -179,7 +182,11 @@ def _in_turn(
     by_id = {state.account.account_id: state for state in states}
     needs = unit.turns.needs(list(by_id), now - ACTIVE_FOR)
     return [
-        AccountWork(by_id[number], run_id_of(by_id[number].account, request), is_swept=number in swept)
+        AccountWork(
+            by_id[number],
+            run_id_of(by_id[number].account, request),
+            is_swept=number in swept or by_id[number].is_unexplained,
+        )
         for number in in_order_of_need(needs, now)
     ]
 
@@ -274,16 +281,19 @@ def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: Sy
     """
     watermark, read_until = work.state.newest_entry_at, work.state.ledger_read_until
     starts = [read_until] if work.is_swept else [watermark]
+    if work.state.is_unexplained:
+        # Whatever explains an adjustment lies behind the newest entry that it was made on.
+        starts.insert(0, work.state.unexplained_after)
     if watermark is not None and read_until is not None and watermark < read_until:
         # Where a long ledger is being caught up with, the watermark waits at its beginning.
         starts.append(read_until)
     for start in starts:
-        reader = ledger_reader(work, exchange, ports, start)
+        reader = ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain)
         try:
             return read_books(reader, work.balances or {}, ports.clock)
         except LongLedgerError as error:
             long = error
-    reader = ledger_reader(work, exchange, ports, read_until)
+    reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
     raise not_caught_up(long, book_stretch(work, reader, long, request.mode, ports))
 
 

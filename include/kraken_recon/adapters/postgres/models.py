@@ -188,6 +188,9 @@ position_events: Final = sa.Table(
     ),
 )
 
+PROOF: Final = (
+    "mode = 'repair' and status = 'succeeded' and held = 0 and awaiting = 0 and reported_as_of is not null"
+)
 reconciliation_runs: Final = sa.Table(
     "reconciliation_runs",
     metadata,
@@ -225,6 +228,8 @@ reconciliation_runs: Final = sa.Table(
     # The run of a DAG that made this one; empty where a person did by the command line.
     sa.Column("dag_id", sa.Text),
     sa.Column("dag_run_id", sa.Text),
+    # The one place that says which runs prove an account: whoever asks for a proof asks for this.
+    sa.Column("is_proof", sa.Boolean, sa.Computed(PROOF, persisted=True), nullable=False),
     sa.CheckConstraint("(dag_id is null) = (dag_run_id is null)", name="dag_run_is_whole_or_absent"),
     _one_of("mode", RUN_MODES, "mode_is_known"),
     _one_of("status", RUN_STATUSES, "status_is_known"),
@@ -237,7 +242,7 @@ reconciliation_runs: Final = sa.Table(
         "ix_reconciliation_runs_proofs",
         "account_id",
         "reported_as_of",
-        postgresql_where=sa.text("mode = 'repair' and status = 'succeeded'"),
+        postgresql_where=sa.text("is_proof"),
     ),
 )
 

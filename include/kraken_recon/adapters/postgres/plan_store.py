@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from kraken_recon.domain.records import Alert
 
 QUERIES: Final = {name: sa.text(query) for name, query in load("plans").items()}
-SETTLED_ALERTS: Final = [str(AlertKind.HELD_REPAIR), str(AlertKind.REPAIR_NOT_CONVERGING)]
+SETTLED_ALERTS: Final = [
+    str(AlertKind.HELD_REPAIR),
+    str(AlertKind.REPAIR_NOT_CONVERGING),
+    str(AlertKind.LEDGER_INCOMPLETE),
+]
 
 
 class PostgresPlanStore:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from kraken_recon.adapters.postgres.alert_raising import raise_alerts
 from kraken_recon.adapters.postgres.named_sql import load
+from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
 from kraken_recon.domain.policy import Mode, Tolerance
 from kraken_recon.domain.reconciliation import RESIDUAL_REASONS, Observation, Recorded
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, CursorResult, Row
 
-    from kraken_recon.domain.alert_kinds import AlertKind
     from kraken_recon.domain.intervals import Interval
     from kraken_recon.domain.ledger import Balance
     from kraken_recon.domain.reconciliation import Finding, Step
@@ -33,6 +33,7 @@ QUERIES: Final = {name: sa.text(query) for name, query in load("sync").items()}
 CORRECTABLE: Final = (
     *("refid", "entry_time", "entry_type", "subtype", "asset", "wallet", "amount", "fee", "balance"),
 )
+_RESIDUAL_REASONS: Final = [str(reason) for reason in RESIDUAL_REASONS]
 COUNTS: Final = (
     "checked",
     "matched",
@@ -118,6 +119,10 @@ class PostgresSyncStore:
         tolerances: dict[int, dict[str, Tolerance]] = {}
         for row in self._run("load_tolerances", account_ids=ids):
             tolerances.setdefault(row.account_id, {})[row.asset] = Tolerance(row.quantity, row.value)
+        unexplained = {
+            row.account_id: row.after
+            for row in self._run("load_unexplained", account_ids=ids, residual_reasons=_RESIDUAL_REASONS)
+        }
         return [
             AccountState(
                 account,
@@ -127,6 +132,8 @@ class PostgresSyncStore:
                 observations.get(account.account_id, {}),
                 tolerances.get(account.account_id, {}),
                 rows[account.account_id].ledger_read_until,
+                account.account_id in unexplained,
+                unexplained.get(account.account_id),
             )
             for account in accounts
         ]
@@ -309,7 +316,7 @@ class PostgresSyncStore:
 
     def recorded(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], Recorded]:
         """Read positions with the totals of their events, entries and adjustments."""
-        rows = self._run("recorded", **_key_arrays(keys), residual_reasons=[str(r) for r in RESIDUAL_REASONS])
+        rows = self._run("recorded", **_key_arrays(keys), residual_reasons=_RESIDUAL_REASONS)
         return {
             (row.account_id, HoldingKey(row.asset, row.wallet)): Recorded(
                 row.quantity, row.event_total, row.ledger_total, row.adjustment_total, row.adjusted_at
@@ -392,6 +399,17 @@ class PostgresSyncStore:
     def raise_alerts(self, alerts: Sequence[Alert]) -> None:
         """Open alerts, or count them again where the same one is open, with what was put off before."""
         raise_alerts(self._connection, alerts)
+
+    def resolve_explained(self, account_ids: Collection[int], *, ended_by: str) -> None:
+        """Resolve the alerts about adjustments of these accounts that entries explain by now."""
+        if account_ids:
+            self._run(
+                "resolve_explained",
+                account_ids=sorted(account_ids),
+                kind=str(AlertKind.UNEXPLAINED_DISCREPANCY),
+                residual_reasons=_RESIDUAL_REASONS,
+                resolution=ended_by,
+            )
 
     def resolve_alerts(
         self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None

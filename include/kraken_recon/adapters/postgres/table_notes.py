@@ -206,6 +206,7 @@ COLUMNS: Final = {
     "alert_notifications.reason": "Why people are told: opened, grew, recovered and so on.",
     "alert_notifications.sent_at": "When it arrived; empty until then.",
     "alert_notifications.subject": "The first line.",
+    "reconciliation_runs.is_proof": "It proves the account: it succeeded, and left nothing held or awaiting.",
     "alerts_put_off.evidence": "Figures and ids, as they were.",
     "alerts_put_off.put_off_at": "When it could not be raised.",
     "alerts_put_off.put_off_id": "Its number.",

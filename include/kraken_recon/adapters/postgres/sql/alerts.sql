@@ -144,7 +144,7 @@ where notification_id = any(cast(:notification_ids as bigint[]))
   and sent_at is null;
 
 -- name: freshness
--- Read how old each active account's newest proof is: its newest run, at work on the present, that succeeded.
+-- Read how old each active account's newest proof is: its newest run that is one.
 select
   a.account_id, a.name as account, a.created_at, p.proven_at, a.freshness_limit_minutes as limit_minutes,
   coalesce(p.proven_at, a.created_at) < :now - make_interval(mins => a.freshness_limit_minutes) as is_stale
@@ -153,8 +153,7 @@ left join lateral (
   select max(r.reported_as_of) as proven_at
   from trading.reconciliation_runs r
   where r.account_id = a.account_id
-    and r.mode = 'repair'
-    and r.status = 'succeeded'
+    and r.is_proof
 ) p on true
 where a.is_active
 order by a.name;
@@ -274,8 +273,7 @@ set status = 'resolved',
         select 'run ' || coalesce(r.dag_run_id || ' of ' || r.dag_id, r.run_id::text) || ' proved it'
         from trading.reconciliation_runs r
         where r.account_id = a.account_id
-          and r.mode = 'repair'
-          and r.status = 'succeeded'
+          and r.is_proof
         order by r.reported_as_of desc nulls last
         limit 1
       )

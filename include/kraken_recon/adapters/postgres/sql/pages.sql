@@ -18,8 +18,7 @@ looks as (
   from trading.accounts a
   left join lateral (
     select
-      n.run_id, n.status, n.mode, n.held, n.awaiting, n.reported_as_of,
-      n.mode = 'repair' and n.status = 'succeeded' and n.reported_as_of is not null as is_proof,
+      n.run_id, n.status, n.mode, n.held, n.awaiting, n.reported_as_of, n.is_proof,
       case when n.within_tolerance + n.held + n.awaiting > 0 or n.mode = 'dry_run' then n.run_id end
         as differing_run_id
     from trading.reconciliation_runs n
@@ -32,9 +31,7 @@ looks as (
     select s.reported_as_of
     from trading.reconciliation_runs s
     where s.account_id = a.account_id
-      and s.mode = 'repair'
-      and s.status = 'succeeded'
-      and s.reported_as_of is not null
+      and s.is_proof
       and not coalesce(r.is_proof, false)
     order by s.reported_as_of desc
     limit 1

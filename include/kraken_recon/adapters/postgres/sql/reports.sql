@@ -24,6 +24,7 @@ select
   r.removed,
   r.held,
   r.awaiting,
+  r.is_proof,
   r.entries_ingested,
   r.api_calls,
   r.seconds,
@@ -47,9 +48,8 @@ left join lateral (
   select p.reported_as_of
   from trading.reconciliation_runs p
   where p.account_id = a.account_id
-    and p.status = 'succeeded'
-    and p.mode = 'repair'
-  order by p.recorded_as_of desc
+    and p.is_proof
+  order by p.reported_as_of desc
   limit 1
 ) proven on true
 where a.is_active

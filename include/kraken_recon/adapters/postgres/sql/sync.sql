@@ -33,6 +33,72 @@ select account_id, asset, wallet, residual, first_seen_at, confirmations
 from trading.residuals
 where account_id = any(cast(:account_ids as bigint[]));
 
+-- name: load_unexplained
+-- Read which accounts have adjustments that no entry explains yet, and the newest entry that each was made on.
+with adjusted as (
+  select
+    account_id, asset, wallet, event_id, effective_at,
+    sum(quantity_after - quantity_before) over (
+      partition by account_id, asset, wallet order by event_id
+    ) as outstanding
+  from trading.position_events
+  where account_id = any(cast(:account_ids as bigint[]))
+    and cause <> 'ledger'
+    and reason = any(cast(:residual_reasons as text[]))
+),
+settled as (
+  select account_id, asset, wallet, max(event_id) filter (where outstanding = 0) as event_id
+  from adjusted
+  group by account_id, asset, wallet
+),
+unexplained as (
+  select a.account_id, a.asset, a.wallet, min(a.effective_at) as since
+  from adjusted a
+  join settled s using (account_id, asset, wallet)
+  where s.event_id is null
+     or a.event_id > s.event_id
+  group by a.account_id, a.asset, a.wallet
+)
+select
+  u.account_id,
+  case when bool_and(e.entry_time is not null) then min(e.entry_time) end as after
+from unexplained u
+left join lateral (
+  select max(entry_time) as entry_time
+  from trading.ledger_entries
+  where (account_id, asset, wallet) = (u.account_id, u.asset, u.wallet)
+    and entry_time <= u.since
+) e on true
+group by u.account_id;
+
+-- name: resolve_explained
+-- Resolve the alerts about holdings of these accounts whose adjustments are all explained and taken back by now.
+with resolved as (
+  select a.alert_id
+  from trading.alerts a
+  where a.account_id = any(cast(:account_ids as bigint[]))
+    and a.kind = :kind
+    and a.status <> 'resolved'
+    and coalesce(
+      (
+        select sum(v.quantity_after - v.quantity_before)
+        from trading.position_events v
+        where (v.account_id, v.asset, v.wallet) = (a.account_id, a.asset, a.wallet)
+          and v.cause <> 'ledger'
+          and v.reason = any(cast(:residual_reasons as text[]))
+      ),
+      0
+    ) = 0
+  order by a.account_id, a.asset, a.wallet
+  for no key update of a skip locked
+)
+update trading.alerts a
+set status = 'resolved',
+    resolved_at = now(),
+    resolution = :resolution
+from resolved
+where a.alert_id = resolved.alert_id;
+
 -- name: load_tolerances
 -- Read the tolerances that the desk set for single assets.
 select account_id, asset, quantity, value
