@@ -226,5 +226,5 @@ def test_change_by_hand_of_any_size_is_put_back_at_once_and_told_apart_from_miss
         "was changed in the database by -50000.0004 without a reason on record, which was put back; "
         "missed entries explain 73889.11" in alert["message"]
     )
-    assert "worth 50000.0004 USD" in alert["message"].replace(",", "")
+    assert "worth 50,000.00 USD" in alert["message"]
     assert alert["evidence"]["changed_by_hand"] == "-50000.0004"

@@ -182,7 +182,7 @@ from unnest(
 select a.account_id, r.reported_as_of as proven_at
 from trading.accounts a
 join lateral (
-  select n.mode, n.status, n.held, n.awaiting, n.reported_as_of, n.recorded_as_of
+  select n.is_proof, n.reported_as_of, n.recorded_as_of
   from trading.reconciliation_runs n
   where n.account_id = a.account_id
     and n.mode = 'repair'
@@ -191,8 +191,7 @@ join lateral (
   limit 1
 ) r on true
 where a.account_id = any(cast(:account_ids as bigint[]))
-  and r.status = 'succeeded'
-  and r.held + r.awaiting = 0
+  and r.is_proof
   and r.reported_as_of >= cast(:now as timestamptz) - make_interval(mins => a.freshness_limit_minutes)
   and not exists (
     select
@@ -232,9 +231,7 @@ join lateral (
   select r.reported_as_of
   from trading.reconciliation_runs r
   where r.account_id = s.account_id
-    and r.mode = 'repair'
-    and r.status = 'succeeded'
-    and r.held + r.awaiting = 0
+    and r.is_proof
     and r.reported_as_of >= s.taken_at
   order by r.reported_as_of
   limit 1
