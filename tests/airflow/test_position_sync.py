@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
@@ -83,6 +84,22 @@ def test_one_wrong_key_turns_the_run_red_and_stops_no_other_account(dag: DAG, de
     bad, good = desk.rows(RUNS)
     assert (bad["name"], bad["status"], good["status"]) == ("bad", "failed", "succeeded")
     assert "EAPI:Invalid signature" in bad["error"]
+
+
+def test_account_that_somebody_holds_fails_its_task_in_the_end_and_the_others_are_summed_up(
+    dag: DAG, desk: AirflowDesk
+) -> None:
+    desk.account("good", USD="1000")
+    desk.account("held", USD="1000")
+    dag.task_dict["reconcile_accounts"].partial_kwargs["retries"] = 0
+    with psycopg.connect(desk.database_url) as colleague:
+        colleague.execute("select * from trading.accounts where name = 'held' for update")
+        run = dag.test()
+        colleague.rollback()
+    assert states(run)["reconcile_accounts"] == all_of(1, "failed")
+    assert states(run)["publish_summary"] == all_of(1, "success")
+    assert states(run)["report_outcome"] == all_of(1, "failed")
+    assert [(row["name"], row["status"]) for row in desk.rows(RUNS)] == [("good", "succeeded")]
 
 
 def test_params_choose_accounts_and_mode(dag: DAG, desk: AirflowDesk) -> None:
