@@ -108,8 +108,8 @@ def _count_alerts(work: AccountWork) -> list[Alert]:
         return []
     name = work.state.account.name
     message = (
-        f"{name}: {work.reading.note}; until it shows them all nothing is repaired and nothing counts as proven. "
-        f"If what is shown is all there is: sync --account {name} --trust-chain"
+        f"{name}: {work.reading.note}; until it shows them all nothing is repaired, and nothing counts as "
+        f"proven. If what is shown is all there is: sync --account {name} --trust-chain"
     )
     evidence = {"run_id": str(work.run_id), "missing": str(work.reading.missing)}
     return [Alert(AlertKind.LEDGER_INCOMPLETE, work.account_id, None, None, message, evidence=evidence)]
