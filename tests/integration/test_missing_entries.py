@@ -176,6 +176,24 @@ def test_run_that_awaits_or_holds_something_is_no_proof_wherever_it_is_asked_for
     assert proven_at(desk) > proven
 
 
+@pytest.mark.parametrize(
+    ("change", "is_proof"),
+    [
+        ("updated = 3", True),
+        ("status = 'moving'", False),
+        ("status = 'failed', error = 'refused'", False),
+        ("mode = 'dry_run'", False),
+        ("held = 1", False),
+        ("awaiting = 1", False),
+        ("reported_as_of = null", False),
+    ],
+)
+def test_what_a_run_must_be_to_be_a_proof(desk: Desk, change: str, *, is_proof: bool) -> None:
+    desk.execute(f"update trading.reconciliation_runs set {change}")
+    assert desk.run()["is_proof"] is is_proof
+    assert bool(proven_at(desk)) is is_proof
+
+
 def test_first_openings_at_once_all_end_well(database_url: str) -> None:
     desk = Desk(database_url)
     books = desk.account()

@@ -34,7 +34,7 @@ GOOD = Facts("succeeded")
         (Facts("failed", has_held=True), "bad", "not reconciled"),
         (Facts("never run", is_proof_old=True), "watch", "not reconciled yet"),
         (Facts("moving", is_proof_old=True), "bad", "last proof is too old"),
-        (replace(GOOD, is_proof_old=True, has_held=True), "bad", "last proof is too old"),
+        (replace(GOOD, is_proof_old=True, has_held=True), "bad", "a repair waits for a person"),
         (replace(GOOD, has_held=True, has_awaiting=True), "bad", "a repair waits for a person"),
         (
             replace(GOOD, is_dry_run=True, has_unrepaired=True, has_awaiting=True),

@@ -93,10 +93,11 @@ def verdict_of(facts: Facts) -> Verdict:  # noqa: PLR0911 - a decision list
         return NOT_RECONCILED
     if facts.status == "never run":
         return NOT_YET
+    if facts.has_held:
+        # No run that holds something is a proof: that the last one grows old follows from it, and says less.
+        return HELD
     if facts.is_proof_old:
         return PROOF_TOO_OLD
-    if facts.has_held:
-        return HELD
     if facts.is_dry_run and facts.has_unrepaired:
         return NOT_REPAIRED
     if facts.has_awaiting:
