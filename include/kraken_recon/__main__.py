@@ -246,28 +246,7 @@ def _hours(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def make_parser() -> ArgumentParser:
-    """Make the parser of every command."""
-    parser = ArgumentParser(
-        prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], tuple[dict[str, Any], list[str]]], summary: str
-    ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary)
-        added.add_argument("--json", action="store_true", help="print one JSON document")
-        added.set_defaults(run=run)
-        return added
-
-    command("migrate", _migrate, "Bring the trading schema up to date.")
-    add_key_command(command)
-    account_summary = "Add accounts, list them, and say what is asked of each."
-    AccountCommands(_wiring).add_to(
-        commands.add_parser("account", help=account_summary, description=account_summary)
-    )
-    sync = command("sync", _sync, "Reconcile accounts with Kraken, now or as of the past.")
+def _add_sync_options(sync: argparse.ArgumentParser) -> None:
     sync.add_argument(
         "--account", action="append", required=True, metavar="NAME", help="account; may be given again"
     )
@@ -294,6 +273,31 @@ def make_parser() -> ArgumentParser:
         metavar="HOURS",
         help="read a ledger in any case once its last proof is nearly this old (24)",
     )
+
+
+def make_parser() -> ArgumentParser:
+    """Make the parser of every command."""
+    parser = ArgumentParser(
+        prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], tuple[dict[str, Any], list[str]]], summary: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("--json", action="store_true", help="print one JSON document")
+        added.set_defaults(run=run)
+        return added
+
+    command("migrate", _migrate, "Bring the trading schema up to date.")
+    add_key_command(command)
+    account_summary = "Add accounts, list them, and say what is asked of each."
+    AccountCommands(_wiring).add_to(
+        commands.add_parser("account", help=account_summary, description=account_summary)
+    )
+    sync = command("sync", _sync, "Reconcile accounts with Kraken, now or as of the past.")
+    _add_sync_options(sync)
     explain = command("explain", _explain, "Write one asset of an account as a bank statement.")
     explain.add_argument("--account", required=True, metavar="NAME")
     explain.add_argument("--asset", required=True, metavar="CODE", help="such as BTC or USD")
