@@ -149,9 +149,10 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """The order may not leave, and why."""
+    """The order may not leave, and why; ``is_of_funds`` where other balances would say otherwise."""
 
     reason: str
+    is_of_funds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +199,10 @@ def size(
     volume = order.volume
     if volume is None:
         volume = _portion(order, market, funds.reported, price)
-    broken = _broken_price(order, market) or _broken_volume(volume, market, price)
-    if broken:
+    if broken := _broken_price(order, market):
         return Unfit(broken)
+    if broken := _broken_volume(volume, market, price):
+        return Unfit(broken, is_of_funds=order.volume is None)
     return _fits(order, market, volume, _needed(order, market, volume, price), funds)
 
 
@@ -227,7 +229,8 @@ def _fits(
     if needed <= funds.reported:
         return Undecidable(f"earlier orders may still take {format_amount(funds.uncertain)} {asset}")
     return Unfit(
-        f"needs {format_amount(needed)} {asset}, of which {format_amount(funds.reported)} is available"
+        f"needs {format_amount(needed)} {asset}, of which {format_amount(funds.reported)} is available",
+        is_of_funds=True,
     )
 
 

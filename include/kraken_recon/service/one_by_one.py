@@ -28,13 +28,14 @@ class Troubles:
             yield
         except RunStoppedError:
             raise
-        except KrakenReconError as error:
-            log.warning("%s: %s", what, error)
-            self.found[what] = error
-        except Exception as error:
-            # A defect met on one order must not cost the others; it is logged in full.
-            log.exception("%s: unexpected failure", what)
-            self.found[what] = error
+        except Exception as error:  # noqa: BLE001 - a defect met on one order must not cost the others
+            self.add(what, error)
+
+    def add(self, what: str, error: Exception) -> None:
+        """Keep a failure for the end; one that nobody expected is logged in full."""
+        is_expected = isinstance(error, KrakenReconError)
+        log.warning("%s: %s", what, error if is_expected else "unexpected failure", exc_info=not is_expected)
+        self.found[what] = error
 
     def tell(self) -> None:
         """Raise what failed, if anything did.

@@ -248,6 +248,10 @@ class OrderStore(Protocol):
         """
         ...
 
+    def under_way(self, account_id: int, asset: str) -> Decimal:
+        """Sum what orders that are open, or whose fills are not all here, may have taken of an asset."""
+        ...
+
     def recorded_trades(self, account_id: int, trade_ids: Collection[str]) -> set[str]:
         """Name those of these trades that are recorded as fills."""
         ...

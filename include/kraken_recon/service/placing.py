@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from kraken_recon.domain.alert_kinds import AlertKind
 from kraken_recon.domain.bounds import too_far
-from kraken_recon.domain.markets import Funds, Market, Sized, Undecidable, Unfit, size, spendable
-from kraken_recon.domain.orders import OrderStatus, Side, may_become
+from kraken_recon.domain.markets import Market, Sized, Undecidable, Unfit
+from kraken_recon.domain.orders import OrderStatus, may_become
 from kraken_recon.errors import (
     ConfigurationError,
     ExchangeError,
@@ -30,38 +30,34 @@ from kraken_recon.errors import (
     NotNowError,
     PayloadInvalidError,
     RateLimitedError,
+    RequestRefusedError,
     StoreError,
 )
 from kraken_recon.service.adopting import lock_with_twins, merge_twins
+from kraken_recon.service.balance_readings import BalanceReadings
 from kraken_recon.service.clocks import LEAD, check_clock, is_deadline_elapsed
+from kraken_recon.service.one_by_one import Troubles
 from kraken_recon.service.order_alerts import order_alert
 from kraken_recon.service.refusing import refuse_expired, refuse_order, too_old
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from kraken_recon.domain.bounds import MarketPrice
-    from kraken_recon.domain.ledger import Balance, HoldingKey
     from kraken_recon.domain.orders import Order
     from kraken_recon.domain.records import Account
     from kraken_recon.service.order_ports import OrderPorts, OrderSettings, OrderStore, TradingExchange
 
 log = logging.getLogger(__name__)
 
-READING_AGE_MAX: Final = timedelta(seconds=15)
+_OF_ONE_ORDER: Final = (RequestRefusedError, PayloadInvalidError, ValueError, LookupError, ArithmeticError)
 PRICE_AGE_MAX: Final = timedelta(seconds=5)
 _TOLD_OF: Final = {
     OrderStatus.REJECTED: AlertKind.ORDER_REFUSED,
     OrderStatus.NOT_PLACED: AlertKind.ORDER_NOT_PLACED,
 }
 """Ends that a person must hear of: what was decided came to nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    balances: Mapping[HoldingKey, Balance]
-    begun_at: datetime
 
 
 @dataclass(slots=True)
@@ -75,8 +71,11 @@ class Placer:
     put_off: set[int] = field(default_factory=set)
     told: Callable[[Order], None] = lambda _: None
     _may_trade: bool = False
-    _reading: _Reading | None = None
     _prices: dict[str, tuple[datetime, MarketPrice | None]] = field(default_factory=dict)
+    _readings: BalanceReadings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._readings = BalanceReadings(self.exchange, self.ports, self.settings)
 
     def place_all(self) -> int:
         """Place every order that can be placed now; return how many requests left.
@@ -88,6 +87,7 @@ class Placer:
         """
         sent = 0
         tries: dict[int, int] = {}
+        troubles = Troubles()
         while (found := self._find()) is not None:
             order_id, pair = found
             if not self._may_trade:
@@ -95,24 +95,46 @@ class Placer:
                 refuse_expired(self.ports, self.account.account_id)
                 self.exchange.check_trading_key()
                 self._may_trade = True
-            markets = self.exchange.markets()
-            market = markets.find(pair) or Unfit(markets.why_not(pair))
-            if not isinstance(market, Unfit):
-                self._price(pair)
-            is_fresh = self._read(again=order_id in tries)
-            outcome = self._take(order_id, market, is_fresh=is_fresh)
+            is_fresh = self._readings.read(again=order_id in tries)
+            try:
+                outcome = self._take(order_id, self._market(pair), is_fresh=is_fresh)
+            except _OF_ONE_ORDER as error:
+                # What is wrong with one order, or with its market, keeps no other from being placed.
+                self.put_off.add(order_id)
+                troubles.add(f"order {order_id}", error)
+                continue
             if isinstance(outcome, Undecidable):
                 tries[order_id] = tries.get(order_id, 0) + 1
                 if tries[order_id] >= self.settings.sizing_tries_max:
-                    log.info("order %d waits for the next execution: %s", order_id, outcome.reason)
-                    self.put_off.add(order_id)
-                elif tries[order_id] > 1:
+                    self._put_off(order_id, outcome.reason)
+                elif is_fresh:
                     self.ports.pause(self.settings.wait_seconds)
             elif outcome is not None:
                 self.told(outcome)
                 self._send(outcome)
                 sent += 1
+        troubles.tell()
         return sent
+
+    def _market(self, pair: str) -> Market | Unfit:
+        """Find a market and read what it costs now, or say why there is none."""
+        markets = self.exchange.markets()
+        market = markets.find(pair)
+        if market is None:
+            return Unfit(markets.why_not(pair))
+        self._price(pair)
+        return market
+
+    def _put_off(self, order_id: int, reason: str) -> None:
+        """Leave an order for the next execution, with a word on why."""
+        self.put_off.add(order_id)
+        log.info("order %d waits for the next execution: %s", order_id, reason)
+        with self.ports.open_unit_of_work() as unit:
+            order = unit.orders.take_decided(order_id)
+            waiting = f"waits: {reason}"
+            if order is not None and order.status_reason != waiting:
+                unit.orders.save(order, replace(order, status_reason=waiting), waiting, by=self.ports.worker)
+                unit.commit()
 
     def _find(self) -> tuple[int, str] | None:
         with self.ports.open_unit_of_work() as unit:
@@ -122,14 +144,6 @@ class Placer:
         now = self.ports.clock()
         if pair not in self._prices or now - self._prices[pair][0] > PRICE_AGE_MAX:
             self._prices[pair] = (now, self.exchange.price(pair))
-
-    def _read(self, *, again: bool) -> bool:
-        """Read the balances where that is due; say whether they are as new as can be."""
-        now = self.ports.clock()
-        if not again and self._reading and now - self._reading.begun_at < READING_AGE_MAX:
-            return False
-        self._reading = _Reading(self.exchange.balances(), now)
-        return True
 
     def _take(self, order_id: int, market: Market | Unfit, *, is_fresh: bool) -> Order | Undecidable | None:
         """Commit the intent to send, or the refusal; None where nothing is left to do."""
@@ -150,6 +164,7 @@ class Placer:
             intent = replace(
                 order,
                 status=OrderStatus.SUBMITTING,
+                status_reason=None,
                 volume=sized.volume,
                 reserved=sized.reserved,
                 cl_ord_id=str(uuid4()),
@@ -174,18 +189,8 @@ class Placer:
                 return Undecidable(f"no price of {market.name} is known")
             if far := too_far(order, price, self.ports.bounds):
                 return Unfit(far)
-        sized = size(order, market, self._funds(store, order), price.last if price else None)
-        if not is_fresh and (isinstance(sized, Unfit) or order.portion is not None):
-            return Undecidable("the balances may have changed since they were read")
-        return sized
-
-    def _funds(self, store: OrderStore, order: Order) -> Funds:
-        assert self._reading is not None  # noqa: S101 - for the type checker
-        asset = order.base if order.side is Side.SELL else order.quote
-        read_from = self._reading.begun_at - self.settings.balance_lag
-        return Funds(
-            spendable(self._reading.balances, asset), store.claimed(self.account.account_id, asset, read_from)
-        )
+        last = price.last if price else None
+        return self._readings.judge(store, order, market, last, is_fresh=is_fresh)
 
     def _send(self, order: Order) -> None:
         """Send an order whose intent is committed, and record the answer if there is one to trust."""

@@ -246,6 +246,11 @@ class PostgresOrderStore:
         rows = self._run("recorded_holdings", account_id=account_id, assets=sorted(assets), before=before)
         return {row.asset: row.quantity for row in rows}
 
+    def under_way(self, account_id: int, asset: str) -> Decimal:
+        """Sum what orders that are open, or whose fills are not all here, may have taken of an asset."""
+        taken: Decimal = self._run("under_way", account_id=account_id, asset=asset).scalar_one()
+        return taken
+
     def recorded_trades(self, account_id: int, trade_ids: Collection[str]) -> set[str]:
         """Name those of these trades that are recorded as fills."""
         rows = self._run("recorded_trades", account_id=account_id, trade_ids=sorted(trade_ids))

@@ -325,6 +325,22 @@ cross join unnest(cast(:assets as text[])) as w(asset)
 where a.account_id = :account_id
   and a.opened_at is not null;
 
+-- name: under_way
+-- Sum what orders may have taken of an asset that positions do not show yet: those without a known outcome, the open
+-- ones, and those whose fills are not all here.
+select coalesce(
+  sum(coalesce(reserved, case side when 'sell' then volume else coalesce(volume * limit_price, cost_executed) end)),
+  0
+)
+from trading.orders
+where account_id = :account_id
+  and not is_dry_run
+  and ((side = 'sell' and base = :asset) or (side = 'buy' and quote = :asset))
+  and (
+    status in ('submitting', 'unknown', 'open')
+    or (status in ('closed', 'canceled', 'expired') and settled_at is null)
+  );
+
 -- name: recorded_trades
 -- Name those of these trades that are recorded as fills.
 select trade_id

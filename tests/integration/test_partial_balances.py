@@ -1,0 +1,103 @@
+"""Orders that are sized while a reply of Kraken's shows less than the account has."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kraken_recon.adapters.kraken.order_writing import TradingClient
+from kraken_recon.errors import RequestRefusedError
+from trading_desk import TradingDesk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Simulator
+    from kraken_recon.domain.bounds import MarketPrice
+
+
+@pytest.fixture
+def desk(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
+    desk = TradingDesk(simulator, database_url)
+    desk.account()
+    desk.prices(XBTUSD="50000", ETHUSD="2500")
+    yield desk
+    desk.close()
+
+
+PARTIAL = {"empty": ("empty_balances", {}), "partial": ("partial_balances", {"assets": ["ZUSD"]})}
+
+
+@pytest.mark.parametrize("synced", [["desk"], []], ids=["recorded", "not opened"])
+@pytest.mark.parametrize("reply", PARTIAL)
+def test_one_reply_that_shows_too_little_refuses_nothing(
+    desk: TradingDesk, reply: str, synced: list[str]
+) -> None:
+    for name in synced:
+        desk.sync(name)
+    name, options = PARTIAL[reply]
+    desk.fault(name, count=1, **options)
+    desk.decide(volume="0.1")
+    desk.execute_orders()
+    assert desk.order()["status"] == "closed"
+
+
+@pytest.mark.parametrize("reply", PARTIAL)
+@pytest.mark.parametrize("size", [{"volume": "0.1"}, {"portion": "0.5"}])
+def test_replies_that_contradict_the_records_keep_an_order_waiting(
+    desk: TradingDesk, reply: str, size: dict[str, str]
+) -> None:
+    desk.sync()
+    name, options = PARTIAL[reply]
+    desk.fault(name, **options)
+    desk.decide(**size)
+    for _ in range(2):
+        desk.execute_orders()
+        desk.pause(60)
+    order = desk.order()
+    assert order["status"] == "decided"
+    assert "less than is recorded here" in order["status_reason"]
+    assert len(desk.story(order["order_id"])) == 2
+    desk.simulator.control.delete("faults")
+    desk.execute_orders()
+    order = desk.order()
+    assert (order["status"], order["status_reason"]) == ("closed", None)
+    if "portion" in size:
+        assert Decimal(9) < order["volume"] < Decimal(10)
+
+
+def test_what_is_really_not_there_is_refused_by_two_readings(desk: TradingDesk) -> None:
+    desk.sync()
+    desk.simulator.control.post(
+        "accounts/desk/events", {"kind": "withdrawal", "asset": "ZUSD", "amount": "999000"}
+    )
+    desk.decide(volume="0.1")
+    desk.execute_orders()
+    assert desk.order()["status"] == "decided"
+    desk.pause(60)
+    desk.sync()
+    desk.execute_orders()
+    order = desk.order()
+    assert order["status"] == "refused"
+    assert "of which 1000 is available" in order["status_reason"]
+
+
+def test_an_order_whose_price_cannot_be_read_keeps_no_other_from_being_placed(
+    desk: TradingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = TradingClient.price
+
+    def price(client: TradingClient, pair: str) -> MarketPrice | None:
+        if pair == "BTC/USD":
+            raise RequestRefusedError("Ticker: Kraken answered EQuery:Unknown asset pair")
+        return read(client, pair)
+
+    monkeypatch.setattr(TradingClient, "price", price)
+    desk.decide(volume="0.1")
+    desk.decide(pair="ETH/USD", volume="1")
+    done = desk.execute_orders()
+    stuck, placed = desk.orders()
+    assert (stuck["status"], placed["status"]) == ("decided", "closed")
+    assert f"order {stuck['order_id']}" in done.failures["desk"]
