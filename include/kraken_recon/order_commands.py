@@ -22,6 +22,7 @@ from kraken_recon.exit_statuses import ExitStatus
 from kraken_recon.service.changing import amend_order, cancel_order
 from kraken_recon.service.order_views import order_view, render_order, render_trace, trace
 from kraken_recon.service.ordering import Ordering
+from kraken_recon.service.settling import Settlement, settle_order
 
 if TYPE_CHECKING:
     import argparse
@@ -48,8 +49,26 @@ def add_order_commands(command: Command, wiring: Callable[[], Wiring]) -> None:
     amend.add_argument("--order", type=row_id, required=True, metavar="ID")
     for name in ("volume", "limit", "trigger"):
         amend.add_argument(f"--{name}", metavar="AMOUNT")
+    _add_settle(command, wiring)
     traced = command("trace", lambda a: _trace(a, wiring()), "Trace an order from reason to ledger entry.")
     traced.add_argument("--order", type=row_id, required=True, metavar="ID")
+
+
+def _add_settle(command: Command, wiring: Callable[[], Wiring]) -> None:
+    settle = command(
+        "settle",
+        lambda a: _settle(a, wiring()),
+        "Say what became of an order of unknown outcome that Kraken's books do not settle.",
+    )
+    settle.add_argument("--order", type=int, required=True, metavar="ID")
+    outcome = settle.add_mutually_exclusive_group(required=True)
+    outcome.add_argument("--at-kraken", metavar="TXID", help="it is this order at Kraken")
+    outcome.add_argument("--not-placed", action="store_true", help="it was never placed")
+    settle.add_argument("--by", required=True, metavar="NAME", help="who says so")
+    settle.add_argument("--reason", required=True, metavar="TEXT", help="how you know; kept with the order")
+    settle.add_argument(
+        "--despite-evidence", action="store_true", help="not placed, although Kraken's books speak of it"
+    )
 
 
 def _add_order(command: Command, wiring: Callable[[], Wiring]) -> None:
@@ -144,6 +163,11 @@ def _amend(arguments: argparse.Namespace, wiring: Wiring) -> View:
             trigger_price=_amount(arguments.trigger),
         )
     )
+
+
+def _settle(arguments: argparse.Namespace, wiring: Wiring) -> View:
+    said = Settlement(arguments.at_kraken, arguments.by, arguments.reason, arguments.despite_evidence)
+    return _told(lambda: settle_order(arguments.order, said, wiring.order_ports()))
 
 
 def _told(act: Callable[[], Order]) -> View:

@@ -362,3 +362,10 @@ def test_a_refused_change_has_the_status_of_a_refusal(resting: tuple[Simulator, 
     _, order = resting
     status, _, err = run("amend", "--order", order, "--volume", "1000")
     assert (status, "EOrder" in err) == (4, True)
+
+
+def test_only_an_order_of_unknown_outcome_can_be_settled_by_a_person(resting: tuple[Simulator, str]) -> None:
+    _, order = resting
+    said = ("settle", "--order", order, "--not-placed", "--by", "Ann", "--reason", "I think so")
+    status, _, err = run(*said)
+    assert (status, "was open" in err) == (1, True)

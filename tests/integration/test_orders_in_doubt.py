@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kraken_recon.adapters.kraken.order_writing import TradingClient
-from kraken_recon.errors import RequestRefusedError
+from kraken_recon.errors import ConfigurationError, RequestRefusedError
+from kraken_recon.service.settling import Settlement, settle_order
 from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
@@ -293,3 +294,48 @@ def test_each_order_that_came_to_nothing_has_an_alert_of_its_own(desk: TradingDe
     ids = [order["order_id"] for order in desk.orders()]
     assert [row["occurrences"] for row in rows] == [1, 1]
     assert all(f"order {order_id}," in row["message"] for order_id, row in zip(ids, rows, strict=True))
+
+
+def test_a_person_settles_what_krakens_books_do_not(desk: TradingDesk) -> None:
+    hide_client_ids(desk)
+    lose_the_answer(desk)
+    desk.decide(side="buy", pair="ETH/USD", volume="1")
+    watch(desk, 160)
+    order_id = desk.orders()[0]["order_id"]
+    txid = desk.true_orders()[0]["txid"]
+    other = desk.true_orders()[1]["txid"]
+    nobody = Settlement(None, "", "")
+    with pytest.raises(ConfigurationError, match="who settles it"):
+        settle_order(order_id, nobody, desk.ports)
+    with pytest.raises(ConfigurationError, match="Kraken's books speak of"):
+        settle_order(order_id, Settlement(None, "Ann", "gone"), desk.ports)
+    with pytest.raises(ConfigurationError, match="differs in pair"):
+        settle_order(order_id, Settlement(other, "Ann", "mistaken"), desk.ports)
+    with pytest.raises(ConfigurationError, match="shows no order"):
+        settle_order(order_id, Settlement("OAAAAA-BBBBB-CCCCCC", "Ann", "mistyped"), desk.ports)
+    assert desk.orders()[0]["status"] == "unknown"
+    settled = settle_order(order_id, Settlement(txid, "Ann", "the only one"), desk.ports)
+    assert (settled.status.value, settled.kraken_txid) == ("closed", txid)
+    assert any("settled by Ann" in what for what in desk.story(order_id))
+    assert alerts(desk) == []
+    with pytest.raises(ConfigurationError, match="was closed"):
+        settle_order(order_id, Settlement(None, "Ann", "again"), desk.ports)
+
+
+def test_what_a_person_said_can_be_taken_back(desk: TradingDesk) -> None:
+    hide_client_ids(desk)
+    lose_the_answer(desk)
+    with pytest.raises(ConfigurationError, match="still looked up"):
+        settle_order(desk.order()["order_id"], Settlement(None, "Ann", "too early"), desk.ports)
+    watch(desk, 160)
+    order_id = desk.order()["order_id"]
+    said = Settlement(None, "Ann", "support says so", despite_evidence=True)
+    assert settle_order(order_id, said, desk.ports).status.value == "not_placed"
+    assert alerts(desk) == []
+    # It stays so, whatever the books say without its id; the order of Kraken's is then somebody else's.
+    watch(desk, 400)
+    assert [o["status"] for o in desk.orders()] == ["not_placed", "closed"]
+    [txid] = [order["txid"] for order in desk.true_orders()]
+    settled = settle_order(order_id, Settlement(txid, "Bob", "it is ours after all"), desk.ports)
+    assert settled.status.value == "closed"
+    assert [o["status"] for o in desk.orders()] == ["closed", "merged"]
