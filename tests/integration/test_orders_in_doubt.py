@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kraken_recon.adapters.kraken.order_writing import TradingClient
-from kraken_recon.errors import ConfigurationError, RequestRefusedError
+from kraken_recon.errors import ConfigurationError, PayloadInvalidError, RequestRefusedError
 from kraken_recon.service.settling import Settlement, settle_order
 from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import datetime
 
     from conftest import Simulator
     from kraken_recon.domain.reported_orders import ReportedOrder
@@ -294,6 +296,29 @@ def test_each_order_that_came_to_nothing_has_an_alert_of_its_own(desk: TradingDe
     ids = [order["order_id"] for order in desk.orders()]
     assert [row["occurrences"] for row in rows] == [1, 1]
     assert all(f"order {order_id}," in row["message"] for order_id, row in zip(ids, rows, strict=True))
+
+
+def test_an_order_that_is_in_doubt_for_long_keeps_no_newer_one_waiting(
+    desk: TradingDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_client_ids(desk)
+    lose_the_answer(desk)
+    desk.simulator.control.delete("faults")
+    desk.pause(7200)
+    read = TradingClient.closed_orders
+
+    def closed_orders(client: TradingClient, *, after: datetime) -> dict[str, ReportedOrder]:
+        if after < desk.now() - timedelta(hours=1, minutes=30):
+            raise PayloadInvalidError("ClosedOrders: expected at most 200 pages")
+        return read(client, after=after)
+
+    monkeypatch.setattr(TradingClient, "closed_orders", closed_orders)
+    lose_the_answer(desk, side="sell")
+    desk.pause(10)
+    done = desk.execute_orders()
+    old, new = desk.orders()
+    assert (old["status"], new["status"]) == ("unknown", "closed")
+    assert f"order {old['order_id']}: PayloadInvalidError" in done.failures["desk"]
 
 
 def test_a_person_settles_what_krakens_books_do_not(desk: TradingDesk) -> None:

@@ -56,21 +56,30 @@ class OrderFinder:
         """
         with self.ports.open_unit_of_work() as unit:
             unresolved = unit.orders.unresolved(self.account.account_id)
+        looked_at = self.ports.clock()
         waiting = [o for o in unresolved if o.status is OrderStatus.UNKNOWN or self._is_overdue(o)]
+        # The books since one that is in doubt for long may be too long to read; no newer one waits for it.
+        recent = looked_at - self.settings.first_look_back
+        old = [o for o in waiting if o.submitted_at and o.submitted_at < recent]
+        troubles = Troubles()
+        self._resolve([o for o in waiting if o not in old], looked_at, troubles)
+        for order in old:
+            with troubles.about(f"order {order.order_id}"):
+                self._resolve([order], looked_at, troubles)
+        troubles.tell()
+
+    def _resolve(self, waiting: Sequence[Order], looked_at: datetime, troubles: Troubles) -> None:
         if not waiting:
             return
-        looked_at = self.ports.clock()
         since = self._since(waiting)
         seen = self._search.look(waiting, since)
         found = {r.cl_ord_id: r for r in seen.reports.values()}
         absent = [o for o in waiting if o.cl_ord_id not in found]
         if any(self._is_provable(order, looked_at) for order in absent):
             seen = self._search.weigh(absent, seen, since)
-        troubles = Troubles()
         for order in waiting:
             with troubles.about(f"order {order.order_id}"):
                 self._conclude(order, found.get(order.cl_ord_id), seen, looked_at)
-        troubles.tell()
 
     @property
     def _search(self) -> OrderSearch:

@@ -45,6 +45,7 @@ COST_MAX: Final = Decimal(10) ** 19
 TRADE: Final = "trade"
 # A trade is written a moment before its ledger entries.
 TRADE_LEAD: Final = timedelta(minutes=1)
+ENTRIES_WITHIN: Final = timedelta(hours=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,9 @@ class OrderSearch:
         assets = sorted({asset for order in orders for asset in (order.base, order.quote)})
         reported = self.books.balances()
         open_now = self.books.open_orders()
-        entries = self.books.ledger_between(since, self.ports.clock())
+        # What comes of a request comes soon after it; what rests is held, and seen by that.
+        until = min(self.ports.clock(), since + ENTRIES_WITHIN)
+        entries = self.books.ledger_between(since, until)
         trades = self.books.trades(after=since - TRADE_LEAD)
         of_trades = {e.refid: e for e in entries if e.entry_type == TRADE and e.refid not in trades}
         before = min(order.submitted_at for order in orders if order.submitted_at)
