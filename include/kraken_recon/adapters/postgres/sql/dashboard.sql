@@ -207,7 +207,7 @@ with placed as (
   select
     o.decided_at as at, 2 * o.order_id + 1 as place, d.decision_id, d.decision_key,
     coalesce(d.received_via, 'Kraken') as received_via, o.order_id, a.name as account, o.source, o.pair, o.side,
-    o.order_type, coalesce(o.volume::text, o.portion::text || ' of what is available') as volume,
+    o.order_type, coalesce(trim_scale(o.volume)::text, trim_scale(o.portion)::text || ' of what is available') as volume,
     o.limit_price::text as limit_price, o.status as state, v.verdict,
     coalesce(o.status_reason, case when v.verdict <> 'verified' then v.message end) as reason
   from trading.orders o
