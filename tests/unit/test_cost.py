@@ -373,7 +373,10 @@ def test_what_came_before_its_counterpart_left_takes_its_cost_at_once(books: Fak
     assert unpaired_legs(books.entries) == []
 
 
-@pytest.mark.parametrize("refid", ["Unknown", "unknown", " None ", "n/a", "-", "0"])
+@pytest.mark.parametrize(
+    "refid",
+    ["Unknown", "unknown", " None ", "n/a", "-", "0", "--", "#N/A", "n.a.", "(unknown)", "<NA>", "NaT"],
+)
 def test_a_placeholder_joins_nothing_but_what_cancels_in_one_second(books: FakeBooks, refid: str) -> None:
     at = START + timedelta(days=1)
     happen(books, ("SOL", "10"), ("USD", "-1000"))

@@ -33,6 +33,9 @@ CODES = {
         "EService:Throttled:soon",
         "EService:Too many requests",
         "EFunding:Rate limit exceeded",
+        "EAuth:Rate limit exceeded.",
+        "EAuth: Too_many_requests!",
+        "\ufeffEOrder : Rate  limit exceeded ",
     ],
     NotNowError: [
         "EService:Market in cancel_only mode",
@@ -40,6 +43,8 @@ CODES = {
         "EService:Market in post_only mode",
         "EService:Market in reduce_only mode",
         "EService:Market in a_new_one mode",
+        "EService:Market in cancel only mode",
+        "EService:Market in post-only mode",
         "EOrder:Market in cancel_only mode",
         "EService:Deadline elapsed",
     ],

@@ -127,9 +127,25 @@ def test_unknown_columns_a_byte_order_mark_and_another_column_order_are_tolerate
 
 
 def test_dash_is_zero_and_pending_rows_are_skipped() -> None:
-    export = ledger(ledgers({"txid": "", "balance": "", "amount": "1"}, {"fee": "-", "balance": "1.5"}))
+    export = ledger(
+        ledgers({"txid": "", "balance": "", "amount": "1", "type": "deposit"}, {"fee": "-", "balance": "1.5"})
+    )
     assert (export.pending, export.lines) == (1, (3,))
     assert export.entries[0].fee == 0
+
+
+def test_what_a_spreadsheet_or_a_joined_file_adds_is_no_row_and_no_column() -> None:
+    content = ledgers({}).decode().strip().replace("\n", ",,\n") + ",\n"
+    header = content.split("\n", 1)[0]
+    export = ledger(f"\ufeff\ufeff\n{header.upper()}\n{content}{header}\n".encode())
+    assert (export.pending, export.other_class, len(export.entries)) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "-", "N/A"])
+@pytest.mark.parametrize("changes", [{"balance": "1"}, {"balance": "", "type": "trade"}])
+def test_a_row_whose_id_was_blanked_is_refused(blank: str, changes: dict[str, str]) -> None:
+    with pytest.raises(ImportRefusedError, match="line 2: no txid"):
+        ledger(ledgers({"txid": blank, **changes}))
 
 
 def test_rows_of_another_asset_class_are_counted_and_left_out() -> None:

@@ -23,7 +23,28 @@ WALLET_NAMES: Final = ("liquid", "bonded", "flexible", "locked")
 """Earning wallets as exports name them; their suffixes at the API are told by the API alone."""
 _EARNING: Final = re.compile(rf"F|B|M|S|[0-9]{{2}}\.[SB]|{'|'.join(WALLET_NAMES)}")
 NO_OPERATION: Final = frozenset(
-    {"", "-", "0", "unknown", "none", "null", "nil", "nan", "n/a", "na", "undefined"}
+    {
+        *(
+            "",
+            "-",
+            "--",
+            "---",
+            "?",
+            "??",
+            "???",
+            "0",
+            "00",
+            "000",
+            "0.0",
+            "<na>",
+            "#n/a",
+            "n/a",
+            "n.a.",
+            "na",
+        ),
+        *("unknown", "(unknown)", "<unknown>", "none", "(none)", "<none>", "null", "(null)", "<null>", "nil"),
+        *("nan", "nat", "undefined", "missing", "empty", "(empty)", "not available", "tbd", "false"),
+    }
 )
 """What stands for "no operation" in place of a ``refid``, in lower case: equality of these joins nothing.
 

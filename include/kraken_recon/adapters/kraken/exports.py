@@ -5,8 +5,9 @@ Invariants:
    are ignored, columns that are needed and missing are named.
 2. Anything that is not what Kraken writes raises ``ImportRefusedError`` with file, line and reason; a file
    never comes back smaller than it is.
-3. Rows with neither id nor balance announce a deposit or withdrawal and never moved anything: they are
-   skipped and counted. Rows without anything are what spreadsheets add, and are no rows.
+3. Deposits and withdrawals with neither id nor balance are announced and never moved anything: they are
+   skipped and counted. Rows and columns without anything are what spreadsheets add, and a header that comes
+   again is where files were joined: they are no rows.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.exports import ExportedTrade, LedgerExport, TradesExport
-from kraken_recon.domain.ledger import SPOT, WALLET_NAMES, HoldingKey, LedgerEntry, differences
+from kraken_recon.domain.ledger import (
+    NO_OPERATION,
+    SPOT,
+    WALLET_NAMES,
+    HoldingKey,
+    LedgerEntry,
+    differences,
+)
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.domain.plausible import implausible
 from kraken_recon.errors import ImportRefusedError
@@ -41,6 +49,7 @@ TRADE_COLUMNS: Final = (
     "txid", "ordertxid", "pair", "time", "type", "ordertype",
     "price", "cost", "fee", "vol", "margin", "ledgers",
 )  # fmt: skip
+ANNOUNCED: Final = frozenset({"deposit", "withdrawal"})
 TRADE_AMOUNTS: Final = ("price", "cost", "fee", "vol", "margin")
 WALLETS: Final[Mapping[str, str]] = {
     "": SPOT,
@@ -55,6 +64,8 @@ DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 FORMATS: Final = {
     b"\xff\xfe": "UTF-16 text, as spreadsheet programs write it",
     b"\xfe\xff": "UTF-16 text, as spreadsheet programs write it",
+    b"t\x00": "UTF-16 text, as spreadsheet programs write it",
+    b'"\x00': "UTF-16 text, as spreadsheet programs write it",
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
 }
@@ -194,6 +205,7 @@ def parse_export(name: str, content: bytes, now: datetime | None = None) -> Ledg
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ImportRefusedError(f"{name}, line {line}: expected UTF-8, was byte {error.start}") from error
+    text = text.lstrip("\ufeff")
     _refuse_other_delimiters(name, text)
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows = _rows(name, lines)
@@ -207,7 +219,7 @@ def parse_export(name: str, content: bytes, now: datetime | None = None) -> Ledg
             return _ledger(name, header, rows, now or datetime.now(UTC))
     except csv.Error as error:
         raise ImportRefusedError(f"{name}, line {lines.line_num}: expected CSV ({error})") from error
-    shown = ",".join(header)[:_SHOWN_CHARACTERS_MAX]
+    shown = text.strip().split("\n", 1)[0].strip()[:_SHOWN_CHARACTERS_MAX]
     raise ImportRefusedError(
         f"{name}, line 1: expected the header of Kraken's ledgers or trades export, was {shown!r}"
     )
@@ -231,16 +243,24 @@ def _refuse_other_formats(name: str, content: bytes) -> None:
 
 
 def _rows(name: str, lines: CsvReader) -> Iterator[tuple[int, list[str]]]:
-    """Yield every row with its line number; all have as many cells as the first."""
-    width = 0
+    """Yield the header and every row with its line number; all have as many cells as the header has names."""
+    header: list[str] = []
     for cells in lines:
         line = lines.line_num
-        if width and not any(cell.strip() for cell in cells):
+        if not any(cell.strip() for cell in cells):
             continue
-        width = width or len(cells)
-        if len(cells) != width:
+        named = [cell.strip().lower() for cell in cells]
+        while not named[-1]:
+            named.pop()
+        if not header:
+            header = named
+            yield line, header
+            continue
+        width = len(header)
+        if len(named) > width or len(cells) < width:
             raise ImportRefusedError(f"{name}, line {line}: expected {width} columns, was {len(cells)}")
-        yield line, cells
+        if named != header:
+            yield line, cells[:width]
 
 
 def _check_header(name: str, header: Sequence[str], needed: Sequence[str]) -> None:
@@ -261,8 +281,8 @@ def _ledger(
     unplaced: set[str] = set()
     for line, cells in rows:
         row = _Row(name, line, dict(zip(header, cells, strict=True)))
-        if not row.text("txid"):
-            if row.text("balance"):
+        if row.text("txid").strip().lower() in NO_OPERATION:
+            if row.text("balance") or row.text("type") not in ANNOUNCED:
                 nameless.append(line)
             pending += 1
         elif row.word("aclass") != "currency":
@@ -282,8 +302,8 @@ def _ledger(
                 )
     if nameless:
         raise ImportRefusedError(
-            f"{name}, {_lines(nameless)}: no txid, although Kraken gives every row with a balance one; only "
-            "rows that announce a deposit or withdrawal have neither. Export the file again, unedited"
+            f"{name}, {_lines(nameless)}: no txid, although Kraken gives every row one but announced "
+            "deposits and withdrawals, which have no balance either. Export the file again, unedited"
         )
     return LedgerExport(
         name, tuple(entries.values()), tuple(lines), pending, other_class, frozenset(unplaced)

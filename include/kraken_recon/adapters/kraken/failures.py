@@ -132,13 +132,13 @@ KNOWN: Final[Mapping[type[ExchangeError], tuple[str, ...]]] = MappingProxyType(
 
 _COLON = re.compile(r"\s*:\s*")
 _NOTE = re.compile(r"\s*\([^()]*\)$")
-_MARKET_MODE = re.compile(r"market in \w+ mode")
+_MARKET_MODE = re.compile(r"market in [\w -]+ mode")
 
 
 def _key(code: str) -> tuple[str, ...]:
     """Split a string into category, text and details, without notes in brackets and in one spelling."""
-    parts = _COLON.split(code.strip())
-    return tuple(" ".join(_NOTE.sub("", part).lower().split()) for part in parts)
+    parts = _COLON.split(code.strip().strip("\ufeff").rstrip(".!;"))
+    return tuple(" ".join(_NOTE.sub("", part).lower().replace("_", " ").split()) for part in parts)
 
 
 _BY_KEY: Final[Mapping[tuple[str, ...], type[ExchangeError]]] = MappingProxyType(
