@@ -2,10 +2,10 @@
 ### Let a person decide about a held repair
 
 Asks one question: shall this plan be written? The person sees both quantities, the value, the explanation so
-far and what would be written, under *Required actions*. An approval reads the account again and writes the
-plan only if the drift is still exactly the same. A rejection, or no answer in time (24 hours, or the Variable
-`repair_approval_hours`), writes nothing; either is kept with who and when. `position_sync` starts one run per
-held plan; it never waits for it.
+far and what would be written, on the dashboard and under *Required actions*. An approval reads the account
+again and writes the plan only if the drift is still exactly the same. A rejection, or no answer in time (24
+hours, or the Variable `repair_approval_hours`), writes nothing; either is kept with who and when.
+`position_sync` starts one run per held plan; it never waits for it.
 
 | | |
 |---|---|

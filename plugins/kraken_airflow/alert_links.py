@@ -65,8 +65,8 @@ def _books(standing: Standing) -> tuple[str, str]:
 
 
 def _entries(standing: Standing) -> tuple[str, str]:
-    asset = standing.asset
-    return _account(standing), _dashboard("statement", account=standing.account, asset=asset)
+    asset, account = standing.asset, _account(standing)
+    return account, _dashboard("statement", account=standing.account, asset=asset) if asset else account
 
 
 def _decision(standing: Standing) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def _decision(standing: Standing) -> tuple[str, str]:
 def _order(standing: Standing) -> tuple[str, str]:
     orders = _dashboard("orders", account=standing.account)
     number = standing.evidence.get("order_id")
-    return orders, _dashboard("order", order_id=number) if number else orders
+    return orders, _dashboard("order", id=number) if number else orders
 
 
 def _run(standing: Standing) -> tuple[str, str]:
@@ -100,6 +100,7 @@ PLACES: Final[Mapping[str, Callable[[Standing], tuple[str, str]]]] = {
     AlertKind.UNEXPLAINED_DISCREPANCY: _books,
     AlertKind.DATABASE_DRIFT: _books,
     AlertKind.MARGIN_DISCREPANCY: _books,
+    AlertKind.LEDGER_INCOMPLETE: _books,
     AlertKind.UNKNOWN_ENTRY_KIND: _entries,
     AlertKind.CONVERSION_UNPAIRED: _entries,
     AlertKind.HELD_REPAIR: _decision,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from kraken_recon.configuration import APPROVAL_HOURS
 from kraken_recon.domain.plan import PlanStatus
 from kraken_recon.service.plan_views import list_plans, with_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 
 APPROVAL_DAG: Final = "repair_approval"
 ASK_TASK: Final = "ask"
+APPROVE: Final = "Approve"
+REJECT: Final = "Reject"
 # An Airflow Variable: how many hours people have to answer.
 HOURS_VARIABLE: Final = APPROVAL_HOURS.name
 HOURS_DEFAULT: Final = int(APPROVAL_HOURS.default)
@@ -27,22 +30,30 @@ def approval_run_id(plan_id: str) -> str:
     return f"plan__{plan_id}"
 
 
+def repair_path(plan_id: str) -> str:
+    """Name the page that shows a held plan and takes the answer, below the dashboard's address."""
+    return f"repair?{urlencode({'plan': plan_id})}"
+
+
 def open_approvals(unit: PostgresUnitOfWork, now: datetime) -> list[dict[str, Any]]:
     """List the open held plans, each with what it is worth and the parts of its place in Airflow.
 
-    Besides what ``with_values`` says: ``dag_id``, ``dag_run_id``, ``task_id``, ``is_waiting`` and ``path``,
-    the page below Airflow's base URL where a person answers.
+    Besides what ``with_values`` says: ``dag_id``, ``dag_run_id``, ``task_id``, ``is_waiting``, ``path``,
+    which is Airflow's own form below its base URL, and ``question``, which is where its API has the same.
     """
     views = list_plans(unit.plans, None, is_open=True, most=PLANS_MAX)["plans"]
-    return [view | _place(view) for view in with_values(views, unit.plans, unit.prices, now)]
+    return [view | place_of(view) for view in with_values(views, unit.plans, unit.prices, now)]
 
 
-def _place(view: dict[str, Any]) -> dict[str, Any]:
+def place_of(view: Mapping[str, Any]) -> dict[str, Any]:
+    """Say where in Airflow a held plan is decided, and whether it still waits for that."""
     run_id = approval_run_id(view["plan_id"])
+    run = quote(run_id, safe="")
     return {
         "dag_id": APPROVAL_DAG,
         "dag_run_id": run_id,
         "task_id": ASK_TASK,
-        "is_waiting": view["status"] == PlanStatus.HELD,
-        "path": f"/dags/{APPROVAL_DAG}/runs/{quote(run_id, safe='')}/tasks/{ASK_TASK}/required_actions",
+        "is_waiting": view["status"] == PlanStatus.HELD and not view["closed_at"],
+        "path": f"/dags/{APPROVAL_DAG}/runs/{run}/tasks/{ASK_TASK}/required_actions",
+        "question": (f"/api/v2/dags/{APPROVAL_DAG}/dagRuns/{run}/taskInstances/{ASK_TASK}/-1/hitlDetails"),
     }

@@ -44,7 +44,7 @@ PAGES = {
     "order_verification": {"verify_orders": "orders"},
     "session_leak_audit": {"audit_sessions": "database", "check_watch": "wants"},
     "maintenance": {"tidy": "database", "snapshot_assets": ""},
-    "repair_approval": {"ask": "wants", "act_on_answer": "wants"},
+    "repair_approval": {"ask": "repair?plan=", "act_on_answer": "repair?plan="},
 }
 NEVER_RUN_HERE = {"ask_for_approval", "ask", "act_on_answer"}
 # For every type of field what no field of that type may hold.

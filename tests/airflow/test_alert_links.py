@@ -44,9 +44,16 @@ def test_every_link_of_every_kind_leads_to_a_page(
     monkeypatch.setenv(BASE, "https://somebody:password@airflow.example/desk/")
     desk.account("desk 1", USD="1")
     desk.execute("insert into trading.alerts (kind, message) values (%s, 'something')", kind)
+    desk.execute(
+        "insert into trading.positions (account_id, asset, quantity)"
+        " select account_id, 'BTC', 1 from trading.accounts"
+    )
     number = desk.rows("select alert_id from trading.alerts")[0]["alert_id"]
     run = "00000000-0000-0000-0000-000000000007"
-    links = links_of(standing(kind, evidence={"run_id": run}) if kind != "work_overdue" else standing(kind))
+    told = {"evidence": {"run_id": run}} if kind != "work_overdue" else {}
+    # It is about several assets at once.
+    told |= {"asset": None} if kind == "conversion_unpaired" else {}
+    links = links_of(standing(kind, **told))
     assert set(links) == {"page", "evidence", "acknowledge", "runbook"}
     assert links["acknowledge"] == f"https://airflow.example/desk/kraken-recon/wants?alert={number}#alerts"
     assert links["runbook"].endswith(f"page=runbooks/alerts.md#{kind}")
@@ -65,7 +72,7 @@ def test_every_link_of_every_kind_leads_to_a_page(
 def test_an_order_and_a_run_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BASE, "http://localhost:8080")
     order = links_of(standing("order_not_placed", evidence={"order_id": "7"}))
-    assert order["evidence"] == "http://localhost:8080/kraken-recon/order?order_id=7"
+    assert order["evidence"] == "http://localhost:8080/kraken-recon/order?id=7"
     run = {"asset": "position_sync", "account": None, "evidence": {"dag_run_id": "manual__1 +/?"}}
     evidence = links_of(standing("deadline_missed", **run))["evidence"]
     assert evidence == "http://localhost:8080/dags/position_sync/runs/manual__1%20%2B%2F%3F"

@@ -52,6 +52,7 @@ OF_ONE = [
     *(f"/kraken-recon/api/statement{kind}?account=alpha&asset=BTC" for kind in ("", ".csv")),
     *(f"/kraken-recon/{place}?id=1" for place in ("order", "api/order")),
     "/kraken-recon/api/decision?key=bot-1",
+    "/kraken-recon/repair?plan=00000000-0000-0000-0000-000000000007",
 ]
 STATEMENT = "account=alpha&asset=BTC"
 LATEST = "/kraken-recon/api/latest"
@@ -145,7 +146,7 @@ def test_a_page_allows_its_own_style_and_scripts_and_nothing_else(viewer: TestCl
     known = re.search(r"script-src ([^;]+);", policy)
     assert known is not None
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    assert len(known[1].split()) == 3
+    assert len(known[1].split()) == 4
     assert known[1].split()[: len(scripts)] == [f"'sha256-{digest}'" for digest in digests]
     assert "connect-src 'self';" in policy
     assert policy.startswith("default-src 'none'")
@@ -194,7 +195,13 @@ def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str
 @pytest.mark.parametrize(
     ("dag_id", "shown"),
     [
-        ("repair_approval", ["wants", "api/wants", "api/wants.csv", "api/held", "api/held.csv"]),
+        (
+            "repair_approval",
+            [
+                *("wants", "api/wants", "api/wants.csv", "api/held", "api/held.csv"),
+                "repair?plan=00000000-0000-0000-0000-000000000007",
+            ],
+        ),
         (
             "order_verification",
             [
@@ -313,7 +320,9 @@ def test_forged_numbers_acknowledge_nothing(
     assert answered(desk) == [("open", None, None)]
 
 
-def test_a_held_repair_leads_to_where_it_is_decided(viewer: TestClient, desk: AirflowDesk) -> None:
+@pytest.fixture
+def held(viewer: TestClient, desk: AirflowDesk) -> dict[str, Any]:
+    """Return the repair that is held because Kraken lost most bitcoins without a ledger line."""
     desk.account("alpha", ZUSD="1000", XXBT="1")
     sync()
     desk.simulator.control.post("accounts/alpha/residual", {"asset": "XXBT", "amount": "-0.6"})
@@ -321,10 +330,67 @@ def test_a_held_repair_leads_to_where_it_is_decided(viewer: TestClient, desk: Ai
     desk.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
     sync()
     (plan,) = viewer.get("/kraken-recon/api/wants").json()["held"]
-    assert plan["is_waiting"]
+    return dict(plan)
+
+
+def test_a_held_repair_leads_to_where_it_is_decided(
+    viewer: TestClient, operator: TestClient, desk: AirflowDesk, held: dict[str, Any]
+) -> None:
+    assert held["is_waiting"]
     page = viewer.get("/kraken-recon/wants").text
-    assert f'href="..{plan["path"]}"' in page
     assert "1 repair to decide" in page
+    link = f"repair?plan={held['plan_id']}"
+    assert f'href="{link}"' in page
+    may, may_not = operator.get(f"/kraken-recon/{link}"), viewer.get(f"/kraken-recon/{link}")
+    assert may.status_code == may_not.status_code == 200
+    for text in (may.text, may_not.text):
+        assert "Set BTC by -0.6 on alpha?" in text
+        assert '<td data-label="recorded" class="number">1</td>' in text
+        assert '<a href="statement?account=alpha&amp;asset=BTC' in text
+        assert f'href="..{held["path"]}"' in text
+        scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+        digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+        assert len(digests) == 2
+        assert all(f"'sha256-{digest}'" in may.headers["content-security-policy"] for digest in digests)
+        markup = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", text, flags=re.DOTALL)
+        assert not re.search(r"\sstyle=|\son\w+=", markup)
+    answers = re.findall(r'<button type="button" value="(\w+)">', may.text)
+    assert answers == ["Approve", "Reject"]
+    assert "<button" not in may_not.text
+    assert "your role lacks the right" in may_not.text
+    # Both names of an account as somebody else gave it.
+    desk.execute("update trading.accounts set name = '<b>[x](y)\u202e'")
+    assert r"&lt;b&gt;[x](y)\u202e" in operator.get(f"/kraken-recon/{link}").text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("status = 'outdated', closed_at = now()", "Out of date"),
+        ("closed_at = now()", "Out of date"),
+        ("status = 'expired', decided_by = 'nobody', decided_at = now()", "Decided by nobody"),
+        ("status = 'rejected', decided_by = 'bob', decided_at = now()", "Decided by bob"),
+    ],
+)
+def test_a_held_repair_that_waits_no_longer_takes_no_answer(
+    operator: TestClient, desk: AirflowDesk, held: dict[str, Any], change: str, words: str
+) -> None:
+    desk.execute(f"update trading.repair_plans set {change} where kind = 'held'")
+    page = operator.get(f"/kraken-recon/repair?plan={held['plan_id']}")
+    assert page.status_code == 200
+    assert words in page.text
+    assert "<button" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("plan", "status"), [("00000000-0000-0000-0000-000000000007", 404), ("x' or 1=1", 422), ("", 422)]
+)
+def test_a_repair_that_there_is_not_is_told(
+    operator: TestClient, desk: AirflowDesk, plan: str, status: int
+) -> None:
+    assert desk.rows("select * from trading.repair_plans") == []
+    reply = operator.get("/kraken-recon/repair", params={"plan": plan})
+    assert (reply.status_code, "This link leads nowhere" in reply.text) == (status, True)
 
 
 def test_a_difference_leads_to_its_ledger_row(viewer: TestClient, desk: AirflowDesk) -> None:

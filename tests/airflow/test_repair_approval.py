@@ -93,6 +93,11 @@ def test_one_run_asks_about_a_plan_however_often_it_is_held(
     assert place["priced_at"]
     assert (place["account"], place["plan_id"], place["is_waiting"]) == ("desk", plan_id, True)
     assert (place["dag_id"], place["dag_run_id"]) == ("repair_approval", f"plan__{plan_id}")
+    tasks = (
+        AskForApprovalOperator(task_id="ask", plan_id=plan_id, execution_timeout=None),
+        ActOnAnswerOperator(task_id="act_on_answer", plan_id=plan_id, answer=None),
+    )
+    assert {task.dashboard_page() for task in tasks} == {f"repair?plan={plan_id}"}
     assert place["path"] == f"/dags/repair_approval/runs/plan__{plan_id}/tasks/ask/required_actions"
 
 

@@ -17,9 +17,10 @@ from chromium import barriers
 from kraken_recon.domain.money import format_amount
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from decimal import Decimal
 
-    from playwright.sync_api import Browser, Frame, Locator, Page, StorageState
+    from playwright.sync_api import Browser, Frame, Locator, Page, Route, StorageState
 
     from browser_desk import BrowserDesk
     from browser_pages import Shown, Theme
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 STORED_KEY = "kraken_stored"
 READS = ["query-funds", "query-ledger", "query-open-trades", "query-closed-trades"]
+PATIENCE_MILLISECONDS = 30_000
 PICTURES = os.environ.get("SCREENSHOTS")
 RUNS = """
 select a.name, r.mode, r.status, r.interval_start
@@ -209,7 +211,63 @@ def test_an_alert_is_acknowledged(page: Page, desk: BrowserDesk) -> None:
     ]
 
 
-def test_a_held_repair_is_approved(page: Page, desk: BrowserDesk) -> None:
+@pytest.fixture
+def second(browser: Browser, desk: BrowserDesk, signed_in: StorageState) -> Iterator[Page]:
+    """Yield a window whose console may complain: what fails in it is meant to."""
+    context = browser.new_context(base_url=desk.login.url, storage_state=signed_in)
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
+    yield context.new_page()
+    context.close()
+
+
+# What a page of another site may try; the cookie goes along, because a port makes no other host.
+ANOTHER_SITE = """async (question) => {
+  const body = JSON.stringify({ chosen_options: ["Approve"], params_input: {} });
+  const tried = ["application/json", "text/plain"].map((type) =>
+    fetch(question, { method: "PATCH", body, credentials: "include", headers: { "Content-Type": type } }));
+  tried.push(fetch(question, { method: "POST", body, credentials: "include", mode: "no-cors" }));
+  return (await Promise.allSettled(tried)).map((one) => one.value?.type ?? "refused");
+}"""
+
+
+def test_another_site_cannot_answer_with_the_login_of_its_reader(second: Page, desk: BrowserDesk) -> None:
+    [plan] = second.request.get("/kraken-recon/api/held").json()["held"]
+    second.goto(f"{desk.simulator.base_url}/0/public/Time")
+    question = desk.login.url + plan["question"]
+    assert second.evaluate(ANOTHER_SITE, question) == ["refused", "refused", "opaque"]
+    assert not second.request.get(question).json()["response_received"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (401, "You are signed in no longer"),
+        (403, "Airflow does not let you answer"),
+        (404, "Airflow does not ask yet, or no longer"),
+        (500, "Airflow answers 500; nothing was decided"),
+        (None, "No reply came. Your answer counts once and at once."),
+    ],
+)
+def test_an_answer_that_airflow_does_not_take_is_told(second: Page, status: int | None, told: str) -> None:
+    [plan] = second.request.get("/kraken-recon/api/held").json()["held"]
+    second.goto(f"/kraken-recon/repair?plan={plan['plan_id']}")
+    expect(second.get_by_role("button", name="Approve")).to_be_enabled()
+
+    def refuse(route: Route) -> None:
+        if route.request.method != "PATCH":
+            route.continue_()
+        elif status is None:
+            route.abort()
+        else:
+            route.fulfill(status=status, json={"detail": "no"})
+
+    second.route("**/hitlDetails", refuse)
+    second.get_by_role("button", name="Approve").click()
+    expect(second.get_by_text(told)).to_be_visible()
+    expect(second.get_by_role("button", name="Approve")).to_be_visible(visible=status is None)
+
+
+def test_a_held_repair_is_approved(page: Page, second: Page, desk: BrowserDesk) -> None:
     def bitcoins() -> Decimal:
         [row] = desk.rows(
             "select quantity from trading.positions join trading.accounts using (account_id)"
@@ -227,9 +285,32 @@ def test_a_held_repair_is_approved(page: Page, desk: BrowserDesk) -> None:
     page.get_by_role("link", name=f"Approve or reject for {HELD}").click()
     expect(page.get_by_text(f"Set BTC by -1.5 on {HELD}?")).to_be_visible()
     expect(page.get_by_text("Value of the drift")).to_contain_text(" USD at prices of ")
+    expect(page.get_by_role("button", name="Approve")).to_be_enabled()
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert barriers(page) == []
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / "approval-390.png")
-    page.get_by_role("button", name="Approve").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page scrolls sideways"
+    for name in ("Approve", "Reject"):
+        # Where a thumb finds it, without any scrolling; Playwright itself would scroll to it.
+        box = page.get_by_role("button", name=name).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 844
+        assert box["height"] >= 44
+    second.goto(page.url)
+    expect(second.get_by_role("button", name="Reject")).to_be_enabled()
+    approve = page.get_by_role("button", name="Approve").bounding_box()
+    assert approve is not None
+    page.mouse.click(approve["x"] + approve["width"] / 2, approve["y"] + approve["height"] / 2)
+    expect(page.get_by_text(f"Answered: Approve ({desk.login.user}).")).to_be_visible()
+    second.get_by_role("button", name="Reject").click()
+    first = f"Somebody else was first. Answered: Approve ({desk.login.user})."
+    expect(second.get_by_text(first)).to_be_visible()
+    expect(page.get_by_role("button", name="Approve")).to_be_hidden()
     [plan] = desk.wait_for(
         "select p.decided_by from trading.repair_plans p join trading.accounts a using (account_id)"
         " where a.name = %s and p.kind = 'held' and p.status = 'applied'",
@@ -237,6 +318,8 @@ def test_a_held_repair_is_approved(page: Page, desk: BrowserDesk) -> None:
     )
     assert plan["decided_by"] == f"{desk.login.user} (Airflow)"
     assert bitcoins() == HELD_BITCOINS[1]
+    # The page finds out by itself.
+    expect(page.get_by_text(f"Decided by {desk.login.user} (Airflow)")).to_be_visible()
 
 
 # From here on the schedule runs as well: the forms below let it.

@@ -178,6 +178,7 @@ def test_the_case_shows_what_a_person_must_know(desk: Desk) -> None:
 
 def test_a_name_cannot_write_markdown_into_the_case() -> None:
     assert escaped("[x](javascript:y)|\n# <b>*now*") == (r"\[x\]\(javascript:y\)\| \# \<b\>\*now\*")
+    assert escaped("desk\u202eevil") == r"desk\\u202eevil"  # shown, and it turns nothing around
 
 
 def test_approved_and_still_the_same_is_written_once(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from kraken_recon.domain.ledger import HoldingKey
+from kraken_recon.plain_text import visible
 from kraken_recon.service.pricing import money_words
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&-])")
 
 
 def escaped(text: object) -> str:
-    """Write text so that Markdown shows it as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    """Write text so that Markdown shows it as it is, on one line; control characters can be seen."""
+    return _SPECIAL.sub(r"\\\1", visible(" ".join(str(text).split())))
 
 
 def case_subject(case: Mapping[str, Any]) -> str:
@@ -29,7 +30,7 @@ def case_subject(case: Mapping[str, Any]) -> str:
         if len(rows) == 1
         else f"{len(rows)} positions"
     )
-    return f"Set {what} on {' '.join(case['account'].split())}?"
+    return visible(f"Set {what} on {' '.join(case['account'].split())}?")
 
 
 def case_markdown(case: Mapping[str, Any], pages: str) -> str:

@@ -4,7 +4,8 @@ Invariants (each is a test):
 1. No route answers anybody who is not logged in to Airflow and may not read ``position_sync``, and besides it
    every other DAG whose rows the page shows.
 2. Nothing changes except by the one route that acknowledges an alert; it asks for the right to edit
-   ``position_sync`` and for a token that only the page gives, so that no other site can post it.
+   ``position_sync`` and for a token that only the page gives, so that no other site can post it. A held
+   repair is answered at Airflow's own address for it, which asks for its own right, by a script of ours.
 3. No page loads anything but itself anew, may be framed by another site, or runs a script but its own, which
    are known by their digests.
 4. A request says nothing that the page does not know: what is misspelt is told, never left out silently.
@@ -33,11 +34,20 @@ from kraken_airflow.dashboard import (
     documents,
     order_page,
     orders_page,
+    repair_page,
     statement_page,
     wants_page,
 )
 from kraken_airflow.dashboard.access import DAG_ID, Render, known_parameters, may_read
-from kraken_airflow.dashboard.assets import PLACE, chart_scripts, digest, page_script, page_style, script_tags
+from kraken_airflow.dashboard.assets import (
+    PLACE,
+    chart_scripts,
+    decision_script,
+    digest,
+    page_script,
+    page_style,
+    script_tags,
+)
 from kraken_airflow.dashboard.paging import query_of
 from kraken_airflow.links import airflow_path
 from kraken_recon.errors import KrakenReconError, TextRefusedError
@@ -67,6 +77,7 @@ def create_app() -> FastAPI:
     differences_page.add_routes(router, render)
     statement_page.add_routes(router, render)
     wants_page.add_routes(router, render)
+    repair_page.add_routes(router, render)
     documents.add_routes(router, render)
     orders_page.add_routes(router, render)
     order_page.add_routes(router, render)
@@ -145,6 +156,7 @@ def _templates() -> Environment:
     templates.filters["query"] = query_of
     templates.globals["page_script"] = lambda: script_tags(page_script())
     templates.globals["chart_scripts"] = lambda: script_tags(*chart_scripts())
+    templates.globals["decision_script"] = lambda: script_tags(decision_script())
     templates.filters["money"] = money_words
     templates.filters["segment"] = lambda text: quote(text, safe="")
     return templates
@@ -162,7 +174,7 @@ def _moment(text: str) -> str:
 
 def _security_headers(style: str) -> dict[str, str]:
     """Allow our own style sheet and scripts by their digests, what leads back here, and nothing else."""
-    scripts = " ".join(digest(script) for script in (page_script(), *chart_scripts()))
+    scripts = " ".join(digest(script) for script in (page_script(), *chart_scripts(), decision_script()))
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; style-src {digest(style)}; script-src {scripts}; connect-src 'self'; "

@@ -67,6 +67,11 @@ def chart_scripts() -> tuple[str, ...]:
     return _read("static/uPlot.iife.min.js"), _read("charts.js")
 
 
+def decision_script() -> str:
+    """Read the script of the page on which a held repair is decided."""
+    return _read("decision.js")
+
+
 def script_tags(*scripts: str) -> Markup:
     """Write scripts as the elements that run them."""
     return Markup("").join(Markup("<script>{}</script>\n").format(Markup(text)) for text in scripts)  # noqa: S704 - files of this package

@@ -13,8 +13,9 @@ from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+from kraken_airflow.dashboard.markdown import parsed, written
 
 FOLDER: Final = Path(__file__).resolve().parents[3] / "docs"
 Page = Annotated[str, Query(min_length=1, max_length=200)]
@@ -22,7 +23,6 @@ Page = Annotated[str, Query(min_length=1, max_length=200)]
 
 def add_routes(router: APIRouter, render: Callable[..., str], folder: Path = FOLDER) -> None:
     """Add the page; where no documentation is installed every page is unknown."""
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     @router.get("/docs", response_class=HTMLResponse)
     def document(page: Page = "runbooks/position_sync.md") -> str:
@@ -30,10 +30,9 @@ def add_routes(router: APIRouter, render: Callable[..., str], folder: Path = FOL
         known = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*.md")}
         if page not in known:
             raise HTTPException(404, "no such page of the documentation is installed here")
-        tokens = markdown.parse(known[page].read_text())
+        tokens = parsed(known[page].read_text())
         _adapt(tokens, page, known)
-        body = markdown.renderer.render(tokens, markdown.options, {})
-        return render("document.html", title=_title(tokens), body=body)
+        return render("document.html", title=_title(tokens), body=written(tokens))
 
 
 def document_path(page: str, fragment: str = "") -> str:

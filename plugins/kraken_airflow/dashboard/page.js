@@ -103,5 +103,7 @@
     tell();
     setInterval(look, 1000);
     document.addEventListener("visibilitychange", look);
+    // A script of the page knows that something was done.
+    document.addEventListener("outdated", refresh);
   });
 })();

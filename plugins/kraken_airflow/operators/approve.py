@@ -15,7 +15,14 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from kraken_airflow.approvals import APPROVAL_DAG, approval_run_id, open_approvals
+from kraken_airflow.approvals import (
+    APPROVAL_DAG,
+    APPROVE,
+    REJECT,
+    approval_run_id,
+    open_approvals,
+    repair_path,
+)
 from kraken_airflow.failures import translated_failures
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.lineage import Lineage
@@ -34,8 +41,6 @@ from kraken_recon.service.pricing import ask_for_prices
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-APPROVE, REJECT = "Approve", "Reject"
 
 
 class ListHeldPlansOperator(TradingDbOperator):
@@ -148,7 +153,7 @@ class AskForApprovalOperator(Lineage, HITLOperator):
 
     def dashboard_page(self) -> str:
         """Name the page of the dashboard that answers for this task."""
-        return "wants"
+        return repair_path(self.plan_id)
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.
@@ -181,7 +186,6 @@ class ActOnAnswerOperator(TradingDbOperator):
     """
 
     template_fields = ("plan_id", "answer")
-    page = "wants"
     BOOKS = ReconcileAccountsOperator.BOOKS
     READS = (*ReconcileAccountsOperator.READS, "repair_plans", "repair_plan_rows")
     WRITES = ReconcileAccountsOperator.WRITES
@@ -190,6 +194,10 @@ class ActOnAnswerOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.plan_id = plan_id
         self.answer = answer
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return repair_path(self.plan_id)
 
     def execute(self, context: Context) -> str:
         """Decide, and return what became of the plan."""
