@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from desk import Desk
+from desk import bring as bring_by_fill
 from fakes import START
 from kraken_recon.adapters.kraken.exports import parse_export
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
@@ -200,3 +202,67 @@ def test_an_import_and_the_api_may_spell_a_wallet_differently(desk: Desk, suffix
     before = wallets(desk)
     bring(desk, read)
     assert wallets(desk) == before
+
+
+def tell(books: FakeBooks, names: dict[str, str], *rows: tuple[str, str, str, str]) -> None:
+    """Let Kraken tell rows of ``FOUR`` under suffixes, each with the running balance of its own wallet."""
+    for place, (kind, wallet, amount, balance) in enumerate(rows):
+        at = START - timedelta(days=2) + timedelta(hours=place)
+        suffix = names.get(wallet, "spot")
+        entry = books.add("SOL", amount, wallet=suffix, entry_type=kind, at=at)
+        told = replace(entry, ledger_id=f"L{place}", refid=f"R{place}", balance=D(balance))
+        books.entries[-1] = told
+
+
+NEXT = (
+    ("earn", "earn / flexible", "0.1", "1.6"),
+    ("earn", "earn / liquid", "0.1", "2.1"),
+    ("earn", "earn / bonded", "0.1", "3.1"),
+    ("earn", "earn / locked", "0.1", "4.35"),
+)
+
+
+@pytest.mark.parametrize("suffixes", ["FBMS", "BFMS", "MFSB", "SBFM", "FFMS", "BMBM", "FFFF"])
+def test_whatever_kraken_calls_the_four_wallets_of_a_file_the_account_goes_on(
+    desk: Desk, suffixes: str
+) -> None:
+    """Suffixes that are exchanged, and one suffix for several wallets, which balances alone tell apart."""
+    books = desk.account()
+    words = ("earn / liquid", "earn / bonded", "earn / flexible", "earn / locked")
+    names = dict(zip(words, suffixes, strict=True))
+    tell(books, names, *FOUR)
+    bring(desk, export(*FOUR))
+    for kind, wallet, amount, balance in NEXT:
+        desk.sync()
+        assert nothing_is_said(desk)
+        books.now = desk.now
+        entry = books.add("SOL", amount, wallet=names[wallet], entry_type=kind)
+        books.entries[-1] = replace(entry, balance=D(balance))
+    desk.sync()
+    desk.sync()
+    assert nothing_is_said(desk)
+    assert sorted(wallets(desk).values()) == [D("1.6"), D("2.1"), D("3.1"), D("4.35"), D(10)]
+    assert desk.positions() == desk.event_totals()
+
+
+def test_two_holdings_that_kraken_has_one_name_and_one_chain_for_become_one(desk: Desk) -> None:
+    """A fill brought an entry under Kraken's name before a sync could rename what a file had brought."""
+    books = desk.account()
+    tell(books, {"earn / flexible": "B"}, *FOUR[:2])
+    bring(desk, export(*FOUR[:2]))
+    books.now = START
+    entry = books.add("SOL", "0.5", wallet="B", entry_type="earn")
+    bring_by_fill(desk.engine, {desk.account_id(): [entry]})
+    assert wallets(desk) == {"spot": D(10), "F": D(1), "B": D("0.5")}
+    desk.sync()
+    books.add("SOL", "0.25", wallet="B", entry_type="earn", at=desk.now)
+    desk.sync()
+    assert nothing_is_said(desk)
+    assert wallets(desk) == {"spot": D(10), "B": D("1.75")}
+    assert desk.positions() == desk.event_totals()
+    events = desk.rows(
+        "select quantity_before, quantity_after from trading.position_events where wallet = 'B'"
+        " order by event_id"
+    )
+    assert [e["quantity_before"] for e in events[1:]] == [e["quantity_after"] for e in events[:-1]]
+    assert events[-1]["quantity_after"] == D("1.75")

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import prove_chain
 from kraken_recon.domain.ledger import SPOT, WALLET_NAMES, HoldingKey, is_same_wallet
-from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.domain.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from decimal import Decimal
 
     from kraken_recon.domain.ledger import LedgerEntry
 
@@ -94,19 +94,20 @@ def respelled(
 ) -> dict[HoldingKey, HoldingKey]:
     """Find the holdings on record that Kraken calls otherwise, with its name for them.
 
-    The same entry under another suffix says so. So does a holding that nothing is on record of and that goes
-    on exactly where an earning wallet of the same asset stood that Kraken does not name.
+    The same entries under another suffix say so. So does a holding that nothing is on record of and that goes
+    on exactly where an earning wallet of the same asset stood that Kraken does not name. Two holdings may get
+    one name, and two may change theirs; whether that is right, the balances must prove (``renamed``).
 
     Args:
         read: what Kraken tells, by id.
         known: what is on record of the same time.
         balances: what each holding was before it.
     """
-    names: dict[HoldingKey, HoldingKey] = {}
+    called: dict[HoldingKey, set[HoldingKey]] = defaultdict(set)
     for entry in known:
-        now = read.get(entry.ledger_id)
-        if now is not None and now.key != entry.key:
-            names[entry.key] = now.key
+        if entry.ledger_id in read:
+            called[entry.key].add(read[entry.ledger_id].key)
+    names = {old: min(new) for old, new in called.items() if len(new) == 1 and old not in new}
     told = {entry.key: entry for entry in sorted(read.values(), key=lambda e: e.entry_time, reverse=True)}
     recorded = {entry.key for entry in known} | {key for key, balance in balances.items() if balance}
     for key, first in told.items():
@@ -116,4 +117,54 @@ def respelled(
             is_other = old.asset == key.asset and is_same_wallet(old.wallet, key.wallet)
             if is_free and is_other and before and balances.get(old) == before:
                 names[old] = key
-    return {old: new for old, new in names.items() if old not in told}
+    return names
+
+
+@exact_arithmetic()
+def renamed(
+    balances: Mapping[HoldingKey, Decimal], names: Mapping[HoldingKey, HoldingKey]
+) -> dict[HoldingKey, Decimal]:
+    """Write balances under other names; holdings that get one name are added up."""
+    totals: dict[HoldingKey, Decimal] = defaultdict(Decimal)
+    for key, balance in balances.items():
+        totals[names.get(key, key)] += balance
+    return dict(totals)
+
+
+def told_apart(
+    read: Mapping[str, LedgerEntry],
+    known: Collection[LedgerEntry],
+    balances: Mapping[HoldingKey, Decimal],
+) -> dict[str, LedgerEntry]:
+    """Write what Kraken tells under the wallets on record, where it calls several of them by one name.
+
+    An entry on record keeps its wallet. A new one belongs to the wallet that stood where it begins: the one
+    that Kraken names if that fits, else another earning wallet of the asset. Arguments as for ``respelled``.
+    """
+    on_record = {entry.ledger_id: entry.key for entry in known}
+    running = dict(balances)
+    earning = sorted(key for key in {*on_record.values(), *balances} if key.wallet != SPOT)
+    apart: dict[str, LedgerEntry] = {}
+    waiting = sorted(read.values(), key=lambda entry: (entry.entry_time, entry.ledger_id))
+    while waiting:
+        # Entries of one moment have no order of their own: first those that go on from where a wallet stood.
+        moment = [entry for entry in waiting if entry.entry_time == waiting[0].entry_time]
+        fitting = ((entry, _stood_at(entry, on_record, running, earning)) for entry in moment)
+        entry, key = next(((entry, key) for entry, key in fitting if key), (moment[0], None))
+        key = key or on_record.get(entry.ledger_id, entry.key)
+        running[key] = entry.balance
+        apart[entry.ledger_id] = replace(entry, wallet=key.wallet)
+        waiting.remove(entry)
+    return apart
+
+
+def _stood_at(
+    entry: LedgerEntry,
+    on_record: Mapping[str, HoldingKey],
+    running: Mapping[HoldingKey, Decimal],
+    earning: Iterable[HoldingKey],
+) -> HoldingKey | None:
+    siblings = (k for k in earning if k.asset == entry.asset and is_same_wallet(k.wallet, entry.wallet))
+    own = on_record.get(entry.ledger_id)
+    places = (own,) if own else (entry.key, *siblings)
+    return next((key for key in places if running.get(key, ZERO) == entry.balance_before), None)

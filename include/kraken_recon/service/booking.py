@@ -261,11 +261,8 @@ class _Booking:
         if self._request.mode is Mode.DRY_RUN:
             return
         for work in self._read:
-            try:
-                if work.reading:
-                    respell_all(self._store, work.account_id, work.reading)
-            except PayloadInvalidError as error:
-                raise _AccountRefusedError(work, error) from error
+            if work.reading:
+                respell_all(self._store, work.account_id, work.reading)
 
     def _claim_opening(self, work: AccountWork) -> None:
         opening = work.reading.opening if work.reading else None

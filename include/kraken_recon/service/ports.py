@@ -107,8 +107,8 @@ class SyncStore(Protocol):
         """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
         ...
 
-    def respell(self, account_id: int, old: HoldingKey, new: HoldingKey) -> bool:
-        """Call a recorded holding by another wallet, entries and events too; False if that has its own."""
+    def respell(self, account_id: int, names: Mapping[HoldingKey, HoldingKey]) -> None:
+        """Call locked holdings otherwise, entries and events too; those that get one name become one."""
         ...
 
     def correct_entry(self, account_id: int, old: LedgerEntry, new: LedgerEntry) -> bool:

@@ -21,7 +21,7 @@ from kraken_recon.domain.ledger import WITHDRAWN, differences
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.plausible import implausible
 from kraken_recon.domain.records import Opening
-from kraken_recon.domain.wallets import respelled
+from kraken_recon.domain.wallets import renamed, respelled, told_apart
 from kraken_recon.errors import PayloadInvalidError
 
 if TYPE_CHECKING:
@@ -187,24 +187,29 @@ def _contradictions(
             )
 
 
-def _respell(known: KnownBooks, names: Mapping[HoldingKey, HoldingKey]) -> KnownBooks:
-    if not names:
-        return known
-    return KnownBooks(
-        [replace(entry, wallet=names.get(entry.key, entry.key).wallet) for entry in known.entries],
-        {
-            names.get(key, key): balance
-            for key, balance in known.balances_before.items()
-            if key not in names.values()
-        },
-    )
+def _connected(pages: _Pages, known: KnownBooks | None) -> tuple[_Pages, list[Gap]]:
+    """Connect what was read with what is on record, if need be under other names of its wallets.
+
+    Either the record takes Kraken's names, or, where Kraken has one name for several wallets, what it tells
+    is written under the wallets on record. What connects in neither way is told as gaps.
+    """
+    if known is None:
+        return pages, _gaps(pages.entries, None)
+    names = respelled(pages.entries, known.entries, known.balances_before)
+    gaps = _gaps(pages.entries, renamed(known.balances_before, names))
+    if not gaps:
+        return replace(pages, respelled=names), gaps
+    apart = told_apart(pages.entries, known.entries, known.balances_before)
+    if _gaps(apart, known.balances_before):
+        return pages, gaps
+    return replace(pages, entries=apart), []
 
 
-def _gaps(pages: _Pages, known: KnownBooks | None) -> list[Gap]:
+def _gaps(entries: Mapping[str, LedgerEntry], before: Mapping[HoldingKey, Decimal] | None) -> list[Gap]:
     gaps: list[Gap] = []
-    for key, entries in by_holding(pages.entries.values()).items():
-        before = known.balances_before.get(key, ZERO) if known is not None else None
-        gaps += prove_chain(key, entries, known_balance=before).gaps
+    for key, of in by_holding(entries.values()).items():
+        balance = before.get(key, ZERO) if before is not None else None
+        gaps += prove_chain(key, of, known_balance=balance).gaps
     return gaps
 
 
@@ -264,12 +269,8 @@ class LedgerReader:
             except PayloadInvalidError as error:
                 problem, gaps = error, []
                 continue
-            if known is not None:
-                pages = replace(
-                    pages, respelled=respelled(pages.entries, known.entries, known.balances_before)
-                )
-                known = _respell(known, pages.respelled)
-            gaps, problem = _gaps(pages, known), None
+            pages, gaps = _connected(pages, known)
+            problem = None
             if not gaps and self._is_complete(pages, attempt):
                 return pages, after
             overlap *= 96
@@ -402,12 +403,17 @@ def read_books(
 def respell_all(store: SyncStore, account_id: int, reading: Reading) -> None:
     """Call holdings on record as Kraken does, before anything is compared with what it tells of them.
 
-    Raises:
-        PayloadInvalidError: the record has both names.
+    Under the locks it is asked again which those are: another run may have done it meanwhile.
     """
-    for old, new in sorted(reading.respelled.items()):
-        if not store.respell(account_id, old, new):
-            raise PayloadInvalidError(
-                f"Kraken calls {old} by the name of {new}, of which something else is on record",
-                endpoint="Ledgers",
-            )
+    if not reading.respelled:
+        return
+    keys = sorted({*reading.respelled, *reading.respelled.values()})
+    store.lock_positions((account_id, key) for key in keys)
+    names = respelled(
+        {entry.ledger_id: entry for entry in reading.entries},
+        store.entries_after(account_id, reading.after),
+        store.balances_at(account_id, reading.after),
+    )
+    still = {old: new for old, new in names.items() if reading.respelled.get(old) == new}
+    if still:
+        store.respell(account_id, still)

@@ -199,16 +199,18 @@ class PostgresSyncStore:
         rows = self._run("balances_at", account_id=account_id, at=at)
         return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
 
-    def respell(self, account_id: int, old: HoldingKey, new: HoldingKey) -> bool:
-        """Call a recorded holding by another wallet, entries and events too; False if that has its own."""
-        values = {"account_id": account_id, "asset": old.asset, "old": old.wallet, "new": new.wallet}
-        self.lock_positions(sorted([(account_id, old), (account_id, new)]))
-        if self._run("has_own_books", **values)[0].has_own_books:
-            return False
-        for query in ("respell_entries", "respell_events", "respell_positions", "empty_respelled"):
+    def respell(self, account_id: int, names: Mapping[HoldingKey, HoldingKey]) -> None:
+        """Call locked holdings otherwise, entries and events too; those that get one name become one."""
+        values: dict[str, object] = {
+            "account_id": account_id,
+            "assets": [key.asset for key in names],
+            "old": [key.wallet for key in names],
+            "new": [key.wallet for key in names.values()],
+        }
+        for query in ("respell_entries", "respell_events", "connect_respelled", "respell_positions"):
             self._execute(query, values)
-        self._run("forget_residuals", **_key_arrays([(account_id, old), (account_id, new)]))
-        return True
+        touched = sorted({*names, *names.values()})
+        self._run("forget_residuals", **_key_arrays((account_id, key) for key in touched))
 
     def correct_entry(self, account_id: int, old: LedgerEntry, new: LedgerEntry) -> bool:
         """Replace one telling of a recorded entry by another; False where the record is not the old one."""

@@ -240,43 +240,75 @@ from (
 ) as changes
 group by asset, wallet;
 
--- name: has_own_books
--- Say whether a holding has entries or events of its own.
-select
-  exists (select from trading.ledger_entries where (account_id, asset, wallet) = (:account_id, :asset, :new))
-  or exists (select from trading.position_events where (account_id, asset, wallet) = (:account_id, :asset, :new))
-  as has_own_books;
-
 -- name: respell_entries
--- Call the wallet of a holding's entries by another name. Not one quantity changes.
-update trading.ledger_entries
-set wallet = :new
-where (account_id, asset, wallet) = (:account_id, :asset, :old);
+-- Call the wallets of holdings' entries by other names, all at once. Not one quantity changes.
+update trading.ledger_entries e
+set wallet = n.new
+from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
 
 -- name: respell_events
--- Call the wallet of a holding's events by another name.
-update trading.position_events
-set wallet = :new
-where (account_id, asset, wallet) = (:account_id, :asset, :old);
+-- Call the wallets of holdings' events by other names, all at once.
+update trading.position_events e
+set wallet = n.new
+from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
+
+-- name: connect_respelled
+-- Where two holdings became one, let each event begin where the one before it ended. Not one change differs.
+with connected as (
+  select
+    v.event_id,
+    sum(v.quantity_after - v.quantity_before) over (
+      partition by v.asset, v.wallet order by v.event_id
+    ) as quantity_after,
+    v.quantity_after - v.quantity_before as change
+  from trading.position_events v
+  where v.account_id = :account_id
+    and (v.asset, v.wallet) in (
+      select n.asset, n.new
+      from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+    )
+)
+update trading.position_events v
+set quantity_before = c.quantity_after - c.change,
+    quantity_after = c.quantity_after
+from connected c
+where v.event_id = c.event_id
+  and v.quantity_after <> c.quantity_after;
 
 -- name: respell_positions
--- Let the locked position of the new name stand where that of the old one stood.
-update trading.positions n
-set quantity = o.quantity,
-    available_quantity = o.available_quantity,
-    avg_cost = o.avg_cost,
+-- Let the locked positions stand under the new names, added up where one has several, and nothing under the old.
+with names as (
+  select n.asset, n.old, n.new
+  from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+),
+touched as (
+  select asset, old as wallet from names
+  union
+  select asset, new from names
+),
+stood as (
+  select
+    p.asset,
+    coalesce(n.new, p.wallet) as wallet,
+    sum(p.quantity) as quantity,
+    sum(p.available_quantity) as available_quantity,
+    max(p.avg_cost) as avg_cost
+  from trading.positions p
+  join touched using (asset, wallet)
+  left join names n on (n.asset, n.old) = (p.asset, p.wallet)
+  where p.account_id = :account_id
+  group by 1, 2
+)
+update trading.positions p
+set quantity = coalesce(s.quantity, 0),
+    available_quantity = coalesce(s.available_quantity, 0),
+    avg_cost = coalesce(s.avg_cost, p.avg_cost),
     updated_at = now()
-from trading.positions o
-where (n.account_id, n.asset, n.wallet) = (:account_id, :asset, :new)
-  and (o.account_id, o.asset, o.wallet) = (:account_id, :asset, :old);
-
--- name: empty_respelled
--- Leave nothing under the old name.
-update trading.positions
-set quantity = 0,
-    available_quantity = 0,
-    updated_at = now()
-where (account_id, asset, wallet) = (:account_id, :asset, :old);
+from touched t
+left join stood s using (asset, wallet)
+where (p.account_id, p.asset, p.wallet) = (:account_id, t.asset, t.wallet);
 
 -- name: correct_entry
 -- Replace one telling of a recorded entry by another, where the record still is the old one.
