@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -161,7 +161,9 @@ def bring(
 
     def write(unit: PostgresUnitOfWork) -> int:
         accounts = {account.account_id: account for account in unit.sync.find_accounts(None)}
-        booked = book_entries(unit, {accounts[a]: of for a, of in entries.items()}, run_id=run_id)
+        booked = book_entries(
+            unit, {accounts[a]: of for a, of in entries.items()}, datetime.now(UTC), run_id=run_id
+        )
         unit.commit()
         return booked
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk
+from desk import Desk, bring
 from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
 from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.errors import PlanRefusedError
+from kraken_recon.errors import PayloadInvalidError, PlanRefusedError
 from kraken_recon.service.contradictions import accept, find_contradictions
 from kraken_recon.service.undoing import undo
 
@@ -155,3 +155,24 @@ def test_nothing_is_accepted_that_kraken_does_not_tell(desk: Desk) -> None:
         accept(account, name, "Ann", "to see", desk.ports)
     with pytest.raises(PlanRefusedError, match="has the id NOPE"):
         accept(account, "NOPE", "Ann", "to see", desk.ports)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"entry_time": datetime(2100, 1, 1, tzinfo=UTC)}, "time 2100-01-01T00:00:00\\+00:00 is after now"),
+        ({"entry_time": datetime(2001, 1, 1, tzinfo=UTC)}, "time .* is before Kraken began"),
+        ({"amount": D(10) ** 18}, "amount 1000000000000000000 is more than there is"),
+        ({"fee": D(10) ** 18}, "fee 1000000000000000000 is more than there is"),
+        ({"balance": D(-10) ** 19}, "balance -10000000000000000000 is more than there is"),
+    ],
+)
+def test_an_entry_that_cannot_be_is_refused_from_a_fill_too(
+    desk: Desk, changes: dict[str, Any], said: str
+) -> None:
+    before = desk.positions()
+    entry = replace(desk.books["desk"].add("BTC", "1"), **changes)
+    with pytest.raises(PayloadInvalidError, match=f"entry {entry.ledger_id}: {said}"):
+        bring(desk.engine, {desk.account_id(): [entry]})
+    assert desk.positions() == before == desk.event_totals()
+    assert not desk.rows("select from trading.ledger_entries where ledger_id = :id", id=entry.ledger_id)

@@ -6,7 +6,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.errors import PayloadInvalidError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kraken_recon.domain.ledger import LedgerEntry
 
 KRAKEN_BEGAN: Final = datetime(2011, 7, 28, tzinfo=UTC)
@@ -26,3 +30,15 @@ def implausible(entry: LedgerEntry, now: datetime) -> str | None:
         if abs(value := getattr(entry, name)) >= MAGNITUDE_MAX:
             return f"{name} {value:f} is more than there is of any asset"
     return None
+
+
+def refuse_implausible(entries: Iterable[LedgerEntry], now: datetime) -> None:
+    """Refuse entries of Kraken that cannot be; a clock that is set back refuses nothing that has happened.
+
+    Raises:
+        PayloadInvalidError: with the entry, the field and its value.
+    """
+    latest = max(now, datetime.now(UTC))
+    for entry in entries:
+        if wrong := implausible(entry, latest):
+            raise PayloadInvalidError(f"entry {entry.ledger_id}: {wrong}", endpoint="Ledgers")

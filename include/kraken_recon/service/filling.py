@@ -3,7 +3,8 @@
 Invariants:
 1. An entry moves its position once: only those really inserted do, whoever else brings them.
 2. Everybody locks in the same order: ledger entries, then positions, with those whose average cost moves.
-3. Nothing is proved by a fill: watermark and coverage stay, so the next sync reads the same stretch again.
+3. An entry that cannot be is refused, as a sync refuses it.
+4. Nothing is proved by a fill: watermark and coverage stay, so the next sync reads the same stretch again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from uuid import UUID, uuid4
 from kraken_recon.domain.chain import by_holding, prove_chain
 from kraken_recon.domain.cost_records import CostKey
 from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.domain.plausible import refuse_implausible
 from kraken_recon.domain.reconciliation import Cause, Reason, Step
 from kraken_recon.service.costing import recompute, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
     from kraken_recon.domain.reconciliation import Recorded
@@ -43,12 +46,21 @@ class BookingUnit(Protocol):
 
 @exact_arithmetic()
 def book_entries(
-    unit: BookingUnit, entries: Mapping[Account, Sequence[LedgerEntry]], *, run_id: UUID | None = None
+    unit: BookingUnit,
+    entries: Mapping[Account, Sequence[LedgerEntry]],
+    now: datetime,
+    *,
+    run_id: UUID | None = None,
 ) -> int:
     """Insert entries and move positions by those that are new; return how many were.
 
     The caller commits. Entries may come again, in any order, and beside a sync.
+
+    Raises:
+        PayloadInvalidError: an entry cannot be; nothing is written.
     """
+    for of in entries.values():
+        refuse_implausible(of, now)
     by_id = {account.account_id: account for account in entries}
     listed = {account.account_id: tuple(of) for account, of in entries.items()}
     run_ids = dict.fromkeys(listed, run_id or uuid4())

@@ -92,7 +92,7 @@ class OrderBookkeeper:
 
         def write(unit: OrderUnitOfWork) -> None:
             # Ledger entries and positions are locked before orders, as everywhere.
-            book_entries(unit, {self.account: entries})
+            book_entries(unit, {self.account: entries}, now)
             locked = unit.orders.lock_orders([o.order_id for o in orders])
             unit.orders.record_fills(self.account.account_id, fills)
             known = unit.orders.fills_of([o.order_id for o in locked])

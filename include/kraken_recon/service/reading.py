@@ -13,13 +13,13 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.domain.chain import Gap, by_holding, prove_chain
 from kraken_recon.domain.ledger import WITHDRAWN, differences
 from kraken_recon.domain.money import ZERO
-from kraken_recon.domain.plausible import implausible
+from kraken_recon.domain.plausible import refuse_implausible
 from kraken_recon.domain.records import Opening
 from kraken_recon.domain.wallets import renamed, respelled, told_apart
 from kraken_recon.errors import PayloadInvalidError
@@ -264,7 +264,7 @@ class LedgerReader:
                 raise LongLedgerError(pages.counted, after)
             known = self._known(after, end) if self.state.is_open else None
             try:
-                self._refuse_implausible(pages)
+                refuse_implausible(pages.entries.values(), self.clock())
                 _contradictions(pages.entries, known.entries if known else (), self.state.newest_entry_at)
             except PayloadInvalidError as error:
                 problem, gaps = error, []
@@ -289,13 +289,6 @@ class LedgerReader:
                 f"expected entries after skipping {newer} of {long.counted}, was none", endpoint="Ledgers"
             )
         return max(page.entries, key=lambda entry: (entry.entry_time, entry.ledger_id))
-
-    def _refuse_implausible(self, pages: _Pages) -> None:
-        # A clock that is set back, as in a replay, refuses nothing that has happened.
-        now = max(self.clock(), datetime.now(UTC))
-        for entry in pages.entries.values():
-            if wrong := implausible(entry, now):
-                raise PayloadInvalidError(f"entry {entry.ledger_id}: {wrong}", endpoint="Ledgers")
 
     def _known(self, after: datetime | None, end: LedgerEntry | None) -> KnownBooks:
         known = self.known_books(after)

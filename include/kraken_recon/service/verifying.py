@@ -325,7 +325,7 @@ def _bring_in(ports: VerifyingPorts, account: Account, evidences: Sequence[Order
     }
 
     def write(unit: VerifyingUnit) -> None:
-        book_entries(unit, {account: tuple(entries.values())})
+        book_entries(unit, {account: tuple(entries.values())}, ports.clock())
         unit.orders.record_fills(account.account_id, fills)
         unit.commit()
 
