@@ -479,6 +479,48 @@ def test_an_account_shows_what_it_holds_is_worth_and_which_airflow_run_looked(
         assert len(viewer.get(f"{PLACE}api/{place}?name=alpha").json()[place]) == expected
 
 
+def test_an_average_is_rounded_for_people_and_says_what_it_covers(
+    viewer: TestClient, desk: AirflowDesk
+) -> None:
+    """The page rounds; documents keep every digit. Only what covers less than all says of how much it is."""
+    costs = {
+        "ALL": ("181.818181818181818171", "2", "0"),
+        "NONE": (None, "0", "3"),
+        "PART": ("0.000012345678912345", "10", "1"),
+        "MOST": ("99.999999999999999999", "9999999", "1"),
+    }
+    desk.execute("insert into trading.accounts (name, kraken_conn_id) values ('alpha', 'x')")
+    for asset, (average, known, unknown) in costs.items():
+        desk.execute(
+            "insert into trading.positions (account_id, asset, quantity, avg_cost)"
+            " select account_id, %s, 1, %s::numeric from trading.accounts",
+            asset,
+            average,
+        )
+        desk.execute(
+            "insert into trading.asset_costs (account_id, asset, quantity_known, quantity_unknown, avg_cost,"
+            " quantity_moving, cost, realised)"
+            " select account_id, %s, %s::numeric, %s::numeric, %s::numeric, 0, 0, 0 from trading.accounts",
+            asset,
+            known,
+            unknown,
+            average,
+        )
+    page = viewer.get(f"{PLACE}account?name=alpha").text
+    cells = re.findall(r'<td data-label="Average cost"[^>]*>(.*?)</td>', page)
+    shown = dict(zip(sorted(costs), (re.sub(r"<[^>]+>", "", cell).strip() for cell in cells), strict=True))
+    assert shown == {
+        "ALL": "181.81818",
+        "MOST": "100 for 99.9 %",
+        "NONE": "",
+        "PART": "0.000012345679 for 90.9 %",
+    }
+    data = viewer.get(f"{PLACE}api/positions?name=alpha").json()["positions"]
+    assert {row["asset"]: row["avg_cost"] for row in data} == {a: cost[0] for a, cost in costs.items()}
+    covered = {row["asset"]: row["avg_cost_covers"] for row in csv_rows(viewer, "positions.csv?name=alpha")}
+    assert covered == {"ALL": "all", "MOST": "99.9 %", "NONE": "", "PART": "90.9 %"}
+
+
 def test_hostile_text_stays_text_on_every_page(viewer: TestClient, desk: AirflowDesk) -> None:
     hostile = "<script>alert('x')</script>\"{{ 7 * 7 }}"
     desk.execute(DESK)
