@@ -20,6 +20,8 @@ from kraken_recon.domain.money import ZERO
 from kraken_recon.service.importing import import_exports
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fakes import FakeBooks
 
 BTC, BTC_F = HoldingKey("BTC", "spot"), HoldingKey("BTC", "F")
@@ -266,3 +268,62 @@ def test_two_holdings_that_kraken_has_one_name_and_one_chain_for_become_one(desk
     )
     assert [e["quantity_before"] for e in events[1:]] == [e["quantity_after"] for e in events[:-1]]
     assert events[-1]["quantity_after"] == D("1.75")
+
+
+@pytest.mark.parametrize(
+    "suffixes", ["FBSM", "BFSM", "SMFB", "MFBS", "BSMF", ("B", "F", "28.S", "14.S")], ids=str
+)
+def test_wallets_that_the_api_calls_by_each_others_names_stay_apart(
+    desk: Desk, suffixes: Sequence[str]
+) -> None:
+    """Flexible, liquid, bonded and locked under any suffixes: four stay four."""
+    books = desk.account()
+    at = START - timedelta(days=2)
+    named = dict(zip(suffixes, ("flexible", "liquid", "bonded", "locked"), strict=True))
+    books.add("SOL", "100", entry_type="deposit", at=at)
+    for place, suffix in enumerate(suffixes, 1):
+        moment = at + timedelta(hours=place)
+        books.add("SOL", f"-{place}", entry_type="earn", at=moment)
+        books.add("SOL", str(place), wallet=suffix, entry_type="earn", at=moment)
+    rows = [
+        f"{e.ledger_id},{e.refid},{e.entry_time:%Y-%m-%d %H:%M:%S},{e.entry_type},,currency,crypto,SOL,"
+        f"{f'earn / {named[e.wallet]}' if e.wallet in named else 'spot / main'},{e.amount},0,{e.balance}"
+        for e in books.entries
+    ]
+    read = parse_export("ledgers.csv", "\n".join((HEADER, *rows)).encode())
+    assert isinstance(read, LedgerExport)
+    bring(desk, read)
+    books.now = START
+    desk.sync()
+    assert nothing_is_said(desk)
+    books.add("SOL", "0.5", wallet=suffixes[0], entry_type="earn", at=books.now)
+    for _ in range(2):
+        desk.sync()
+        assert nothing_is_said(desk)
+        assert sorted(wallets(desk).values()) == [D("1.5"), D(2), D(3), D(4), D(90)]
+        assert desk.positions() == desk.event_totals()
+        bring(desk, read)
+
+
+def test_a_new_wallet_may_come_under_the_suffix_that_an_import_had_guessed(desk: Desk) -> None:
+    books = desk.account()
+    at = START - timedelta(days=2)
+    books.add("SOL", "10", entry_type="deposit", at=at)
+    books.add("SOL", "-4", entry_type="earn", at=at + timedelta(hours=1))
+    books.add("SOL", "4", wallet="B", entry_type="earn", at=at + timedelta(hours=1))
+    rows = [
+        f"{e.ledger_id},{e.refid},{e.entry_time:%Y-%m-%d %H:%M:%S},{e.entry_type},,currency,crypto,SOL,"
+        f"{'earn / flexible' if e.wallet == 'B' else 'spot / main'},{e.amount},0,{e.balance}"
+        for e in books.entries
+    ]
+    read = parse_export("ledgers.csv", "\n".join((HEADER, *rows)).encode())
+    assert isinstance(read, LedgerExport)
+    bring(desk, read)
+    assert wallets(desk) == {"spot": D(6), "F": D(4)}
+    books.now = START
+    books.add("SOL", "-1", entry_type="earn", at=START)
+    books.add("SOL", "1", wallet="F", entry_type="earn", at=START)
+    desk.sync()
+    assert nothing_is_said(desk)
+    assert wallets(desk) == {"spot": D(5), "B": D(4), "F": D(1)}
+    assert desk.positions() == desk.event_totals()
