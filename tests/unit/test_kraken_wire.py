@@ -383,6 +383,22 @@ def test_a_plain_name_means_the_international_market_in_any_order_of_the_reply(o
     assert wire.prices_in("USD", wire.parse_pairs(reply), last_prices)["BTC"] == 60000
 
 
+@pytest.mark.parametrize("here", [None, "", "International", "absent"])
+@pytest.mark.parametrize("there", ["Bitnomial_Exchange", None, "", "absent"])
+def test_a_venue_may_be_told_by_the_id_alone(here, there):
+    pairs = {
+        "XBTUSD:BTNL": ELSEWHERE | {"execution_venue": there},
+        "XXBTZUSD": LISTED | {"execution_venue": here},
+    }
+    told = {
+        pair_id: {name: value for name, value in fields.items() if value != "absent"}
+        for pair_id, fields in pairs.items()
+    }
+    for reply in (told, dict(reversed(told.items()))):
+        assert wire_orders.parse_markets(reply).find("BTC/USD").pair_id == "XXBTZUSD"
+        assert set(wire.parse_pairs(reply)) == {"XXBTZUSD"}
+
+
 def test_a_market_of_another_venue_alone_is_not_taken_for_what_was_meant():
     for altname in ("XBTUSD:BTNL", "XBTUSD"):
         markets = wire_orders.parse_markets({"XBTUSD:BTNL": ELSEWHERE | {"altname": altname}})

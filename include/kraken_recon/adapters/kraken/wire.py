@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from kraken_recon.adapters.kraken.failures import WRITES, error_from_codes
 from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.domain.ledger import Balance, LedgerEntry, LedgerPage
-from kraken_recon.domain.markets import is_international
+from kraken_recon.domain.markets import VENUE_MARK, is_international
 from kraken_recon.domain.money import ZERO, parse_amount
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.plain_text import is_plain, one_line
@@ -285,8 +285,10 @@ def parse_pair(read: Reader, pair_id: str, fields: dict[str, Any]) -> Pair:
         parse_kraken_code(read.name(fields.get(side, ABSENT), f"result.{pair_id}.{side}")).asset
         for side in ("base", "quote")
     )
-    venue = fields.get("execution_venue")
-    return Pair(base, quote, None if venue is None else read.name(venue, f"result.{pair_id}.execution_venue"))
+    # An id such as XBTUSD:BTNL names a venue, too.
+    told = fields.get("execution_venue") or pair_id.partition(VENUE_MARK)[2]
+    venue = read.name(told, f"result.{pair_id}.execution_venue").strip().lower() if told != "" else None
+    return Pair(base, quote, venue)
 
 
 def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
