@@ -89,8 +89,10 @@ def a_month_is_behind_it(
     every = {account["account"] for account in latest["accounts"]}
     names = {name for name in every if not name.startswith("recording-")}
     assert len(names) == 8
-    levels = {a["account"]: a["verdict"] for a in latest["accounts"] if a["level"] == "bad"}
-    assert levels == {"zeta-staged-wrong-key": "not reconciled", "theta-otc": "a repair waits for a person"}
+    bad = [account for account in latest["accounts"] if account["level"] == "bad"]
+    levels = {account["account"]: account["verdict"] for account in bad}
+    staged = {"zeta-staged-wrong-key": "not reconciled", "theta-otc": "a repair waits for a person"}
+    assert levels == staged, [(account["account"], account["error"]) for account in bad]
     assert [value["currency"] for value in latest["unexplained_drift"]["values"]] == ["USD"]
     assert {alert["kind"] for alert in latest["alerts"]} >= {"held_repair", "sync_failure", "database_drift"}
 
