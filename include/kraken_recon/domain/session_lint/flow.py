@@ -167,8 +167,16 @@ class Flow:
             state = state.opened(resource, is_busy=_is_busy_at_once(resource.opening))
         return state
 
+    def _tested(self, test: ast.expr, state: State) -> State:
+        """Evaluate a condition; what it names within itself (``:=``) is bound as by an assignment."""
+        state = self._evaluated(test, state)
+        for part in ast.walk(test):
+            if isinstance(part, ast.NamedExpr):
+                state = self._bind(part.target, part.value, state, test.lineno)
+        return state
+
     def _if(self, node: ast.If, state: State) -> Exits:
-        tested = self._evaluated(node.test, state)
+        tested = self._tested(node.test, state)
         raised = self._raised(node.test, state, node.lineno)
         when_true, when_false = _refined(node.test, tested)
         self.tracker.guards.append(names_in(node.test))
@@ -184,7 +192,7 @@ class Flow:
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While, state: State) -> Exits:
         head = node.test if isinstance(node, ast.While) else node.iter
-        start = self._evaluated(head, state)
+        start = self._tested(head, state)
         exits = Exits(raised=self._raised(head, state, node.lineno))
         self.loops += 1
         body = Exits()
@@ -313,7 +321,7 @@ def _names_of(resource: Resource, state: State) -> set[str]:
 def _refined(test: ast.expr, state: State) -> tuple[State, State]:
     """Give the states in which a test is true and false: a variable that is None holds no session."""
     match test:
-        case ast.Name() | ast.Attribute():
+        case ast.Name() | ast.Attribute() | ast.NamedExpr():
             return state, _without(test, state)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             when_true, when_false = _refined(operand, state)
@@ -331,7 +339,7 @@ def _refined(test: ast.expr, state: State) -> tuple[State, State]:
 
 
 def _without(node: ast.expr, state: State) -> State:
-    name = path_of(node, {})
+    name = path_of(node.target if isinstance(node, ast.NamedExpr) else node, {})
     return state.closed(state.names.get(name, frozenset())).bound(name, frozenset())
 
 

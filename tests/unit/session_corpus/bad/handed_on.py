@@ -268,3 +268,15 @@ def orders(session: Session = Depends(get_for_ever)):
 @app.get("/fills")
 def fills(session: Session = Depends(SessionLocal)):  # expect: KRS003
     return session.query(object).all()
+
+
+def named_in_a_condition(query):
+    if session := next(get_db()):  # expect: KRS008
+        return session.execute(query).scalar()
+    return None
+
+
+def named_in_a_loops_condition(query):
+    while (session := SessionLocal()) is not None:  # expect: KRS003
+        session.execute(query)
+        break

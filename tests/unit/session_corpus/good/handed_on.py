@@ -523,3 +523,19 @@ def transformed(query):
 
 async def given(session: AsyncSession = Depends(get_async_db)):
     return await session.execute("select 1")
+
+
+def named_in_a_condition(query):
+    if (session := SessionLocal()) is not None:
+        with session:
+            return session.execute(query).scalar()
+    return None
+
+
+def named_in_a_condition_and_closed(query):
+    if session := SessionLocal():
+        try:
+            return session.execute(query).scalar()
+        finally:
+            session.close()
+    return None
