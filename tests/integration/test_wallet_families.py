@@ -18,6 +18,7 @@ from kraken_recon.domain.exports import LedgerExport
 from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.domain.money import ZERO
 from kraken_recon.service.importing import import_exports
+from kraken_recon.service.reading import Reading, respell_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -327,3 +328,44 @@ def test_a_new_wallet_may_come_under_the_suffix_that_an_import_had_guessed(desk:
     assert nothing_is_said(desk)
     assert wallets(desk) == {"spot": D(5), "B": D(4), "F": D(1)}
     assert desk.positions() == desk.event_totals()
+
+
+def test_names_are_exchanged_once_whoever_else_read_that_too(desk: Desk) -> None:
+    books = desk.account()
+    rows = (FOUR[0], ("earn", "earn / liquid", "2", "2"), ("earn", "earn / bonded", "3", "3"))
+    tell(books, {"earn / liquid": "B", "earn / bonded": "F"}, *rows)
+    bring(desk, export(*rows))
+    assert wallets(desk) == {"spot": D(10), "F": D(2), "B": D(3)}
+    liquid, bonded = HoldingKey("SOL", "F"), HoldingKey("SOL", "B")
+    names = {liquid: bonded, bonded: liquid}
+    reading = Reading({}, tuple(books.entries), None, START, coherent=True, respelled=names)
+    for _ in range(2):
+        with PostgresUnitOfWork(desk.engine) as unit:
+            respell_all(unit.sync, desk.account_id(), reading)
+            unit.commit()
+        assert wallets(desk) == {"spot": D(10), "F": D(3), "B": D(2)}
+        assert desk.positions() == desk.event_totals()
+    desk.sync()
+    assert nothing_is_said(desk)
+
+
+@pytest.mark.parametrize("missing", [D("-0.001"), D("0.001")])
+def test_what_is_really_missing_beside_wallets_of_one_name_is_found_alone(
+    desk: Desk, missing: Decimal
+) -> None:
+    books = desk.account()
+    words = ("earn / liquid", "earn / bonded", "earn / flexible", "earn / locked")
+    tell(books, dict.fromkeys(words, "F"), *FOUR)
+    bring(desk, export(*FOUR))
+    books.residuals[HoldingKey("SOL", "F")] = missing
+    for amount in ("0.1", "0.2"):
+        books.now = desk.now
+        entry = books.add("SOL", "0.1", wallet="F", entry_type="earn")
+        books.entries[-1] = replace(entry, balance=D(3) + D(amount))
+        for _ in range(2):
+            desk.sync()
+            residuals = {key: found["residual"] for key, found in desk.findings().items()}
+            assert {key: residual for key, residual in residuals.items() if residual} == {"SOL.F": missing}
+            assert not any(desk.run()[count] for count in ("updated", "added", "removed", "held"))
+        assert wallets(desk)["B"] == D(3) + D(amount)
+    assert sorted(wallets(desk).values()) == [D("1.5"), D(2), D("3.2"), D("4.25"), D(10)]

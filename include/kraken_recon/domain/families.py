@@ -25,8 +25,8 @@ def folded_balances(evidence: Evidence) -> tuple[dict[HoldingKey, Decimal], dict
     """Find what of each holding Kraken shows under another wallet of the same asset.
 
     Either the sum over all wallets agrees (the second answer: nothing else differs), or wallets are gone from
-    the reply and the plain code shows more: then what they held is in it (Kraken's changelog of 13 November
-    2025), and only the rest is a difference.
+    the reply and the plain code (Kraken's changelog of 13 November 2025) or another wallet shows more: then
+    what they held is in it, and only the rest is a difference.
     """
     families: dict[str, dict[HoldingKey, Decimal]] = {}
     told_otherwise: set[str] = set()
@@ -48,12 +48,24 @@ def folded_balances(evidence: Evidence) -> tuple[dict[HoldingKey, Decimal], dict
             for key, surplus in family.items()
             if key.wallet != SPOT and surplus < ZERO and _is_absent(evidence, key)
         }
-        plain = HoldingKey(asset, SPOT)
         if sum(family.values()) == ZERO:
             neutral |= {key: surplus for key, surplus in family.items() if surplus}
-        elif gone and family.get(plain, ZERO) > ZERO:
-            folded |= gone | {plain: -sum(gone.values(), ZERO)}
+        elif gone and (inside := _shown_in(family, asset, -sum(gone.values(), ZERO))):
+            folded |= gone | {inside: -sum(gone.values(), ZERO)}
     return folded | neutral, neutral
+
+
+def _shown_in(family: Mapping[HoldingKey, Decimal], asset: str, gone: Decimal) -> HoldingKey | None:
+    """Find the wallet that shows what is gone: the plain code, or one that shows about as much more.
+
+    Kraken may have one name for several earning wallets, of which a file knew each. About as much is what is
+    nearer to it than to nothing.
+    """
+    plain = HoldingKey(asset, SPOT)
+    if family.get(plain, ZERO) > ZERO:
+        return plain
+    most = max(family, key=lambda key: family[key])
+    return most if abs(family[most] - gone) < family[most] else None
 
 
 def _is_absent(evidence: Evidence, key: HoldingKey) -> bool:
