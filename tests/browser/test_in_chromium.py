@@ -303,6 +303,9 @@ def test_a_held_repair_is_approved(page: Page, second: Page, desk: BrowserDesk) 
         assert box["height"] >= 44
     second.goto(page.url)
     expect(second.get_by_role("button", name="Reject")).to_be_enabled()
+    for window in (page, second):
+        article = window.locator("article")
+        assert article.evaluate("(a) => a.scrollWidth <= a.clientWidth"), "the case scrolls sideways"
     approve = page.get_by_role("button", name="Approve").bounding_box()
     assert approve is not None
     page.mouse.click(approve["x"] + approve["width"] / 2, approve["y"] + approve["height"] / 2)
