@@ -147,7 +147,7 @@ def test_dry_run_changes_no_position(terminal: Terminal) -> None:
     [
         (["sync", "--account", "nobody"], 1, "no active account is named nobody"),
         (["explain", "--account", "nobody", "--asset", "BTC"], 1, "no account is named nobody"),
-        (["sync", "--account", "desk", "--tolerance", "NaN"], 2, "finite"),
+        (["sync", "--account", "desk", "--tolerance", "NaN"], 2, "expected an amount"),
         (["sync", "--account", "desk", "--tolerance", "-1"], 2, "zero or more"),
         (["explain", "--account", "desk", "--asset", "BTC", "--at", "yesterday"], 2, "expected a time"),
         (["sync"], 2, "--account"),
@@ -167,7 +167,7 @@ def test_wrong_input_says_what_to_do(
     [
         ({"KRAKEN_RECON_DSN": ""}, "set KRAKEN_RECON_DSN"),
         ({"KRAKEN_RECON_DSN": "mysql://somewhere/trading"}, "PostgreSQL"),
-        ({"KRAKEN_RECON_DSN": "postgresql://postgres@127.0.0.1:1/trading"}, "StoreError"),
+        ({"KRAKEN_RECON_DSN": "postgresql://postgres@127.0.0.1:1/trading"}, "StoreUnreachableError"),
     ],
 )
 def test_wrong_database_says_what_to_do(terminal: Terminal, variables: dict[str, str], words: str) -> None:

@@ -134,7 +134,6 @@ def test_a_models_decision_may_come_without_its_details() -> None:
         (("--side", "buy"), "either a volume or a portion"),
         (("--side", "buy", "--volume", "0.1", "--type", "limit"), "limit_price"),
         (("--side", "buy", "--volume", "-1"), "more than zero"),
-        (("--side", "buy", "--volume", "0.1", "--until", "soon"), "expected a time"),
     ],
     ids=str,
 )
@@ -142,9 +141,16 @@ def test_a_bad_order_is_refused_with_the_reason(
     simulated: Simulator, arguments: tuple[str, ...], told: str
 ) -> None:
     status, _, err = run(*ORDER, *arguments)
-    # Refused as a decision, but for a time that cannot be read: that is a command that failed.
-    assert status == (1 if "--until" in arguments else 4)
+    assert status == 4
     assert told in err
+    assert simulated.control.get("accounts/main/statement")["orders"] == []
+
+
+def test_a_time_that_cannot_be_read_is_a_command_called_wrongly(simulated: Simulator) -> None:
+    told = io.StringIO()
+    with redirect_stderr(told), pytest.raises(SystemExit, match="2"):
+        main([*ORDER, "--side", "buy", "--volume", "0.1", "--until", "soon"])
+    assert "expected a time" in told.getvalue()
     assert simulated.control.get("accounts/main/statement")["orders"] == []
 
 
