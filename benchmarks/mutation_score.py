@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
 from benchmarks.sound_ledgers import SoundLedger, generated, recorded
 from kraken_recon.domain.chain import by_holding
+from kraken_recon.domain.families import missing_holdings
 from kraken_recon.domain.ledger import Balance, LedgerPage
 from kraken_recon.domain.money import ZERO
 from kraken_recon.domain.policy import Policy
-from kraken_recon.domain.reconciliation import Evidence, Recorded, assess, missing_holdings
+from kraken_recon.domain.reconciliation import Evidence, Recorded, assess
 from kraken_recon.domain.records import Account, AccountState
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.service.reading import PAGE_LENGTH, KnownBooks, LedgerReader, StillMovingError, read_books
