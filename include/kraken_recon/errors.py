@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.domain.orders import Order
 
-EXCHANGE_MESSAGE_CHARACTERS_MAX: Final = 500
 CODES_KEPT_MAX: Final = 10
 
 
@@ -140,7 +139,8 @@ class CertificateError(KrakenReconError):
 class ExchangeError(KrakenReconError):
     """Kraken could not be asked, refused, or answered something unusable.
 
-    What Kraken sends has no bound: message and codes are kept as one line each, of some hundred characters.
+    What Kraken sends has no bound: its text is cut where it becomes part of a message, the codes here. What
+    this project says of its own, such as a list of gaps, is kept whole.
 
     Attributes:
         account: name of the account whose key was used, empty for a public call.
@@ -160,7 +160,7 @@ class ExchangeError(KrakenReconError):
         codes: tuple[str, ...] = (),
         not_before: datetime | None = None,
     ) -> None:
-        super().__init__(one_line(message, EXCHANGE_MESSAGE_CHARACTERS_MAX))
+        super().__init__(message)
         self.account = account
         self.endpoint = endpoint
         self.codes = tuple(one_line(code) for code in codes[:CODES_KEPT_MAX])

@@ -8,14 +8,15 @@ from fractions import Fraction
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from desk import Desk, bring
 from fakes import START
 from kraken_recon.domain.chain import prove_chain
 from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-from kraken_recon.domain.money import format_amount, parse_amount
+from kraken_recon.domain.money import EXACT, format_amount, parse_amount
+from kraken_recon.domain.plausible import MAGNITUDE_MAX
 from properties.histories import fresh_account, on_database
 
 storable = st.builds(
@@ -24,6 +25,7 @@ storable = st.builds(
     st.integers(0, 10**20 - 1),
     st.integers(0, 10**18 - 1),
 )
+MOST = Decimal(f"{MAGNITUDE_MAX - 1}." + "9" * 18)
 small = st.builds(lambda units: Decimal(f"{units}E-18"), st.integers(-(10**37), 10**37))
 
 
@@ -73,9 +75,21 @@ def test_arithmetic_is_exact(a: Decimal, b: Decimal, c: Decimal, d: Decimal) -> 
     assert missing == Fraction(c) - Fraction(a) + Fraction(b) - Fraction(d)
 
 
+@st.composite
+def running(draw: st.DrawFn) -> tuple[Decimal, Decimal]:
+    """Draw an amount and a change of it: these and the sum are less than there may be of any asset."""
+    most = int(MOST.scaleb(18, EXACT))
+    first = draw(st.integers(-most, most))
+    second = draw(st.integers(max(-most, -most - first), min(most, most - first)))
+    return Decimal(f"{first}E-18"), Decimal(f"{second}E-18")
+
+
 @on_database
-@given(small, small)
-def test_database_keeps_and_sums_to_the_last_digit(desk: Desk, amount: Decimal, change: Decimal) -> None:
+@example((MOST, Decimal(0)))
+@example((MOST, MOST.copy_negate()))
+@given(running())
+def test_database_keeps_and_sums_to_the_last_digit(desk: Desk, changes: tuple[Decimal, Decimal]) -> None:
+    amount, change = changes
     name, books = fresh_account(desk)
     account, key = desk.account_id(name), HoldingKey("BTC", "spot")
     first = books.add("BTC", format_amount(amount))

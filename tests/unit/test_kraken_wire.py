@@ -119,6 +119,14 @@ def test_reply_that_is_not_the_envelope_is_refused(body):
     assert len(str(raised.value)) < 200
 
 
+def test_a_name_of_any_length_is_told_in_one_short_line():
+    name = "a\\n" + "x" * 3_000_000
+    with pytest.raises(PayloadInvalidError, match="expected each name once in an object") as raised:
+        decode(f'{{"error":[],"result":{{"{name}":"1","{name}":"2"}}}}')
+    assert len(str(raised.value)) < 600
+    assert str(raised.value).isprintable()
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reader(body):
     with pytest.raises(PayloadInvalidError):

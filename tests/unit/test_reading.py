@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -212,6 +213,18 @@ def test_missing_row_of_long_ago_is_named_by_its_neighbours(desk: Desk) -> None:
         desk.read()
     assert "0.9 is not accounted for" in str(refused.value)
     assert desk.pauses == [1, 2]
+
+
+def test_every_one_of_many_gaps_is_named(desk: Desk) -> None:
+    for _ in range(60):
+        desk.books.add("BTC", "1")
+    missing = desk.books.entries[-59::2]
+    desk.books.entries = [entry for entry in desk.books.entries if entry not in missing]
+    desk.books.residuals[BTC] = sum((entry.change for entry in missing), Decimal(0))
+    with pytest.raises(PayloadInvalidError) as refused:
+        desk.read()
+    assert str(refused.value).count("is not accounted for") == len(missing) - 1
+    assert ids(desk.books.entries[-29:]) <= set(re.findall(r"entry (\w+)", str(refused.value)))
 
 
 def test_missing_row_of_a_moment_ago_is_waited_for(desk: Desk) -> None:

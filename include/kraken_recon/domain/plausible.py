@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.domain.money import exact_arithmetic
 from kraken_recon.errors import PayloadInvalidError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ MAGNITUDE_MAX: Final = Decimal(10) ** 18
 """More units than there are of any asset; a few of them would not fit their column together."""
 
 
+@exact_arithmetic()
 def implausible(entry: LedgerEntry, now: datetime) -> str | None:
     """Say which field of an entry cannot be, and why; None where all may be."""
     if entry.entry_time > now + AHEAD_MAX:

@@ -93,8 +93,9 @@ class Reader:
         self.fail(f"expected {field} to be {expected}, was {was}")
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise with what is wrong, of which the field's name is a part."""
-        raise PayloadInvalidError(f"{self.endpoint}: {problem}", account=self.account, endpoint=self.endpoint)
+        """Raise with what is wrong, of which names of Kraken's choosing, as long as it likes, are a part."""
+        message = f"{self.endpoint}: {one_line(problem, TEXT_CHARACTERS_MAX)}"
+        raise PayloadInvalidError(message, account=self.account, endpoint=self.endpoint)
 
     def mapping(self, value: object, field: str) -> dict[str, Any]:
         """Read an object."""
