@@ -31,6 +31,7 @@ USUAL = {
     "account": "desk",
     "asset": "BTC",
     "at": "2026-01-05T12:00Z",
+    "by": "alice",
     "connection": "kraken_desk",
     "file": "certificate.json",
     "files": "ledgers.csv",
@@ -39,6 +40,7 @@ USUAL = {
     "pair": "BTC/USD",
     "paths": "missing.py",
     "plan": "11111111-2222-3333-4444-555555555555",
+    "reason": "seen at Kraken",
     "side": "buy",
 }
 
