@@ -50,7 +50,7 @@ contracts: setup ## who may import whom
 	@$(BIN)/lint-imports
 
 sessions: setup ## no database session is opened past the unit of work, or left open
-	@$(BIN)/python -m kraken_recon lint-sessions --only-in include/kraken_recon/adapters/postgres/unit_of_work.py \
+	@$(BIN)/python -m kraken_recon lint-sessions --only-in include/kraken_recon/database/unit_of_work.py \
 		--only-in include/local_stack/databases.py config dags include plugins
 	@$(BIN)/python -m kraken_recon lint-sessions --exclude tests/unit/session_corpus/bad benchmarks scripts tests
 
@@ -83,7 +83,7 @@ lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answe
 	@LOST_ANSWERS_ORDERS=2000 $(BIN)/python -m pytest -q -s --timeout=3600 -k every_order tests/integration/test_lost_answers.py
 
 reference: setup ## write the pages of docs/reference that are made from the code
-	@PYTHONPATH=include:plugins:. $(BIN)/python -W ignore -m reference_pages
+	@PYTHONPATH=include:plugins:scripts $(BIN)/python -W ignore -m reference_pages
 
 screenshots: setup ## take the pictures of docs/images from a desk with a story; needs Chromium
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -k every_page tests/browser

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from benchmarks.workload import INTERVAL, REQUEST
-from kraken_recon.service.booking import ACCOUNTS_PER_TRANSACTION
+from kraken_recon.reconciliation.booking import ACCOUNTS_PER_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

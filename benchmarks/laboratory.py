@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from benchmarks.workload import load_desk
-from kraken_recon.adapters.postgres.schema import migrate
-from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import driver_dsn
 from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.domain.ledger import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
-from kraken_recon.domain.money import exact_arithmetic
+from kraken_recon.ledger.entries import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kraken_recon.domain.margin import MarginPosition
+    from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 SEED: Final = 20260105
 END: Final = datetime(2026, 2, 1, tzinfo=UTC)

@@ -21,22 +21,27 @@ import psycopg
 
 from benchmarks.laboratory import empty_database, running_server, surroundings
 from benchmarks.long_account import END, MONTH, MemoryExchange, as_export, make_entries
-from kraken_recon.adapters.kraken.exports import parse_export
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.backfill import SETTLING, reconcile_as_of
-from kraken_recon.service.certifying import certify, verify
-from kraken_recon.service.costing import recompute_account
-from kraken_recon.service.importing import import_exports
-from kraken_recon.service.reporting import statement
-from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.certificates.certifying import certify, verify
+from kraken_recon.certificates.store import CertificateStore
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.history.importing import import_exports
+from kraken_recon.kraken.export_files import parse_export
+from kraken_recon.reconciliation.backfill import SETTLING, reconcile_as_of
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.reports.report import statement
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
 
 RESULTS: Final = Path(__file__).parent / "results" / "long_history.json"
 SIZES: Final = (25_000, 50_000, 100_000)
@@ -62,15 +67,13 @@ class Bench:
     @property
     def account(self) -> Account:
         """The one account."""
-        with PostgresUnitOfWork(self.engine) as unit:
-            return unit.sync.find_accounts([NAME])[0]
+        with UnitOfWork(self.engine) as unit:
+            return AccountStore(unit).find_accounts([NAME])[0]
 
     @property
     def ports(self) -> SyncPorts:
         """The outside world: a database and an exchange in memory."""
-        return SyncPorts(
-            lambda: PostgresUnitOfWork(self.engine), self._open_exchange, lambda: self.exchange.now
-        )
+        return SyncPorts(lambda: UnitOfWork(self.engine), self._open_exchange, lambda: self.exchange.now)
 
     @contextmanager
     def _open_exchange(self, _: Account) -> Iterator[MemoryExchange]:
@@ -176,12 +179,12 @@ def measure(server_url: str, count: int, *, intervals: int = INTERVALS) -> dict[
         bench.exchange.now = END + SETTLING
         bench.backfill(outage, intervals)
         bench.sync("sync_after_the_backfill")
-        with bench.measured("whole_recomputation"), PostgresUnitOfWork(bench.engine) as unit:
-            assert not recompute_account(unit.costs, NAME).anything
-        with bench.measured("explain_one_asset") as noted, PostgresUnitOfWork(bench.engine) as unit:
-            noted["entries"] = len(statement(unit.reports, NAME, "BTC", END)["entries"])
-        with bench.measured("certify"), PostgresUnitOfWork(bench.engine) as unit:
-            document = certify(unit.certificates, NAME, END, now=bench.exchange.now)
+        with bench.measured("whole_recomputation"), UnitOfWork(bench.engine) as unit:
+            assert not recompute_account(CostStore(unit), NAME).anything
+        with bench.measured("explain_one_asset") as noted, UnitOfWork(bench.engine) as unit:
+            noted["entries"] = len(statement(ReportStore(unit), NAME, "BTC", END)["entries"])
+        with bench.measured("certify"), UnitOfWork(bench.engine) as unit:
+            document = certify(CertificateStore(unit), NAME, END, now=bench.exchange.now)
         text = json.dumps(document).encode()
         with bench.measured("verify_certificate"):
             verify(text)

@@ -18,15 +18,24 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
 from benchmarks.sound_ledgers import SoundLedger, generated, recorded
-from kraken_recon.domain.chain import by_holding
-from kraken_recon.domain.families import missing_holdings
-from kraken_recon.domain.ledger import Balance, LedgerPage
-from kraken_recon.domain.money import ZERO
-from kraken_recon.domain.policy import Policy
-from kraken_recon.domain.reconciliation import Evidence, Recorded, assess
-from kraken_recon.domain.records import Account, AccountState
+from kraken_recon.accounts.account import Account
+from kraken_recon.books.events import Recorded
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.service.reading import PAGE_LENGTH, KnownBooks, LedgerReader, StillMovingError, read_books
+from kraken_recon.ledger.chain import by_holding
+from kraken_recon.ledger.entries import Balance, LedgerPage
+from kraken_recon.reconciliation.reading import (
+    PAGE_LENGTH,
+    KnownBooks,
+    LedgerReader,
+    StillMovingError,
+    read_books,
+)
+from kraken_recon.reconciliation.rules.assess import assess
+from kraken_recon.reconciliation.rules.evidence import Evidence
+from kraken_recon.reconciliation.rules.families import missing_holdings
+from kraken_recon.reconciliation.rules.policy import Policy
+from kraken_recon.reconciliation.rules.run import AccountState
+from kraken_recon.values.money import ZERO
 
 INTRODUCTION: Final = """\
 <!-- Written by `python -m benchmarks mutation-score`; a test compares it with what that says. -->
@@ -77,9 +86,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
-    from kraken_recon.domain.margin import MarginPosition
-    from kraken_recon.service.reading import Reading
+    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.reconciliation.margin.rules import MarginPosition
+    from kraken_recon.reconciliation.reading import Reading
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "mutation-score.md"
 RECORDINGS_VARIABLE: Final = "KRAKEN_DATA_DIR"

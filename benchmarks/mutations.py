@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.domain.ledger import SPOT, HoldingKey, LedgerEntry
-from kraken_recon.domain.money import ZERO, exact_arithmetic
+from kraken_recon.ledger.entries import SPOT, HoldingKey, LedgerEntry
+from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

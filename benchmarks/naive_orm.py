@@ -12,45 +12,47 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.declarative import DeferredReflection
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from benchmarks.workload import INTERVAL, REQUEST, ZERO
-from kraken_recon.adapters.postgres import models
-from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
+from kraken_recon.database.unit_of_work import driver_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from benchmarks.workload import PreparedWork
-    from kraken_recon.domain.ledger import Balance, LedgerEntry
+    from kraken_recon.ledger.entries import Balance, LedgerEntry
 
 
-class _Base(DeclarativeBase):
-    metadata = models.metadata
+class _Base(DeferredReflection, DeclarativeBase):
+    """The tables as the database tells of them."""
+
+    metadata = sa.MetaData(schema="trading")
 
 
 class _Account(_Base):
-    __table__ = models.accounts
+    __tablename__ = "accounts"
 
 
 class _Position(_Base):
-    __table__ = models.positions
+    __tablename__ = "positions"
 
 
 class _Entry(_Base):
-    __table__ = models.ledger_entries
+    __tablename__ = "ledger_entries"
 
 
 class _Event(_Base):
-    __table__ = models.position_events
+    __tablename__ = "position_events"
 
 
 class _Run(_Base):
-    __table__ = models.reconciliation_runs
+    __tablename__ = "reconciliation_runs"
 
 
 class _Discrepancy(_Base):
-    __table__ = models.discrepancies
+    __tablename__ = "discrepancies"
 
 
 def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
@@ -65,6 +67,7 @@ def sync_carefully(url: str, prepared: Sequence[PreparedWork]) -> None:
 
 def _sync(url: str, prepared: Sequence[PreparedWork], *, stamps_every_position: bool) -> None:
     engine = sa.create_engine(driver_dsn(url))
+    _Base.prepare(engine)
     try:
         for one in prepared:
             with Session(engine) as session:
@@ -183,9 +186,7 @@ def _new_entry(prepared: PreparedWork, entry: LedgerEntry) -> _Entry:
 def _advance_watermark(session: Session, account_id: int) -> None:
     session.flush()
     newest = session.scalar(
-        sa.select(sa.func.max(models.ledger_entries.c.ingest_seq)).where(
-            models.ledger_entries.c.account_id == account_id
-        )
+        sa.select(sa.func.max(_Entry.ingest_seq)).where(_Entry.account_id == account_id)  # type: ignore[attr-defined]
     )
     account: Any = session.get(_Account, account_id, with_for_update=True, populate_existing=True)
     account.ledger_watermark = newest

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg import sql
 
-from kraken_recon.adapters.postgres.maintenance_store import PostgresMaintenanceStore
-from kraken_recon.adapters.postgres.schema import migrate
-from kraken_recon.adapters.postgres.unit_of_work import create_engine
-from kraken_recon.domain.retention import Month
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.maintenance.retention import Month
+from kraken_recon.maintenance.store import MaintenanceStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,11 +102,11 @@ def counts(url: str) -> dict[str, Any]:
 
 def _make_months(trading: Database, now: datetime) -> None:
     """Make the partitions of the snapshots' months, as maintenance does."""
-    engine = create_engine(trading.url)
-    with engine.begin() as connection:
-        store = PostgresMaintenanceStore(connection)
+    with UnitOfWork(create_engine(trading.url)) as unit:
+        store = MaintenanceStore(unit)
         for month in sorted({Month.of(now - timedelta(days=days)) for days in range(32)}):
             store.make_month(month)
+        unit.commit()
 
 
 def _build(url: str, scale: Scale, now: datetime, say: Callable[[str], None]) -> None:

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.workload import REQUEST
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.service.booking import book
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.reconciliation.booking import book
+from kraken_recon.reconciliation.store import ReconciliationStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.workload import PreparedWork
-    from kraken_recon.service.sync import SyncRequest
+    from kraken_recon.reconciliation.run import SyncRequest
 
 
 def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
@@ -28,10 +29,12 @@ def sync_with_costs(url: str, prepared: Sequence[PreparedWork]) -> None:
 
 def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> None:
     engine = create_engine(url, application_name="benchmark product")
-    with PostgresUnitOfWork(engine) as unit:
-        comparisons = unit.sync.compare({p.work.account_id: p.work.balances or {} for p in prepared})
+    with UnitOfWork(engine) as unit:
+        comparisons = ReconciliationStore(unit).compare(
+            {p.work.account_id: p.work.balances or {} for p in prepared}
+        )
     for p in prepared:
         p.work.comparison = comparisons[p.work.account_id]
         if p.work.needs_reading:
             p.work.reading = p.reading
-    book([p.work for p in prepared], request, lambda: PostgresUnitOfWork(engine))
+    book([p.work for p in prepared], request, lambda: UnitOfWork(engine))

@@ -18,8 +18,8 @@ from psycopg import sql
 from sqlalchemy.pool import QueuePool
 
 from benchmarks.session_stage import DEFERRED, ENDED, OTHER_TEAM, name_of
-from kraken_recon.adapters.postgres.unit_of_work import driver_dsn
-from kraken_recon.domain.session_records import Rule
+from kraken_recon.database.unit_of_work import driver_dsn
+from kraken_recon.sessions.rules.records import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

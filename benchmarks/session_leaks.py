@@ -20,12 +20,12 @@ import psycopg
 
 from benchmarks.session_cases import CASES
 from benchmarks.session_stage import MATURE_SECONDS, THRESHOLDS, Stage, prepare
-from kraken_recon.adapters.postgres.schema import migrate
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.bootstrap import Wiring, source_of
-from kraken_recon.domain.sessions import ActionPolicy
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.service.auditing import AuditRequest, audit
+from kraken_recon.sessions.auditing import AuditRequest, audit
+from kraken_recon.sessions.rules.leaks import ActionPolicy
+from kraken_recon.wiring import Wiring, source_of
 from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run(url: str, cases: Sequence[Case], *, repeats: int) -> list[Seen]:
 
 def _audit(url: str, stage: Stage, *, is_dry_run: bool) -> dict[str, Any]:
     wiring = Wiring(url, _no_credentials, application_name="kraken_recon:audit")
-    source = source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine()))
+    source = source_of("trading_db", lambda: UnitOfWork(wiring.engine()))
     policy = ActionPolicy(actions_max=1000, is_dry_run=is_dry_run)
     ports = wiring.audit_ports([source], stage, acted_by="bench")
     return audit(AuditRequest(policy, THRESHOLDS), ports)

@@ -69,7 +69,7 @@ PRELOADED: Final = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.api_fastapi.execution_api.app",
     "airflow.serialization.definitions.dag",
-    "kraken_recon.bootstrap",
+    "kraken_recon.wiring",
 )
 RUN_TIMEOUT_SECONDS: Final = 300
 LOOK_SECONDS: Final = 5.0
@@ -177,13 +177,13 @@ def load_dags() -> dict[str, Any]:
 
 def look(url: str) -> None:
     """Audit from outside, as an operator would on the command line; what it saw is what the plot shows."""
-    from kraken_recon.adapters.airflow_api import NoAirflow  # noqa: PLC0415 - see prepare_airflow
-    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork  # noqa: PLC0415
-    from kraken_recon.bootstrap import Wiring, source_of  # noqa: PLC0415
-    from kraken_recon.service.auditing import AuditRequest, audit  # noqa: PLC0415
+    from kraken_recon.database.unit_of_work import UnitOfWork  # noqa: PLC0415
+    from kraken_recon.sessions.airflow_api import NoAirflow  # noqa: PLC0415 - see prepare_airflow
+    from kraken_recon.sessions.auditing import AuditRequest, audit  # noqa: PLC0415
+    from kraken_recon.wiring import Wiring, source_of  # noqa: PLC0415
 
     wiring = Wiring(url, credentials_of=lambda _: None)  # type: ignore[arg-type,return-value]
-    source = source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine()))
+    source = source_of("trading_db", lambda: UnitOfWork(wiring.engine()))
     audit(AuditRequest(), wiring.audit_ports([source], NoAirflow(), acted_by="soak"))
 
 

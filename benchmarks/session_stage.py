@@ -15,9 +15,10 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.pooler import Pooler
-from kraken_recon.adapters.postgres.session_registry import Declaration, registered_connection
-from kraken_recon.domain.session_records import Progress, TaskIdentity, TaskState, TaskStates
-from kraken_recon.domain.sessions import Thresholds
+from kraken_recon.database.session_registry import Declaration, registered_connection
+from kraken_recon.sessions.rules.leaks import Thresholds
+from kraken_recon.sessions.rules.records import Progress, TaskState, TaskStates
+from kraken_recon.values.task_identity import TaskIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -11,16 +11,18 @@ import psycopg
 from psycopg.rows import dict_row
 
 from benchmarks.workload import INTERVAL, REQUEST
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.service.sync import SyncPorts, sync_accounts
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.reconciliation.run import SyncPorts
+from kraken_recon.reconciliation.store import ReconciliationStore
+from kraken_recon.reconciliation.sync import sync_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from benchmarks.laboratory import Laboratory
     from benchmarks.workload import Desk
-    from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerPage
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
 
 UNTOUCHED: Final = ("positions", "ledger_entries", "position_events")
 STATISTICS_TIMEOUT_SECONDS: Final = 10
@@ -72,8 +74,8 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
         psycopg.connect(url, autocommit=True, row_factory=dict_row) as observer,
     ):
         engine = create_engine(url, application_name="benchmark unchanged pass")
-        with _watched(observer) as compared, PostgresUnitOfWork(engine) as unit:
-            unit.sync.compare(replies)
+        with _watched(observer) as compared, UnitOfWork(engine) as unit:
+            ReconciliationStore(unit).compare(replies)
         exchanges = {number: CountingExchange(reply) for number, reply in replies.items()}
 
         @contextmanager
@@ -81,7 +83,7 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
             yield exchanges[account.account_id]
 
         before = _row_counters(observer)
-        ports = SyncPorts(lambda: PostgresUnitOfWork(engine), open_exchange, lambda: INTERVAL.end)
+        ports = SyncPorts(lambda: UnitOfWork(engine), open_exchange, lambda: INTERVAL.end)
         started = time.perf_counter()
         with _watched(observer) as synced:
             sync_accounts([a.state.account for a in desk.accounts], REQUEST, ports)

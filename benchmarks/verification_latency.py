@@ -29,9 +29,9 @@ import psycopg
 import requests
 
 from benchmarks.laboratory import surroundings
-from kraken_recon.adapters.postgres.schema import migrate
-from kraken_recon.adapters.postgres.unit_of_work import create_engine
-from kraken_recon.adapters.postgres.wakeups import CHANNEL
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import create_engine
+from kraken_recon.verification.ended_orders_store import CHANNEL
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import SPOT, Balance, HoldingKey, LedgerEntry
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.domain.records import Account, AccountState
-from kraken_recon.service.booking import AccountWork, run_id_of
-from kraken_recon.service.reading import Reading
-from kraken_recon.service.sync import SyncRequest
+from kraken_recon.accounts.account import Account
+from kraken_recon.ledger.entries import SPOT, Balance, HoldingKey, LedgerEntry
+from kraken_recon.reconciliation.reading import Reading
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.rules.run import AccountState
+from kraken_recon.reconciliation.run import AccountWork, SyncRequest, run_id_of
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

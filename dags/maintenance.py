@@ -21,10 +21,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_airflow.links import described
-from kraken_airflow.operators.maintain import SnapshotAssetsOperator, TidyOperator
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.operators.maintenance import SnapshotAssetsOperator, TidyOperator
 
 
 @dag(

@@ -22,11 +22,11 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, dag
 
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_airflow.links import described
-from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
-from kraken_airflow.params import ORDER_PARAMS
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.form_fields import ORDER_PARAMS
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.operators.order_execution import ExecuteOrdersOperator, RecordDecisionOperator
 
 
 @dag(

@@ -22,11 +22,11 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag
 
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_airflow.links import described
-from kraken_airflow.order_assets import ORDERS_ENDED
-from kraken_airflow.sensors.order_books import OrderBooksSensor
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.dag_parts.orders_ended_asset import ORDERS_ENDED
+from kraken_airflow.sensors.order_verification import OrderBooksSensor
 
 
 @dag(

@@ -23,18 +23,18 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, TaskGroup, TriggerRule, dag
 
-from kraken_airflow.assets import PROVEN
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_airflow.links import described
-from kraken_airflow.operators.approve import ask_about_held_plans
-from kraken_airflow.operators.reconcile import (
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.form_fields import SYNC_PARAMS
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.dag_parts.proven_assets import PROVEN
+from kraken_airflow.operators.position_sync import (
     ListAccountsOperator,
     PublishSummaryOperator,
     ReconcileAccountsOperator,
     ReportOutcomeOperator,
 )
-from kraken_airflow.params import SYNC_PARAMS
+from kraken_airflow.operators.repair_approval import ask_about_held_plans
 
 
 def group(name: str, tooltip: str) -> TaskGroup:

@@ -23,11 +23,11 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import Param, TriggerRule, dag
 
-from kraken_airflow.approvals import APPROVAL_DAG, ASK_TASK, HOURS_DEFAULT, HOURS_VARIABLE
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_airflow.links import described
-from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator
+from kraken_airflow.dag_parts.approval_runs import APPROVAL_DAG, ASK_TASK, HOURS_DEFAULT, HOURS_VARIABLE
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.operators.repair_approval import ActOnAnswerOperator, AskForApprovalOperator
 
 PARAMS = {
     "plan_id": Param(

@@ -24,10 +24,10 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronTriggerTimetable, Param, dag
 
-from kraken_airflow.deadlines import due_within
-from kraken_airflow.defaults import DEFAULT_ARGS
-from kraken_airflow.links import described
-from kraken_airflow.operators.sessions import (
+from kraken_airflow.dag_parts.deadlines import due_within
+from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS
+from kraken_airflow.dag_parts.links import described
+from kraken_airflow.operators.session_leak_audit import (
     ACTIONS,
     RULES,
     AuditSessionsOperator,

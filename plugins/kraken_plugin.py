@@ -6,10 +6,10 @@ made by the API server at its first request.
 
 from airflow.plugins_manager import AirflowPlugin
 
-from kraken_airflow.dashboard.lazy import LazyDashboard
-from kraken_airflow.deadlines import DueTime
-from kraken_airflow.links import DashboardLink
-from kraken_airflow.unset_ports import UnsetPorts
+from kraken_airflow.dag_parts.deadlines import DueTime
+from kraken_airflow.dag_parts.links import DashboardLink
+from kraken_airflow.dashboard.lazy_app import LazyDashboard
+from kraken_airflow.hooks.unset_ports import UnsetPorts
 
 
 class KrakenReconPlugin(AirflowPlugin):

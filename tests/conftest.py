@@ -20,7 +20,7 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
-import isolation  # noqa: F401 - before anything imports Airflow
+from desks import isolation  # noqa: F401 - before anything imports Airflow
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
 

@@ -19,19 +19,22 @@ from typing import Final
 import requests
 
 from demo_month.clocks import Past
-from kraken_recon.adapters.airflow_api import NoAirflow
-from kraken_recon.adapters.kraken.credentials import credentials_from_environment, parse_allowed_hosts
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring, source_of, utc_now
-from kraken_recon.configuration import ALLOWED_HOSTS, DSN
-from kraken_recon.domain.intervals import interval_ending_now
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.domain.sessions import ActionPolicy
-from kraken_recon.service.auditing import AuditRequest, audit
-from kraken_recon.service.maintaining import snapshot_assets
-from kraken_recon.service.ordering import Ordering
-from kraken_recon.service.sync import SyncRequest, sync_accounts
-from kraken_recon.service.verifying import VerifyingRules, verify_order
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.kraken.credentials import credentials_from_environment, parse_allowed_hosts
+from kraken_recon.maintenance.maintaining import snapshot_assets
+from kraken_recon.orders.ordering import Ordering
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.sessions.airflow_api import NoAirflow
+from kraken_recon.sessions.auditing import AuditRequest, audit
+from kraken_recon.sessions.rules.leaks import ActionPolicy
+from kraken_recon.settings import ALLOWED_HOSTS, DSN
+from kraken_recon.values.intervals import interval_ending_now
+from kraken_recon.verification.run import VerifyingRules
+from kraken_recon.verification.verifying import verify_order
+from kraken_recon.wiring import Wiring, source_of, utc_now
 
 DAYS: Final = 30
 DAYS_PER_STEP: Final = 3
@@ -99,7 +102,7 @@ class Month:
     def _reconcile(self, wiring: Wiring, names: list[str] | None) -> None:
         ports = wiring.sync_ports()
         with ports.open_unit_of_work() as unit:
-            accounts = unit.sync.find_accounts(names)
+            accounts = AccountStore(unit).find_accounts(names)
         request = SyncRequest(interval_ending_now(ports.clock()), Mode.REPAIR, Policy(), trigger="demo month")
         sync_accounts(accounts, request, ports)
         snapshot_assets(wiring.maintaining_ports())
@@ -121,7 +124,7 @@ class Month:
 
     def _watch(self, wiring: Wiring) -> None:
         engine = wiring.engine()
-        source = source_of("trading_db", lambda: PostgresUnitOfWork(engine))
+        source = source_of("trading_db", lambda: UnitOfWork(engine))
         audit(
             AuditRequest(ActionPolicy(is_dry_run=True)),
             wiring.audit_ports([source], NoAirflow(), acted_by="demo month"),

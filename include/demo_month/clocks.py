@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from kraken_recon.adapters.postgres import schema  # noqa: F401 - with it every table joins the metadata
-from kraken_recon.adapters.postgres.models import metadata
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
+from kraken_recon.database.migrate import SCHEMA
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # The budgets, nonces and checks of keys, and signs of work: they belong to processes, and processes live now.
 LEFT_ALONE: Final = frozenset({"api_keys", "heartbeats"})
 CLOCK: Final = sa.select(sa.func.clock_timestamp())
+WHOLE_TABLES: Final = sa.text(
+    f"select relname from pg_class where relnamespace = '{SCHEMA}'::regnamespace and not relispartition"
+    " and relkind in ('r', 'p')"
+)
+
+
+def _tables(unit: UnitOfWork) -> list[sa.Table]:
+    tables = sa.MetaData(schema=SCHEMA)
+    tables.reflect(unit.connection, only=list(unit.connection.execute(WHOLE_TABLES).scalars()))
+    return tables.sorted_tables
 
 
 class Past:
@@ -39,15 +48,15 @@ class Past:
 
     def move_back(self) -> None:
         """Move back all times that the database gave since the last call."""
-        with PostgresUnitOfWork(self._engine) as unit:
+        with UnitOfWork(self._engine) as unit:
             now = unit.connection.execute(CLOCK).scalar_one()
-            for statement in self._statements(now):
+            for statement in self._statements(_tables(unit), now):
                 unit.connection.execute(statement)
             unit.commit()
             self._since = unit.connection.execute(CLOCK).scalar_one()
 
-    def _statements(self, now: datetime) -> Iterator[sa.Update]:
-        for table in metadata.sorted_tables:
+    def _statements(self, tables: Sequence[sa.Table], now: datetime) -> Iterator[sa.Update]:
+        for table in tables:
             times = [column for column in table.columns if isinstance(column.type, sa.DateTime)]
             if not times or table.name in LEFT_ALONE:
                 continue

@@ -18,21 +18,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kraken_recon import configuration
-from kraken_recon.account_commands import AccountCommands, add_key_command
-from kraken_recon.adapters.airflow_api import AirflowApi, NoAirflow
-from kraken_recon.adapters.kraken.credentials import (
-    ALLOWED_HOSTS_VARIABLE,
-    credentials_from_environment,
-    parse_allowed_hosts,
-)
-from kraken_recon.adapters.kraken.exports import read_exports
-from kraken_recon.adapters.postgres.schema import migrate
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, translated_errors
-from kraken_recon.adapters.python_sources import read_sources
-from kraken_recon.adapters.session_plot import plot_sessions
-from kraken_recon.bootstrap import Wiring, source_of, utc_now
-from kraken_recon.command_arguments import (
+from kraken_recon import settings
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.alerts.heartbeat_store import HeartbeatStore
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.alerts.telling import alerts_view, render_alerts
+from kraken_recon.certificates.certifying import certify, render_summary, summary, verify
+from kraken_recon.certificates.store import CertificateStore
+from kraken_recon.cli.accounts import AccountCommands, add_key_command
+from kraken_recon.cli.arguments import (
     DAYS_MAX,
     ArgumentParser,
     moment,
@@ -40,35 +35,49 @@ from kraken_recon.command_arguments import (
     row_id,
     whole_number,
 )
-from kraken_recon.contradiction_commands import add_contradictions_command
-from kraken_recon.domain.intervals import Interval, interval_ending_now
-from kraken_recon.domain.policy import Mode, Policy, Tolerance
-from kraken_recon.domain.sessions import ActionPolicy
-from kraken_recon.domain.turns import SWEEP_AGE
+from kraken_recon.cli.contradictions import add_contradictions_command
+from kraken_recon.cli.exit_statuses import ExitStatus
+from kraken_recon.cli.maintenance import add_maintenance_commands
+from kraken_recon.cli.orders import add_order_commands
+from kraken_recon.cli.repairs import PlanCommands
+from kraken_recon.cli.verification import add_verification_commands
+from kraken_recon.costs.recomputing import cost_view, recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import UnitOfWork, translated_errors
 from kraken_recon.errors import CertificateError, ConfigurationError, KrakenReconError
-from kraken_recon.exit_statuses import ExitStatus
-from kraken_recon.maintenance_commands import add_maintenance_commands
-from kraken_recon.order_commands import add_order_commands
-from kraken_recon.plan_commands import PlanCommands
-from kraken_recon.service.alerting import alerts_view, render_alerts
-from kraken_recon.service.auditing import AuditRequest, audit, render_audit
-from kraken_recon.service.backfill import reconcile_as_of
-from kraken_recon.service.certifying import certify, render_summary, summary, verify
-from kraken_recon.service.costing import cost_view, recompute_account
-from kraken_recon.service.import_view import render_import, view_of_import
-from kraken_recon.service.importing import import_exports
-from kraken_recon.service.plan_views import plans_of_runs, render_plan
-from kraken_recon.service.rendering import render_costs, render_report, render_statement
-from kraken_recon.service.reporting import report, report_of_runs, statement
-from kraken_recon.service.session_linting import lint_sessions, render_lint
-from kraken_recon.service.sync import SyncRequest, sweep_age_of, sync_accounts
-from kraken_recon.verification_commands import add_verification_commands
+from kraken_recon.history.importing import import_exports
+from kraken_recon.history.view import render_import, view_of_import
+from kraken_recon.kraken.credentials import (
+    ALLOWED_HOSTS_VARIABLE,
+    credentials_from_environment,
+    parse_allowed_hosts,
+)
+from kraken_recon.kraken.export_files import read_exports
+from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
+from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.repairs.view import plans_of_runs, render_plan
+from kraken_recon.reports.report import report, report_of_runs, statement
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.terminal import render_costs, render_report, render_statement
+from kraken_recon.sessions.airflow_api import AirflowApi, NoAirflow
+from kraken_recon.sessions.auditing import AuditRequest, audit, render_audit
+from kraken_recon.sessions.plot import plot_sessions
+from kraken_recon.sessions.rules.leaks import ActionPolicy
+from kraken_recon.sessions.store import SessionStore
+from kraken_recon.values.intervals import Interval, interval_ending_now
+from kraken_recon.wiring import Wiring, source_of, utc_now
+from session_lint.__main__ import add_arguments, lint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DSN_VARIABLE = configuration.DSN.name
-DSN_FILE_VARIABLE = configuration.DSN_FILE.name
+DSN_VARIABLE = settings.DSN.name
+DSN_FILE_VARIABLE = settings.DSN_FILE.name
 
 
 def _dsn() -> str:
@@ -121,11 +130,11 @@ def _sync(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     )
     ports = wiring.sync_ports()
     with ports.open_unit_of_work() as unit:
-        accounts = unit.sync.find_accounts(arguments.account)
+        accounts = AccountStore(unit).find_accounts(arguments.account)
     run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
-    with PostgresUnitOfWork(wiring.engine()) as unit:
-        view = report_of_runs(unit.reports, run_ids)
-        view["plans"] = plans_of_runs(unit.plans, run_ids, with_rows=arguments.dry_run)
+    with UnitOfWork(wiring.engine()) as unit:
+        view = report_of_runs(ReportStore(unit), run_ids)
+        view["plans"] = plans_of_runs(PlanStore(unit), run_ids, with_rows=arguments.dry_run)
     failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
     if failed:
         view["failed"] = failed
@@ -144,25 +153,25 @@ def _past_interval(start: datetime, end: datetime) -> Interval:
 
 
 def _explain(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    with PostgresUnitOfWork(_wiring().engine()) as unit:
-        view = statement(unit.reports, arguments.account, arguments.asset, arguments.at or utc_now())
+    with UnitOfWork(_wiring().engine()) as unit:
+        view = statement(ReportStore(unit), arguments.account, arguments.asset, arguments.at or utc_now())
     return view, render_statement(view)
 
 
 def _cost(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     recomputed: dict[str, Any] = {}
-    with PostgresUnitOfWork(_wiring().engine()) as unit:
+    with UnitOfWork(_wiring().engine()) as unit:
         if arguments.recompute:
-            written = recompute_account(unit.costs, arguments.account)
+            written = recompute_account(CostStore(unit), arguments.account)
             unit.commit()
             recomputed = {"recomputed": {"changed": written.anything, **asdict(written)}}
-        view = cost_view(unit.costs, arguments.account, arguments.asset) | recomputed
+        view = cost_view(CostStore(unit), arguments.account, arguments.asset) | recomputed
     return view, render_costs(view)
 
 
 def _report(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    with PostgresUnitOfWork(_wiring().engine()) as unit:
-        view = report(unit.reports, arguments.account)
+    with UnitOfWork(_wiring().engine()) as unit:
+        view = report(ReportStore(unit), arguments.account)
     return view, render_report(view)
 
 
@@ -170,14 +179,14 @@ def _alerts(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     answered = arguments.acknowledge or arguments.resolve
     if answered and not arguments.by:
         raise ConfigurationError("say who answers: --by NAME")
-    with PostgresUnitOfWork(_wiring().engine()) as unit:
+    with UnitOfWork(_wiring().engine()) as unit:
         if answered:
             status = "acknowledged" if arguments.acknowledge else "resolved"
-            count = unit.alerts.answer(answered, status, arguments.by, arguments.note)
+            count = AlertStore(unit).answer(answered, status, arguments.by, arguments.note)
             unit.commit()
         now = utc_now()
-        jobs = unit.heartbeats.heartbeats(now)
-        view = alerts_view(unit.alerts, jobs, now, with_resolved=arguments.all)
+        jobs = HeartbeatStore(unit).heartbeats(now)
+        view = alerts_view(AlertStore(unit), jobs, now, with_resolved=arguments.all)
     done = [f"{count:,} {status}"] if answered else []
     return view, [*done, *render_alerts(view)]
 
@@ -187,8 +196,8 @@ def _alerts_named(text: str) -> int | str:
 
 
 def _certify(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    with PostgresUnitOfWork(_wiring().engine()) as unit:
-        document = certify(unit.certificates, arguments.account, arguments.at, now=utc_now())
+    with UnitOfWork(_wiring().engine()) as unit:
+        document = certify(CertificateStore(unit), arguments.account, arguments.at, now=utc_now())
     text = json.dumps(document, indent=2)
     if arguments.output is None:
         return document, [text]
@@ -212,27 +221,22 @@ def _verify_certificate(arguments: argparse.Namespace) -> tuple[dict[str, Any], 
 def _import(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     exports = [export for file in arguments.files for export in read_exports(file)]
     engine = _wiring().engine()
-    with PostgresUnitOfWork(engine) as unit:
-        account = unit.sync.find_accounts([arguments.account])[0]
-    done = import_exports(account, exports, lambda: PostgresUnitOfWork(engine))
+    with UnitOfWork(engine) as unit:
+        account = AccountStore(unit).find_accounts([arguments.account])[0]
+    done = import_exports(account, exports, lambda: UnitOfWork(engine))
     view = view_of_import(account.name, exports, done)
     return view, render_import(view)
-
-
-def _lint_sessions(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    view = lint_sessions(read_sources(arguments.paths, exclude=arguments.exclude), only_in=arguments.only_in)
-    return view, render_lint(view)
 
 
 def _audit(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     wiring = _wiring()
     engine = wiring.engine()
     if arguments.plot is not None:
-        with PostgresUnitOfWork(engine) as unit:
+        with UnitOfWork(engine) as unit:
             since = utc_now() - timedelta(days=arguments.days)
-            view = plot_sessions(unit.sessions, since, arguments.plot)
+            view = plot_sessions(SessionStore(unit), since, arguments.plot)
         return view, [f"{view['samples']} samples and {view['findings']} findings: {arguments.plot}"]
-    source = source_of("trading_db", lambda: PostgresUnitOfWork(engine))
+    source = source_of("trading_db", lambda: UnitOfWork(engine))
     airflow = AirflowApi.from_environment(os.environ) or NoAirflow()
     ports = wiring.audit_ports([source], airflow, acted_by=wiring.application_name)
     view = audit(AuditRequest(ActionPolicy(is_dry_run=not arguments.act)), ports)
@@ -364,26 +368,8 @@ def _add_session_commands(
     audited.add_argument(
         "--days", type=whole_number(1, DAYS_MAX), default=1, metavar="N", help="days to draw (1)"
     )
-    linted = command(
-        "lint-sessions", _lint_sessions, "Find database sessions that Python source may leave open."
-    )
-    linted.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file, or a folder to search")
-    linted.add_argument(
-        "--only-in",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="PATH",
-        help="the file or folder in which alone sessions may be opened; may be given again",
-    )
-    linted.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="PATH",
-        help="leave out; may be given again",
-    )
+    linted = command("lint-sessions", lint, "Find database sessions that Python source may leave open.")
+    add_arguments(linted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from kraken_recon.domain.orders import Order
 
 CODES_KEPT_MAX: Final = 10
 
@@ -105,13 +104,13 @@ class OrderFollowedError(KrakenReconError):
     """Something was sent, or is kept to be sent, and what came of it is not known; it is followed.
 
     Attributes:
-        order: the order as far as it is known; None where not even that is.
+        order: the order (an ``Order``) as far as it is known; None where not even that is.
         decision_id: the decision it comes from, if it was recorded just now.
     """
 
     remedy = "Do not give it again. `trace --order ID` says what came of it."
 
-    def __init__(self, message: str, *, order: Order | None = None, decision_id: int | None = None) -> None:
+    def __init__(self, message: str, *, order: object | None = None, decision_id: int | None = None) -> None:
         super().__init__(message)
         self.order = order
         self.decision_id = decision_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kraken_recon.adapters.kraken.credentials import CONNECTION_TYPE, KRAKEN_URL
-from kraken_recon.adapters.kraken.limits import DEFAULT_TIER, TIERS
+from kraken_recon.kraken.credentials import CONNECTION_TYPE, KRAKEN_URL
+from kraken_recon.kraken.rate_limits import DEFAULT_TIER, TIERS
 
 
 def get_provider_info() -> dict[str, Any]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import uvicorn
 
 from kraken_sim.amounts import CONTEXT
-from kraken_sim.app import create_app
+from kraken_sim.control.demo_scenario import DAY, load_demo
 from kraken_sim.exchange import Exchange
-from kraken_sim.scenario import DAY, load_demo
+from kraken_sim.http.app import create_app
 
 #: How long a request may outlive the order to stop; a simulated timeout would hold on for longer.
 SHUTDOWN_SECONDS = 1

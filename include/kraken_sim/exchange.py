@@ -5,58 +5,25 @@ Invariant: everything random follows from one seed, per account and per fault.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kraken_sim import lagging
-from kraken_sim.account import Account
+from kraken_sim.account.account import Account
+from kraken_sim.account.ledger import Ledger
 from kraken_sim.amounts import ZERO
-from kraken_sim.auth import ApiKey, is_secret
 from kraken_sim.clock import Clock
 from kraken_sim.errors import ControlError
-from kraken_sim.faults import Faults
+from kraken_sim.faults.named import Faults
+from kraken_sim.http.auth import ApiKey, is_secret
+from kraken_sim.http.call_budgets import TIERS, Budget
 from kraken_sim.identifiers import Identifiers
-from kraken_sim.ledger import Ledger
-from kraken_sim.limits import TIERS, Budget
-from kraken_sim.reference import Reference
+from kraken_sim.market.reference import Reference
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from kraken_sim.account import Order, Transfer
-    from kraken_sim.lagging import View
-
-
-@dataclass(slots=True)
-class Call:
-    """One private call by an account that was let in."""
-
-    exchange: Exchange
-    account: Account
-    endpoint: str
-    parameters: dict[str, str]
-    arrived: Decimal | None = None  # when its request came in, which may have been a while ago
-    due: Decimal | None = None  # when it reached the engine, where that is not now
-
-    @property
-    def now(self) -> Decimal:
-        """When this happens."""
-        return self.account.clock.now() if self.due is None else self.due
-
-    def seen_until(self, view: View) -> Decimal:
-        """Tell up to which moment this view is up to date."""
-        return lagging.seen_until(self.exchange.faults, self.account, self.endpoint, view)
-
-    def seen_of(self, view: View, order: Order | None, seen: Decimal) -> Decimal:
-        """Tell up to which moment this view of one order is up to date."""
-        return lagging.seen_of(
-            self.exchange.faults, self.account, self.endpoint, view, order=order, seen=seen
-        )
-
-    def flag(self, name: str) -> bool:
-        """Read an optional boolean parameter."""
-        return self.parameters.get(name, "").lower() in {"true", "1", "yes"}
+    from kraken_sim.account.account import Transfer
+    from kraken_sim.account.order import Order
 
 
 class Exchange:

@@ -23,21 +23,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kraken_airflow.alert_links import links_of
-from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.alerting.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.alerting.links import links_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.metrics import publish_desk, start_sending
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.heartbeats import Job
+from kraken_airflow.telemetry.metrics import publish_desk, start_sending
+from kraken_recon.alerts.heartbeats import beat, look_after_jobs
+from kraken_recon.alerts.silence_rules import Job
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.service.alerting import deliver, desk_state, prepare_notifications, watch_freshness
-from kraken_recon.service.heartbeats import beat, look_after_jobs
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-    from kraken_recon.domain.alerts import Notification
+    from kraken_recon.alerts.rules import Notification
+    from kraken_recon.database.unit_of_work import UnitOfWork
 
 ROUND_SECONDS: Final = 5
 METRICS_SECONDS: Final = 60
@@ -45,7 +46,7 @@ HEALTHY_SECONDS: Final = 90
 log = logging.getLogger("kraken_airflow.watch")
 
 
-def _open_unit() -> PostgresUnitOfWork:
+def _open_unit() -> UnitOfWork:
     return TradingDbHook(application_name="kraken_recon:watch").unit_of_work()
 
 
@@ -71,7 +72,7 @@ def _look(channels: Sequence[str]) -> None:
 
 def _measure(channels: Sequence[str]) -> None:
     with _open_unit() as unit:
-        state = desk_state(unit.alerts, utc_now())
+        state = desk_state(AlertStore(unit), utc_now())
     publish_desk(state, channels)
 
 

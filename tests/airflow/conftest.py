@@ -9,7 +9,7 @@ from airflow.api_fastapi.app import create_app
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.utils.db import initdb
 
-from airflow_desk import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk, trading_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

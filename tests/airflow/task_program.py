@@ -26,6 +26,8 @@ from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.execution_time.timeout import TimeoutPosix
 from airflow.triggers.base import BaseTrigger
 
+from kraken_recon.accounts.store import AccountStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,7 +88,7 @@ def work_of(order: dict[str, Any], context: dict[str, Any]) -> Callable[[], obje
 
         def use() -> None:
             with hook.unit_of_work() as unit:
-                unit.sync.find_accounts(None)
+                AccountStore(unit).find_accounts(None)
 
         return use
     task = kind(task_id="task", **order["arguments"])

@@ -14,16 +14,16 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
 
-from airflow_desk import without_deadline
-from kraken_airflow.links import RUNBOOK_URL_VARIABLE, described
-from trading_desk import TRADING
+from desks.airflow import without_deadline
+from desks.orders import TRADING
+from kraken_airflow.dag_parts.links import RUNBOOK_URL_VARIABLE, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 # Airflow serves a field of a DAG that it calls deprecated itself.
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")

@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from kraken_airflow.alert_links import PLACES, links_of
-from kraken_airflow.links import RUNBOOK_URL_VARIABLE
-from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.alerts import Standing
+from kraken_airflow.alerting.links import PLACES, links_of
+from kraken_airflow.dag_parts.links import RUNBOOK_URL_VARIABLE
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.rules import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 BASE = "AIRFLOW__API__BASE_URL"
 

@@ -12,8 +12,13 @@ from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
 from fastapi.testclient import TestClient
 
-from airflow_desk import without_deadline
-from kraken_airflow.assets import ANNOUNCED_MAX, account_reconciled, announced, proven_accounts
+from desks.airflow import without_deadline
+from kraken_airflow.dag_parts.proven_assets import (
+    ANNOUNCED_MAX,
+    account_reconciled,
+    announced,
+    proven_accounts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
     from fastapi import FastAPI
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 
 class Airflow:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG
 from airflow.utils.types import DagRunType
 
-from kraken_airflow.operators.reconcile import ListAccountsOperator, ReconcileAccountsOperator
-from kraken_recon.domain.intervals import RUN_INTERVAL
+from kraken_airflow.operators.position_sync import ListAccountsOperator, ReconcileAccountsOperator
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 if TYPE_CHECKING:
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 INTERVALS = 12
 

@@ -19,13 +19,14 @@ from uuid import UUID
 import pytest
 import requests
 
-from airflow_desk import trading_connection
-from kraken_airflow.channels import CHANNELS_VARIABLE, channels_of, send
+from desks.airflow import trading_connection
+from kraken_airflow.alerting.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.watch import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.alerts import Notification
-from kraken_recon.domain.run_coverage import RunOfDag
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.rules import Notification
+from kraken_recon.alerts.run_coverage import RunOfDag
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -220,13 +221,13 @@ def test_one_round_of_the_watch(
     connect(monkeypatch, conn_type="http", host=f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(trading_db))
     monkeypatch.setenv(CHANNELS_VARIABLE, "missing,channel")
-    with PostgresUnitOfWork(create_engine(trading_db)) as unit:
-        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
+    with UnitOfWork(create_engine(trading_db)) as unit:
+        AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert main(["--once"]) == 0
     assert [json.loads(body)["reason"] for _, _, body in arrived] == ["opened"]
-    with PostgresUnitOfWork(create_engine(trading_db)) as unit:
-        left = unit.alerts.unsent()
+    with UnitOfWork(create_engine(trading_db)) as unit:
+        left = AlertStore(unit).unsent()
     assert left == [{"channel": "missing", "waiting": 1, "last_error": "ConfigurationError"}]
     heartbeat = tmp_path / "heartbeat"
     assert main(["--check", "--heartbeat", str(heartbeat)]) == 1

@@ -12,10 +12,10 @@ from fastapi.testclient import TestClient
 from jinja2 import Environment, FileSystemLoader
 from playwright.sync_api import expect, sync_playwright
 
+from desks.order_rows import HOSTILE
 from kraken_airflow.dashboard.app import create_app
-from kraken_airflow.dashboard.assets import PLACE, chart_scripts, page_script, page_style, script_tags
 from kraken_airflow.dashboard.charts import chart
-from order_rows import HOSTILE
+from kraken_airflow.dashboard.inline_files import PLACE, chart_scripts, page_script, page_style, script_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

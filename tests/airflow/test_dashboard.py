@@ -21,17 +21,19 @@ from fastapi.testclient import TestClient
 
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.downloads import csv_pieces
-from kraken_airflow.dashboard.forms import form_token
+from kraken_airflow.dashboard.form_token import form_token
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.intervals import interval_ending_now
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import interval_ending_now
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 PATHS = [
     "/kraken-recon/",
@@ -74,7 +76,7 @@ def sync(*, mode: Mode = Mode.REPAIR) -> None:
     hook = TradingDbHook()
     ports = hook.wiring().sync_ports()
     with hook.unit_of_work() as unit:
-        accounts = unit.sync.find_accounts(None)
+        accounts = AccountStore(unit).find_accounts(None)
     sync_accounts(accounts, SyncRequest(interval_ending_now(utc_now()), mode, Policy()), ports)
 
 
@@ -473,7 +475,7 @@ def test_loading_the_plugin_imports_neither_the_web_framework_nor_the_database(
 ) -> None:
     program = (
         "import sys, airflow.plugins_manager; before = set(sys.modules);"
-        "import kraken_airflow.dashboard.lazy;"
+        "import kraken_airflow.dashboard.lazy_app;"
         "heavy = {'fastapi', 'sqlalchemy', 'psycopg', 'jinja2', 'krakenex'} & (set(sys.modules) - before);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

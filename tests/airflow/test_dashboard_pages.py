@@ -14,17 +14,19 @@ from fastapi.testclient import TestClient
 
 from kraken_airflow.dashboard.paging import cursor_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.intervals import interval_ending_now
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.domain.records import DagRun
-from kraken_recon.service.maintaining import snapshot_assets
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.maintenance.maintaining import snapshot_assets
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.rules.run import DagRun
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import interval_ending_now
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 PLACE = "/kraken-recon/"
 # 120 accounts with a run each: every tenth failed, of the others every fourth holds a repair: a bitcoin too
@@ -450,7 +452,7 @@ def test_an_account_shows_what_it_holds_is_worth_and_which_airflow_run_looked(
     hook = TradingDbHook()
     wiring = hook.wiring()
     with hook.unit_of_work() as unit:
-        accounts = unit.sync.find_accounts(None)
+        accounts = AccountStore(unit).find_accounts(None)
     dag_run = DagRun("position_sync", "manual__2026-11-22T10:00:00+00:00")
     request = SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy(), dag_run=dag_run)
     sync_accounts(accounts, request, wiring.sync_ports())

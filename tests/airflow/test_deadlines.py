@@ -17,9 +17,9 @@ from airflow.serialization.encoders import encode_deadline_alert
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
-from airflow_desk import AirflowDesk
-from kraken_airflow.approvals import HOURS_VARIABLE
-from kraken_airflow.deadlines import (
+from desks.airflow import AirflowDesk
+from kraken_airflow.dag_parts.approval_runs import HOURS_VARIABLE
+from kraken_airflow.dag_parts.deadlines import (
     BACKFILL_ALLOWANCE,
     DueTime,
     due_within,
@@ -28,8 +28,8 @@ from kraken_airflow.deadlines import (
     tell_of_failed_task,
     tell_of_stopped_run,
 )
-from kraken_airflow.failures import AlertedFailure
-from kraken_recon.domain.run_coverage import Work
+from kraken_airflow.dag_parts.failures import AlertedFailure
+from kraken_recon.alerts.run_coverage import Work
 from kraken_recon.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from kraken_airflow.dashboard.documents import FOLDER, document_path
-from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_airflow.dashboard.pages.runbooks import FOLDER, document_path
+from kraken_recon.alerts.kinds import AlertKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from kraken_airflow.failures import may_pass, translated_failures
+from kraken_airflow.dag_parts.failures import may_pass, translated_failures
 from kraken_recon import errors
 
 MAY_PASS = {

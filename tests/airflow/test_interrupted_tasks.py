@@ -21,17 +21,17 @@ from uuid import uuid4
 import pytest
 
 import kraken_airflow
-from kraken_recon.adapters.airflow_api import NoAirflow
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring, source_of
-from kraken_recon.domain.sessions import ActionPolicy, Thresholds
-from kraken_recon.service.auditing import AuditRequest, audit
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.sessions.airflow_api import NoAirflow
+from kraken_recon.sessions.auditing import AuditRequest, audit
+from kraken_recon.sessions.rules.leaks import ActionPolicy, Thresholds
+from kraken_recon.wiring import Wiring, source_of
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 SESSIONS = """
 select pid, state
@@ -173,10 +173,10 @@ def desk_of_one(desk: AirflowDesk) -> AirflowDesk:
 def named_by_the_audit(url: str) -> list[dict[str, Any]]:
     """Audit with no patience at all, and end nothing."""
     wiring = Wiring(url, lambda _: pytest.fail("asks no exchange"))
-    source = source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine()))
+    source = source_of("trading_db", lambda: UnitOfWork(wiring.engine()))
     ports = wiring.audit_ports([source], NoAirflow(), acted_by="the test")
     impatient = AuditRequest(ActionPolicy(), Thresholds(hold_seconds=0, settle_seconds=0))
-    with PostgresUnitOfWork(wiring.engine()) as unit:
+    with UnitOfWork(wiring.engine()) as unit:
         # What these sessions declared is longer than a test can wait.
         unit.connection.exec_driver_sql("update trading.session_owners set hold_seconds = 0")
         unit.commit()

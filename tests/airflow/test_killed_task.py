@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 ENDS_WITHIN_SECONDS = 10
 SESSIONS = """
@@ -27,7 +27,7 @@ import signal
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import SimpleNamespace
-from kraken_airflow.operators.reconcile import ReconcileAccountsOperator
+from kraken_airflow.operators.position_sync import ReconcileAccountsOperator
 
 task = ReconcileAccountsOperator(task_id="task", accounts=["desk"], mode="repair", tolerance="0.001")
 signal.signal(signal.SIGTERM, lambda *_: task.on_kill())

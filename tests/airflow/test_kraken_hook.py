@@ -11,7 +11,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from fastapi.testclient import TestClient
 
 from kraken_airflow.hooks.kraken import KrakenHook
-from kraken_airflow.unset_ports import without_unset_port
+from kraken_airflow.hooks.unset_ports import without_unset_port
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 TRADING = [
     "query-funds",

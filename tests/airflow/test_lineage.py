@@ -12,13 +12,13 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.common.compat.lineage.entities import File, Table
 
-from kraken_airflow.lineage import Lineage, table
-from kraken_recon.configuration import LINEAGE_DATABASE
+from kraken_airflow.telemetry.lineage import Lineage, table
+from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 # How the program that runs a DAG is started; what is sent is written by the provider itself.
 RUN = """

@@ -10,12 +10,12 @@ import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-from airflow_desk import without_deadline
-from kraken_airflow.story import COUNTS_SHOWN, LINES_MAX, account_lines, named, story
-from trading_desk import TRADING
+from desks.airflow import without_deadline
+from desks.orders import TRADING
+from kraken_airflow.telemetry.task_log import COUNTS_SHOWN, LINES_MAX, account_lines, named, story
 
 if TYPE_CHECKING:
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 DAGS = Path(__file__).parents[2] / "dags"
 NAMES = [f"desk{number}" for number in range(5)]

@@ -9,13 +9,13 @@ import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-from airflow_desk import without_deadline
+from desks.airflow import without_deadline
 from kraken_recon.__main__ import main
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from kraken_airflow.metrics import METRICS, PREFIX, TIMER, add, observe, reference, set_gauge
-from otlp_collector import OtlpCollector
+from desks.otlp_collector import OtlpCollector
+from kraken_airflow.telemetry.metrics import METRICS, PREFIX, TIMER, add, observe, reference, set_gauge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SEND = """
 from datetime import timedelta
-from kraken_airflow.metrics import observe, publish_desk, publish_sync, publish_use, start_sending
-from kraken_recon.domain.usage import KeyUse, Use
+from kraken_airflow.telemetry.metrics import observe, publish_desk, publish_sync, publish_use, start_sending
+from kraken_recon.values.usage_meter import KeyUse, Use
 start_sending()
 account = dict.fromkeys(
     ("explained", "within_tolerance", "updated", "added", "removed", "held", "awaiting"), 0
@@ -141,7 +141,7 @@ def test_an_unknown_name_a_wrong_kind_and_a_missing_tag_are_refused() -> None:
 
 def test_the_reference_is_up_to_date() -> None:
     page = (ROOT / "docs/reference/metrics.md").read_text()
-    assert page == reference(), "python -m kraken_airflow.metrics > docs/reference/metrics.md"
+    assert page == reference(), "python -m kraken_airflow.telemetry.metrics > docs/reference/metrics.md"
 
 
 def test_nothing_is_sent_but_through_the_one_module() -> None:
@@ -160,13 +160,13 @@ def exported_names() -> set[str]:
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
-    dashboard = json.loads((ROOT / "ops/grafana/kraken-recon.json").read_text())
+    dashboard = json.loads((ROOT / "deploy/grafana/kraken-recon.json").read_text())
     shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
     assert set(re.findall(r"airflow_[a-z_]+", shown)) == exported_names()
 
 
 def test_every_alert_rule_is_on_a_metric_that_exists_and_names_its_runbook() -> None:
-    [group] = yaml.safe_load((ROOT / "ops/prometheus/alerts.yaml").read_text())["groups"]
+    [group] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:
         used = set(re.findall(r"airflow_[a-z_]+", rule["expr"]))
         assert used, rule["alert"]

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from airflow_desk import without_deadline
-from kraken_airflow.operators.orders import ExecuteOrdersOperator, RecordDecisionOperator
-from trading_desk import TRADING
+from desks.airflow import without_deadline
+from desks.orders import TRADING
+from kraken_airflow.operators.order_execution import ExecuteOrdersOperator, RecordDecisionOperator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow.sdk import DAG
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from airflow_desk import without_deadline
-from kraken_airflow.dashboard.orders_page import judge_of
-from kraken_airflow.sensors.order_books import OrderBooksSensor
-from kraken_airflow.triggers.order_books import OrderBooksTrigger
+from desks.airflow import without_deadline
+from kraken_airflow.dashboard.pages.orders import judge_of
+from kraken_airflow.sensors.order_verification import OrderBooksSensor
+from kraken_airflow.sensors.verification_batch import RULES, verifying_ports
+from kraken_airflow.triggers.order_verification import OrderBooksTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
-from kraken_airflow.verification import RULES, verifying_ports
-from kraken_recon.adapters.postgres.wakeups import CHANNEL
-from kraken_recon.service.verifying import claim_orders
+from kraken_recon.verification.ended_orders_store import CHANNEL
+from kraken_recon.verification.verifying import claim_orders
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import DAG
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 ORDER = """
 insert into trading.orders (

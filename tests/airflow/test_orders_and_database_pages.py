@@ -15,12 +15,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
-from kraken_airflow.dashboard.assets import PLACE, VENDORED
-from kraken_airflow.dashboard.orders_page import BUCKETS
-from kraken_airflow.dashboard.paging import cursor_of
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.service.verifying import VerifyingPorts, VerifyingRules, verify_order
-from order_rows import (
+from desks.order_rows import (
     HOSTILE,
     add_account,
     add_finding,
@@ -28,7 +23,13 @@ from order_rows import (
     add_rates,
     add_samples,
 )
-from trading_desk import TradingDesk
+from desks.orders import TradingDesk
+from kraken_airflow.dashboard.inline_files import PLACE, VENDORED
+from kraken_airflow.dashboard.pages.orders import BUCKETS
+from kraken_airflow.dashboard.paging import cursor_of
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
+from kraken_recon.verification.verifying import verify_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,7 +318,7 @@ def test_a_mismatch_leads_to_its_trace_and_to_the_run_that_judged_it(
         desk.sync()
         desk.decide(volume="0.5", expected_price="49000", reason="a <b>hunch</b>")
         desk.execute_orders()
-        ports = VerifyingPorts(lambda: PostgresUnitOfWork(desk.engine), desk.open_exchange, desk.now)
+        ports = VerifyingPorts(lambda: UnitOfWork(desk.engine), desk.open_exchange, desk.now)
         [number] = [row["order_id"] for row in desk.rows("select order_id from trading.orders")]
         assert verify_order(ports, VerifyingRules(), number)
     finally:

@@ -14,8 +14,8 @@ from airflow.sdk import timezone
 from airflow.sdk.exceptions import AirflowFailException
 from fastapi.testclient import TestClient
 
-from airflow_desk import without_deadline
-from kraken_airflow.operators.reconcile import ListAccountsOperator, in_groups, unreconciled
+from desks.airflow import without_deadline
+from kraken_airflow.operators.position_sync import ListAccountsOperator, in_groups, unreconciled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
     from fastapi import FastAPI
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 RUNS = """
 select a.name, r.status, r.mode, r.trigger, r.error, r.interval_end, r.dag_id, r.dag_run_id

@@ -14,21 +14,23 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from airflow_desk import without_deadline
-from kraken_airflow.approvals import open_approvals
+from desks.airflow import without_deadline
+from kraken_airflow.dag_parts.approval_runs import open_approvals
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.approve import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.intervals import interval_ending_now
-from kraken_recon.domain.policy import Mode, Policy
+from kraken_airflow.operators.repair_approval import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
+from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import ConfigurationError, PlanNotWrittenError
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import interval_ending_now
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_desk import AirflowDesk
+    from desks.airflow import AirflowDesk
 
 STATUSES = "select plan_id::text, status, decided_by, note from trading.repair_plans where kind = 'held'"
 BITCOINS = "select quantity from trading.positions where asset = 'BTC'"
@@ -66,7 +68,7 @@ def plan_id(desk: AirflowDesk) -> str:
 def reconcile() -> None:
     hook = TradingDbHook()
     with hook.unit_of_work() as unit:
-        accounts = unit.sync.find_accounts(None)
+        accounts = AccountStore(unit).find_accounts(None)
     request = SyncRequest(interval_ending_now(utc_now()), Mode.REPAIR, Policy())
     sync_accounts(accounts, request, hook.wiring().sync_ports())
 

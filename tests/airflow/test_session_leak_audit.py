@@ -17,12 +17,13 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.observability import stats
 
-from airflow_desk import trading_connection
+from desks.airflow import trading_connection
 from kraken_airflow import watch
-from kraken_airflow.operators.sessions import audited_connections, request_of
-from kraken_recon.adapters.airflow_api import AirflowApi
-from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity
+from kraken_airflow.operators.session_leak_audit import audited_connections, request_of
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.sessions.airflow_api import AirflowApi
+from kraken_recon.sessions.rules.records import Action, Progress, Rule
+from kraken_recon.values.task_identity import TaskIdentity
 from local_stack.ports import free_port
 from local_stack.processes import poll_until
 

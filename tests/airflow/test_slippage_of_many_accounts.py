@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.testclient import TestClient
 
-from kraken_airflow.dashboard.orders_page import ACCOUNTS_SHOWN
-from order_rows import add_account, add_orders
+from desks.order_rows import add_account, add_orders
+from kraken_airflow.dashboard.pages.orders import ACCOUNTS_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,18 +11,23 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from airflow_desk import trading_connection
-from kraken_airflow.attribution import task_session_name
+from desks.airflow import trading_connection
+from kraken_airflow.hooks.session_names import task_session_name
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.adapters.postgres.models import accounts
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
-from kraken_recon.domain.usage import Use
+from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, StoreError
+from kraken_recon.values.usage_meter import Use
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ACCOUNTS = sa.Table(
+    "accounts",
+    sa.MetaData(schema="trading"),
+    sa.Column("account_id", sa.BigInteger, primary_key=True),
+    sa.Column("name", sa.Text),
+)
 INSERT = sa.text("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'desk')")
 
 
@@ -94,7 +99,7 @@ def test_the_server_ends_a_session_that_idles_in_a_transaction(sessions: Callabl
         unit.connection.execute(INSERT)
         assert poll_until(lambda: sessions() == [], timeout_seconds=10)
         with pytest.raises(StoreError):
-            unit.lock_rows(accounts, [{"account_id": 1}])
+            unit.lock_rows(ACCOUNTS, [{"account_id": 1}])
     assert count_accounts() == 0
 
 
@@ -104,20 +109,20 @@ def test_a_locked_row_keeps_another_task_out_until_the_lock_timeout() -> None:
         unit.connection.execute(INSERT)
         unit.commit()
     with TradingDbHook().unit_of_work() as first:
-        (row,) = first.connection.execute(sa.select(accounts.c.account_id)).all()
+        (row,) = first.connection.execute(sa.select(ACCOUNTS.c.account_id)).all()
         key = {"account_id": row.account_id}
-        assert first.lock_rows(accounts, [key])[0]["name"] == "desk"
+        assert first.lock_rows(ACCOUNTS, [key])[0]["name"] == "desk"
         limits = SessionLimits(lock_timeout_seconds=1)
         # session: allowed - the two are meant to meet
         with TradingDbHook(limits=limits).unit_of_work() as second, pytest.raises(LockUnavailableError):
-            second.lock_rows(accounts, [key])
+            second.lock_rows(ACCOUNTS, [key])
         wiring = TradingDbHook(limits=limits).wiring()
         # session: allowed - the same
-        with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(LockUnavailableError):
-            third.lock_rows(accounts, [key])
+        with UnitOfWork(wiring.engine()) as third, pytest.raises(LockUnavailableError):
+            third.lock_rows(ACCOUNTS, [key])
         # session: allowed - the same
-        with PostgresUnitOfWork(wiring.engine()) as third, pytest.raises(StoreError):
-            third.lock_rows(accounts, [{"account_id": "none"}])
+        with UnitOfWork(wiring.engine()) as third, pytest.raises(StoreError):
+            third.lock_rows(ACCOUNTS, [{"account_id": "none"}])
     assert wiring.meter.drain() == Use(locks_refused=1)
 
 

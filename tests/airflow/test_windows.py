@@ -9,8 +9,8 @@ from typing import Any
 import pendulum
 import pytest
 
-from kraken_airflow.windows import Window, window_of
-from kraken_recon.domain.intervals import Interval
+from kraken_airflow.dag_parts.run_interval import Window, window_of
+from kraken_recon.values.intervals import Interval
 
 START = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 END = START + timedelta(minutes=15)

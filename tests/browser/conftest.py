@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from browser_desk import started_desk
-from chromium import BEFORE_SIGNING_IN, Noise, path_of_chromium
 from conftest import start_simulator
+from desks.browser import started_desk
+from desks.chromium import BEFORE_SIGNING_IN, Noise, path_of_chromium
 from local_stack.databases import Database
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page, StorageState
 
-    from browser_desk import BrowserDesk
+    from desks.browser import BrowserDesk
 
 PATIENCE_MILLISECONDS = 30_000
 # `expect` has a patience of its own.

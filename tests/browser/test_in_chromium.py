@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from browser_desk import HELD, HELD_BITCOINS, SYNC, Caller
-from browser_pages import PAGES, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
-from chromium import barriers
-from kraken_recon.domain.money import format_amount
+from desks.browser import HELD, HELD_BITCOINS, SYNC, Caller
+from desks.browser_pages import PAGES, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
+from desks.chromium import barriers
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Frame, Locator, Page, Route, StorageState
 
-    from browser_desk import BrowserDesk
-    from browser_pages import Shown, Theme
+    from desks.browser import BrowserDesk
+    from desks.browser_pages import Shown, Theme
 
 pytestmark = pytest.mark.timeout(300)
 STORED_KEY = "kraken_stored"

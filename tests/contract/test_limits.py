@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_sim.limits import TIERS, Budget, engine_cost
+from kraken_sim.http.call_budgets import TIERS, Budget, engine_cost
 
 OVER = ["EAPI:Rate limit exceeded"]
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 from psycopg.rows import dict_row
 
-from airflow_desk import trading_connection
+from desks.airflow import trading_connection
 from kraken_recon.__main__ import main
 from local_stack import airflow
 from local_stack.databases import Database

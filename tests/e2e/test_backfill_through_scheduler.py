@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from airflow_desk import trading_connection
+from desks.airflow import trading_connection
 from kraken_recon.__main__ import main
-from kraken_recon.domain.intervals import RUN_INTERVAL
+from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port

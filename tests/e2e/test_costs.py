@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from e2e.test_recorded_accounts import TICK_SECONDS, Replay, quarter_after, recorded_entries
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.service.costing import cost_view, recompute_account
+from kraken_recon.costs.recomputing import cost_view, recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +34,8 @@ def replay(simulator: Simulator, database_url: str, kraken_data_dir: Path) -> Re
 
 
 def costs(replay: Replay) -> dict[str, dict[str, Any]]:
-    with PostgresUnitOfWork(replay.engine) as unit:
-        return {row["asset"]: row for row in cost_view(unit.costs, replay.name, None)["assets"]}
+    with UnitOfWork(replay.engine) as unit:
+        return {row["asset"]: row for row in cost_view(CostStore(unit), replay.name, None)["assets"]}
 
 
 def test_recorded_account_recomputes_the_same_after_every_batch(
@@ -44,8 +45,8 @@ def test_recorded_account_recomputes_the_same_after_every_batch(
     ticks = sorted({quarter_after(Decimal(str(entry["time"]))) for entry in entries})
     for tick in [ticks[0] - TICK_SECONDS, *ticks]:
         assert replay.run(replay.tick(tick))["status"] == "succeeded"
-        with PostgresUnitOfWork(replay.engine) as unit:
-            assert not recompute_account(unit.costs, replay.name).anything
+        with UnitOfWork(replay.engine) as unit:
+            assert not recompute_account(CostStore(unit), replay.name).anything
     figures = costs(replay)
     held: dict[str, Decimal] = defaultdict(Decimal)
     for key, quantity in replay.positions().items():

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from airflow_desk import trading_connection
+from desks.airflow import trading_connection
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port
@@ -36,7 +36,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable, Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
-from kraken_airflow.deadlines import due_within, tell_of_failed_task
+from kraken_airflow.dag_parts.deadlines import due_within, tell_of_failed_task
 
 DUE = due_within(timedelta(seconds=4), narrowed_by={"accounts": []})
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exports import LEDGER_HEADERS, write_csv
+from desks.exports import LEDGER_HEADERS, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from desks.orders import READING, SECRET, TRADING
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.kraken.client import RetryPolicy
-from kraken_recon.adapters.kraken.order_writing import TradingClient
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import StoreError
-from kraken_recon.service.placing import Placer
-from trading_desk import READING, SECRET, TRADING
+from kraken_recon.kraken.client import RetryPolicy
+from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.orders.placing import Placer
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from conftest import Simulator
-    from kraken_recon.domain.orders import Order
+    from kraken_recon.orders.rules.order import Order
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ READS = ("QueryOrders", "QueryTrades", "Ledgers")
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let waits be short, and a read be given up quickly: what stays bad outlasts any patience."""
     policy = RetryPolicy(wait_first_seconds=0.01, wait_max_seconds=0.02, wait_rate_limited_seconds=0.01)
-    monkeypatch.setattr("kraken_recon.adapters.kraken.client.RetryPolicy", lambda: policy)
+    monkeypatch.setattr("kraken_recon.kraken.client.RetryPolicy", lambda: policy)
     monkeypatch.setattr(Wiring, "pause", lambda _, seconds: time.sleep(seconds / 20))
 
 
@@ -277,7 +277,7 @@ def test_a_database_that_is_gone_once_the_order_was_sent_hides_no_number(
     simulated: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the command knows by then is in its memory alone."""
-    send, enter = TradingClient.add_order, PostgresUnitOfWork.__enter__
+    send, enter = TradingClient.add_order, UnitOfWork.__enter__
     is_gone = False
 
     def add_order(client: TradingClient, order: Order) -> str | None:
@@ -286,13 +286,13 @@ def test_a_database_that_is_gone_once_the_order_was_sent_hides_no_number(
         is_gone = True
         return txid
 
-    def open_unit(unit: PostgresUnitOfWork) -> PostgresUnitOfWork:
+    def open_unit(unit: UnitOfWork) -> UnitOfWork:
         if is_gone:
             raise StoreError("the server is gone")
         return enter(unit)
 
     monkeypatch.setattr(TradingClient, "add_order", add_order)
-    monkeypatch.setattr(PostgresUnitOfWork, "__enter__", open_unit)
+    monkeypatch.setattr(UnitOfWork, "__enter__", open_unit)
     status, out, err = run(*ORDER, "--side", "buy", "--volume", "0.1", "--wait", "1", "--json")
     told = json.loads(out)
     assert status == 3, err

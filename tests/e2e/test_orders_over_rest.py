@@ -15,13 +15,13 @@ import psycopg
 import pytest
 import requests
 
-from airflow_desk import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk, trading_connection
+from desks.orders import TRADING
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port
 from local_stack.processes import Services
 from local_stack.settings import Settings
-from trading_desk import TRADING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring
-from kraken_recon.domain.assets import parse_kraken_code
-from kraken_recon.domain.intervals import Interval
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.ledger.asset_names import parse_kraken_code
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import Interval
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
     from conftest import Simulator
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
 
 TICK_SECONDS = 900
 
@@ -68,8 +70,8 @@ class Replay:
         request = SyncRequest(
             Interval(moment - timedelta(seconds=TICK_SECONDS), moment), Mode.REPAIR, Policy(), "replay"
         )
-        with PostgresUnitOfWork(self.engine) as unit:
-            accounts = unit.sync.find_accounts([self.name])
+        with UnitOfWork(self.engine) as unit:
+            accounts = AccountStore(unit).find_accounts([self.name])
         return sync_accounts(accounts, request, self.wiring.sync_ports())[0]
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:

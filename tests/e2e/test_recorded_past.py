@@ -17,15 +17,17 @@ from e2e.test_recorded_accounts import (
     quarter_after,
     truth,
 )
-from kraken_recon.adapters.kraken.exports import read_exports
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.backfill import reconcile_as_of
-from kraken_recon.service.costing import recompute_account
-from kraken_recon.service.importing import import_exports
-from kraken_recon.service.sync import SyncRequest
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.history.importing import import_exports
+from kraken_recon.kraken.export_files import read_exports
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +51,8 @@ def said_at(replay: Replay, moment: datetime) -> None:
 def backfill(replay: Replay, end: int) -> None:
     moment = datetime.fromtimestamp(end, tz=UTC)
     request = SyncRequest(Interval(moment - RUN_INTERVAL, moment), Mode.REPAIR, Policy(), "backfill")
-    with PostgresUnitOfWork(replay.engine) as unit:
-        accounts = unit.sync.find_accounts([replay.name])
+    with UnitOfWork(replay.engine) as unit:
+        accounts = AccountStore(unit).find_accounts([replay.name])
     reconcile_as_of(accounts, request, replay.wiring.sync_ports())
 
 
@@ -61,8 +63,8 @@ def is_sound(replay: Replay) -> bool:
         " (select sum(quantity_after - quantity_before) from trading.position_events v"
         " where (v.asset, v.wallet) = (p.asset, p.wallet))"
     )
-    with PostgresUnitOfWork(replay.engine) as unit:
-        return not (unexplained or unbalanced or recompute_account(unit.costs, replay.name).anything)
+    with UnitOfWork(replay.engine) as unit:
+        return not (unexplained or unbalanced or recompute_account(CostStore(unit), replay.name).anything)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -116,12 +118,12 @@ def test_recorded_export_is_imported_and_synced_without_a_residual(
 ) -> None:
     account = export_as_account(simulator, kraken_data_dir / export)
     replay = Replay(simulator, database_url, "export", account["api_key"], account["api_secret"])
-    with PostgresUnitOfWork(replay.engine) as unit:
-        (desk,) = unit.sync.find_accounts(["export"])
+    with UnitOfWork(replay.engine) as unit:
+        (desk,) = AccountStore(unit).find_accounts(["export"])
     done = import_exports(
         desk,
         read_exports(kraken_data_dir / export, datetime(2032, 1, 1, tzinfo=UTC)),
-        lambda: PostgresUnitOfWork(replay.engine),
+        lambda: UnitOfWork(replay.engine),
     )
     assert done.opened
     assert done.imported == len(account["rows"])

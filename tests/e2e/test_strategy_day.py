@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.service.order_views import render_trace, trace
-from trading_desk import TradingDesk
+from desks.orders import TradingDesk
+from kraken_recon.orders.store import OrderStore
+from kraken_recon.orders.view import render_trace, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def check_day(desk: TradingDesk, decisions: list[int]) -> None:
     traced = set()
     with desk.ports.open_unit_of_work() as unit:
         for order, decision in zip(desk.orders(), judged, strict=True):
-            view = trace(unit.orders, order["order_id"])
+            view = trace(OrderStore(unit), order["order_id"])
             assert view["reason"] == decision["payload"]["reason"]
             assert view["decision"]["payload"]["ai_answer"] == order["ai_answer"]
             assert sum(Decimal(fill["volume"]) for fill in view["fills"]) == order["volume_executed"]

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from airflow_desk import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk, trading_connection
+from desks.otlp_collector import OtlpCollector
 from local_stack import airflow
 from local_stack.databases import Database
 from local_stack.ports import free_port
 from local_stack.processes import Services, poll_until
 from local_stack.settings import Settings
-from otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

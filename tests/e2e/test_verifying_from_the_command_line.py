@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from airflow_desk import AirflowDesk
+from desks.airflow import AirflowDesk
 from kraken_recon.__main__ import main
 
 if TYPE_CHECKING:

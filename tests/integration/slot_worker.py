@@ -10,11 +10,11 @@ import sys
 import time
 from decimal import Decimal
 
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-from kraken_recon.adapters.kraken.limits import CallBudget
-from kraken_recon.adapters.kraken.slots import InProcessCallSlots
-from kraken_recon.adapters.kraken.transport import KrakenTransport
-from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
+from kraken_recon.kraken.call_slots import PostgresCallSlots
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.kraken.rate_limits import CallBudget
+from kraken_recon.kraken.transport import KrakenTransport
 
 API_KEY = "public-key-of-the-test"
 PRIVATE_KEY = "cHJpdmF0ZSBrZXkgb2YgdGhlIHRlc3QsIDY0IGJ5dGVzIGxvbmcgb3Igc28="

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from airflow_desk import trading_connection
-from desk import Desk, minutes
-from kraken_airflow.channels import send
-from kraken_airflow.deadlines import record_missed_deadline, resolve_missed_deadlines
+from desks.airflow import trading_connection
+from desks.fake_exchange import Desk, minutes
+from kraken_airflow.alerting.channels import send
+from kraken_airflow.dag_parts.deadlines import record_missed_deadline, resolve_missed_deadlines
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.intervals import RUN_INTERVAL
-from kraken_recon.domain.ledger import SPOT, HoldingKey
+from kraken_recon.alerts.telling import deliver, prepare_notifications, watch_freshness
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.alerting import deliver, prepare_notifications, watch_freshness
+from kraken_recon.ledger.entries import SPOT, HoldingKey
+from kraken_recon.values.intervals import RUN_INTERVAL
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,8 @@ class Watched:
     messages: list[dict[str, Any]]
     read: int = field(default=0)
 
-    def open_unit(self) -> PostgresUnitOfWork:
-        return PostgresUnitOfWork(self.desk.engine)
+    def open_unit(self) -> UnitOfWork:
+        return UnitOfWork(self.desk.engine)
 
     def look(self) -> list[str]:
         """Let the watch do a round; return why it sent messages since the last one."""

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk
+from desks.fake_exchange import Desk
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.run_coverage import RunOfDag
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.run_coverage import RunOfDag
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.alerting import deliver, desk_state, prepare_notifications, watch_freshness
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
-    from kraken_recon.domain.alerts import Notification
+    from kraken_recon.alerts.rules import Notification
 
 SOON = timedelta()
 LATE_RUN = RunOfDag("position_sync", "run", "scheduled", datetime(2026, 3, 1, tzinfo=UTC))
@@ -48,8 +49,8 @@ class People:
     down: set[str] = field(default_factory=set)
     inbox: dict[str, list[Notification]] = field(default_factory=lambda: {"mail": [], "chat": []})
 
-    def open_unit(self) -> PostgresUnitOfWork:
-        return PostgresUnitOfWork(self.desk.engine)
+    def open_unit(self) -> UnitOfWork:
+        return UnitOfWork(self.desk.engine)
 
     def decide(self, after: timedelta = SOON) -> int:
         return prepare_notifications(self.open_unit, list(self.inbox), utc_now() + after)
@@ -137,7 +138,7 @@ def test_a_storm_is_one_digest_and_every_row_stays(people: People) -> None:
     assert desk.rows("select count(*) as n from trading.alerts where status = 'open'") == [{"n": 10_000}]
     # What is urgent gets through meanwhile.
     with people.open_unit() as unit:
-        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
+        AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert people.told() == ["opened"]
     desk.execute("update trading.alerts set status = 'resolved', resolved_at = now()")
@@ -194,12 +195,12 @@ def test_a_channel_that_is_down_loses_nothing_and_blocks_nothing(people: People)
 
 def test_a_sender_that_died_leaves_its_messages_to_the_next(people: People) -> None:
     with people.open_unit() as unit:
-        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
+        AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     people.decide()
     now = utc_now()
     with people.open_unit() as unit:
-        taken = unit.alerts.claim("mail", now, now + timedelta(minutes=5), most=20)
+        taken = AlertStore(unit).claim("mail", now, now + timedelta(minutes=5), most=20)
         unit.commit()
     people.deliver()
     assert people.inbox["mail"] == []
@@ -263,7 +264,7 @@ def test_people_acknowledge_and_resolve(
         return json.loads(capsys.readouterr().out)
 
     with people.open_unit() as unit:
-        unit.alerts.raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
+        AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()
     assert people.told() == ["opened"]
     number = str(alerts()["alerts"][0]["alert_id"])
@@ -295,7 +296,7 @@ def test_a_kind_that_is_over_is_counted_as_zero(people: People) -> None:
 
     def state() -> dict[str, Any]:
         with people.open_unit() as unit:
-            return desk_state(unit.alerts, now)
+            return desk_state(AlertStore(unit), now)
 
     assert state() == {
         "open": {"unexplained_discrepancy": 3},
@@ -326,7 +327,7 @@ def test_a_paused_account_closes_its_alerts_and_a_resumed_one_has_them_again(
 
     def standing(account: str = "desk") -> set[str]:
         with people.open_unit() as unit:
-            rows = unit.alerts.find_alerts(with_resolved=False, most=500)
+            rows = AlertStore(unit).find_alerts(with_resolved=False, most=500)
         return {row["kind"] for row in rows if row["account"] == account}
 
     assert standing() == {"sync_failure", "held_repair", "unexplained_discrepancy", "order_unknown"}

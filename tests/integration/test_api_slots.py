@@ -19,11 +19,7 @@ import psycopg
 import pytest
 
 from integration.scripted_server import Answer, ScriptedServer, error
-from kraken_recon.adapters.kraken.limits import TIERS, CallBudget
-from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots, fingerprint
-from kraken_recon.adapters.postgres.named_sql import load
-from kraken_recon.domain.session_records import TaskIdentity
-from kraken_recon.domain.usage import Use, UseMeter
+from kraken_recon.database.named_sql import load
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -31,6 +27,11 @@ from kraken_recon.errors import (
     SchemaMismatchError,
     StoreError,
 )
+from kraken_recon.kraken import call_slots
+from kraken_recon.kraken.call_slots import PostgresCallSlots, fingerprint
+from kraken_recon.kraken.rate_limits import TIERS, CallBudget
+from kraken_recon.values.task_identity import TaskIdentity
+from kraken_recon.values.usage_meter import Use, UseMeter
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ def test_unreadable_address_is_refused_without_the_password(dsn):
 
 
 def test_named_queries_have_names_and_no_comments():
-    queries = load("api_slots")
+    queries = load(call_slots.__file__, "call_slots")
     assert {"take_slot", "lock_key", "unlock_key"} <= set(queries)
     assert all(query and "--" not in query and not query.endswith(";") for query in queries.values())
 

@@ -10,23 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk
-from interruptions import Steps, stepped_ports
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from desks.fake_exchange import Desk
+from desks.interruptions import Steps, stepped_ports
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError, PlanNotWrittenError, PlanRefusedError
-from kraken_recon.service.approval_case import case_markdown, case_subject, escaped
-from kraken_recon.service.approving import Decision, approve, expire, reject, reopen
-from kraken_recon.service.drift import drift_view
-from kraken_recon.service.plan_views import case_of, list_plans, with_values
-from kraken_recon.service.pricing import price_list
-from kraken_recon.service.undoing import undo
+from kraken_recon.holdings.pricing import price_list
+from kraken_recon.holdings.store import PriceStore
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.repairs.deciding import Decision, approve, expire, reject, reopen
+from kraken_recon.repairs.question import case_markdown, case_subject, escaped
+from kraken_recon.repairs.undoing import undo
+from kraken_recon.repairs.view import case_of, list_plans, with_values
+from kraken_recon.reports.page_store import PageStore
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.value_at_risk import drift_view
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from kraken_recon.service.sync import SyncPorts
+    from kraken_recon.reconciliation.run import SyncPorts
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 HELD = "select * from trading.repair_plans where kind = 'held' order by created_at"
@@ -66,14 +71,14 @@ def plan_id(desk: Desk) -> UUID:
 
 
 def case(desk: Desk) -> dict[str, Any]:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        return case_of(unit.plans, unit.reports, unit.prices, plan_id(desk), desk.now)
+    with UnitOfWork(desk.engine) as unit:
+        return case_of(PlanStore(unit), ReportStore(unit), PriceStore(unit), plan_id(desk), desk.now)
 
 
 def keep(desk: Desk, **prices: int) -> None:
     """Keep prices as maintenance does."""
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.prices.keep("USD", {asset: Decimal(price) for asset, price in prices.items()}, desk.now)
+    with UnitOfWork(desk.engine) as unit:
+        PriceStore(unit).keep("USD", {asset: Decimal(price) for asset, price in prices.items()}, desk.now)
         unit.commit()
 
 
@@ -102,15 +107,18 @@ def test_what_a_run_asked_prices_for_is_valued_alike_everywhere(desk: Desk) -> N
     """The prices by which a run judged are on record, without maintenance."""
     kept = {row["asset"]: row["price"] for row in desk.rows("select * from trading.asset_prices")}
     assert kept == {"USD": 1, "BTC": 40000, "ETH": 3000}
-    with PostgresUnitOfWork(desk.engine) as unit:
-        plans = list_plans(unit.plans, None, is_open=True)["plans"]
-        [listed] = with_values(plans, unit.plans, unit.prices, desk.now)
-        [at_risk] = drift_view(unit.pages, unit.prices, [held(desk)["run_id"]], desk.now)["values"]
+    with UnitOfWork(desk.engine) as unit:
+        plans = list_plans(PlanStore(unit), None, is_open=True)["plans"]
+        [listed] = with_values(plans, PlanStore(unit), PriceStore(unit), desk.now)
+        [at_risk] = drift_view(PageStore(unit), PriceStore(unit), [held(desk)["run_id"]], desk.now)["values"]
     assert listed["value"] == at_risk["value"] == case(desk)["value"] == "5000"
     day_later = desk.now + timedelta(hours=25)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert price_list(unit.prices, [("USD", "BTC")], day_later).of("USD", "BTC") == (None, None)
-        assert price_list(unit.prices, [("USD", "USD")], day_later).of("USD", "USD") == (Decimal(1), None)
+    with UnitOfWork(desk.engine) as unit:
+        assert price_list(PriceStore(unit), [("USD", "BTC")], day_later).of("USD", "BTC") == (None, None)
+        assert price_list(PriceStore(unit), [("USD", "USD")], day_later).of("USD", "USD") == (
+            Decimal(1),
+            None,
+        )
 
 
 def test_one_plan_is_held_while_the_drift_stays_the_same(desk: Desk) -> None:
@@ -207,7 +215,7 @@ def test_approved_and_still_the_same_is_written_once(desk: Desk) -> None:
 def test_what_was_approved_can_be_undone_by_the_held_plan_s_id(desk: Desk) -> None:
     plan = plan_id(desk)
     approve(plan, "alice", later(desk))
-    undo(plan, "bob", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    undo(plan, "bob", lambda: UnitOfWork(desk.engine), now=desk.now)
     assert desk.positions()[USD] == 10000
     assert desk.positions() == desk.event_totals()
     desk.sync()

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk import Desk, minutes
-from fakes import START, FakeExchange
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode
+from desks.fake_exchange import Desk, minutes
+from desks.fakes import START, FakeExchange
+from desks.past_intervals import SETTLED, backfill, drifts, history, recorded_at
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.backfill import BOOKS_BEGIN_LATER, NOT_SETTLED
-from past import SETTLED, backfill, drifts, history, recorded_at
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.backfill import BOOKS_BEGIN_LATER, NOT_SETTLED
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
-    from fakes import FakeBooks
+    from desks.fakes import FakeBooks
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 OPENED = START + RUN_INTERVAL

@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from benchmarks.sound_ledgers import recorded
 
-from desk import Desk, minutes
-from exports import ledgers_csv
-from fakes import START
+from desks.exports import ledgers_csv
+from desks.fake_exchange import Desk, minutes
+from desks.fakes import START
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.kraken.exports import parse_export
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.certificate_format import write_time
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode, Policy, Tolerance
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.certificates.certifying import certify, verify
+from kraken_recon.certificates.rules.format import write_time
+from kraken_recon.certificates.store import CertificateStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import CertificateError, ConfigurationError
-from kraken_recon.service import reading
-from kraken_recon.service.certifying import certify, verify
-from kraken_recon.service.importing import import_exports
+from kraken_recon.history.importing import import_exports
+from kraken_recon.kraken.export_files import parse_export
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation import reading
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +50,8 @@ def desk(database_url: str) -> Desk:
 
 def certified(desk: Desk, at: datetime | None = None) -> dict[str, Any]:
     """Certify, and check it as the reader of the file would."""
-    with PostgresUnitOfWork(desk.engine) as unit:
-        document = certify(unit.certificates, "desk", at or desk.now, now=desk.now + timedelta(days=1))
+    with UnitOfWork(desk.engine) as unit:
+        document = certify(CertificateStore(unit), "desk", at or desk.now, now=desk.now + timedelta(days=1))
     assert verify(json.dumps(document).encode())["verified"]
     return document
 
@@ -159,10 +162,10 @@ def test_imported_history_lengthens_the_proof_and_changes_neither_closing_nor_re
     desk.sync()
     short = holding(certified(desk), BTC)
     assert (short["opening"], len(short["entries"])) == ("10", 50)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        account = unit.sync.find_accounts(["desk"])[0]
+    with UnitOfWork(desk.engine) as unit:
+        account = AccountStore(unit).find_accounts(["desk"])[0]
     export = parse_export("ledgers.csv", ledgers_csv(books.entries, 12))
-    import_exports(account, [export], lambda: PostgresUnitOfWork(desk.engine))
+    import_exports(account, [export], lambda: UnitOfWork(desk.engine))
     long = holding(certified(desk), BTC)
     assert (long["opening"], long["opening_moved_later"], len(long["entries"])) == ("0", "-10", 70)
     assert sum(entry["late"] for entry in long["entries"]) == 20
@@ -221,21 +224,21 @@ def test_moment_that_nothing_is_known_of_is_refused(desk: Desk) -> None:
     with pytest.raises(CertificateError, match="still to come"):
         certified(desk, desk.now + timedelta(days=2))
     with (
-        PostgresUnitOfWork(desk.engine) as unit,
+        UnitOfWork(desk.engine) as unit,
         pytest.raises(ConfigurationError, match="no account is named"),
     ):
-        certify(unit.certificates, "nobody", desk.now, now=desk.now)
+        certify(CertificateStore(unit), "nobody", desk.now, now=desk.now)
 
 
 def test_certifying_sees_one_state_while_a_sync_writes(desk: Desk) -> None:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.certificates.begin_snapshot()
-        before = unit.certificates.account("desk")[0]
+    with UnitOfWork(desk.engine) as unit:
+        CertificateStore(unit).begin_snapshot()
+        before = CertificateStore(unit).account("desk")[0]
         desk.books["desk"].now = desk.now + minutes(1)
         desk.books["desk"].add("BTC", "0.5")
         desk.sync()
-        runs = unit.certificates.proving_runs(before, desk.now)
-        seen = unit.certificates.holdings(before, desk.now, runs[0])
+        runs = CertificateStore(unit).proving_runs(before, desk.now)
+        seen = CertificateStore(unit).holdings(before, desk.now, runs[0])
     assert {h.key: h.recorded for h in seen}[BTC] == Decimal("0.05")
 
 

@@ -19,13 +19,15 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from desk import Desk, bring
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.domain.intervals import Interval
-from kraken_recon.domain.ledger import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
-from kraken_recon.domain.policy import Mode, Policy
+from desks.fake_exchange import Desk, bring
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.service.sync import SyncPorts, SyncRequest, sync_accounts
+from kraken_recon.ledger.entries import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import Interval
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.sharedctypes import Synchronized
 
-    from kraken_recon.domain.margin import MarginPosition
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 WRITERS, SYNCS, ACCOUNTS, SECONDS = 8, 2, 3, 6
 BOOKINGS_MIN, SECONDS_MAX = 50, 60
@@ -177,11 +179,9 @@ def run_sync(url: str, interval: Interval) -> list[str]:
     def open_exchange(account: Account) -> Iterator[SharedExchange]:
         yield SharedExchange(exchange, account.account_id)
 
-    ports = SyncPorts(
-        lambda: PostgresUnitOfWork(engine), open_exchange, lambda: datetime.now(UTC), lambda _: None
-    )
-    with PostgresUnitOfWork(engine) as unit:
-        accounts = unit.sync.find_accounts(None)
+    ports = SyncPorts(lambda: UnitOfWork(engine), open_exchange, lambda: datetime.now(UTC), lambda _: None)
+    with UnitOfWork(engine) as unit:
+        accounts = AccountStore(unit).find_accounts(None)
     sync_accounts(accounts, SyncRequest(interval, Mode.REPAIR, Policy()), ports)
     exchange.dispose()
     with engine.connect() as connection:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk, bring
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
+from desks.fake_exchange import Desk, bring
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import PayloadInvalidError, PlanRefusedError
-from kraken_recon.service.contradictions import accept, find_contradictions
-from kraken_recon.service.undoing import undo
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.repairs.contradictions import accept, find_contradictions
+from kraken_recon.repairs.undoing import undo
 
 if TYPE_CHECKING:
-    from fakes import FakeBooks
-    from kraken_recon.domain.records import Account
+    from desks.fakes import FakeBooks
+    from kraken_recon.accounts.account import Account
 
 D = Decimal
 
@@ -37,8 +38,8 @@ def desk(database_url: str) -> Desk:
 
 
 def account_of(desk: Desk) -> Account:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        return unit.sync.find_accounts(["desk"])[0]
+    with UnitOfWork(desk.engine) as unit:
+        return AccountStore(unit).find_accounts(["desk"])[0]
 
 
 def told_otherwise(books: FakeBooks, **changes: Any) -> str:
@@ -82,7 +83,7 @@ def test_what_kraken_tells_otherwise_is_named_accepted_and_undone(
     assert {key: q for key, q in desk.positions().items() if key.asset == "BTC"} == {
         key: q for key, q in after.items() if key.asset == "BTC"
     }
-    _, is_new = undo(plan, "Bob", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    _, is_new = undo(plan, "Bob", lambda: UnitOfWork(desk.engine), now=desk.now)
     assert is_new
     assert {k: q for k, q in desk.positions().items() if k.asset == "BTC"} == {
         k: q for k, q in before.items() if k.asset == "BTC"
@@ -144,7 +145,7 @@ def test_an_entry_that_kraken_took_back_can_be_accepted_as_gone_and_brought_back
     assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
     assert desk.positions()[gone.key] == before[gone.key] - gone.change
     assert desk.positions() == desk.event_totals()
-    undo(plan, "Bob", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    undo(plan, "Bob", lambda: UnitOfWork(desk.engine), now=desk.now)
     assert desk.positions()[gone.key] == before[gone.key]
 
 

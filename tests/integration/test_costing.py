@@ -12,19 +12,21 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from cost_books import happen
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.cost_records import CostKey
-from kraken_recon.domain.policy import Mode
+from desks.cost_books import happen
+from desks.fake_exchange import Desk
+from kraken_recon.books.store import BookStore
+from kraken_recon.costs.recomputing import cost_view, recompute, recompute_account, scope_of
+from kraken_recon.costs.records import CostKey
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import LockUnavailableError
-from kraken_recon.service.costing import cost_view, recompute, recompute_account, scope_of
-from kraken_recon.service.rendering import render_costs
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.reports.terminal import render_costs
 
 if TYPE_CHECKING:
-    from fakes import FakeBooks
-    from kraken_recon.domain.cost_records import CostScope
-    from kraken_recon.domain.ledger import LedgerEntry
+    from desks.fakes import FakeBooks
+    from kraken_recon.costs.records import CostScope
+    from kraken_recon.ledger.entries import LedgerEntry
 
 
 @pytest.fixture
@@ -90,17 +92,17 @@ def test_older_entry_that_comes_late_corrects_what_was_bought_with_the_asset(
     desk.sync()
     assert cost(desk, "SOL") == ("10", "1", "50.5")
     entries = happen(books, ("BTC", "2"), ("USD", "-51"), at=late)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.sync.ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
-        written = recompute_account(unit.costs, "desk")
+    with UnitOfWork(desk.engine) as unit:
+        BookStore(unit).ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
+        written = recompute_account(CostStore(unit), "desk")
         unit.commit()
     assert written.anything
     assert cost(desk, "SOL") == ("10", "1", "38")
 
 
 def cost(desk: Desk, asset: str) -> tuple[str, str, str]:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        (row,) = cost_view(unit.costs, "desk", asset)["assets"]
+    with UnitOfWork(desk.engine) as unit:
+        (row,) = cost_view(CostStore(unit), "desk", asset)["assets"]
     return row["quantity_known"], row["quantity_unknown"], row["cost"]
 
 
@@ -116,8 +118,8 @@ def test_recomputation_waits_for_whoever_books_the_asset(desk: Desk, books: Fake
     done = threading.Event()
 
     def recompute_all() -> None:
-        with PostgresUnitOfWork(desk.engine) as unit:
-            recompute_account(unit.costs, "desk")
+        with UnitOfWork(desk.engine) as unit:
+            recompute_account(CostStore(unit), "desk")
             unit.commit()
         done.set()
 
@@ -151,23 +153,23 @@ def test_a_conversion_whose_legs_share_no_refid_and_come_apart_is_one_in_the_end
     assert cost(desk, "ICN") == ("0", "0", "0")
     results = desk.rows("select asset, proceeds, cost, result from trading.realised_results")
     assert results == [{"asset": "ICN", "proceeds": 70, "cost": 20, "result": 50}]
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert not recompute_account(unit.costs, "desk").anything
+    with UnitOfWork(desk.engine) as unit:
+        assert not recompute_account(CostStore(unit), "desk").anything
 
 
 def insert(desk: Desk, entries: list[LedgerEntry]) -> None:
     """Put entries on record that no cost has counted."""
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.sync.ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
+    with UnitOfWork(desk.engine) as unit:
+        BookStore(unit).ingest({desk.account_id(): entries}, {desk.account_id(): uuid4()})
         unit.commit()
 
 
 def add_and_scope(desk: Desk, entries: list[LedgerEntry]) -> CostScope:
     """Insert entries, and find what they make it necessary to compute; nothing is kept."""
     account = desk.account_id()
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.sync.ingest({account: entries}, {account: uuid4()})
-        return scope_of(unit.costs, {CostKey(account, entry.asset, "USD") for entry in entries})
+    with UnitOfWork(desk.engine) as unit:
+        BookStore(unit).ingest({account: entries}, {account: uuid4()})
+        return scope_of(CostStore(unit), {CostKey(account, entry.asset, "USD") for entry in entries})
 
 
 def test_later_entries_are_added_without_the_assets_that_have_no_news(desk: Desk, books: FakeBooks) -> None:
@@ -205,14 +207,14 @@ def test_whatever_is_not_simply_later_is_computed_from_the_first_entry_on(
 def test_older_entries_booked_before_the_locks_are_held_are_noticed(desk: Desk, books: FakeBooks) -> None:
     account, late = desk.account_id(), books.entries[1].entry_time
     entries = happen(books, ("BTC", "1"), ("USD", "-49"))
-    with PostgresUnitOfWork(desk.engine) as unit:
-        unit.sync.ingest({account: entries}, {account: uuid4()})
-        scope = scope_of(unit.costs, {CostKey(account, entry.asset, "USD") for entry in entries})
+    with UnitOfWork(desk.engine) as unit:
+        BookStore(unit).ingest({account: entries}, {account: uuid4()})
+        scope = scope_of(CostStore(unit), {CostKey(account, entry.asset, "USD") for entry in entries})
         assert scope.continues
         insert(desk, happen(books, ("BTC", "1"), at=late))
-        unit.costs.lock(scope.positions)
+        CostStore(unit).lock(scope.positions)
         with pytest.raises(LockUnavailableError):
-            recompute(unit.costs, scope)
+            recompute(CostStore(unit), scope)
 
 
 def alerts(desk: Desk) -> list[tuple[str, str]]:
@@ -223,15 +225,15 @@ def alerts(desk: Desk) -> list[tuple[str, str]]:
 def test_what_lies_in_a_vault_is_shown_until_it_is_back(desk: Desk, books: FakeBooks) -> None:
     happen(books, ("ETH", "-2"), kind="hybridearnwithdrawal")
     desk.sync()
-    with PostgresUnitOfWork(desk.engine) as unit:
-        view = cost_view(unit.costs, "desk", None)
+    with UnitOfWork(desk.engine) as unit:
+        view = cost_view(CostStore(unit), "desk", None)
     assert view["elsewhere"] == [{"asset": "ETH", "place": "vault", "quantity": "2"}]
     assert "  2 ETH, vault" in render_costs(view)
     happen(books, ("ETH", "2.5"), kind="hybridearndeposit")
     desk.sync()
     assert cost(desk, "ETH") == ("3", "0.5", "30")
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert cost_view(unit.costs, "desk", None)["elsewhere"] == []
+    with UnitOfWork(desk.engine) as unit:
+        assert cost_view(CostStore(unit), "desk", None)["elsewhere"] == []
 
 
 def test_a_delisting_without_its_other_leg_is_told_until_it_comes_days_later(
@@ -242,8 +244,8 @@ def test_a_delisting_without_its_other_leg_is_told_until_it_comes_days_later(
     ((status, message),) = alerts(desk)
     assert status == "open"
     assert "-3 ETH" in message
-    with PostgresUnitOfWork(desk.engine) as unit:
-        view = cost_view(unit.costs, "desk", "ETH")
+    with UnitOfWork(desk.engine) as unit:
+        view = cost_view(CostStore(unit), "desk", "ETH")
     assert [leg["amount"] for leg in view["unpaired"]] == ["-3"]
     assert any("-3 ETH by earn/delistingconversion" in line for line in render_costs(view))
     desk.now = books.now = books.now + timedelta(days=5)
@@ -257,8 +259,8 @@ def test_shown_averages_are_rounded_and_say_what_they_cover(desk: Desk, books: F
     happen(books, ("BTC", "1"), kind="deposit")
     happen(books, ("BTC", "-0.7"), ("ETH", "11"))
     desk.sync()
-    with PostgresUnitOfWork(desk.engine) as unit:
-        view = cost_view(unit.costs, "desk", "BTC")
+    with UnitOfWork(desk.engine) as unit:
+        view = cost_view(CostStore(unit), "desk", "BTC")
     (row,) = view["assets"]
     assert len(row["avg_cost"]) > 12
     assert row["covers"] == "66.6 %"

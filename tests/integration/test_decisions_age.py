@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_recon.domain.bounds import DEFAULT_BOUNDS
+from desks.orders import READING, TRADING, TradingDesk
 from kraken_recon.errors import ClockOffError, ConfigurationError, OrderFollowedError
-from kraken_recon.service.changing import amend_order, cancel_order
-from kraken_recon.service.deciding import accept_decisions
-from kraken_recon.service.ordering import Ordering
-from trading_desk import READING, TRADING, TradingDesk
+from kraken_recon.orders.changing import amend_order, cancel_order
+from kraken_recon.orders.deciding import accept_decisions
+from kraken_recon.orders.ordering import Ordering
+from kraken_recon.orders.rules.bounds import DEFAULT_BOUNDS
 
 HOURS = 3600
 

@@ -13,15 +13,17 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import with_database
-from entry_kinds import BASE, CASES, Case, Row
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import Wiring
-from kraken_recon.domain.assets import parse_kraken_code
-from kraken_recon.domain.entry_kinds import ANY, KNOWN_KINDS
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from desks.entry_kinds import BASE, CASES, Case, Row
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.ledger.asset_names import parse_kraken_code
+from kraken_recon.ledger.entry_kinds import ANY, KNOWN_KINDS
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +90,8 @@ class Desks:
     def look(self, at: datetime) -> None:
         self.now = at
         self.simulator.control.post("clock", {"mode": "virtual", "now": str(int(at.timestamp()))})
-        with PostgresUnitOfWork(self.engine) as unit:
-            accounts = unit.sync.find_accounts(None)
+        with UnitOfWork(self.engine) as unit:
+            accounts = AccountStore(unit).find_accounts(None)
         request = SyncRequest(Interval(at - RUN_INTERVAL, at), Mode.REPAIR, Policy(), concurrency=8)
         sync_accounts(accounts, request, self.wiring.sync_ports())
 

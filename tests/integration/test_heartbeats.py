@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk
+from desks.fake_exchange import Desk
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.heartbeats import SILENCE_MAX, Job
-from kraken_recon.service.alerting import prepare_notifications
-from kraken_recon.service.heartbeats import beat, look_after_jobs, look_after_watch
+from kraken_recon.alerts.heartbeats import beat, look_after_jobs, look_after_watch
+from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
+from kraken_recon.alerts.telling import prepare_notifications
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +29,12 @@ def desk(database_url: str) -> Desk:
 
 
 @pytest.fixture
-def unit_of(desk: Desk) -> Callable[[], PostgresUnitOfWork]:
-    return lambda: PostgresUnitOfWork(desk.engine)
+def unit_of(desk: Desk) -> Callable[[], UnitOfWork]:
+    return lambda: UnitOfWork(desk.engine)
 
 
 @pytest.fixture
-def told(unit_of: Callable[[], PostgresUnitOfWork], desk: Desk) -> Callable[..., list[str]]:
+def told(unit_of: Callable[[], UnitOfWork], desk: Desk) -> Callable[..., list[str]]:
     """Decide what people are told as of a moment, and return what was decided since the last time."""
     known: list[int] = []
 
@@ -49,7 +49,7 @@ def told(unit_of: Callable[[], PostgresUnitOfWork], desk: Desk) -> Callable[...,
 
 
 def test_every_silent_dag_is_told_once_and_so_is_its_return(
-    desk: Desk, unit_of: Callable[[], PostgresUnitOfWork], told: Callable[[timedelta], list[str]]
+    desk: Desk, unit_of: Callable[[], UnitOfWork], told: Callable[[timedelta], list[str]]
 ) -> None:
     for job in DAGS:
         beat(unit_of, job, NOW)
@@ -75,19 +75,19 @@ def test_every_silent_dag_is_told_once_and_so_is_its_return(
     assert told(after) == []
 
 
-def test_just_in_time_is_not_silent(desk: Desk, unit_of: Callable[[], PostgresUnitOfWork]) -> None:
+def test_just_in_time_is_not_silent(desk: Desk, unit_of: Callable[[], UnitOfWork]) -> None:
     for job in DAGS:
         beat(unit_of, job, NOW)
         assert look_after_jobs(unit_of, NOW + min(SILENCE_MAX[one] for one in DAGS)) == []
     assert desk.rows(ALERTS) == []
 
 
-def test_what_never_worked_is_not_watched(desk: Desk, unit_of: Callable[[], PostgresUnitOfWork]) -> None:
+def test_what_never_worked_is_not_watched(desk: Desk, unit_of: Callable[[], UnitOfWork]) -> None:
     assert look_after_jobs(unit_of, NOW) == look_after_watch(unit_of, NOW) == []
     assert desk.rows(ALERTS) == []
 
 
-def test_the_watch_is_watched_by_somebody_else(desk: Desk, unit_of: Callable[[], PostgresUnitOfWork]) -> None:
+def test_the_watch_is_watched_by_somebody_else(desk: Desk, unit_of: Callable[[], UnitOfWork]) -> None:
     beat(unit_of, Job.WATCH, NOW)
     beat(unit_of, Job.MAINTENANCE, NOW + timedelta(hours=3))
     later = NOW + timedelta(hours=3)
@@ -103,7 +103,7 @@ def test_the_watch_is_watched_by_somebody_else(desk: Desk, unit_of: Callable[[],
 
 
 def test_a_limit_of_ones_own_stays_and_a_late_heartbeat_turns_nothing_back(
-    desk: Desk, unit_of: Callable[[], PostgresUnitOfWork]
+    desk: Desk, unit_of: Callable[[], UnitOfWork]
 ) -> None:
     beat(unit_of, Job.MAINTENANCE, NOW)
     desk.execute("update trading.heartbeats set limit_minutes = 600")
@@ -114,7 +114,7 @@ def test_a_limit_of_ones_own_stays_and_a_late_heartbeat_turns_nothing_back(
 
 
 def test_the_command_line_shows_who_works(
-    desk: Desk, unit_of: Callable[[], PostgresUnitOfWork], monkeypatch: pytest.MonkeyPatch, capsys: Any
+    desk: Desk, unit_of: Callable[[], UnitOfWork], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     beat(unit_of, Job.WATCH, NOW - timedelta(hours=1))
     beat(unit_of, Job.MAINTENANCE, NOW)

@@ -11,24 +11,21 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
-from kraken_recon.bootstrap import utc_now
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.domain.verification import Overall
+from desks.fake_exchange import Desk
+from desks.orders import TradingDesk
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.alerts.telling import prepare_notifications, watch_freshness
+from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, create_engine
 from kraken_recon.errors import AccountsLeftError, LockTimeoutError
-from kraken_recon.service.alerting import prepare_notifications, watch_freshness
-from kraken_recon.service.sync import SyncRequest, sync_accounts
-from kraken_recon.service.verifying import (
-    VerifyingPorts,
-    VerifyingRules,
-    claim_orders,
-    new_token,
-    verify_claimed,
-)
-from trading_desk import TradingDesk
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
+from kraken_recon.verification.rules.judge import Overall
+from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
+from kraken_recon.verification.verifying import claim_orders, new_token, verify_claimed
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +109,7 @@ def test_alert_row_that_a_person_holds_keeps_no_account_waiting_and_loses_no_ale
     seen = desk.rows("select occurrences from trading.alerts where kind = 'database_drift'")
     assert seen == [{"occurrences": 1}]
     assert desk.rows("select kind from trading.alerts_put_off") == [{"kind": "database_drift"}]
-    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    watch_freshness(lambda: UnitOfWork(desk.engine), utc_now())
     assert desk.rows("select kind from trading.alerts_put_off") == []
     seen = desk.rows("select message from trading.alerts where kind = 'database_drift'")
     assert "recorded 3" in seen[0]["message"]
@@ -167,7 +164,7 @@ def test_account_of_which_not_even_the_failure_can_be_recorded_is_named_and_the_
     assert set(left.value.accounts) == {"bob"}
     assert len(left.value.run_ids) == 2
     assert desk.positions("ann")[BTC] == desk.positions("cid")[BTC] == Decimal("1.25")
-    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    watch_freshness(lambda: UnitOfWork(desk.engine), utc_now())
     assert ("bob", "sync_failure") in alerts(desk)
     desk.sync()
     assert set(statuses(desk).values()) == {"succeeded"}
@@ -189,8 +186,8 @@ def test_table_that_somebody_locks_is_waited_for_once_and_named(
         desk.account(name).add("BTC", "1", entry_type="deposit")
     desk.sync()
     deposit(desk)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        accounts = unit.sync.find_accounts(None)
+    with UnitOfWork(desk.engine) as unit:
+        accounts = AccountStore(unit).find_accounts(None)
     interval = Interval(desk.now, desk.now + RUN_INTERVAL)
     request = SyncRequest(interval, Mode.REPAIR, Policy(), concurrency=2)
     started = time.monotonic()
@@ -213,14 +210,14 @@ def test_table_that_somebody_locks_is_waited_for_once_and_named(
 
 def test_people_are_told_of_all_alerts_but_the_one_that_somebody_holds(desk: Desk) -> None:
     def told(after: timedelta) -> int:
-        return prepare_notifications(lambda: PostgresUnitOfWork(desk.engine), ["mail"], utc_now() + after)
+        return prepare_notifications(lambda: UnitOfWork(desk.engine), ["mail"], utc_now() + after)
 
-    watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+    watch_freshness(lambda: UnitOfWork(desk.engine), utc_now())
     assert alerts(desk) == {(name, "stale_positions") for name in NAMES}
     started = time.monotonic()
     bobs = "select * from trading.alerts where account_id = :account for update"
     with held(desk, bobs, account=desk.account_id("bob")):
-        watch_freshness(lambda: PostgresUnitOfWork(desk.engine), utc_now())
+        watch_freshness(lambda: UnitOfWork(desk.engine), utc_now())
         assert told(timedelta()) == 2
     assert time.monotonic() - started < LIMIT_SECONDS
     assert told(timedelta(minutes=1)) == 1

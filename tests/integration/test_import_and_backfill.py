@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cost_books import happen
-from desk import Desk, minutes
-from fakes import START
+from desks.cost_books import happen
+from desks.fake_exchange import Desk, minutes
+from desks.fakes import START
+from desks.past_intervals import backfill, drifts, history, recorded_at
 from integration.test_importing import bring_file
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.service.costing import recompute_account
-from past import backfill, drifts, history, recorded_at
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 from properties.histories import adjustments, at_exchange, unconnected_events
 
 if TYPE_CHECKING:
-    from fakes import FakeBooks
+    from desks.fakes import FakeBooks
 
 OPENED = START + RUN_INTERVAL
 BTC, USD = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot")
@@ -66,8 +67,8 @@ def expected(books: FakeBooks, intervals: list[Interval]) -> dict[object, object
 
 
 def is_sound(desk: Desk) -> bool:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        costs_are_right = not recompute_account(unit.costs, "desk").anything
+    with UnitOfWork(desk.engine) as unit:
+        costs_are_right = not recompute_account(CostStore(unit), "desk").anything
     return (
         costs_are_right
         and desk.positions() == desk.event_totals() == at_exchange(desk.books["desk"])

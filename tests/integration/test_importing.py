@@ -14,23 +14,24 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from desk import Desk, bring
-from exports import ledgers_csv
-from fakes import START
-from kraken_recon.adapters.kraken.exports import parse_export, read_exports
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from desks.exports import ledgers_csv
+from desks.fake_exchange import Desk, bring
+from desks.fakes import START
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ImportRefusedError
-from kraken_recon.service import reading
-from kraken_recon.service.importing import ImportedHistory, import_exports
+from kraken_recon.history.importing import ImportedHistory, import_exports
+from kraken_recon.kraken.export_files import parse_export, read_exports
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+from kraken_recon.reconciliation import reading
 from properties.histories import TABLES, unconnected_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fakes import FakeBooks
-    from kraken_recon.domain.exports import LedgerExport, TradesExport
+    from desks.fakes import FakeBooks
+    from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 
@@ -68,9 +69,9 @@ def bring_file(
 def bring_exports(
     desk: Desk, exports: Sequence[LedgerExport | TradesExport], name: str = "desk"
 ) -> ImportedHistory:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        account = unit.sync.find_accounts([name])[0]
-    return import_exports(account, exports, lambda: PostgresUnitOfWork(desk.engine))
+    with UnitOfWork(desk.engine) as unit:
+        account = AccountStore(unit).find_accounts([name])[0]
+    return import_exports(account, exports, lambda: UnitOfWork(desk.engine))
 
 
 def balances(desk: Desk) -> dict[HoldingKey, Decimal]:

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, driver_dsn
-from kraken_recon.service.executing import execute_orders
-from kraken_recon.service.order_ports import OrderPorts, OrderSettings
-from trading_desk import TradingDesk
+from desks.orders import TradingDesk
+from kraken_recon.database.unit_of_work import UnitOfWork, driver_dsn
+from kraken_recon.orders.exchange import OrderPorts, OrderSettings
+from kraken_recon.orders.executing import execute_orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Simulator
-    from kraken_recon.adapters.kraken.order_writing import TradingClient
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.kraken.trading_client import TradingClient
 
 STEPS_MAX = 90
 SETTINGS = OrderSettings(concurrency=1, follow_passes=0)
@@ -45,7 +45,7 @@ def stepped(desk: TradingDesk, reach: Callable[[str], None]) -> OrderPorts:
     engine = sa.create_engine(driver_dsn(desk.database_url), poolclass=sa.pool.NullPool)
 
     class Unit:
-        def __init__(self, unit: PostgresUnitOfWork) -> None:
+        def __init__(self, unit: UnitOfWork) -> None:
             self._unit = unit
 
         def __getattr__(self, name: str) -> Any:
@@ -59,7 +59,7 @@ def stepped(desk: TradingDesk, reach: Callable[[str], None]) -> OrderPorts:
     @contextmanager
     def open_unit_of_work() -> Iterator[Any]:
         reach("before a unit of work")
-        with PostgresUnitOfWork(engine) as unit:
+        with UnitOfWork(engine) as unit:
             yield Unit(unit)
 
     class Exchange:

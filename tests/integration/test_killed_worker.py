@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from desk import Desk
-from interruptions import Steps, stepped_ports
-from kraken_recon.adapters.postgres.unit_of_work import SessionLimits, create_engine, driver_dsn
-from kraken_recon.domain.intervals import RUN_INTERVAL
-from kraken_recon.domain.ledger import HoldingKey
+from desks.fake_exchange import Desk
+from desks.interruptions import Steps, stepped_ports
+from kraken_recon.database.unit_of_work import SessionLimits, create_engine, driver_dsn
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fakes import FakeBooks
+    from desks.fakes import FakeBooks
 
 STEPS_MAX = 60
 APPLICATION = "a worker to be killed"

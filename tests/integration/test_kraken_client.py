@@ -12,13 +12,8 @@ from decimal import Decimal
 
 import pytest
 
+from desks.reported_orders import order
 from integration.scripted_server import API_KEY, PRIVATE_KEY, Answer, ScriptedServer, error, result
-from kraken_recon.adapters.kraken import transport
-from kraken_recon.adapters.kraken.client import KrakenClient, RetryPolicy
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-from kraken_recon.adapters.kraken.order_writing import TradingClient
-from kraken_recon.adapters.kraken.slots import InProcessCallSlots
-from kraken_recon.domain.ledger import Balance, HoldingKey
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -29,7 +24,12 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
-from order_books import order
+from kraken_recon.kraken import transport
+from kraken_recon.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.ledger.entries import Balance, HoldingKey
 
 LATELY = datetime(2026, 1, 5, tzinfo=UTC)
 MARKET = {"altname": "XBTUSD", "base": "XXBT", "quote": "ZUSD", "pair_decimals": 1, "lot_decimals": 8}

@@ -9,11 +9,6 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_recon.adapters.kraken.client import KrakenClient, RetryPolicy
-from kraken_recon.adapters.kraken.credentials import ConnectionFields, credentials_from_connection
-from kraken_recon.adapters.kraken.slots import InProcessCallSlots
-from kraken_recon.adapters.postgres.api_slots import PostgresCallSlots
-from kraken_recon.domain.ledger import HoldingKey
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -23,6 +18,11 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
+from kraken_recon.kraken.call_slots import PostgresCallSlots
+from kraken_recon.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.ledger.entries import HoldingKey
 
 SECRET = base64.b64encode(b"the simulator's copy of the private key").decode()
 READ = ["query-funds", "query-open-trades", "query-closed-trades", "query-ledger"]

@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from integration.scripted_server import API_KEY, PRIVATE_KEY, ScriptedServer
-from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-from kraken_recon.adapters.kraken.transport import KrakenTransport, encode_parameters
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.kraken.transport import KrakenTransport, encode_parameters
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ from itertools import pairwise
 
 import pytest
 
-from desk import Desk, bring, minutes
-from fakes import START
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.policy import Mode
+from desks.fake_exchange import Desk, bring, minutes
+from desks.fakes import START
+from desks.past_intervals import backfill, drifts, history, recorded_at
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service import reading
-from kraken_recon.service.costing import recompute_account
-from past import backfill, drifts, history, recorded_at
+from kraken_recon.reconciliation import reading
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 from properties.histories import adjustments, at_exchange, unconnected_events
 
 LENGTH = 1_000
@@ -45,8 +46,8 @@ def entries_on_record(desk: Desk) -> int:
 
 
 def is_sound(desk: Desk) -> bool:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        costs_are_right = not recompute_account(unit.costs, "desk").anything
+    with UnitOfWork(desk.engine) as unit:
+        costs_are_right = not recompute_account(CostStore(unit), "desk").anything
     return (
         costs_are_right
         and desk.positions() == desk.event_totals()

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.service.deciding import accept_decisions
-from kraken_recon.service.executing import adopt_external_orders
-from kraken_recon.service.order_ports import OrderSettings
-from trading_desk import TradingDesk
+from desks.orders import TradingDesk
+from kraken_recon.orders.deciding import accept_decisions
+from kraken_recon.orders.exchange import OrderSettings
+from kraken_recon.orders.executing import adopt_external_orders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
-    from kraken_recon.domain.orders import Order
+    from kraken_recon.orders.rules.order import Order
 
 ORDERS = int(os.environ.get("LOST_ANSWERS_ORDERS", "91"))
 ACCOUNTS = 5

@@ -13,22 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk import Desk
+from desks.fake_exchange import Desk
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.retention import (
-    MONTHS_AHEAD,
-    POLICY,
-    SNAPSHOT_MONTHS_KEPT,
-    Month,
-    months_missing,
-    months_to_drop,
-)
-from kraken_recon.domain.valuation import value_holdings
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.holdings_rendering import render_holdings
-from kraken_recon.service.maintaining import (
+from kraken_recon.holdings.valuation import value_holdings
+from kraken_recon.holdings.view import render_holdings
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.maintenance.maintaining import (
     MaintainingPorts,
     holdings_view,
     maintain,
@@ -36,13 +29,22 @@ from kraken_recon.service.maintaining import (
     snapshot_assets,
     tidy,
 )
-from kraken_recon.service.undoing import undo
+from kraken_recon.maintenance.retention import (
+    MONTHS_AHEAD,
+    POLICY,
+    SNAPSHOT_MONTHS_KEPT,
+    Month,
+    months_missing,
+    months_to_drop,
+)
+from kraken_recon.maintenance.store import MaintenanceStore
+from kraken_recon.repairs.undoing import undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fakes import FakeExchange
-    from kraken_recon.domain.records import Account
+    from desks.fakes import FakeExchange
+    from kraken_recon.accounts.account import Account
 
 PRICES = {"BTC": Decimal(50000), "USD": Decimal(1)}
 BOOKS = ("ledger_entries", "position_events", "positions", "reconciliation_runs", "discrepancies", "alerts")
@@ -69,7 +71,7 @@ def ports_of(desk: Desk, *broken: str) -> MaintainingPorts:
         with desk.open_exchange(account) as exchange:
             yield exchange
 
-    return MaintainingPorts(lambda: PostgresUnitOfWork(desk.engine), open_exchange, lambda: desk.now)
+    return MaintainingPorts(lambda: UnitOfWork(desk.engine), open_exchange, lambda: desk.now)
 
 
 def count(desk: Desk, table: str) -> int:
@@ -268,8 +270,8 @@ def test_maintenance_during_a_sync_waits_for_nobody(desk: Desk) -> None:
 def test_holdings_shows_what_lies_in_a_vault_beside_the_sum(desk: Desk) -> None:
     desk.books["desk"].add("BTC", "-0.5", entry_type="hybridearnwithdrawal")
     desk.sync()
-    with PostgresUnitOfWork(desk.engine) as unit:
-        [account] = unit.sync.find_accounts(["desk"])
+    with UnitOfWork(desk.engine) as unit:
+        [account] = AccountStore(unit).find_accounts(["desk"])
     view = holdings_view(account, 30, ports_of(desk))
     assert view["value"] == "75100"
     assert view["elsewhere"] == [{"asset": "BTC", "place": "vault", "quantity": "0.5", "value": "25000"}]
@@ -280,8 +282,8 @@ def test_holdings_shows_the_value_now_and_the_curve(desk: Desk) -> None:
     snapshot_assets(ports_of(desk))
     desk.now += timedelta(hours=2)
     desk.exchanges["desk"].price_list = PRICES | {"BTC": Decimal(25000)}
-    with PostgresUnitOfWork(desk.engine) as unit:
-        [account] = unit.sync.find_accounts(["desk"])
+    with UnitOfWork(desk.engine) as unit:
+        [account] = AccountStore(unit).find_accounts(["desk"])
     view = holdings_view(account, 30, ports_of(desk))
     assert (view["value"], view["unpriced"]) == ("50100", 1)
     assert [row["value"] for row in view["curve"]] == ["100100"]
@@ -337,8 +339,8 @@ def test_a_valuation_is_the_sum_of_what_has_a_price(
 
 
 def curve(desk: Desk) -> list[Decimal | None]:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        rows = unit.maintenance.curve(desk.account_id(), desk.now - timedelta(days=30))
+    with UnitOfWork(desk.engine) as unit:
+        rows = MaintenanceStore(unit).curve(desk.account_id(), desk.now - timedelta(days=30))
     return [row["value"] for row in rows]
 
 
@@ -418,7 +420,7 @@ def test_an_undone_repair_leaves_a_gap_at_once(desk: Desk) -> None:
     [plan] = desk.rows("select plan_id from trading.repair_plans where kind = 'repair' order by applied_at")[
         -1:
     ]
-    undo(plan["plan_id"], "Ann", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    undo(plan["plan_id"], "Ann", lambda: UnitOfWork(desk.engine), now=desk.now)
     hour_passes(desk, is_asked=False)
     assert curve(desk)[-1] is None
 
@@ -429,8 +431,8 @@ def test_a_gap_is_shown_as_such(desk: Desk) -> None:
     desk.exchanges["desk"].before_call = unavailable
     hour_passes(desk)
     desk.exchanges["desk"].before_call = lambda _: None
-    with PostgresUnitOfWork(desk.engine) as unit:
-        [account] = unit.sync.find_accounts(["desk"])
+    with UnitOfWork(desk.engine) as unit:
+        [account] = AccountStore(unit).find_accounts(["desk"])
     view = holdings_view(account, 30, ports_of(desk))
     assert [row["value"] for row in view["curve"]] == ["100100", None]
     assert render_holdings(json.loads(json.dumps(view)))[-1].endswith("not proven")

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from desk import Desk
-from fakes import START, FakeBooks
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.margin import MarginPosition
-from kraken_recon.domain.policy import Mode
+from desks.fake_exchange import Desk
+from desks.fakes import START, FakeBooks
+from desks.simulator import SimulatedDesk
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
-from kraken_recon.service.rendering import render_report
-from kraken_recon.service.reporting import report
-from simulated_desk import SimulatedDesk
+from kraken_recon.reconciliation.margin.rules import MarginPosition
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.reports.report import report
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.terminal import render_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -319,8 +320,8 @@ def test_the_same_interval_again_leaves_the_same_rows(desk: Desk, books: FakeBoo
 def test_the_report_shows_positions_and_what_changed(desk: Desk, books: FakeBooks) -> None:
     row = open_position(books)
     desk.sync()
-    with PostgresUnitOfWork(desk.engine) as unit:
-        view = report(unit.reports, None)
+    with UnitOfWork(desk.engine) as unit:
+        view = report(ReportStore(unit), None)
     (position,) = view["accounts"][0]["margin"]["positions"]
     assert (position["pair"], position["volume"], position["net"]) == ("XXBTZUSD", "2", "3.5")
     (change,) = view["accounts"][0]["margin"]["changes"]

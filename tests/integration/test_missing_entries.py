@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk import Desk
-from kraken_airflow.assets import proven_accounts
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.ledger import HoldingKey, LedgerPage
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.reporting import report
-from kraken_recon.service.sync import SyncRequest, sync_accounts
+from desks.fake_exchange import Desk
+from kraken_airflow.dag_parts.proven_assets import proven_accounts
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.ledger.entries import HoldingKey, LedgerPage
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.reports.report import report
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fakes import FakeExchange
+    from desks.fakes import FakeExchange
 
 BTC, ETH, USD = HoldingKey("BTC", "spot"), HoldingKey("ETH", "spot"), HoldingKey("USD", "spot")
 
@@ -60,8 +64,8 @@ def show_all(exchange: FakeExchange) -> None:
 
 def sync(desk: Desk, *, trusts_chain: bool = False) -> None:
     desk.now += RUN_INTERVAL
-    with PostgresUnitOfWork(desk.engine) as unit:
-        accounts = unit.sync.find_accounts(None)
+    with UnitOfWork(desk.engine) as unit:
+        accounts = AccountStore(unit).find_accounts(None)
     interval = Interval(desk.now - RUN_INTERVAL, desk.now)
     sync_accounts(
         accounts, SyncRequest(interval, Mode.REPAIR, Policy(), trusts_chain=trusts_chain), desk.ports
@@ -80,8 +84,8 @@ def open_alerts(desk: Desk) -> list[str]:
 
 
 def proven_at(desk: Desk) -> datetime:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        at: datetime = unit.alerts.freshness(desk.now)[0]["proven_at"]
+    with UnitOfWork(desk.engine) as unit:
+        at: datetime = AlertStore(unit).freshness(desk.now)[0]["proven_at"]
     return at
 
 
@@ -167,8 +171,8 @@ def test_run_that_awaits_or_holds_something_is_no_proof_wherever_it_is_asked_for
         sync(desk)
         assert desk.findings()["BTC"]["action"] == action
         assert proven_at(desk) == proven
-        with PostgresUnitOfWork(desk.engine) as unit:
-            told = report(unit.reports, None)
+        with UnitOfWork(desk.engine) as unit:
+            told = report(ReportStore(unit), None)
         assert told["accounts"][0]["proven_at"] == proven.isoformat()
         assert proven_accounts(told) == []
     desk.books["desk"].residuals.clear()
@@ -210,8 +214,8 @@ def test_first_openings_at_once_all_end_well(database_url: str) -> None:
 
     desk.exchanges["desk"].before_call = wait
     desk.now += RUN_INTERVAL
-    with PostgresUnitOfWork(desk.engine) as unit:
-        accounts = unit.sync.find_accounts(None)
+    with UnitOfWork(desk.engine) as unit:
+        accounts = AccountStore(unit).find_accounts(None)
 
     def run(number: int) -> None:
         start = desk.now - RUN_INTERVAL - timedelta(seconds=number)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.adapters.kraken.order_writing import TradingClient
+from desks.orders import TradingDesk
 from kraken_recon.errors import ConfigurationError, PayloadInvalidError, RequestRefusedError
-from kraken_recon.service.settling import Settlement, settle_order
-from trading_desk import TradingDesk
+from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.orders.settling import Settlement, settle_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from conftest import Simulator
-    from kraken_recon.domain.reported_orders import ReportedOrder
+    from kraken_recon.orders.rules.reports import ReportedOrder
 
 RESTING = {"type": "limit", "limit_price": "40000", "volume": "0.5"}
 

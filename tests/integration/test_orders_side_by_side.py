@@ -17,22 +17,24 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kraken_recon.adapters.kraken.credentials import ConnectionFields, credentials_from_connection
-from kraken_recon.bootstrap import Wiring
-from kraken_recon.domain.intervals import Interval
-from kraken_recon.domain.policy import Mode, Policy
+from desks.orders import SECRET, TRADING
+from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.service.executing import execute_orders
-from kraken_recon.service.order_ports import OrderSettings
-from kraken_recon.service.sync import SyncRequest, sync_accounts
-from trading_desk import SECRET, TRADING
+from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
+from kraken_recon.orders.exchange import OrderSettings
+from kraken_recon.orders.executing import execute_orders
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.intervals import Interval
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
     from conftest import Simulator
-    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.kraken.credentials import KrakenCredentials
 
 WORKERS, ORDERS = 8, 48
 SETTINGS = OrderSettings(balance_lag=timedelta(milliseconds=300), wait_seconds=0.1, follow_passes=0)
@@ -77,7 +79,7 @@ def sync(
     while not ended.is_set():
         start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=runs)
         with ports.open_unit_of_work() as unit:
-            accounts = unit.sync.find_accounts(None)
+            accounts = AccountStore(unit).find_accounts(None)
         sync_accounts(
             accounts, SyncRequest(Interval(start, start + timedelta(hours=1)), Mode.REPAIR, Policy()), ports
         )

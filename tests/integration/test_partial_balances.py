@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kraken_recon.adapters.kraken.order_writing import TradingClient
+from desks.orders import TradingDesk
 from kraken_recon.errors import RequestRefusedError
-from trading_desk import TradingDesk
+from kraken_recon.kraken.trading_client import TradingClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
-    from kraken_recon.domain.bounds import MarketPrice
+    from kraken_recon.orders.rules.bounds import MarketPrice
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from kraken_recon.adapters.kraken.order_writing import TradingClient
+from desks.orders import READING, TRADING, TradingDesk
 from kraken_recon.errors import RequestRefusedError
-from kraken_recon.service.changing import amend_order, cancel_order
-from kraken_recon.service.deciding import accept_decisions
-from trading_desk import READING, TRADING, TradingDesk
+from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.orders.changing import amend_order, cancel_order
+from kraken_recon.orders.deciding import accept_decisions
 
 
 @pytest.fixture

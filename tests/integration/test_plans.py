@@ -8,14 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode
+from desks.fake_exchange import Desk
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import PlanRefusedError
-from kraken_recon.service.plan_views import list_plans, plans_of_runs, render_plan, show_plan
-from kraken_recon.service.reporting import report
-from kraken_recon.service.undoing import undo
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.repairs.undoing import undo
+from kraken_recon.repairs.view import list_plans, plans_of_runs, render_plan, show_plan
+from kraken_recon.reports.report import report
+from kraken_recon.reports.report_store import ReportStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +45,12 @@ def desk(database_url: str) -> Desk:
 
 
 def plans(desk: Desk, run_ids: Sequence[UUID] | None = None) -> list[dict[str, Any]]:
-    with PostgresUnitOfWork(desk.engine) as unit:
+    with UnitOfWork(desk.engine) as unit:
         if run_ids is not None:
-            return plans_of_runs(unit.plans, run_ids, with_rows=True)
-        return [show_plan(unit.plans, UUID(p["plan_id"])) for p in list_plans(unit.plans, None)["plans"]]
+            return plans_of_runs(PlanStore(unit), run_ids, with_rows=True)
+        return [
+            show_plan(PlanStore(unit), UUID(p["plan_id"])) for p in list_plans(PlanStore(unit), None)["plans"]
+        ]
 
 
 def lines(view: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -63,7 +67,7 @@ def events_of(desk: Desk, plan_id: str) -> list[str]:
 
 
 def take_back(desk: Desk, plan_id: str, by: str = "alice") -> tuple[str, bool]:
-    undone_by, is_new = undo(UUID(plan_id), by, lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+    undone_by, is_new = undo(UUID(plan_id), by, lambda: UnitOfWork(desk.engine), now=desk.now)
     return str(undone_by), is_new
 
 
@@ -180,8 +184,8 @@ def test_an_undo_is_told_at_once_and_is_no_repair_that_did_not_last(desk: Desk) 
     undone_by, _ = take_back(desk, repair["plan_id"])
 
     def told() -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        with PostgresUnitOfWork(desk.engine) as unit:
-            [account] = report(unit.reports, ["desk"])["accounts"]
+        with UnitOfWork(desk.engine) as unit:
+            [account] = report(ReportStore(unit), ["desk"])["accounts"]
         return account, [(row["kind"], row["message"]) for row in desk.rows(OPEN_HELD)]
 
     account, alerts = told()
@@ -219,8 +223,8 @@ def test_an_undo_counts_for_no_other_holding(desk: Desk) -> None:
     )
     assert eth != btc
     take_back(desk, btc)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert (desk.account_id(), ETH) in unit.plans.last_repairs([(desk.account_id(), ETH)])
+    with UnitOfWork(desk.engine) as unit:
+        assert (desk.account_id(), ETH) in PlanStore(unit).last_repairs([(desk.account_id(), ETH)])
 
 
 def test_an_undone_residual_repair_is_held_even_after_it_had_lasted(desk: Desk) -> None:

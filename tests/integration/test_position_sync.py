@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.policy import Mode
+from desks.fake_exchange import Desk
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.reports.report_store import ReportStore
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 
@@ -340,8 +341,8 @@ def test_books_that_never_stand_still_are_left_to_the_next_run(desk: Desk) -> No
 
 def test_dry_run_proves_nothing(desk: Desk) -> None:
     def proven_at() -> object:
-        with PostgresUnitOfWork(desk.engine) as unit:
-            return unit.reports.latest_runs(None)[0]["proven_at"]
+        with UnitOfWork(desk.engine) as unit:
+            return ReportStore(unit).latest_runs(None)[0]["proven_at"]
 
     proven = proven_at()
     desk.books["desk"].add("BTC", "1")

@@ -19,14 +19,16 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import dict_row
 
-from kraken_recon.adapters.airflow_api import NoAirflow
-from kraken_recon.adapters.postgres import session_registry
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.bootstrap import Wiring, source_of
-from kraken_recon.domain.session_records import Action, Progress, Rule, TaskIdentity, TaskState, TaskStates
-from kraken_recon.domain.sessions import DEFAULT_ACTIONS, ActionPolicy, Thresholds
+from kraken_recon.database import session_registry
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError, RunStoppedError
-from kraken_recon.service.auditing import AuditRequest, audit
+from kraken_recon.sessions.airflow_api import NoAirflow
+from kraken_recon.sessions.auditing import AuditRequest, audit
+from kraken_recon.sessions.rules.leaks import DEFAULT_ACTIONS, ActionPolicy, Thresholds
+from kraken_recon.sessions.rules.records import Action, Progress, Rule, TaskState, TaskStates
+from kraken_recon.sessions.store import ServerSessions
+from kraken_recon.values.task_identity import TaskIdentity
+from kraken_recon.wiring import Wiring, source_of
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Bench:
             self.url, lambda _: pytest.fail("asks no exchange"), application_name="kraken_recon:t"
         )
         looking = create_engine(self.look_as, application_name="kraken_recon:t")
-        source = source_of("trading_db", lambda: PostgresUnitOfWork(looking))
+        source = source_of("trading_db", lambda: UnitOfWork(looking))
         request = replace(AuditRequest(policy, IMPATIENT), **changes)
         return audit(request, wiring.audit_ports([source], self.airflow, acted_by="the test"))
 
@@ -162,8 +164,8 @@ def test_a_session_that_may_be_applying_a_repair_is_never_ended(
 def test_a_session_that_stirred_since_the_sample_is_left_alone(
     bench: Bench, leaked: psycopg.Connection, stirs: str, action: Action
 ) -> None:
-    with PostgresUnitOfWork(create_engine(bench.url)) as unit:
-        (judged,) = unit.watch.sample("trading_db", ["postgres"], is_ours=True).backends
+    with UnitOfWork(create_engine(bench.url)) as unit:
+        (judged,) = ServerSessions(unit).sample("trading_db", ["postgres"], is_ours=True).backends
         if stirs == "begins a repair":
             leaked.execute("delete from trading.positions")
         elif stirs == "works on":
@@ -172,7 +174,7 @@ def test_a_session_that_stirred_since_the_sample_is_left_alone(
             judged = replace(judged, backend_start=judged.backend_start.replace(year=2020))
         else:
             judged = replace(judged, application_name="kraken_recon:another")
-        assert unit.watch.act(action, judged) == "changed"
+        assert ServerSessions(unit).act(action, judged) == "changed"
     assert bench.is_open(leaked)
 
 
@@ -188,7 +190,7 @@ def test_one_run_ends_few_and_the_next_goes_on(bench: Bench) -> None:
 
 
 def test_a_session_names_its_task_its_process_and_its_line(bench: Bench) -> None:
-    with PostgresUnitOfWork(task_engine(bench.url)) as unit:
+    with UnitOfWork(task_engine(bench.url)) as unit:
         unit.connection.execute(sa.text("select 1"))
         bench.airflow = ENDED
         (finding,) = bench.audit(ActionPolicy())["findings"]
@@ -210,7 +212,7 @@ def test_a_sample_counts_pools_and_lock_waits_and_says_who_looked(
     with (
         psycopg.connect(bench.url, application_name="kraken_recon:waits") as waiter,
         ThreadPoolExecutor(1) as pool,
-        PostgresUnitOfWork(engine) as unit,
+        UnitOfWork(engine) as unit,
     ):
         unit.connection.execute(sa.text("select 1"))
         waiting = pool.submit(waiter.execute, "lock table trading.tolerances")
@@ -230,7 +232,7 @@ def test_a_sample_counts_pools_and_lock_waits_and_says_who_looked(
 
 
 def test_an_airflow_that_cannot_be_asked_ends_nothing_and_returns_nothing(bench: Bench) -> None:
-    with PostgresUnitOfWork(task_engine(bench.url)) as unit:
+    with UnitOfWork(task_engine(bench.url)) as unit:
         unit.connection.execute(sa.text("select 1"))
         bench.airflow = ENDED
         assert len(bench.audit(ActionPolicy())["findings"]) == 1
@@ -244,9 +246,9 @@ def test_an_airflow_that_cannot_be_asked_ends_nothing_and_returns_nothing(bench:
 def test_a_place_is_registered_once_however_often_it_opens_sessions(bench: Bench) -> None:
     engine = task_engine(bench.url)
     for _ in range(3):
-        with PostgresUnitOfWork(engine) as unit:
+        with UnitOfWork(engine) as unit:
             first = unit.connection.scalar(sa.text("show application_name"))
-    with PostgresUnitOfWork(engine) as unit:
+    with UnitOfWork(engine) as unit:
         second = unit.connection.scalar(sa.text("show application_name"))
     rows = bench.rows("select *, xmin::text::bigint as changed from trading.session_owners order by changed")
     assert [row["application_name"] for row in rows] == [first, second]
@@ -263,7 +265,7 @@ def test_a_task_told_to_end_while_it_registers_leaves_no_session(
         raise RunStoppedError("the task was told to end")
 
     def come_to_work() -> str:
-        with PostgresUnitOfWork(engine) as unit:
+        with UnitOfWork(engine) as unit:
             return str(unit.connection.scalar(sa.text("show application_name")))
 
     monkeypatch.setattr(session_registry, "_register", told_to_end)
@@ -282,7 +284,7 @@ def test_a_task_told_to_end_while_it_registers_leaves_no_session(
 def test_a_database_that_is_not_migrated_can_still_be_used(bench: Bench) -> None:
     with psycopg.connect(bench.url) as connection:
         connection.execute("drop table trading.session_owners")
-    with PostgresUnitOfWork(task_engine(bench.url)) as unit:
+    with UnitOfWork(task_engine(bench.url)) as unit:
         assert unit.connection.scalar(sa.text("select 1")) == 1
 
 
@@ -332,13 +334,13 @@ def test_a_source_that_cannot_be_seen_is_named_and_stops_no_other(
     wiring = Wiring(bench.url, lambda _: pytest.fail("asks no exchange"))
     gone = create_engine(f"{bench.url}_gone")
 
-    def missing() -> PostgresUnitOfWork:
+    def missing() -> UnitOfWork:
         raise ConfigurationError("connection airflow_db_audit does not exist")
 
     sources = [
         source_of("airflow_db_audit", missing, is_ours=False),
-        source_of("metadata", lambda: PostgresUnitOfWork(gone), is_ours=False),
-        source_of("trading_db", lambda: PostgresUnitOfWork(wiring.engine())),
+        source_of("metadata", lambda: UnitOfWork(gone), is_ours=False),
+        source_of("trading_db", lambda: UnitOfWork(wiring.engine())),
     ]
     ports = wiring.audit_ports(sources, NoAirflow(), acted_by="the test")
     view = audit(AuditRequest(thresholds=IMPATIENT), ports)

@@ -15,12 +15,13 @@ from benchmarks.session_cases import CASES
 from benchmarks.session_leaks import PAGE, RESULTS, page, run, score, server
 from benchmarks.session_stage import Stage
 
-from kraken_recon.adapters.airflow_api import NoAirflow
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, create_engine
-from kraken_recon.bootstrap import Wiring, source_of
-from kraken_recon.domain.session_records import Rule
-from kraken_recon.domain.sessions import ActionPolicy, Audit, Thresholds
-from kraken_recon.service.auditing import AuditRequest, audit
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.sessions.airflow_api import NoAirflow
+from kraken_recon.sessions.auditing import AuditRequest, audit
+from kraken_recon.sessions.rules.leaks import ActionPolicy, Audit, Thresholds
+from kraken_recon.sessions.rules.records import Rule
+from kraken_recon.sessions.store import ServerSessions
+from kraken_recon.wiring import Wiring, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,8 +54,8 @@ def test_what_holds_the_horizon_back_is_found(url: str) -> None:
         connection.execute("select pg_create_physical_replication_slot('nobody', true)")
         connection.execute("select pg_create_logical_replication_slot('forgotten', 'test_decoding')")
         connection.execute("begin; create table waits (x int); prepare transaction 'half done'")
-    with PostgresUnitOfWork(create_engine(url)) as unit:
-        sample = unit.watch.sample("trading_db", ["postgres"], is_ours=True)
+    with UnitOfWork(create_engine(url)) as unit:
+        sample = ServerSessions(unit).sample("trading_db", ["postgres"], is_ours=True)
     findings = Audit(sample, {}, None, thresholds=Thresholds(prepared_seconds=0)).findings()
     found = {(f.rule, f.subject) for f in findings}
     assert (Rule.PREPARED_TRANSACTION, "half done") in found
@@ -113,7 +114,7 @@ def audited(url: str, *others: str) -> dict[str, Any]:
     for other in others:
         engines["airflow_db_audit"] = create_engine(other)
     sources = [
-        source_of(name, partial(PostgresUnitOfWork, engine), is_ours=name == "trading_db")
+        source_of(name, partial(UnitOfWork, engine), is_ours=name == "trading_db")
         for name, engine in engines.items()
     ]
     request = AuditRequest(ActionPolicy(is_dry_run=False), Thresholds(hold_seconds=0))

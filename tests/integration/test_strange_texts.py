@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
+from desks.orders import SECRET, TRADING, TradingDesk
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import TextRefusedError
-from trading_desk import SECRET, TRADING, TradingDesk
 
 ROW = {"id": "LAAAAA-AAAAA-AAAAAA", "refid": "R1", "time": "1767600000", "type": "deposit", "subtype": "",
        "asset": "ZUSD", "amount": "5"}  # fmt: skip
@@ -90,5 +90,5 @@ def test_a_row_with_strange_numbers_is_refused_and_the_next_is_judged(desk):
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\udfffb"])
 def test_whatever_slips_through_is_an_error_of_ours(desk, text):
-    with pytest.raises(TextRefusedError), PostgresUnitOfWork(desk.engine) as unit:
+    with pytest.raises(TextRefusedError), UnitOfWork(desk.engine) as unit:
         unit.connection.execute(sa.text("select :text"), {"text": text})

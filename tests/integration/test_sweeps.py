@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cost_books import happen
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval
-from kraken_recon.domain.policy import Mode, Policy
-from kraken_recon.service.costing import recompute_account
-from kraken_recon.service.reporting import report
-from kraken_recon.service.sync import SyncRequest, accounts_in_turn, sync_accounts
+from desks.cost_books import happen
+from desks.fake_exchange import Desk
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.run import SyncRequest
+from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
+from kraken_recon.reports.report import report
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 from properties.histories import at_exchange
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fakes import FakeBooks
+    from desks.fakes import FakeBooks
 
 HOURS = timedelta(hours=1)
 
@@ -65,16 +69,16 @@ def test_round_trip_that_was_missed_is_found_and_costed_although_the_balances_ag
     assert desk.rows("select result from trading.realised_results where asset = 'ETH'") == [
         {"result": Decimal(-10)}
     ]
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert not recompute_account(unit.costs, "desk").anything
+    with UnitOfWork(desk.engine) as unit:
+        assert not recompute_account(CostStore(unit), "desk").anything
     desk.sync()
     assert desk.run()["api_calls"] == 1
 
 
 def sync_one_by_one(desk: Desk, *, sweep_age: timedelta = 24 * HOURS) -> None:
     """Run one sync of all accounts with a single thread."""
-    with PostgresUnitOfWork(desk.engine) as unit:
-        accounts = unit.sync.find_accounts(None)
+    with UnitOfWork(desk.engine) as unit:
+        accounts = AccountStore(unit).find_accounts(None)
     interval = Interval(desk.now - RUN_INTERVAL, desk.now)
     sync_accounts(
         accounts, SyncRequest(interval, Mode.REPAIR, Policy(), concurrency=1, sweep_age=sweep_age), desk.ports
@@ -122,8 +126,8 @@ def test_the_report_says_how_old_each_proof_is(desk: Desk, books: FakeBooks) -> 
     assert books.entries
     desk.account("never opened")
     desk.execute("update trading.accounts set ledger_read_until = now() - interval '3 h' where name = 'desk'")
-    with PostgresUnitOfWork(desk.engine) as unit:
-        by_name = {a["account"]: a for a in report(unit.reports, None)["accounts"]}
+    with UnitOfWork(desk.engine) as unit:
+        by_name = {a["account"]: a for a in report(ReportStore(unit), None)["accounts"]}
     assert 3 * 3600 <= by_name["desk"]["ledger_proof_age_seconds"] < 3 * 3600 + 600
     assert by_name["desk"]["ledger_proven_at"]
     assert by_name["never opened"]["ledger_proof_age_seconds"] is None
@@ -141,7 +145,7 @@ def test_accounts_with_activity_are_asked_first(desk: Desk) -> None:
     desk.books["d open"].residuals[next(iter(desk.books["d open"].balances()))] = Decimal(1)
     desk.sync("c active", "d open")
     desk.execute("update trading.reconciliation_runs set recorded_as_of = :now", now=desk.now)
-    with PostgresUnitOfWork(desk.engine) as unit:
+    with UnitOfWork(desk.engine) as unit:
         turn = [account.name for account in accounts_in_turn(unit, None, desk.now)]
     assert turn == ["d open", "c active", "a quiet", "b quiet"]
     asked: list[str] = []

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.verification import Level, Overall
-from kraken_recon.service.changing import cancel_order
-from kraken_recon.service.verification_outcomes import RateRules, publish_rates
-from kraken_recon.service.verifying import (
+from desks.orders import TradingDesk
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.orders.changing import cancel_order
+from kraken_recon.verification.alerts import RateRules, publish_rates
+from kraken_recon.verification.rules.judge import Level, Overall
+from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
+from kraken_recon.verification.verifying import (
     Pass,
-    VerifyingPorts,
-    VerifyingRules,
     claim_orders,
     let_go,
     look_at,
@@ -25,7 +25,6 @@ from kraken_recon.service.verifying import (
     verify_claimed,
     waiting_orders,
 )
-from trading_desk import TradingDesk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +45,7 @@ class VerifyingDesk:
     @property
     def ports(self) -> VerifyingPorts:
         """The outside world of a verification on this desk."""
-        return VerifyingPorts(
-            lambda: PostgresUnitOfWork(self.desk.engine), self.desk.open_exchange, self.desk.now
-        )
+        return VerifyingPorts(lambda: UnitOfWork(self.desk.engine), self.desk.open_exchange, self.desk.now)
 
     def verify(self, **options: Any) -> Pass:
         """Claim what is due and look at it once."""

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desk import Desk
-from desk import bring as bring_by_fill
-from fakes import START
-from kraken_recon.adapters.kraken.exports import parse_export
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.exports import LedgerExport
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.money import ZERO
-from kraken_recon.service.importing import import_exports
-from kraken_recon.service.reading import Reading, respell_all
+from desks.fake_exchange import Desk
+from desks.fake_exchange import bring as bring_by_fill
+from desks.fakes import START
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.books.store import BookStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.history.importing import import_exports
+from kraken_recon.history.rules.export_rows import LedgerExport
+from kraken_recon.kraken.export_files import parse_export
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.reading import Reading, respell_all
+from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fakes import FakeBooks
+    from desks.fakes import FakeBooks
 
 BTC, BTC_F = HoldingKey("BTC", "spot"), HoldingKey("BTC", "F")
 D = Decimal
@@ -132,9 +134,9 @@ def export(*rows: tuple[str, str, str, str]) -> LedgerExport:
 
 
 def bring(desk: Desk, *exports: LedgerExport) -> None:
-    with PostgresUnitOfWork(desk.engine) as unit:
-        (account,) = unit.sync.find_accounts(["desk"])
-    import_exports(account, exports, lambda: PostgresUnitOfWork(desk.engine))
+    with UnitOfWork(desk.engine) as unit:
+        (account,) = AccountStore(unit).find_accounts(["desk"])
+    import_exports(account, exports, lambda: UnitOfWork(desk.engine))
 
 
 def wallets(desk: Desk) -> dict[str, Decimal]:
@@ -340,8 +342,8 @@ def test_names_are_exchanged_once_whoever_else_read_that_too(desk: Desk) -> None
     names = {liquid: bonded, bonded: liquid}
     reading = Reading({}, tuple(books.entries), None, START, coherent=True, respelled=names)
     for _ in range(2):
-        with PostgresUnitOfWork(desk.engine) as unit:
-            respell_all(unit.sync, desk.account_id(), reading)
+        with UnitOfWork(desk.engine) as unit:
+            respell_all(BookStore(unit), desk.account_id(), reading)
             unit.commit()
         assert wallets(desk) == {"spot": D(10), "F": D(3), "B": D(2)}
         assert desk.positions() == desk.event_totals()

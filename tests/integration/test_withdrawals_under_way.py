@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kraken_recon.domain.ledger import HoldingKey
-from simulated_desk import SimulatedDesk
+from desks.simulator import SimulatedDesk
+from kraken_recon.ledger.entries import HoldingKey
 
 if TYPE_CHECKING:
     from conftest import Simulator

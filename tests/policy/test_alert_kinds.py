@@ -11,33 +11,31 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
-from kraken_recon.adapters.postgres import alert_raising, heartbeat_store, session_store, sync_store
-from kraken_recon.domain import alert_kinds, records
-from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.alerts import KIND_RULES
-from kraken_recon.domain.records import Alert
-from kraken_recon.service import auditing, heartbeats, ports
+from kraken_recon.alerts import alert, heartbeat_store, raising_store
+from kraken_recon.alerts import kinds as alert_kinds
+from kraken_recon.alerts import store as alert_store
+from kraken_recon.alerts.alert import Alert
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.rules import KIND_RULES
+from kraken_recon.sessions import store as session_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = ROOT / "docs/runbooks/alerts.md"
-# All that writes to `alerts`, as the port says it and as Postgres does it: its rows, or their kind.
+# All that writes to `alerts`: its rows, or their kind.
 RAISING: tuple[Callable[..., None], ...] = (
-    ports.SyncStore.raise_alerts,
-    sync_store.PostgresSyncStore.raise_alerts,
-    auditing.SessionRecords.raise_alert,
-    session_store.PostgresSessionStore.raise_alert,
-    alert_raising.raise_alerts,
-    alert_raising.keep_open,
-    heartbeats.HeartbeatStore.raise_silent,
-    heartbeat_store.PostgresHeartbeatStore.raise_silent,
+    alert_store.AlertStore.raise_alerts,
+    session_store.SessionStore.raise_alert,
+    raising_store.raise_alerts,
+    raising_store.keep_open,
+    heartbeat_store.HeartbeatStore.raise_silent,
 )
 MISUSE = """
 from __future__ import annotations
-from kraken_recon.domain.alert_kinds import AlertKind
-from kraken_recon.domain.records import Alert
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.alert import Alert
 Alert(AlertKind.HELD_REPAIR, 1, None, None, "declared")
 Alert("no_such_kind", 1, None, None, "not declared")
 """
@@ -54,17 +52,17 @@ def test_rules_are_about_declared_kinds() -> None:
 
 @pytest.mark.parametrize("raising", RAISING, ids=lambda raising: raising.__qualname__)
 def test_whatever_raises_takes_a_declared_kind(raising: Callable[..., None]) -> None:
-    names = {**vars(alert_kinds), **vars(records), **vars(inspect.getmodule(raising))}
+    names = {**vars(alert_kinds), **vars(alert), **vars(inspect.getmodule(raising))}
     names |= {"Sequence": list, "Mapping": dict, "Collection": list}
     hints = get_type_hints(raising, globalns=names, localns={"datetime": object, "Connection": object})
     assert AlertKind in hints.values() or list[Alert] in hints.values(), hints
 
 
 def test_no_other_statement_writes_alerts() -> None:
-    folder = ROOT / "include/kraken_recon/adapters/postgres/sql"
+    folder = ROOT / "include/kraken_recon"
     found = {
         (path.stem, block.split("\n", 1)[0].strip())
-        for path in folder.glob("*.sql")
+        for path in folder.rglob("*.sql")
         for block in path.read_text().split("-- name: ")[1:]
         if "insert into trading.alerts " in block
     }

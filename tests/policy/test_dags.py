@@ -16,9 +16,9 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
 from croniter import croniter
 
-from kraken_airflow.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
-from kraken_airflow.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
-from kraken_recon.domain.heartbeats import SILENCE_MAX, Job
+from kraken_airflow.dag_parts.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
+from kraken_airflow.dag_parts.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,10 +126,14 @@ def test_a_runbook_exists_and_is_named(dag: DAG) -> None:
 
 def test_every_dag_has_a_deadline(dag: DAG) -> None:
     deadlines = dag.deadline or []
-    assert deadlines, f"{dag.dag_id}: add **due_within(...) of kraken_airflow.deadlines to @dag(...)"
+    assert deadlines, (
+        f"{dag.dag_id}: add **due_within(...) of kraken_airflow.dag_parts.deadlines to @dag(...)"
+    )
     for deadline in deadlines:
         assert isinstance(deadline.reference, DueTime), f"{dag.dag_id}: count its deadline from DueTime()"
-        assert deadline.callback.path == "kraken_airflow.deadlines.record_missed_deadline", dag.dag_id
+        assert deadline.callback.path == "kraken_airflow.dag_parts.deadlines.record_missed_deadline", (
+            dag.dag_id
+        )
 
 
 def test_the_watch_knows_every_dag_with_a_schedule(dag: DAG) -> None:

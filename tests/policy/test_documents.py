@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kraken_recon.__main__ import make_parser
-from kraken_recon.domain.alert_kinds import AlertKind
+from kraken_recon.alerts.kinds import AlertKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("docs", "include", "benchmarks", "deploy", "ops")
+FOLDERS = ("docs", "include", "benchmarks", "deploy")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 LINK = re.compile(r"(?<!`)\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -25,7 +25,7 @@ HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 COMMAND = re.compile(r"python -m kraken_recon ((?:[^`\n\\]|\\\n)+)")
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)(?:`|$|\s)", re.MULTILINE)
 REPOSITORY_PATH = re.compile(
-    r"`((?:benchmarks|config|dags|deploy|docs|include|ops|plugins|scripts|tests)/[\w./-]+)`"
+    r"`((?:benchmarks|config|dags|deploy|docs|include|plugins|scripts|tests)/[\w./-]+)`"
 )
 # What stands in a command for something of the reader's own.
 EXAMPLES = {

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from reference_pages.pages import PAGES
 
-from kraken_recon import configuration
-from kraken_recon.adapters.postgres.models import metadata
-from kraken_recon.adapters.postgres.table_notes import COLUMNS, TABLES
+from kraken_recon import settings
 from local_stack.settings import VARIABLES
+from reference_pages.pages import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,11 +59,11 @@ def undeclared(declared: set[str], *folders: str) -> set[tuple[str, str]]:
 
 
 def test_every_environment_variable_of_the_product_is_declared_once() -> None:
-    declared = {setting.name for setting in configuration.ENVIRONMENT}
+    declared = {setting.name for setting in settings.ENVIRONMENT}
     found = undeclared(set(), "include/kraken_recon", "plugins", "dags", "config")
     places = {name: {place for place, text in found if text == name} for _, name in found}
-    remedy = "declare it in kraken_recon/configuration.py and use it from there"
-    assert places == {name: {"include/kraken_recon/configuration.py"} for name in declared}, remedy
+    remedy = "declare it in kraken_recon/settings.py and use it from there"
+    assert places == {name: {"include/kraken_recon/settings.py"} for name in declared}, remedy
 
 
 def test_every_environment_variable_of_the_stack_is_declared() -> None:
@@ -84,27 +82,13 @@ def test_every_airflow_variable_is_declared() -> None:
         if name
     }
     sources = "".join(path.read_text() for path in (ROOT / "plugins").rglob("*.py"))
-    listed = {
-        name: setting for name, setting in vars(configuration).items() if setting in configuration.VARIABLES
-    }
-    assert names <= {setting.name for setting in listed.values()}, (
-        "declare it in kraken_recon/configuration.py"
-    )
+    listed = {name: setting for name, setting in vars(settings).items() if setting in settings.VARIABLES}
+    assert names <= {setting.name for setting in listed.values()}, "declare it in kraken_recon/settings.py"
     unread = {s.name for constant, s in listed.items() if s.name not in names and constant not in sources}
     assert unread == set()
 
 
 def test_the_example_of_an_environment_names_every_variable() -> None:
     example = (ROOT / ".env.example").read_text()
-    declared = {setting.name for setting in (*configuration.ENVIRONMENT, *VARIABLES)}
+    declared = {setting.name for setting in (*settings.ENVIRONMENT, *VARIABLES)}
     assert {name for name in declared if not re.search(rf"^# ?{name}=", example, re.MULTILINE)} == set()
-
-
-def test_every_table_and_column_has_its_sentence() -> None:
-    missing = [one.name for one in metadata.tables.values() if one.name not in TABLES] + [
-        f"{one.name}.{column.name}"
-        for one in metadata.tables.values()
-        for column in one.columns
-        if not {column.name, f"{one.name}.{column.name}"} & COLUMNS.keys()
-    ]
-    assert not missing, "say what it means in kraken_recon/adapters/postgres/table_notes.py"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kraken_recon.__main__ import main
-from kraken_recon.adapters.python_sources import read_sources
-from kraken_recon.service.session_linting import lint_sessions
+from session_lint.linting import lint_sessions
+from session_lint.python_sources import read_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def lint(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, A
 
 
 def test_every_session_goes_through_the_unit_of_work(capsys: pytest.CaptureFixture[str]) -> None:
-    places = ["kraken_recon/adapters/postgres/unit_of_work.py", "local_stack/databases.py"]
+    places = ["kraken_recon/database/unit_of_work.py", "local_stack/databases.py"]
     only_in = [part for place in places for part in ("--only-in", ROOT / "include" / place)]
     status, view = lint(capsys, *only_in, *(ROOT / name for name in ("config", "dags", "include", "plugins")))
     assert view["findings"] == []

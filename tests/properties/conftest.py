@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from desk import Desk
-from kraken_recon.adapters.postgres.unit_of_work import SessionLimits, driver_dsn
+from desks.fake_exchange import Desk
+from kraken_recon.database.unit_of_work import SessionLimits, driver_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

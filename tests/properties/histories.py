@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.money import format_amount
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
-    from desk import Desk
-    from fakes import FakeBooks
-    from kraken_recon.domain.ledger import LedgerEntry
+    from desks.fake_exchange import Desk
+    from desks.fakes import FakeBooks
+    from kraken_recon.ledger.entries import LedgerEntry
 
 HOLDINGS = tuple(
     HoldingKey(asset, wallet)

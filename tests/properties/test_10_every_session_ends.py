@@ -14,15 +14,15 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interruptions import Steps, stepped_ports
-from kraken_recon.adapters.postgres.unit_of_work import create_engine
-from kraken_recon.domain.intervals import RUN_INTERVAL
+from desks.interruptions import Steps, stepped_ports
+from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.errors import ExchangeUnavailableError, LockUnavailableError, StoreError
+from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.processes import poll_until
 from properties.histories import on_database, opened_account
 
 if TYPE_CHECKING:
-    from desk import Desk
+    from desks.fake_exchange import Desk
 
 EXITS = (
     KeyboardInterrupt,
@@ -126,4 +126,4 @@ def test_session_limits_are_enforced_by_the_server(desk: Desk) -> None:
         }
     assert "0" not in limits.values()
     with pytest.raises(StoreError, match="expected an open unit of work"):
-        desk.ports.open_unit_of_work().sync  # noqa: B018 - reading it is the test
+        desk.ports.open_unit_of_work().connection  # noqa: B018 - reading it is the test

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from desk import Desk, bring
-from fakes import START
-from kraken_recon.domain.chain import prove_chain
-from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-from kraken_recon.domain.money import EXACT, format_amount, parse_amount
-from kraken_recon.domain.plausible import MAGNITUDE_MAX
+from desks.fake_exchange import Desk, bring
+from desks.fakes import START
+from kraken_recon.ledger.chain import prove_chain
+from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
+from kraken_recon.ledger.plausible import MAGNITUDE_MAX
+from kraken_recon.values.money import EXACT, format_amount, parse_amount
 from properties.histories import fresh_account, on_database
 
 storable = st.builds(

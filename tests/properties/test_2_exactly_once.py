@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk import Desk, bring
+from desks.fake_exchange import Desk, bring
 from properties.histories import (
     HOLDINGS,
     Movement,

@@ -21,10 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from desk import Desk, bring
-from kraken_recon.domain.policy import Guard, Mode, Policy, Tolerance
+from desks.fake_exchange import Desk, bring
+from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
-from kraken_recon.service.approving import approve
+from kraken_recon.reconciliation.rules.policy import Guard, Mode, Policy
+from kraken_recon.repairs.deciding import approve
 from properties.histories import (
     Movement,
     all_rows,
@@ -39,7 +40,7 @@ from properties.histories import (
 )
 
 if TYPE_CHECKING:
-    from kraken_recon.domain.ledger import HoldingKey
+    from kraken_recon.ledger.entries import HoldingKey
 
 NO_TOLERANCE = Policy(Tolerance(Decimal(0)), guard=Guard(Decimal(100), Decimal(10) ** 20))
 FAULTS = (ExchangeUnavailableError("down"), PayloadInvalidError("cut off"), RuntimeError("a defect"))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.ledger import LedgerPage
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -19,13 +18,14 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
+from kraken_recon.ledger.entries import LedgerPage
 from properties.histories import Movement, all_rows, happen, movements, on_database, opened_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk import Desk
-    from fakes import FakeBooks, FakeExchange
+    from desks.fake_exchange import Desk
+    from desks.fakes import FakeBooks, FakeExchange
 
 ERRORS = (
     AuthenticationError,

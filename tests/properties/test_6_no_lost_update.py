@@ -15,15 +15,16 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import START
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.reconciliation import Cause, Reason, Step
+from desks.fakes import START
+from kraken_recon.books.events import Cause, Reason, Step
+from kraken_recon.books.store import BookStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import StoreError
+from kraken_recon.ledger.entries import HoldingKey
 from properties.histories import HOLDINGS, all_rows, on_database, opened_account
 
 if TYPE_CHECKING:
-    from desk import Desk
+    from desks.fake_exchange import Desk
 
 
 @on_database
@@ -37,8 +38,8 @@ def test_step_of_a_position_that_is_not_there_moves_nothing(
     steps = [
         Step(key, Decimal(0), Decimal(1), Cause.ADJUSTMENT, START, Reason.DRIFT_REPAIRED) for key in keys
     ]
-    with pytest.raises(StoreError, match="expected to move"), PostgresUnitOfWork(desk.engine) as unit:
-        unit.sync.write_steps({account: steps}, {account: uuid4()})
+    with pytest.raises(StoreError, match="expected to move"), UnitOfWork(desk.engine) as unit:
+        BookStore(unit).write_steps({account: steps}, {account: uuid4()})
     assert all_rows(desk, name) == before
 
 
@@ -47,8 +48,8 @@ def test_step_of_a_position_that_is_not_there_moves_nothing(
 def test_only_the_positions_named_are_locked(desk: Desk, keys: list[HoldingKey]) -> None:
     name, _ = opened_account(desk)
     account = desk.account_id(name)
-    with PostgresUnitOfWork(desk.engine) as unit, desk.engine.connect() as other:
-        unit.sync.lock_positions((account, key) for key in keys)
+    with UnitOfWork(desk.engine) as unit, desk.engine.connect() as other:
+        BookStore(unit).lock_positions((account, key) for key in keys)
         free = other.execute(
             sa.text(
                 "select asset, wallet from trading.positions where account_id = :account"

@@ -13,8 +13,8 @@ from properties.histories import at_exchange, fresh_account, on_database
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk import Desk
-    from fakes import FakeExchange
+    from desks.fake_exchange import Desk
+    from desks.fakes import FakeExchange
 
 
 def _unavailable(exchange: FakeExchange) -> None:

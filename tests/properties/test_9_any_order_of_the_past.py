@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desk import Desk, bring, minutes
-from fakes import START
-from kraken_recon.domain.intervals import Interval
-from kraken_recon.domain.policy import Mode
-from past import SETTLED, backfill, drifts, history, recorded_at
+from desks.fake_exchange import Desk, bring, minutes
+from desks.fakes import START
+from desks.past_intervals import SETTLED, backfill, drifts, history, recorded_at
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import Interval
 from properties.histories import (
     HOLDINGS,
     Movement,
@@ -28,8 +28,8 @@ from properties.histories import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fakes import FakeBooks
-    from kraken_recon.domain.ledger import HoldingKey
+    from desks.fakes import FakeBooks
+    from kraken_recon.ledger.entries import HoldingKey
 
 TICKS_MAX = 5
 ZERO = Decimal(0)

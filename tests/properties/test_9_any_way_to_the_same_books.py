@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cost_books import QUOTE, costed
-from desk import bring, minutes
-from fakes import START
+from desks.cost_books import QUOTE, costed
+from desks.fake_exchange import bring, minutes
+from desks.fakes import START
+from desks.interruptions import Steps, stepped_ports
+from desks.past_intervals import SETTLED, backfill, history, recorded_at
 from integration.test_importing import bring_file
-from interruptions import Steps, stepped_ports
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.cost_records import CostKey
-from kraken_recon.domain.intervals import Interval
-from kraken_recon.domain.money import ZERO
-from kraken_recon.domain.policy import Mode
+from kraken_recon.costs.recomputing import recompute, recompute_account, scope_of
+from kraken_recon.costs.records import CostKey
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ImportRefusedError
-from kraken_recon.service.costing import recompute, recompute_account, scope_of
-from past import SETTLED, backfill, history, recorded_at
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import Interval
+from kraken_recon.values.money import ZERO
 from properties.histories import adjustments, at_exchange, fresh_account, unconnected_events
 from properties.test_9_any_order_of_the_past import past_desk
 from properties.test_average_cost import KINDS, Happening, amounts, fees, write
 
 if TYPE_CHECKING:
-    from desk import Desk
-    from fakes import FakeBooks
-    from kraken_recon.domain.ledger import LedgerEntry
+    from desks.fake_exchange import Desk
+    from desks.fakes import FakeBooks
+    from kraken_recon.ledger.entries import LedgerEntry
 
 # An example is two accounts with a history each, every window of them twice.
 few = settings(max_examples=settings.default.max_examples // 6)
@@ -120,14 +121,14 @@ def fill(desk: Desk, name: str, entries: list[LedgerEntry]) -> None:
     account = desk.account_id(name)
     bring(desk.engine, {account: entries})
     money = CostKey(account, QUOTE, QUOTE)
-    with PostgresUnitOfWork(desk.engine) as unit:
+    with UnitOfWork(desk.engine) as unit:
         scope = scope_of(
-            unit.costs,
+            CostStore(unit),
             {CostKey(account, entry.asset, QUOTE) for entry in entries},
             [(money, entry.refid) for entry in entries if entry.asset == QUOTE],
         )
-        unit.costs.lock(scope.positions)
-        recompute(unit.costs, scope)
+        CostStore(unit).lock(scope.positions)
+        recompute(CostStore(unit), scope)
         unit.commit()
 
 
@@ -241,5 +242,5 @@ def test_every_way_leads_to_the_books_of_one_straight_pass(
     assert {row["asset"]: row["avg_cost"] for row in books_of(desk, winding)["asset_costs"]} == {
         asset: cost.average for asset, cost in expected.costs.items()
     }
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert not recompute_account(unit.costs, winding).anything
+    with UnitOfWork(desk.engine) as unit:
+        assert not recompute_account(CostStore(unit), winding).anything

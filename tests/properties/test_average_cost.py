@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cost_books import QUOTE, costed, happen
-from fakes import FakeBooks
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.cost import MOVES, CostBook, grouped
-from kraken_recon.domain.money import exact_arithmetic, format_amount
-from kraken_recon.service.costing import recompute_account
+from desks.cost_books import QUOTE, costed, happen
+from desks.fakes import FakeBooks
+from kraken_recon.costs.average_cost import MOVES, CostBook, grouped
+from kraken_recon.costs.recomputing import recompute_account
+from kraken_recon.costs.store import CostStore
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.values.money import exact_arithmetic, format_amount
 from properties.histories import fresh_account
 
 if TYPE_CHECKING:
-    from desk import Desk
-    from kraken_recon.domain.ledger import LedgerEntry
+    from desks.fake_exchange import Desk
+    from kraken_recon.ledger.entries import LedgerEntry
 
 ASSETS = ("BTC", "ETH", "DOT")
 ZERO = Decimal(0)
@@ -277,8 +278,8 @@ def test_books_costed_batch_by_batch_are_those_costed_at_once(
     assert {(row["asset"], row["avg_cost"]) for row in before[2]} <= {
         (asset, cost.average) for asset, cost in expected.costs.items()
     }
-    with PostgresUnitOfWork(desk.engine) as unit:
-        assert not recompute_account(unit.costs, name).anything
+    with UnitOfWork(desk.engine) as unit:
+        assert not recompute_account(CostStore(unit), name).anything
         unit.commit()
     desk.sync(name)
     assert stored(desk, name) == before

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cost_books import QUOTE
-from fakes import START, FakeBooks
-from kraken_recon.domain.cost import AssetCost, CostBook, grouped
-from kraken_recon.domain.cost_records import CostKey, CostProgress, CountedCost
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
-from kraken_recon.domain.money import ZERO, exact_arithmetic
-from kraken_recon.service.continuing_costs import continuations
+from desks.cost_books import QUOTE
+from desks.fakes import START, FakeBooks
+from kraken_recon.costs.average_cost import AssetCost, CostBook, grouped
+from kraken_recon.costs.continuing import continuations
+from kraken_recon.costs.records import CostKey, CostProgress, CountedCost
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+from kraken_recon.values.money import ZERO, exact_arithmetic
 from properties.test_average_cost import ASSETS, KINDS, Happening, amounts, happenings, write
 
 if TYPE_CHECKING:

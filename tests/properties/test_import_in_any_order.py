@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports import LEDGER_HEADERS
+from desks.exports import LEDGER_HEADERS
 from integration.test_importing import books_on_record, bring_file, is_sound
 from kraken_recon.errors import ImportRefusedError
 from properties.histories import (
@@ -23,9 +23,9 @@ from properties.histories import (
 )
 
 if TYPE_CHECKING:
-    from desk import Desk
-    from fakes import FakeBooks
-    from kraken_recon.domain.ledger import LedgerEntry
+    from desks.fake_exchange import Desk
+    from desks.fakes import FakeBooks
+    from kraken_recon.ledger.entries import LedgerEntry
 
 
 def live(books: FakeBooks, history: list[Movement]) -> list[list[LedgerEntry]]:

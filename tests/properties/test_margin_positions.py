@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import START
-from kraken_recon.domain.intervals import RUN_INTERVAL
-from kraken_recon.domain.ledger import LedgerEntry
-from kraken_recon.domain.margin import (
+from desks.fakes import START
+from kraken_recon.ledger.entries import LedgerEntry
+from kraken_recon.reconciliation.margin.rules import (
     Doubt,
     MarginEvidence,
     MarginPosition,
@@ -21,6 +20,7 @@ from kraken_recon.domain.margin import (
     RecordedMargin,
     assess_margin,
 )
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

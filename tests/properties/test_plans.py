@@ -10,19 +10,22 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.domain.money import EXACT
-from kraken_recon.domain.plan import PlanKind, RepairPlan, undoing
-from kraken_recon.domain.policy import Guard, Mode, Policy, Tolerance
-from kraken_recon.domain.reconciliation import Cause, Reason, Step, changes_of
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.books.events import Cause, Reason, Step
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import PlanRefusedError
-from kraken_recon.service.plan_views import plans_of_runs
-from kraken_recon.service.undoing import undo
+from kraken_recon.reconciliation.plans.plan import PlanKind, RepairPlan, undoing
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.assess import changes_of
+from kraken_recon.reconciliation.rules.policy import Guard, Mode, Policy
+from kraken_recon.repairs.undoing import undo
+from kraken_recon.repairs.view import plans_of_runs
+from kraken_recon.values.money import EXACT
 from properties.histories import Movement, amounts, happen, holdings, movements, on_database, opened_account
 
 if TYPE_CHECKING:
-    from desk import Desk
-    from kraken_recon.domain.ledger import HoldingKey
+    from desks.fake_exchange import Desk
+    from kraken_recon.ledger.entries import HoldingKey
 
 AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 GENEROUS = Policy(Tolerance(Decimal(0)), guard=Guard(Decimal(100), Decimal(10) ** 20))
@@ -93,10 +96,10 @@ def test_an_undo_takes_back_every_repair_and_nothing_else(rows: tuple[Step, ...]
 
 
 def plans(desk: Desk, run_ids: list[UUID]) -> list[tuple[Any, ...]]:
-    with PostgresUnitOfWork(desk.engine) as unit:
+    with UnitOfWork(desk.engine) as unit:
         return [
             (view["plan_id"], view["kind"], [tuple(row[name] for name in ROW) for row in view["rows"]])
-            for view in plans_of_runs(unit.plans, run_ids, with_rows=True)
+            for view in plans_of_runs(PlanStore(unit), run_ids, with_rows=True)
         ]
 
 
@@ -169,7 +172,7 @@ def test_an_undone_repair_leaves_books_that_are_told_by_their_events(
         is_undoable = any(row[5] not in {None, "found_changed"} for row in rows)
         for is_first in (True, False):
             try:
-                _, is_new = undo(UUID(plan), "alice", lambda: PostgresUnitOfWork(desk.engine), now=desk.now)
+                _, is_new = undo(UUID(plan), "alice", lambda: UnitOfWork(desk.engine), now=desk.now)
             except PlanRefusedError:
                 assert not is_undoable
             else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kraken_recon.domain.session_lint.checking import check_source
+from session_lint.check_module import check_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork
-from kraken_recon.service import statement_pages
-from kraken_recon.service.reporting import statement
-from kraken_recon.service.statement_pages import statement_entries, statement_page
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.reports import statement_pages
+from kraken_recon.reports.report import statement
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.statement_pages import statement_entries, statement_page
 from properties.histories import Movement, happen, movements, on_database, opened_account
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from desk import Desk
+    from desks.fake_exchange import Desk
 
 
 def pages_of(
@@ -29,7 +30,7 @@ def pages_of(
     entries: list[dict[str, Any]] = []
     before: tuple[datetime, int] | None = None
     while True:
-        with PostgresUnitOfWork(desk.engine) as unit:
+        with UnitOfWork(desk.engine) as unit:
             page = statement_page(unit, name, asset, at, before=before, most=most)
         shown = page.view.pop("entries")
         assert len(shown) <= most
@@ -58,12 +59,12 @@ def test_pages_joined_are_the_whole(
     desk.sync(name)
     at = books.now - timedelta(minutes=minutes_ago)
     for asset in ("BTC", "ETH", "NOTHING"):
-        with PostgresUnitOfWork(desk.engine) as unit:
-            whole = statement(unit.reports, name, asset, at)
+        with UnitOfWork(desk.engine) as unit:
+            whole = statement(ReportStore(unit), name, asset, at)
         entries, frame = pages_of(desk, name, asset, at, most=most)
         assert entries[::-1] == whole.pop("entries")
         assert frame == whole
-        streamed = statement_entries(lambda: PostgresUnitOfWork(desk.engine), name, asset, at)
+        streamed = statement_entries(lambda: UnitOfWork(desk.engine), name, asset, at)
         assert list(streamed) == entries[::-1]
 
 
@@ -73,8 +74,8 @@ def test_a_long_statement_is_streamed_read_by_read(desk: Desk, monkeypatch: pyte
     for number in range(10):
         books.add("BTC", f"0.{number + 1:018}", at=books.now if number % 3 else None)
     desk.sync(name)
-    with PostgresUnitOfWork(desk.engine) as unit:
-        whole = statement(unit.reports, name, "BTC", desk.now)["entries"]
-    streamed = statement_entries(lambda: PostgresUnitOfWork(desk.engine), name, "BTC", desk.now)
+    with UnitOfWork(desk.engine) as unit:
+        whole = statement(ReportStore(unit), name, "BTC", desk.now)["entries"]
+    streamed = statement_entries(lambda: UnitOfWork(desk.engine), name, "BTC", desk.now)
     assert len(whole) > 3 * 3
     assert list(streamed) == whole

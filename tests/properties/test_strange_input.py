@@ -19,16 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.kraken import margin_wire, wire, wire_orders
-from kraken_recon.adapters.kraken.credentials import (
-    ConnectionFields,
-    credentials_from_connection,
-    credentials_from_environment,
-)
-from kraken_recon.adapters.kraken.exports import parse_export, read_exports
-from kraken_recon.adapters.kraken.failures import error_from_codes
-from kraken_recon.adapters.python_sources import read_sources
-from kraken_recon.domain.money import parse_amount
+from kraken_recon.certificates.certifying import verify
 from kraken_recon.errors import (
     CertificateError,
     ConfigurationError,
@@ -36,10 +27,21 @@ from kraken_recon.errors import (
     ImportRefusedError,
     PayloadInvalidError,
 )
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_margin as margin_wire
+from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken.credentials import (
+    ConnectionFields,
+    credentials_from_connection,
+    credentials_from_environment,
+)
+from kraken_recon.kraken.error_codes import error_from_codes
+from kraken_recon.kraken.export_files import parse_export, read_exports
+from kraken_recon.orders.decisions import differing, key_in, read_decision
 from kraken_recon.plain_text import can_be_kept
-from kraken_recon.service.certifying import verify
-from kraken_recon.service.decisions import differing, key_in, read_decision
-from kraken_recon.service.session_linting import lint_sessions
+from kraken_recon.values.money import parse_amount
+from session_lint.linting import lint_sessions
+from session_lint.python_sources import read_sources
 from unit.test_certificate import DOCUMENT
 from unit.test_kraken_exports import ROW, TRADE, ledgers, trades
 from unit.test_margin_wire import POSITION

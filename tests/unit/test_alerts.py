@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.alerts import (
+from kraken_recon.alerts.rules import (
     Context,
     Judgement,
     Lately,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.assets import LEGACY_NAMES, parse_kraken_code, to_kraken_code
-from kraken_recon.domain.ledger import SPOT, HoldingKey
+from kraken_recon.ledger.asset_names import LEGACY_NAMES, parse_kraken_code, to_kraken_code
+from kraken_recon.ledger.entries import SPOT, HoldingKey
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import START, FakeBooks
-from kraken_recon.domain.certificate import (
+from desks.fakes import START, FakeBooks
+from kraken_recon.certificates.certifying import render_summary, verify
+from kraken_recon.certificates.rules.build_and_check import (
     Adjustment,
     CertificateEvidence,
     HoldingEvidence,
@@ -25,11 +26,10 @@ from kraken_recon.domain.certificate import (
     check_certificate,
     document_digest,
 )
-from kraken_recon.domain.certificate_format import canonical, read_document, read_time, write_time
-from kraken_recon.domain.ledger import HoldingKey
-from kraken_recon.domain.reconciliation import Action, Finding
+from kraken_recon.certificates.rules.format import canonical, read_document, read_time, write_time
 from kraken_recon.errors import CertificateError
-from kraken_recon.service.certifying import render_summary, verify
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.rules.assess import Action, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fakes import START
-from kraken_recon.domain.chain import by_holding, prove_chain
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from desks.fakes import START
+from kraken_recon.ledger.chain import by_holding, prove_chain
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 KEY = HoldingKey("BTC", "spot")
 ZERO = Decimal(0)

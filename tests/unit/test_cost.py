@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cost_books import costed, happen
-from fakes import START, FakeBooks
-from kraken_recon.domain.conversions import unpaired_legs
-from kraken_recon.domain.cost import AssetCost, CostBook, RealisedResult, grouped
-from kraken_recon.domain.operations import lying_elsewhere
+from desks.cost_books import costed, happen
+from desks.fakes import START, FakeBooks
+from kraken_recon.costs.average_cost import AssetCost, CostBook, RealisedResult, grouped
+from kraken_recon.ledger.conversions import unpaired_legs
+from kraken_recon.ledger.operations import lying_elsewhere
 
 if TYPE_CHECKING:
-    from kraken_recon.domain.cost import CostBook as Book
+    from kraken_recon.costs.average_cost import CostBook as Book
 
 D = Decimal
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kraken_recon.service.decisions import FIELDS, differing, read_decision
+from kraken_recon.orders.decisions import FIELDS, differing, read_decision
 
 DECIDED = {"account": "desk", "pair": "BTC/USD", "side": "buy", "volume": "0.5", "reason": "momentum"}
 UNTIL = {"limit_price": "50000", "time_in_force": "GTD", "expires_at": "2026-01-05T13:00:00+01:00"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_recon.domain.entry_kinds import ANY, KNOWN_KINDS, is_known_kind
+from kraken_recon.ledger.entry_kinds import ANY, KNOWN_KINDS, is_known_kind
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/ledger-entries.md"
 

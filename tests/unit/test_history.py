@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import START, FakeBooks
-from kraken_recon.domain.history import KnownOpening, extend, whole_second
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry, is_same_line
+from desks.fakes import START, FakeBooks
+from kraken_recon.history.rules.extending import KnownOpening, extend, whole_second
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry, is_same_line
 
 if TYPE_CHECKING:
     from datetime import datetime

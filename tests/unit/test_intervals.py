@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.intervals import RUN_INTERVAL, Interval, interval_ending_now
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval, interval_ending_now
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(2015, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - zone follows

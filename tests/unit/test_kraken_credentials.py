@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from kraken_recon.adapters.kraken.credentials import (
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.kraken.credentials import (
     DEFAULT_ALLOWED_HOSTS,
     ConnectionFields,
     KrakenCredentials,
@@ -17,7 +18,6 @@ from kraken_recon.adapters.kraken.credentials import (
     credentials_from_environment,
     parse_allowed_hosts,
 )
-from kraken_recon.errors import ConfigurationError
 
 API_KEY = "PublicKey/abc+123"
 # Full of characters that a URI must quote.

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kraken_recon.adapters.kraken.failures import KNOWN, error_class, error_from_codes
-from kraken_recon.adapters.kraken.wire import decode_reply
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -18,6 +16,8 @@ from kraken_recon.errors import (
     RateLimitedError,
     RequestRefusedError,
 )
+from kraken_recon.kraken.error_codes import KNOWN, error_class, error_from_codes
+from kraken_recon.kraken.parse_account import decode_reply
 
 CODES = {
     NonceRejectedError: ["EAPI:Invalid nonce", "EAPI: Invalid Nonce"],

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exports import LEDGER_HEADERS, TRADE_HEADERS, write_csv
-from kraken_recon.adapters.kraken.exports import parse_export, read_exports
-from kraken_recon.domain.exports import LedgerExport, TradesExport
-from kraken_recon.domain.joining import join_trade
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry
+from desks.exports import LEDGER_HEADERS, TRADE_HEADERS, write_csv
 from kraken_recon.errors import ConfigurationError, ImportRefusedError
+from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
+from kraken_recon.history.rules.match_trades import join_trade
+from kraken_recon.kraken.export_files import parse_export, read_exports
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.adapters.kraken import wire, wire_orders
-from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-from kraken_recon.domain.markets import assets_of
 from kraken_recon.errors import PayloadInvalidError, RateLimitedError
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
+from kraken_recon.orders.rules.sizing import assets_of
 
 ENTRY = {
     "refid": "TGGPX6-6RB25-OBRPHS",

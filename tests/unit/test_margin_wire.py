@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.adapters.kraken.margin_wire import parse_open_positions
 from kraken_recon.errors import PayloadInvalidError
+from kraken_recon.kraken.parse_margin import parse_open_positions
 
 if TYPE_CHECKING:
     from pathlib import Path

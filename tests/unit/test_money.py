@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_recon.domain.money import EXACT, exact_arithmetic, format_amount, parse_amount
+from kraken_recon.values.money import EXACT, exact_arithmetic, format_amount, parse_amount
 
 LARGEST = "99999999999999999999.999999999999999999"
 

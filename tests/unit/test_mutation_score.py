@@ -20,8 +20,8 @@ from benchmarks.mutation_score import (
 from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
 from benchmarks.sound_ledgers import SoundLedger, generated
 
-from kraken_recon.domain.money import ZERO
-from kraken_recon.service import reading
+from kraken_recon.reconciliation import reading
+from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
     from pathlib import Path

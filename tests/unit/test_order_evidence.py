@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from kraken_recon.domain.absence import SeenBooks, doubts
-from kraken_recon.domain.orders import Order, OrderStatus, OrderType, Side, Source, TimeInForce
-from kraken_recon.service.order_evidence import inferred, told
+from kraken_recon.orders.absence_evidence import inferred, told
+from kraken_recon.orders.rules.absence import SeenBooks, doubts
+from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side, Source, TimeInForce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from itertools import chain, combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.inference import (
+from kraken_recon.orders.rules.which_were_filled import (
     CANDIDATES_MAX,
     SETS_MAX,
     Ambiguous,

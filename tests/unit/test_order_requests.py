@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from kraken_recon.adapters.kraken.order_writing import add_order_parameters
-from kraken_recon.adapters.kraken.transport import encode_parameters
-from kraken_recon.domain.orders import Order, OrderStatus, OrderType, Side, Source, TimeInForce
+from kraken_recon.kraken.trading_client import add_order_parameters
+from kraken_recon.kraken.transport import encode_parameters
+from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side, Source, TimeInForce
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=UTC)
 ORDER = Order(

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.ledger import Balance, HoldingKey
-from kraken_recon.domain.markets import Funds, Market, Markets, Sized, Undecidable, Unfit, size, spendable
-from kraken_recon.domain.money import ZERO
-from kraken_recon.domain.orders import (
+from kraken_recon.ledger.entries import Balance, HoldingKey
+from kraken_recon.orders.rules.order import (
     ENDED_AT_EXCHANGE,
     Order,
     OrderStatus,
@@ -22,7 +20,18 @@ from kraken_recon.domain.orders import (
     Source,
     TimeInForce,
 )
-from kraken_recon.domain.reported_orders import ReportedOrder, reported_onto
+from kraken_recon.orders.rules.reports import ReportedOrder, reported_onto
+from kraken_recon.orders.rules.sizing import (
+    Funds,
+    Market,
+    Markets,
+    Sized,
+    Undecidable,
+    Unfit,
+    size,
+    spendable,
+)
+from kraken_recon.values.money import ZERO
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 MARKET = Market(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kraken_airflow.dashboard.overview import (
+from kraken_airflow.dashboard.verdicts import (
     AGE_WORDS,
     AGES_SECONDS,
     RANKS,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import START, FakeBooks, FakeExchange
-from kraken_recon.domain.ledger import HoldingKey, LedgerEntry, LedgerPage
-from kraken_recon.domain.records import Account, AccountState
+from desks.fakes import START, FakeBooks, FakeExchange
+from kraken_recon.accounts.account import Account
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.service.reading import (
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.reconciliation.reading import (
     OPENING_ENTRIES_MAX,
     OVERLAP,
     KnownBooks,
@@ -25,6 +25,7 @@ from kraken_recon.service.reading import (
     StillMovingError,
     read_books,
 )
+from kraken_recon.reconciliation.rules.run import AccountState
 
 BTC, ETH = HoldingKey("BTC", "spot"), HoldingKey("ETH", "spot")
 ZERO = Decimal(0)

@@ -12,22 +12,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fakes import START
-from kraken_recon.domain.families import folded_balances, missing_holdings, unfolded
-from kraken_recon.domain.intervals import RUN_INTERVAL
-from kraken_recon.domain.ledger import Balance, HoldingKey, LedgerEntry
-from kraken_recon.domain.policy import Guard, Policy, Tolerance
-from kraken_recon.domain.reconciliation import (
-    Action,
-    Assessment,
-    Cause,
-    Evidence,
-    Finding,
-    Observation,
-    Reason,
-    Recorded,
-    assess,
-)
+from desks.fakes import START
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.books.events import Cause, Reason, Recorded
+from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
+from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding, assess
+from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
+from kraken_recon.reconciliation.rules.families import folded_balances, missing_holdings, unfolded
+from kraken_recon.reconciliation.rules.policy import Guard, Policy
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kraken_recon.adapters.kraken import wire, wire_orders
-from kraken_recon.domain.orders import OrderStatus, OrderType
 from kraken_recon.errors import PayloadInvalidError
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.orders.rules.order import OrderStatus, OrderType
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kraken_recon.domain.markets import Markets
+    from kraken_recon.orders.rules.sizing import Markets
 
 MEMBERS = {
     "OpenOrders": "open",

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from kraken_recon.adapters.kraken import wire
-from kraken_recon.domain.assets import parse_kraken_code
 from kraken_recon.errors import (
     AuthenticationError,
     PayloadInvalidError,
     RequestRefusedError,
 )
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.ledger.asset_names import parse_kraken_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kraken_recon.domain.session_lint.checking import check_source
-from kraken_recon.domain.session_lint.rules import RULES, Rule, document_rules
+from session_lint.check_module import check_source
+from session_lint.rules import RULES, Rule, document_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).resolve().parent / "session_corpus"

@@ -14,8 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.session_identity import task_instance_id
-from kraken_recon.domain.session_records import (
+from kraken_recon.sessions.rules.identity import task_instance_id
+from kraken_recon.sessions.rules.leaks import (
+    ASK_AIRFLOW,
+    ActionPolicy,
+    Audit,
+    Thresholds,
+    decide,
+)
+from kraken_recon.sessions.rules.records import (
     Action,
     Backend,
     Finding,
@@ -28,20 +35,13 @@ from kraken_recon.domain.session_records import (
     Severity,
     Slot,
     Standing,
-    TaskIdentity,
     TaskState,
     TaskStates,
     Usage,
     normalised,
 )
-from kraken_recon.domain.session_trend import SAMPLES_MIN, is_rising
-from kraken_recon.domain.sessions import (
-    ASK_AIRFLOW,
-    ActionPolicy,
-    Audit,
-    Thresholds,
-    decide,
-)
+from kraken_recon.sessions.rules.rising import SAMPLES_MIN, is_rising
+from kraken_recon.values.task_identity import TaskIdentity
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 IDENTITY = UUID("01a2035a-3e65-7679-bb0e-a82c2e9fd832")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kraken_recon.domain.shown_figures import covered_share, rounded_for_people
+from kraken_recon.values.shown_figures import covered_share, rounded_for_people
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 ONE_ROW = (

@@ -8,9 +8,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import START
-from kraken_recon.domain.intervals import RUN_INTERVAL
-from kraken_recon.domain.turns import Need, due_for_sweep, in_order_of_need
+from desks.fakes import START
+from kraken_recon.reconciliation.rules.priority import Need, due_for_sweep, in_order_of_need
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 DAY = timedelta(hours=24)
 

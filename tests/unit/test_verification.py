@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kraken_recon.domain.orders import OrderStatus, Side
-from kraken_recon.domain.verification import (
+from desks.reported_orders import TradedBooks, ended, evidence, order
+from kraken_recon.orders.rules.order import OrderStatus, Side
+from kraken_recon.verification.rules.judge import (
     Level,
     OrderEvidence,
     Overall,
@@ -22,12 +23,11 @@ from kraken_recon.domain.verification import (
     Verification,
     judge,
 )
-from order_books import TradedBooks, ended, evidence, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kraken_recon.domain.ledger import LedgerEntry
+    from kraken_recon.ledger.entries import LedgerEntry
 
 VOLUMES = (Decimal("0.51234567"), Decimal("0.1"))
 PRICE = Decimal("60123.4")

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kraken_recon.adapters.kraken import wire, wire_orders
-from kraken_recon.domain.verification import Level, OrderEvidence, Overall, Tolerances, Verdict, judge
-from order_books import order
+from desks.reported_orders import order
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.verification.rules.judge import Level, OrderEvidence, Overall, Tolerances, Verdict, judge
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kraken_recon.domain.ledger import LedgerEntry
-    from kraken_recon.domain.orders import Fill
-    from kraken_recon.domain.reported_orders import ReportedOrder
+    from kraken_recon.ledger.entries import LedgerEntry
+    from kraken_recon.orders.rules.order import Fill
+    from kraken_recon.orders.rules.reports import ReportedOrder
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pydantic import AfterValidator
 
 from kraken_airflow.dashboard.paging import CURSOR_LENGTH_MAX
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits
+from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.plain_text import can_be_kept, one_line
 
@@ -85,7 +85,7 @@ def may_edit(user: BaseUser) -> bool:
     return get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=DAG_ID), user=user)
 
 
-def open_unit() -> PostgresUnitOfWork:
+def open_unit() -> UnitOfWork:
     """Give one session and transaction, for a ``with`` block."""
     return TradingDbHook(limits=LIMITS, application_name="kraken_recon:dashboard").unit_of_work()
 

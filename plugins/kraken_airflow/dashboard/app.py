@@ -26,20 +26,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
-from kraken_airflow.dashboard import (
-    account_page,
-    accounts_page,
-    database_page,
-    differences_page,
-    documents,
-    order_page,
-    orders_page,
-    repair_page,
-    statement_page,
-    wants_page,
-)
+from kraken_airflow.dag_parts.links import airflow_path
 from kraken_airflow.dashboard.access import DAG_ID, Render, known_parameters, may_read
-from kraken_airflow.dashboard.assets import (
+from kraken_airflow.dashboard.inline_files import (
     PLACE,
     chart_scripts,
     decision_script,
@@ -48,11 +37,22 @@ from kraken_airflow.dashboard.assets import (
     page_style,
     script_tags,
 )
+from kraken_airflow.dashboard.pages import (
+    account,
+    accounts,
+    database,
+    differences,
+    needs_you,
+    order,
+    orders,
+    repair,
+    runbooks,
+    statement,
+)
 from kraken_airflow.dashboard.paging import query_of
-from kraken_airflow.links import airflow_path
 from kraken_recon.errors import KrakenReconError, TextRefusedError
+from kraken_recon.holdings.pricing import money_words
 from kraken_recon.plain_text import visible
-from kraken_recon.service.pricing import money_words
 
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
 NOT_LOGGED_IN: Final = 401
@@ -72,16 +72,16 @@ def create_app() -> FastAPI:
 
     # On the router, so that a route added later is closed too.
     router = _Router(dependencies=[may_read(DAG_ID)])
-    accounts_page.add_routes(router, render)
-    account_page.add_routes(router, render)
-    differences_page.add_routes(router, render)
-    statement_page.add_routes(router, render)
-    wants_page.add_routes(router, render)
-    repair_page.add_routes(router, render)
-    documents.add_routes(router, render)
-    orders_page.add_routes(router, render)
-    order_page.add_routes(router, render)
-    database_page.add_routes(router, render)
+    accounts.add_routes(router, render)
+    account.add_routes(router, render)
+    differences.add_routes(router, render)
+    statement.add_routes(router, render)
+    needs_you.add_routes(router, render)
+    repair.add_routes(router, render)
+    runbooks.add_routes(router, render)
+    orders.add_routes(router, render)
+    order.add_routes(router, render)
+    database.add_routes(router, render)
     app.include_router(router)
     _answer_what_fails(app, render)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from kraken_recon.domain.money import format_amount
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from fastapi.responses import StreamingResponse
 
-from kraken_recon.domain.money import format_amount
 from kraken_recon.plain_text import visible
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

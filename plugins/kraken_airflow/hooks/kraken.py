@@ -9,17 +9,6 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from kraken_recon.adapters.kraken.client import KrakenClient, RetryPolicy
-from kraken_recon.adapters.kraken.credentials import (
-    ALLOWED_HOSTS_VARIABLE,
-    CONNECTION_TYPE,
-    ConnectionFields,
-    credentials_from_connection,
-    parse_allowed_hosts,
-)
-from kraken_recon.adapters.kraken.order_writing import trading_right
-from kraken_recon.adapters.kraken.slots import InProcessCallSlots
-from kraken_recon.configuration import connection_variable
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -30,11 +19,22 @@ from kraken_recon.errors import (
     NotNowError,
     RateLimitedError,
 )
+from kraken_recon.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.kraken.credentials import (
+    ALLOWED_HOSTS_VARIABLE,
+    CONNECTION_TYPE,
+    ConnectionFields,
+    credentials_from_connection,
+    parse_allowed_hosts,
+)
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.kraken.trading_client import trading_right
+from kraken_recon.settings import connection_variable
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
+    from kraken_recon.kraken.credentials import KrakenCredentials
 
 # Somebody waits for the answer in front of the form.
 TEST_RETRIES = RetryPolicy(attempts_max=2, deadline_seconds=10)

@@ -14,18 +14,18 @@ from urllib.parse import quote, urlencode
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from kraken_airflow.attribution import running_task, session_name
 from kraken_airflow.hooks.kraken import KrakenHook, find_connection
-from kraken_recon.adapters.postgres.unit_of_work import PostgresUnitOfWork, SessionLimits, create_engine
-from kraken_recon.bootstrap import Wiring
-from kraken_recon.configuration import TRADING_DB
+from kraken_airflow.hooks.session_names import running_task, session_name
+from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.settings import TRADING_DB
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from kraken_recon.adapters.kraken.credentials import KrakenCredentials
-    from kraken_recon.domain.records import Account
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.kraken.credentials import KrakenCredentials
 
 POSTGRES_TYPES: Final = frozenset({"postgres", "postgresql"})
 # Transport security of the server connection; everything else in the extras is ignored.
@@ -66,13 +66,13 @@ class TradingDbHook(BaseHook):
         """
         return _dsn(find_connection(self.trading_conn_id))
 
-    def unit_of_work(self) -> PostgresUnitOfWork:
+    def unit_of_work(self) -> UnitOfWork:
         """Give one session and transaction, for a ``with`` block.
 
         Raises:
             ConfigurationError: the connection is missing or is none of a PostgreSQL database.
         """
-        return PostgresUnitOfWork(
+        return UnitOfWork(
             create_engine(
                 self.dsn(), application_name=self.application_name, limits=self.limits, task=self.task
             )

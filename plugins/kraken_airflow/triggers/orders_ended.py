@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.adapters.postgres.wakeups import listen_for_ended_orders
+from kraken_recon.verification.ended_orders_store import listen_for_ended_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,3 +1,0 @@
-"""The edge: Kraken over HTTP and Postgres."""
-
-from __future__ import annotations

@@ -1,0 +1,318 @@
+-- The rows of position_sync. Keys always travel as parallel arrays, so that one statement serves one account
+-- or a thousand. Locks are taken in primary-key order by every writer: ledger_entries, then positions (all of a
+-- transaction's in one statement), then accounts, then residuals, then plans, then alerts. Only the opening of an account
+-- takes its row of accounts before its positions: whoever meets it there has nothing of that account yet.
+
+-- name: resolve_explained
+-- Resolve the alerts about holdings of these accounts whose adjustments are all explained and taken back by now.
+with resolved as (
+  select a.alert_id
+  from trading.alerts a
+  where a.account_id = any(cast(:account_ids as bigint[]))
+    and a.kind = :kind
+    and a.status <> 'resolved'
+    and coalesce(
+      (
+        select sum(v.quantity_after - v.quantity_before)
+        from trading.position_events v
+        where (v.account_id, v.asset, v.wallet) = (a.account_id, a.asset, a.wallet)
+          and v.cause <> 'ledger'
+          and v.reason = any(cast(:residual_reasons as text[]))
+      ),
+      0
+    ) = 0
+  order by a.account_id, a.asset, a.wallet
+  for no key update of a skip locked
+)
+update trading.alerts a
+set status = 'resolved',
+    resolved_at = now(),
+    resolution = :resolution
+from resolved
+where a.alert_id = resolved.alert_id;
+
+-- name: update_available
+-- Bring available quantities of locked positions up to date where they differ and this reading is newer.
+update trading.positions p
+set available_quantity = r.available,
+    available_as_of = r.as_of
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:available as numeric[]),
+  cast(:as_of as timestamptz[])
+) as r(account_id, asset, wallet, available, as_of)
+where (p.account_id, p.asset, p.wallet) = (r.account_id, r.asset, r.wallet)
+  and p.available_quantity <> r.available
+  and (p.available_as_of is null or p.available_as_of < r.as_of);
+
+-- name: entries_after
+-- Read the recorded entries of an account later than a moment.
+select ledger_id, refid, entry_time, type as entry_type, subtype, asset, wallet, amount, fee, balance
+from trading.ledger_entries
+where account_id = :account_id
+  and (cast(:after as timestamptz) is null or entry_time > cast(:after as timestamptz))
+order by entry_time, ingest_seq;
+
+-- name: balances_at
+-- Sum openings and recorded entries up to a moment, per holding; without a moment the openings alone.
+select asset, wallet, sum(change) as balance
+from (
+  select asset, wallet, quantity_after - quantity_before as change
+  from trading.position_events
+  where account_id = :account_id
+    and cause = 'opening'
+  union all
+  select asset, wallet, amount - fee
+  from trading.ledger_entries
+  where account_id = :account_id
+    and entry_time <= cast(:at as timestamptz)
+) as changes
+group by asset, wallet;
+
+-- name: respell_entries
+-- Call the wallets of holdings' entries by other names, all at once. Not one quantity changes.
+update trading.ledger_entries e
+set wallet = n.new
+from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
+
+-- name: respell_events
+-- Call the wallets of holdings' events by other names, all at once.
+update trading.position_events e
+set wallet = n.new
+from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
+
+-- name: connect_respelled
+-- Where two holdings became one, let each event begin where the one before it ended. Not one change differs.
+with connected as (
+  select
+    v.event_id,
+    sum(v.quantity_after - v.quantity_before) over (
+      partition by v.asset, v.wallet order by v.event_id
+    ) as quantity_after,
+    v.quantity_after - v.quantity_before as change
+  from trading.position_events v
+  where v.account_id = :account_id
+    and (v.asset, v.wallet) in (
+      select n.asset, n.new
+      from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+    )
+)
+update trading.position_events v
+set quantity_before = c.quantity_after - c.change,
+    quantity_after = c.quantity_after
+from connected c
+where v.event_id = c.event_id
+  and v.quantity_after <> c.quantity_after;
+
+-- name: respell_positions
+-- Let the locked positions stand under the new names, added up where one has several, and nothing under the old.
+with names as (
+  select n.asset, n.old, n.new
+  from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+),
+touched as (
+  select asset, old as wallet from names
+  union
+  select asset, new from names
+),
+stood as (
+  select
+    p.asset,
+    coalesce(n.new, p.wallet) as wallet,
+    sum(p.quantity) as quantity,
+    sum(p.available_quantity) as available_quantity,
+    max(p.avg_cost) as avg_cost
+  from trading.positions p
+  join touched using (asset, wallet)
+  left join names n on (n.asset, n.old) = (p.asset, p.wallet)
+  where p.account_id = :account_id
+  group by 1, 2
+)
+update trading.positions p
+set quantity = coalesce(s.quantity, 0),
+    available_quantity = coalesce(s.available_quantity, 0),
+    avg_cost = coalesce(s.avg_cost, p.avg_cost),
+    updated_at = now()
+from touched t
+left join stood s using (asset, wallet)
+where (p.account_id, p.asset, p.wallet) = (:account_id, t.asset, t.wallet);
+
+-- name: correct_entry
+-- Replace one telling of a recorded entry by another, where the record still is the old one.
+update trading.ledger_entries
+set refid = :refid,
+    entry_time = :entry_time,
+    type = :entry_type,
+    subtype = :subtype,
+    asset = :asset,
+    wallet = :wallet,
+    amount = :amount,
+    fee = :fee,
+    balance = :balance
+where (account_id, ledger_id) = (:account_id, :ledger_id)
+  and (refid, entry_time, type, subtype, asset, wallet, amount, fee, balance)
+    = (:old_refid, :old_entry_time, :old_entry_type, :old_subtype, :old_asset, :old_wallet, :old_amount, :old_fee,
+       :old_balance)
+returning ledger_id;
+
+-- name: ingest
+-- Insert the entries that are not recorded yet and return them; whoever comes first wins, the other does nothing.
+insert into trading.ledger_entries (
+  account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance, run_id
+)
+select *
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:ledger_ids as text[]),
+  cast(:refids as text[]),
+  cast(:entry_times as timestamptz[]),
+  cast(:types as text[]),
+  cast(:subtypes as text[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:amounts as numeric[]),
+  cast(:fees as numeric[]),
+  cast(:balances as numeric[]),
+  cast(:run_ids as uuid[])
+) as e(account_id, ledger_id, refid, entry_time, type, subtype, asset, wallet, amount, fee, balance, run_id)
+order by e.account_id, e.ledger_id
+on conflict (account_id, ledger_id) do nothing
+returning account_id, ledger_id;
+
+-- name: known_ids
+-- Tell which entries are recorded.
+select e.account_id, e.ledger_id
+from trading.ledger_entries e
+join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as k(account_id, ledger_id)
+  using (account_id, ledger_id);
+
+-- name: arrived_meanwhile
+-- Sum the entries later than each reading's start that the reading did not see. Lateral, and fenced by the offset,
+-- so that each account is one short walk of the index by time, however long all ledgers together have grown.
+select e.account_id, e.asset, e.wallet, sum(e.amount - e.fee) as change
+from unnest(cast(:replied as bigint[]), cast(:after as timestamptz[])) as r(account_id, after)
+cross join lateral (
+  select *
+  from trading.ledger_entries
+  where account_id = r.account_id
+    and entry_time > coalesce(r.after, '-infinity')
+  offset 0
+) e
+where not exists (
+  select
+  from unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as seen(account_id, ledger_id)
+  where seen.account_id = e.account_id
+    and seen.ledger_id = e.ledger_id
+)
+group by e.account_id, e.asset, e.wallet;
+
+-- name: create_positions
+-- Create the positions that do not exist yet, at zero.
+insert into trading.positions (account_id, asset, wallet)
+select k.account_id, k.asset, k.wallet
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet)
+where not exists (
+  select
+  from trading.positions p
+  where (p.account_id, p.asset, p.wallet) = (k.account_id, k.asset, k.wallet)
+)
+order by k.account_id, k.asset, k.wallet
+on conflict do nothing;
+
+-- name: lock_positions
+-- Lock exactly these positions, in key order; NO KEY, because child rows may go on referring to them.
+select p.account_id
+from trading.positions p
+join unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet) using (account_id, asset, wallet)
+order by p.account_id, p.asset, p.wallet
+for no key update of p;
+
+-- name: recorded
+-- Read positions with the totals of their events, entries and outstanding adjustments.
+with keys as materialized (
+  select *
+  from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+    as k(account_id, asset, wallet)
+),
+events as (
+  select
+    account_id,
+    asset,
+    wallet,
+    sum(v.quantity_after - v.quantity_before) as event_total,
+    sum(v.quantity_after - v.quantity_before) filter (where v.cause = 'opening') as opening_total,
+    sum(v.quantity_after - v.quantity_before)
+      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjustment_total,
+    max(v.effective_at)
+      filter (where v.reason = any(cast(:residual_reasons as text[]))) as adjusted_at
+  from keys
+  join trading.position_events v using (account_id, asset, wallet)
+  group by account_id, asset, wallet
+),
+entries as (
+  select account_id, asset, wallet, sum(e.amount - e.fee) as entry_total
+  from keys
+  join trading.ledger_entries e using (account_id, asset, wallet)
+  group by account_id, asset, wallet
+)
+select
+  account_id,
+  asset,
+  wallet,
+  coalesce(p.quantity, 0) as quantity,
+  coalesce(events.event_total, 0) as event_total,
+  coalesce(events.opening_total, 0) + coalesce(entries.entry_total, 0) as ledger_total,
+  coalesce(events.adjustment_total, 0) as adjustment_total,
+  events.adjusted_at
+from keys
+left join trading.positions p using (account_id, asset, wallet)
+left join events using (account_id, asset, wallet)
+left join entries using (account_id, asset, wallet);
+
+-- name: insert_events
+-- Append the events, in the order given.
+insert into trading.position_events (
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, plan_id
+)
+select account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at,
+  plan_id
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:before as numeric[]),
+  cast(:after as numeric[]),
+  cast(:causes as text[]),
+  cast(:reasons as text[]),
+  cast(:ledger_ids as text[]),
+  cast(:run_ids as uuid[]),
+  cast(:effective_at as timestamptz[]),
+  cast(:plan_ids as uuid[])
+) with ordinality as e(
+  account_id, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, run_id, effective_at, plan_id,
+  place
+)
+order by e.place;
+
+-- name: move_positions
+-- Move locked positions to where their events end.
+update trading.positions p
+set quantity = n.quantity,
+    updated_at = now()
+from unnest(
+  cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]), cast(:quantities as numeric[])
+) as n(account_id, asset, wallet, quantity)
+where (p.account_id, p.asset, p.wallet) = (n.account_id, n.asset, n.wallet);
+
+-- name: forget_residuals
+-- Forget residuals that went away.
+delete from trading.residuals r
+using unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
+  as k(account_id, asset, wallet)
+where (r.account_id, r.asset, r.wallet) = (k.account_id, k.asset, k.wallet);

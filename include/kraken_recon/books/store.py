@@ -1,0 +1,201 @@
+"""The rows of ``position_sync`` in Postgres; every statement is a named query of ``books.sql``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.books.events import RESIDUAL_REASONS, Recorded
+from kraken_recon.database.arrays import array_literal
+from kraken_recon.database.named_sql import load
+from kraken_recon.database.store import Store
+from kraken_recon.errors import StoreError
+from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+    from sqlalchemy.engine import CursorResult, Row
+
+    from kraken_recon.books.events import Step
+
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "books").items()}
+CORRECTABLE: Final = (
+    *("refid", "entry_time", "entry_type", "subtype", "asset", "wallet", "amount", "fee", "balance"),
+)
+RESIDUAL_REASON_NAMES: Final = [str(reason) for reason in RESIDUAL_REASONS]
+
+
+def key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
+    """Write keys as the parallel arrays that statements take."""
+    listed = list(keys)
+    return {
+        "account_ids": [account for account, _ in listed],
+        "assets": [key.asset for _, key in listed],
+        "wallets": [key.wallet for _, key in listed],
+    }
+
+
+class BookStore(Store):
+    """Ledger entries, positions and the events that move them."""
+
+    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
+        result = self._execute(query, values)
+        return result.all() if result.returns_rows else ()
+
+    def _execute(self, query: str, values: Mapping[str, object]) -> CursorResult[Any]:
+        written = {
+            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return self._connection.execute(QUERIES[query], written)
+
+    def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
+        """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
+        self._run(
+            "update_available",
+            **key_arrays(available),
+            available=[quantity for quantity, _ in available.values()],
+            as_of=[as_of for _, as_of in available.values()],
+        )
+
+    def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
+        """Read the recorded entries later than ``after``."""
+        rows = self._run("entries_after", account_id=account_id, after=after)
+        return [LedgerEntry(*columns) for (*columns,) in rows]
+
+    def balances_at(self, account_id: int, at: datetime | None) -> Mapping[HoldingKey, Decimal]:
+        """Sum the openings and the recorded entries up to ``at`` (None: the openings alone)."""
+        rows = self._run("balances_at", account_id=account_id, at=at)
+        return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
+
+    def respell(self, account_id: int, names: Mapping[HoldingKey, HoldingKey]) -> None:
+        """Call locked holdings otherwise, entries and events too; those that get one name become one."""
+        values: dict[str, object] = {
+            "account_id": account_id,
+            "assets": [key.asset for key in names],
+            "old": [key.wallet for key in names],
+            "new": [key.wallet for key in names.values()],
+        }
+        for query in ("respell_entries", "respell_events", "connect_respelled", "respell_positions"):
+            self._execute(query, values)
+        touched = sorted({*names, *names.values()})
+        self.forget_residuals((account_id, key) for key in touched)
+
+    def forget_residuals(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+        """Forget what earlier readings saw of these holdings."""
+        self._run("forget_residuals", **key_arrays(keys))
+
+    def correct_entry(self, account_id: int, old: LedgerEntry, new: LedgerEntry) -> bool:
+        """Replace one telling of a recorded entry by another; False where the record is not the old one."""
+        values: dict[str, object] = {"account_id": account_id, "ledger_id": old.ledger_id}
+        values |= {name: getattr(new, name) for name in CORRECTABLE}
+        values |= {f"old_{name}": getattr(old, name) for name in CORRECTABLE}
+        return bool(self._run("correct_entry", **values))
+
+    def ingest(
+        self, entries: Mapping[int, Sequence[LedgerEntry]], run_ids: Mapping[int, UUID]
+    ) -> set[tuple[int, str]]:
+        """Insert entries that are not recorded yet; return those really inserted."""
+        rows = [(account, entry) for account, listed in entries.items() for entry in listed]
+        if not rows:
+            return set()
+        inserted = self._run(
+            "ingest",
+            **key_arrays((account, entry.key) for account, entry in rows),
+            ledger_ids=[entry.ledger_id for _, entry in rows],
+            refids=[entry.refid for _, entry in rows],
+            entry_times=[entry.entry_time for _, entry in rows],
+            types=[entry.entry_type for _, entry in rows],
+            subtypes=[entry.subtype for _, entry in rows],
+            amounts=[entry.amount for _, entry in rows],
+            fees=[entry.fee for _, entry in rows],
+            balances=[entry.balance for _, entry in rows],
+            run_ids=[run_ids[account] for account, _ in rows],
+        )
+        return {(row.account_id, row.ledger_id) for row in inserted}
+
+    def known_ids(self, entries: Mapping[int, Sequence[LedgerEntry]]) -> set[tuple[int, str]]:
+        """Return which of these entries are recorded already."""
+        rows = [(account, entry.ledger_id) for account, listed in entries.items() for entry in listed]
+        found = self._run(
+            "known_ids",
+            account_ids=[account for account, _ in rows],
+            ledger_ids=[ledger_id for _, ledger_id in rows],
+        )
+        return {(row.account_id, row.ledger_id) for row in found}
+
+    def arrived_meanwhile(
+        self, seen: Mapping[int, tuple[datetime | None, Collection[str]]]
+    ) -> Mapping[tuple[int, HoldingKey], Decimal]:
+        """Sum the entries that others recorded after this reading, per holding."""
+        ids = [(account, ledger_id) for account, (_, listed) in seen.items() for ledger_id in listed]
+        rows = self._run(
+            "arrived_meanwhile",
+            replied=list(seen),
+            after=[after for after, _ in seen.values()],
+            account_ids=[account for account, _ in ids],
+            ledger_ids=[ledger_id for _, ledger_id in ids],
+        )
+        return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.change for row in rows}
+
+    def lock_positions(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+        """Create the missing positions, then lock exactly these in key order."""
+        arrays = key_arrays(keys)
+        self._run("create_positions", **arrays)
+        locked = self._run("lock_positions", **arrays)
+        if len(locked) != len(arrays["assets"]):
+            raise StoreError(f"expected to lock {len(arrays['assets'])} positions, locked {len(locked)}")
+
+    def recorded(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], Recorded]:
+        """Read positions with the totals of their events, entries and adjustments."""
+        rows = self._run("recorded", **key_arrays(keys), residual_reasons=RESIDUAL_REASON_NAMES)
+        return {
+            (row.account_id, HoldingKey(row.asset, row.wallet)): Recorded(
+                row.quantity, row.event_total, row.ledger_total, row.adjustment_total, row.adjusted_at
+            )
+            for row in rows
+        }
+
+    def write_steps(
+        self,
+        steps: Mapping[int, Sequence[Step]],
+        run_ids: Mapping[int, UUID],
+        plan_ids: Mapping[int, UUID] | None = None,
+    ) -> None:
+        """Append the events and move the positions to where the steps end."""
+        plan_ids = plan_ids or {}
+        rows = [(account, step) for account, listed in steps.items() for step in listed]
+        if not rows:
+            return
+        self._run(
+            "insert_events",
+            **key_arrays((account, step.key) for account, step in rows),
+            before=[step.before for _, step in rows],
+            after=[step.after for _, step in rows],
+            causes=[str(step.cause) for _, step in rows],
+            reasons=[str(step.reason) if step.reason else None for _, step in rows],
+            ledger_ids=[step.ledger_id for _, step in rows],
+            run_ids=[run_ids[account] for account, _ in rows],
+            effective_at=[step.effective_at for _, step in rows],
+            plan_ids=[plan_ids.get(account) for account, _ in rows],
+        )
+        ends = {(account, step.key): step.after for account, step in rows}
+        result = self._execute("move_positions", {**key_arrays(ends), "quantities": list(ends.values())})
+        if result.rowcount != len(ends):
+            raise StoreError(f"expected to move {len(ends)} positions, moved {result.rowcount}")
+
+    def resolve_explained(self, account_ids: Collection[int], *, ended_by: str) -> None:
+        """Resolve the alerts about adjustments of these accounts that entries explain by now."""
+        if account_ids:
+            self._run(
+                "resolve_explained",
+                account_ids=sorted(account_ids),
+                kind=str(AlertKind.UNEXPLAINED_DISCREPANCY),
+                residual_reasons=RESIDUAL_REASON_NAMES,
+                resolution=ended_by,
+            )

@@ -1,0 +1,3 @@
+"""Proofs of an account's positions at a moment."""
+
+from __future__ import annotations

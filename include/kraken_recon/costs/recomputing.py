@@ -1,0 +1,197 @@
+"""Keep average costs and realised results in step with the ledger entries.
+
+Invariants:
+1. The figures are made from ``ledger_entries`` and openings alone, the same way each time; what is stored is
+   only a copy of what they say.
+2. An asset is recomputed together with every asset that it was exchanged with, because cost is carried over;
+   the quote currency ends that chain, because one of it costs one.
+3. Where all new entries are later than those counted, they alone are added to the stored figures, which comes
+   to the same (``continuing_costs``).
+4. Whoever books entries locks the positions of all wallets of these assets first, and so waits for whoever
+   books others of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from kraken_recon.costs.average_cost import MOVES, AssetCost, CostBook, grouped
+from kraken_recon.costs.continuing import continuations
+from kraken_recon.costs.records import CostKey, CostScope, CountedCost, Written
+from kraken_recon.errors import LockUnavailableError
+from kraken_recon.ledger.conversions import RENAMES, unpaired_legs
+from kraken_recon.ledger.entry_kinds import kind_of
+from kraken_recon.ledger.operations import PLACES, lying_elsewhere
+from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.values.shown_figures import covered_share
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from decimal import Decimal
+
+    from kraken_recon.costs.average_cost import RealisedResult
+    from kraken_recon.costs.records import QuoteTotal
+    from kraken_recon.costs.store import CostStore
+    from kraken_recon.ledger.entries import LedgerEntry
+
+FIGURES: Final = ("avg_cost", "quantity_known", "quantity_unknown", "quantity_moving", "cost", "realised")
+
+
+def scope_of(
+    store: CostStore,
+    touched: Iterable[CostKey],
+    paid: Collection[tuple[CostKey, str]] = (),
+    *,
+    opening: Collection[int] = (),
+) -> CostScope:
+    """Find what must be recomputed, and which positions to lock first, once these assets have new entries.
+
+    Args:
+        store: the rows.
+        touched: the assets with new entries.
+        paid: new entries in the quote currency: a trade's leg in it may come later than the other.
+        opening: accounts whose opening is written after this; they are computed as a whole.
+    """
+    keys = sorted(set(touched))
+    if not keys:
+        return CostScope()
+    found = continuations(store, [key for key in keys if key.account_id not in opening])
+    continued = {account for account, news in found.items() if news}
+    whole = [key for key in keys if key.account_id not in continued]
+    kept = [key for news in found.values() if news for key in news.progress]
+    linked = CostScope()
+    if whole:
+        linked = store.linked(whole, [(key, refid) for key, refid in paid if key.account_id not in continued])
+    return CostScope(
+        (*linked.keys, *kept),
+        (*linked.positions, *(store.wallets(kept) if kept else ())),
+        frozenset(continued),
+    )
+
+
+@exact_arithmetic()
+def recompute(store: CostStore, scope: CostScope) -> Written:
+    """Bring the figures of locked assets up to date, and write those that are not right.
+
+    Raises:
+        LockUnavailableError: somebody booked older entries before the locks were held; try again.
+    """
+    if not scope.keys:
+        return Written()
+    rebuilt = [key for key in scope.keys if key.account_id not in scope.continues]
+    costs, results = _rebuilt(store, rebuilt) if rebuilt else ({}, [])
+    continued = [key for key in scope.keys if key.account_id in scope.continues]
+    for account_id, found in continuations(store, continued).items():
+        if found is None or not found.progress.keys() <= set(continued):
+            raise LockUnavailableError("other entries of the account were booked meanwhile")
+        figures, sales = found.figures()
+        costs |= figures
+        results += [(account_id, sale) for sale in sales]
+    return store.write(costs, results, rebuilt)
+
+
+def _by_account(keys: Iterable[CostKey]) -> dict[int, list[CostKey]]:
+    by_account: dict[int, list[CostKey]] = defaultdict(list)
+    for key in keys:
+        by_account[key.account_id].append(key)
+    return by_account
+
+
+def _rebuilt(
+    store: CostStore, keys: Sequence[CostKey]
+) -> tuple[dict[CostKey, CountedCost], list[tuple[int, RealisedResult]]]:
+    """Compute figures from the first entry on."""
+    money = [key for key in keys if key.asset == key.quote]
+    others = [key for key in keys if key.asset != key.quote]
+    entries, openings = store.entries(others), store.openings(others)
+    costs: dict[CostKey, CountedCost] = {}
+    results: list[tuple[int, RealisedResult]] = []
+    for account_id, its_keys in _by_account(others).items():
+        quote, before = its_keys[0].quote, openings.get(account_id, {})
+        opened: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        for holding, quantity in before.items():
+            opened[holding.asset] += quantity
+        book = CostBook(quote, opened)
+        book.apply(grouped(entries.get(account_id, ()), quote, before))
+        made = book.costs
+        counted = Counter(entry.asset for entry in entries.get(account_id, ()))
+        for key in its_keys:
+            cost = made.get(key.asset, AssetCost())
+            costs[key] = CountedCost(cost, counted[key.asset], opened.get(key.asset, ZERO))
+        results += [(account_id, result) for result in book.results]
+    if money:
+        totals = store.quote_totals(money, MOVES)
+        costs |= {key: _money_cost(totals[key.account_id]) for key in money}
+    return costs, results
+
+
+def _money_cost(total: QuoteTotal) -> CountedCost:
+    known = total.quantity - total.moving
+    cost = AssetCost(known, ZERO, total.moving, known, ZERO, total.as_of)
+    return CountedCost(cost, total.entries, total.opening)
+
+
+def recompute_account(store: CostStore, name: str) -> Written:
+    """Rebuild every figure of an account under the locks of all its positions.
+
+    Raises:
+        ConfigurationError: there is no such account.
+    """
+    account_id, quote = store.account(name)
+    keys = [CostKey(account_id, asset, quote) for asset in store.assets(account_id)]
+    scope = store.linked(keys, ()) if keys else CostScope()
+    store.lock(scope.positions)
+    return recompute(store, scope)
+
+
+def cost_view(store: CostStore, name: str, asset: str | None) -> dict[str, Any]:
+    """Show what an account's assets, or one of them, cost; amounts as text.
+
+    Raises:
+        ConfigurationError: there is no such account.
+    """
+    account_id, quote = store.account(name)
+    elsewhere, unpaired = what_lies_elsewhere(store, account_id), unpaired_of(store, account_id)
+    return {
+        "account": name,
+        "quote_currency": quote,
+        "assets": [
+            {
+                "asset": row["asset"],
+                **{
+                    figure: format_amount(row[figure]) if row[figure] is not None else None
+                    for figure in FIGURES
+                },
+                "covers": covered_share(row["quantity_known"], row["quantity_unknown"]),
+                "as_of": row["as_of"].isoformat() if row["as_of"] else None,
+            }
+            for row in store.costs(account_id, asset)
+        ],
+        "elsewhere": [row for row in elsewhere if asset in {None, row["asset"]}],
+        "unpaired": [
+            {
+                "asset": leg.asset,
+                "amount": format_amount(leg.amount),
+                "ledger_id": leg.ledger_id,
+                "time": leg.entry_time.isoformat(),
+                "kind": kind_of(leg),
+            }
+            for leg in unpaired
+            if asset in {None, leg.asset}
+        ],
+    }
+
+
+def what_lies_elsewhere(store: CostStore, account_id: int) -> list[dict[str, str]]:
+    """List what an account brought to products of Kraken's that no balance shows, and did not take back."""
+    lying = lying_elsewhere(store.entries_of_kinds(account_id, PLACES))
+    return [
+        {"asset": asset, "place": place, "quantity": format_amount(quantity)}
+        for (place, asset), quantity in lying.items()
+    ]
+
+
+def unpaired_of(store: CostStore, account_id: int) -> list[LedgerEntry]:
+    """List the legs of an account's renames and delistings that have no certain other leg."""
+    return unpaired_legs(store.entries_of_kinds(account_id, ["/".join(kind) for kind in RENAMES]))

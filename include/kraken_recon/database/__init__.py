@@ -1,0 +1,3 @@
+"""Sessions, transactions, named SQL and the schema of the trading database."""
+
+from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Bring the trading schema up to date, and tell whether it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from kraken_recon.errors import SchemaMismatchError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+SCHEMA: Final = "trading"
+# Any constant: every migrating session of one database takes the same lock.
+_MIGRATION_LOCK = 7_031_992
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "kraken_recon.database:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def expected_revision() -> str:
+    """Name the revision that this code was written for."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise SchemaMismatchError("this installation holds no migrations; reinstall it")
+    return revision
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Read the revision of the database; None where it was never migrated."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def migrate(engine: Engine) -> str:
+    """Apply every missing migration in one transaction and return the revision reached.
+
+    Safe to run from several places at once: they queue on an advisory lock.
+    """
+    # session: allowed - before the first migration there is nothing that a unit of work could work on
+    with engine.begin() as connection:
+        connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        command.upgrade(_config(connection), "head")
+    return expected_revision()

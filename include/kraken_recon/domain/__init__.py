@@ -1,3 +1,0 @@
-"""Pure rules: values in, values out."""
-
-from __future__ import annotations

@@ -1,0 +1,3 @@
+"""How exported rows extend a recorded history."""
+
+from __future__ import annotations

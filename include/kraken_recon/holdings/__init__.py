@@ -1,0 +1,3 @@
+"""What accounts are worth."""
+
+from __future__ import annotations

@@ -1,0 +1,274 @@
+"""One account at Kraken, through one API key: the adapter behind the ``Exchange`` port.
+
+Invariants:
+1. An answer is Kraken's, complete and without errors, or an exception says why not.
+2. Reads are repeated after failures that may pass, and whatever was wrong with an answer's body, each time
+   with a new nonce, within a bounded time.
+3. Every private request, repeated ones included, takes a call slot first and is counted in ``calls``.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
+
+from kraken_recon.errors import (
+    ConfigurationError,
+    ExchangeError,
+    NonceRejectedError,
+    PayloadInvalidError,
+    RateLimitedError,
+)
+from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken.parse_margin import parse_open_positions
+from kraken_recon.kraken.rate_limits import call_cost
+from kraken_recon.kraken.transport import KrakenTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
+    from types import TracebackType
+
+    from kraken_recon.kraken.call_slots import CallSlots
+    from kraken_recon.kraken.credentials import KrakenCredentials
+    from kraken_recon.kraken.transport import Parameter
+    from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
+    from kraken_recon.reconciliation.margin.rules import MarginPosition
+
+logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+READ_PERMISSIONS: Final = frozenset(
+    {"query-funds", "query-ledger", "query-open-trades", "query-closed-trades"}
+)
+# A key that may only manage withdrawal addresses can't move money by itself, but it prepares the way, and
+# nothing here ever needs it.
+FORBIDDEN_PERMISSIONS: Final = frozenset(
+    {"withdraw-funds", "add-withdraw-address", "update-withdraw-address"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a read is repeated."""
+
+    attempts_max: int = 5
+    # Kraken locks a key out after many rejected nonces in a row.
+    nonce_attempts_max: int = 3
+    deadline_seconds: float = 120.0
+    wait_first_seconds: float = 0.5
+    wait_max_seconds: float = 15.0
+    # "for a few seconds (or possibly longer if calls continue)", says Kraken of a key over its limit.
+    wait_rate_limited_seconds: float = 5.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KrakenClient:
+    """Satisfies ``kraken_recon.reconciliation.exchange.Exchange``. Not thread-safe: one object per thread."""
+
+    def __init__(  # noqa: PLR0913 - all but one by name, and most with a default
+        self,
+        credentials: KrakenCredentials,
+        *,
+        account: str,
+        slots: CallSlots,
+        timeout_seconds: tuple[float, float] = (5.0, 20.0),
+        retries: RetryPolicy | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._transport = KrakenTransport(credentials, account=account, timeout_seconds=timeout_seconds)
+        self._account = account
+        self._slots = slots
+        self._retries = retries or RetryPolicy()
+        self._sleep = sleep
+        self._now = now
+        self._calls = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the HTTP connections."""
+        self._transport.close()
+
+    @property
+    def calls(self) -> int:
+        """Private requests sent so far, retries included."""
+        return self._calls
+
+    def check_key(self) -> None:
+        """Refuse a key that may withdraw, lacks a read permission, has expired, or sees only a date window.
+
+        Raises:
+            ConfigurationError: with what to change at Kraken.
+            ExchangeError: the key could not be asked about.
+        """
+        self.inspect_key()
+
+    def inspect_key(self) -> wire.KeyInfo:
+        """Check the key as ``check_key`` does, and return what Kraken says of it.
+
+        Raises:
+            ConfigurationError: with what to change at Kraken.
+            ExchangeError: the key could not be asked about.
+        """
+        info = self.key_info()
+        problems = []
+        if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
+            problems.append(f"take away {', '.join(excess)}")
+        if missing := sorted(READ_PERMISSIONS - info.permissions):
+            problems.append(f"add {', '.join(missing)}")
+        # Outside its window Kraken hides rows without an error: an incomplete ledger would look complete.
+        if info.query_from is not None or info.query_to is not None:
+            problems.append("remove its query start and end dates")
+        if info.valid_until is not None and info.valid_until <= self._now():
+            problems.append(f"replace it, it expired at {info.valid_until.isoformat()}")
+        if problems:
+            raise ConfigurationError(
+                f"account {self._account}: change its API key {info.name!r} at Kraken: {'; '.join(problems)}"
+            )
+        return info
+
+    def key_info(self) -> wire.KeyInfo:
+        """Read what Kraken says of the key."""
+        return self._read_result("GetApiKeyInfo", {}, partial(wire.parse_key_info, account=self._account))
+
+    def balances(self) -> Mapping[HoldingKey, Balance]:
+        """Read ``BalanceEx``; an account that never held anything is answered without a result."""
+
+        def parse(reply: wire.Reply) -> Mapping[HoldingKey, Balance]:
+            return wire.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+
+        return self._repeated(lambda: parse(self._send("BalanceEx", {})))
+
+    def ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Read one page of ``Ledgers``, newest first.
+
+        ``after`` is exclusive, but Kraken's times are finer than a microsecond: the entry that ``after`` was
+        taken from may come again.
+        """
+        # Kraken's default aclass is "currency": no page of it holds the rows of tokenized assets (AAPLx),
+        # although BalanceEx shows their balances.
+        parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
+        return self._read_result(
+            "Ledgers", parameters, partial(wire.parse_ledger_page, account=self._account)
+        )
+
+    def open_positions(self) -> Mapping[str, MarginPosition]:
+        """Read ``OpenPositions`` with their values, by position id; empty when none is open."""
+        parse = partial(parse_open_positions, account=self._account)
+        return self._read_result("OpenPositions", {"docalcs": "true"}, parse)
+
+    def prices(self, quote: str) -> Mapping[str, Decimal]:
+        """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""
+        pairs = self._read_public("AssetPairs", partial(wire.parse_pairs, account=self._account))
+        last_prices = self._read_public("Ticker", partial(wire.parse_last_prices, account=self._account))
+        return wire.prices_in(quote, pairs, last_prices)
+
+    def _read_result(
+        self, endpoint: str, parameters: Mapping[str, Parameter], parse: Callable[[object], Value]
+    ) -> Value:
+        return self._repeated(lambda: parse(self._result_of(self._send(endpoint, parameters), endpoint)))
+
+    def _read_public(
+        self,
+        endpoint: str,
+        parse: Callable[[object], Value],
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> Value:
+        def attempt() -> Value:
+            body = self._transport.send_public(endpoint, parameters or {})
+            reply = wire.decode_reply(body, account=self._account, endpoint=endpoint)
+            return parse(self._result_of(reply, endpoint))
+
+        return self._repeated(attempt)
+
+    def _send(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
+        """Send one private request, once; its errors are raised while the slot is still held."""
+        with self._slots.take(call_cost(endpoint)) as nonce:
+            self._calls += 1
+            body = self._transport.send_private(endpoint, parameters, nonce=nonce)
+            return wire.decode_reply(body, account=self._account, endpoint=endpoint)
+
+    def _result_of(self, reply: wire.Reply, endpoint: str) -> object:
+        if not reply.has_result:
+            raise PayloadInvalidError(
+                f"{endpoint}: expected a result, was missing", account=self._account, endpoint=endpoint
+            )
+        return reply.result
+
+    def _repeated(self, attempt: Callable[[], Value]) -> Value:
+        """Read and parse until both work, a bounded number of times; never used for a write."""
+        policy = self._retries
+        first_seconds = policy.wait_first_seconds
+        backoff = wait_exponential(first_seconds, max=policy.wait_max_seconds) + wait_random(0, first_seconds)
+
+        def wait_seconds(state: RetryCallState) -> float:
+            error = _error_of(state)
+            is_rate_limited = isinstance(error, RateLimitedError)
+            seconds = backoff(state) + (policy.wait_rate_limited_seconds if is_rate_limited else 0)
+            if isinstance(error, ExchangeError) and error.not_before is not None:
+                asked_seconds = (error.not_before - self._now()).total_seconds()
+                return max(seconds, asked_seconds + random.uniform(0, first_seconds))  # noqa: S311 - no secret
+            return seconds
+
+        def is_exhausted(state: RetryCallState) -> bool:
+            is_nonce = isinstance(_error_of(state), NonceRejectedError)
+            attempts_max = policy.nonce_attempts_max if is_nonce else policy.attempts_max
+            elapsed_seconds = (state.seconds_since_start or 0) + state.upcoming_sleep
+            return state.attempt_number >= attempts_max or elapsed_seconds > policy.deadline_seconds
+
+        def report(state: RetryCallState) -> None:
+            logger.warning(
+                "account %s: attempt %d failed, repeating in %.1f s: %s",
+                self._account,
+                state.attempt_number,
+                state.upcoming_sleep,
+                _error_of(state),
+            )
+
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass_for_a_read),
+            wait=wait_seconds,
+            stop=is_exhausted,
+            sleep=self._sleep,
+            before_sleep=report,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+
+def _may_pass_for_a_read(error: BaseException) -> bool:
+    return isinstance(error, PayloadInvalidError) or (isinstance(error, ExchangeError) and error.retryable)
+
+
+def _error_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _unix_seconds(moment: datetime | None) -> str | None:
+    """Write a moment as exact unix seconds, never through a float."""
+    if moment is None:
+        return None
+    microseconds = (moment - wire.EPOCH) // timedelta(microseconds=1)
+    return f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06d}"

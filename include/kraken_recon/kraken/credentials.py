@@ -1,0 +1,239 @@
+"""A Kraken connection's fields as checked credentials, the same way for the command line and for Airflow.
+
+Invariants:
+1. Signed requests go only to an allowed host: whoever can edit a connection must not harvest signatures.
+2. Plain http is for loopback hosts only.
+3. No message, ``repr`` or chained exception holds a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.kraken.rate_limits import DEFAULT_TIER, TIERS, UNLIMITED
+from kraken_recon.plain_text import one_line
+from kraken_recon.settings import ALLOWED_HOSTS, connection_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+CONNECTION_TYPE: Final = "kraken"
+KRAKEN_URL: Final = "https://api.kraken.com"
+KRAKEN_DOMAIN: Final = "kraken.com"
+ALLOWED_HOSTS_VARIABLE: Final = ALLOWED_HOSTS.name
+DEFAULT_ALLOWED_HOSTS: Final = frozenset({"api.kraken.com"})
+PORT_MAX: Final = 65_535
+_EXTRA_KEY: Final = "__extra__"
+
+
+@dataclass(frozen=True, slots=True)
+class KrakenCredentials:
+    """One API key, where to use it and what it may spend."""
+
+    api_key: str = field(repr=False)
+    private_key: str = field(repr=False)
+    base_url: str
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFields:
+    """The fields of a connection as Airflow names them; only ``tier`` is read from ``extra``."""
+
+    login: str | None = field(repr=False, default=None)
+    password: str | None = field(repr=False, default=None)
+    host: str | None = None
+    port: int | None = None
+    schema: str | None = None
+    extra: str | Mapping[str, object] | None = field(repr=False, default=None)
+
+
+def parse_allowed_hosts(text: str | None) -> frozenset[str]:
+    """Read the value of ``KRAKEN_RECON_ALLOWED_HOSTS``: host names, comma separated."""
+    hosts = frozenset(name.strip().lower() for name in (text or "").split(",") if name.strip())
+    return hosts or DEFAULT_ALLOWED_HOSTS
+
+
+def credentials_from_connection(
+    conn_id: str, fields: ConnectionFields, *, allowed_hosts: Collection[str]
+) -> KrakenCredentials:
+    """Check a connection's fields.
+
+    Args:
+        conn_id: named in every message.
+        fields: ``host`` may be empty (Kraken), a bare host name (https) or a URL.
+        allowed_hosts: host names that signed requests may go to.
+
+    Raises:
+        ConfigurationError: with what to change.
+    """
+    base_url = _base_url(conn_id, fields)
+    hostname = urlsplit(base_url).hostname or ""
+    if hostname not in allowed_hosts:
+        raise ConfigurationError(
+            f"connection {conn_id}: host {one_line(hostname)} is not allowed; correct the connection's"
+            f" host, or add it to {ALLOWED_HOSTS_VARIABLE} (now: {', '.join(sorted(allowed_hosts))})"
+        )
+    return KrakenCredentials(
+        api_key=_api_key(conn_id, fields.login),
+        private_key=_private_key(conn_id, fields.password),
+        base_url=base_url,
+        tier=_tier(conn_id, fields.extra, hostname),
+    )
+
+
+def credentials_from_environment(
+    conn_id: str, environ: Mapping[str, str], *, allowed_hosts: Collection[str]
+) -> KrakenCredentials:
+    """Read the variable that Airflow reads for this connection, in its JSON or its URI form.
+
+    Raises:
+        ConfigurationError: the variable is missing, unreadable, or its fields are refused.
+    """
+    variable = connection_variable(conn_id)
+    text = environ.get(variable, "").strip()
+    if not text:
+        raise ConfigurationError(f"connection {conn_id}: set {variable} to its JSON or URI")
+    try:
+        conn_type, fields = _fields_from_json(text) if text.startswith("{") else _fields_from_uri(text)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        fields = None
+    # Raised here because the original error quotes the text, and so the keys.
+    if fields is None:
+        raise ConfigurationError(
+            f"connection {conn_id}: {variable} is neither Airflow's JSON nor a URI; in a URI, every / + and ="
+            " of a key must be percent-encoded"
+        )
+    if conn_type != CONNECTION_TYPE:
+        raise ConfigurationError(f"connection {conn_id}: expected type {CONNECTION_TYPE} in {variable}")
+    return credentials_from_connection(conn_id, fields, allowed_hosts=allowed_hosts)
+
+
+def _fields_from_json(text: str) -> tuple[object, ConnectionFields]:
+    values = json.loads(text)
+    texts = {name: values.get(name) for name in ("login", "password", "host", "schema")}
+    if any(value is not None and not isinstance(value, str) for value in texts.values()):
+        raise TypeError("expected text")
+    port = values.get("port")
+    return values.get("conn_type", CONNECTION_TYPE), ConnectionFields(
+        **texts,
+        port=None if port in (None, "") else int(port),
+        extra=values.get("extra"),
+    )
+
+
+def _fields_from_uri(text: str) -> tuple[object, ConnectionFields]:
+    """Follow Airflow's reading, which allows a second scheme: ``kraken://http://key:secret@host:port``."""
+    conn_type, separator, rest = text.partition("://")
+    if not separator:
+        raise ValueError("expected a URI")
+    scheme, separator, _ = rest.partition("://")
+    has_scheme = bool(separator) and scheme.isalpha()
+    parts = urlsplit(rest if has_scheme else f"//{rest}")
+    authority = parts.netloc.rpartition("@")[2]
+    host = unquote(authority.partition(":")[0] if not authority.startswith("[") else f"[{parts.hostname}]")
+    extra: dict[str, object] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return conn_type.replace("-", "_"), ConnectionFields(
+        login=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        host=f"{parts.scheme}://{host}" if has_scheme and host else host,
+        port=parts.port,
+        schema=unquote(parts.path.strip("/")),
+        extra=str(extra[_EXTRA_KEY]) if _EXTRA_KEY in extra else extra,
+    )
+
+
+def _base_url(conn_id: str, fields: ConnectionFields) -> str:
+    host = (fields.host or "").strip()
+    if not host:
+        if fields.port or fields.schema:
+            raise ConfigurationError(f"connection {conn_id}: a port or schema needs a host")
+        return KRAKEN_URL
+    scheme = fields.schema or "https"
+    try:
+        parts = urlsplit(host if "://" in host else f"{scheme}://{host}")
+        hostname, port = parts.hostname, parts.port
+    except ValueError:
+        hostname, port = None, None
+    if not hostname or not _is_bare(parts):
+        raise ConfigurationError(
+            f"connection {conn_id}: expected host to be empty, a host name, or a URL such as {KRAKEN_URL}"
+        )
+    if fields.port and not 0 < fields.port <= PORT_MAX:
+        raise ConfigurationError(f"connection {conn_id}: expected a port of 1 to {PORT_MAX}")
+    if port and fields.port and port != fields.port:
+        raise ConfigurationError(
+            f"connection {conn_id}: its host names port {port}, its port is {fields.port}"
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(hostname)):
+        raise ConfigurationError(
+            f"connection {conn_id}: expected https, was {one_line(parts.scheme)}; http is for this machine"
+            " only"
+        )
+    port = port or fields.port
+    authority = f"[{hostname}]" if ":" in hostname else hostname
+    return f"{parts.scheme}://{authority}{f':{port}' if port else ''}"
+
+
+def _is_bare(parts: SplitResult) -> bool:
+    """Tell whether a URL is a scheme, a host and a port, and nothing else."""
+    return "@" not in parts.netloc and parts.path in {"", "/"} and not parts.query and not parts.fragment
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def _api_key(conn_id: str, login: str | None) -> str:
+    api_key = (login or "").strip()
+    if not api_key:
+        raise ConfigurationError(f"connection {conn_id}: its login must be the API key")
+    if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+        raise ConfigurationError(
+            f"connection {conn_id}: its login is not an API key; copy it again from Kraken"
+        )
+    return api_key
+
+
+def _private_key(conn_id: str, password: str | None) -> str:
+    private_key = (password or "").strip()
+    if not private_key:
+        raise ConfigurationError(f"connection {conn_id}: its password must be the private key")
+    try:
+        base64.b64decode(private_key, validate=True)
+    except (binascii.Error, ValueError):
+        is_base64 = False
+    else:
+        is_base64 = True
+    if not is_base64:
+        raise ConfigurationError(
+            f"connection {conn_id}: its password is not a private key (not base64); copy it again from Kraken"
+        )
+    return private_key
+
+
+def _tier(conn_id: str, extra: str | Mapping[str, object] | None, hostname: str) -> str:
+    try:
+        values = json.loads(extra or "{}") if isinstance(extra, str) else extra or {}
+        tier = values.get("tier", DEFAULT_TIER)
+    except (ValueError, AttributeError, RecursionError):
+        tier = None
+    if not isinstance(tier, str) or tier not in TIERS:
+        raise ConfigurationError(
+            f"connection {conn_id}: expected extra to be JSON with tier one of {', '.join(TIERS)}"
+        )
+    if tier == UNLIMITED and (hostname == KRAKEN_DOMAIN or hostname.endswith(f".{KRAKEN_DOMAIN}")):
+        raise ConfigurationError(f"connection {conn_id}: tier {UNLIMITED} is refused for Kraken's own host")
+    return tier

@@ -1,0 +1,397 @@
+"""Kraken's JSON into domain values, strictly.
+
+Invariants:
+1. An amount is a JSON string of plain decimal digits. A JSON number in its place is refused: somewhere on
+   its way it may have been a binary float.
+2. Anything that is not what Kraken documents raises ``PayloadInvalidError`` with the endpoint and the field,
+   and at most a few characters of the value. Fields that are not known here are ignored.
+3. A repeated JSON key is refused: one of the two values would be lost without a trace.
+4. A text is one line of at most ``TEXT_CHARACTERS_MAX`` characters that PostgreSQL and UTF-8 can hold.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.kraken.error_codes import WRITES, error_from_codes
+from kraken_recon.ledger.asset_names import parse_kraken_code
+from kraken_recon.ledger.entries import Balance, LedgerEntry, LedgerPage
+from kraken_recon.orders.rules.sizing import VENUE_MARK, is_international
+from kraken_recon.plain_text import is_plain, one_line
+from kraken_recon.values.money import ZERO, parse_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from kraken_recon.ledger.entries import HoldingKey
+
+logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_MICROSECONDS_PER_SECOND: Final = 1_000_000
+_UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
+_SHOWN_CHARACTERS_MAX: Final = 40
+_COUNT_DIGITS_MAX: Final = 18
+COUNT_MAX: Final = 10**_COUNT_DIGITS_MAX
+TEXT_CHARACTERS_MAX: Final = 500
+ODD_PAIRS_NAMED_MAX: Final = 10
+ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer without errors; Kraken may leave ``result`` out altogether."""
+
+    result: object
+    has_result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What ``GetApiKeyInfo`` says of a key; None where no limit is set."""
+
+    name: str
+    permissions: frozenset[str]
+    query_from: datetime | None
+    query_to: datetime | None
+    valid_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A market, by normalised asset names; ``venue`` is None where Kraken names none."""
+
+    base: str
+    quote: str
+    venue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Checked access to the parts of one answer."""
+
+    account: str
+    endpoint: str
+
+    def refuse(self, field: str, expected: str, value: object) -> NoReturn:
+        """Raise with the field's name and a short sight of its value."""
+        if value is ABSENT:
+            was = "missing"
+        elif isinstance(value, (dict, list)):
+            was = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+        else:
+            was = repr(value)[:_SHOWN_CHARACTERS_MAX]
+        self.fail(f"expected {field} to be {expected}, was {was}")
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise with what is wrong, of which names of Kraken's choosing, as long as it likes, are a part."""
+        message = f"{self.endpoint}: {one_line(problem, TEXT_CHARACTERS_MAX)}"
+        raise PayloadInvalidError(message, account=self.account, endpoint=self.endpoint)
+
+    def mapping(self, value: object, field: str) -> dict[str, Any]:
+        """Read an object."""
+        if not isinstance(value, dict):
+            self.refuse(field, "an object", value)
+        return value
+
+    def text(self, value: object, field: str) -> str:
+        """Read text without control characters."""
+        if not isinstance(value, str) or not is_plain(value):
+            self.refuse(field, "plain text", value)
+        if len(value) > TEXT_CHARACTERS_MAX:
+            self.refuse(field, f"at most {TEXT_CHARACTERS_MAX} characters", value)
+        return value
+
+    def name(self, value: object, field: str) -> str:
+        """Read text that is not empty."""
+        if not (name := self.text(value, field)):
+            self.refuse(field, "a name", value)
+        return name
+
+    def choice(self, value: object, field: str, choices: Collection[str], expected: str) -> str:
+        """Read one of a few words."""
+        if not isinstance(value, str) or value not in choices:
+            self.refuse(field, expected, value)
+        return value
+
+    def listing(self, value: object, field: str, expected: str) -> list[Any]:
+        """Read a list."""
+        if not isinstance(value, list):
+            self.refuse(field, expected, value)
+        return value
+
+    def amount(self, value: object, field: str) -> Decimal:
+        """Read an exact amount; a number of JSON is refused."""
+        if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
+            self.refuse(field, "a decimal string", value)
+        try:
+            return parse_amount(value)
+        except ValueError:
+            self.refuse(field, "an amount of at most 20+18 digits", value)
+
+    def time(self, value: object, field: str) -> datetime:
+        """Read unix seconds as number or text; what is finer than a microsecond is cut off."""
+        if isinstance(value, str) and _AMOUNT.fullmatch(value):
+            value = Decimal(value)
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+            self.refuse(field, "unix seconds", value)
+        if not 0 < value < _UNIX_SECONDS_MAX:
+            self.refuse(field, "unix seconds", value)
+        return EPOCH + timedelta(microseconds=int(value * _MICROSECONDS_PER_SECOND))
+
+    def optional_time(self, value: object, field: str) -> datetime | None:
+        """Read a limit of a key: unix seconds as text or number; empty, 0 and null mean none."""
+        if value in (None, "", 0, "0"):
+            return None
+        return self.time(value, field)
+
+
+def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
+    """Open Kraken's envelope.
+
+    Raises:
+        PayloadInvalidError: the body is not Kraken's envelope in JSON.
+        ExchangeError: the subclass that the ``error`` list stands for.
+    """
+    read = Reader(account, endpoint)
+    try:
+        envelope = json.loads(
+            body,
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique_keys,
+        )
+    except _StrictnessError as error:
+        read.fail(str(error))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
+    fields = read.mapping(envelope, "the reply")
+    codes = read.listing(fields.get("error", ABSENT), "error", "a list of strings")
+    for code in codes:
+        if not isinstance(code, str) or not code.startswith(("E", "W")):
+            read.refuse("error", "a list of E... and W... strings", code)
+    failure = error_from_codes(codes, account=account, endpoint=endpoint)
+    if failure is not None and endpoint in WRITES and fields.get("result"):
+        # Refused and done at once: only Kraken's books can tell.
+        raise ExchangeUnavailableError(
+            f"{failure}; yet a result came with it", account=account, endpoint=endpoint, codes=failure.codes
+        )
+    if failure is not None:
+        raise failure
+    return Reply(result=fields.get("result"), has_result="result" in fields)
+
+
+def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Balance]:
+    """Read the result of ``BalanceEx``.
+
+    Two codes of one holding (``XXBT`` beside ``BTC``) are not added up: during a rename Kraken might show one
+    amount under both names. They are refused, unless all but one are zero.
+    """
+    read = Reader(account, "BalanceEx")
+    balances: dict[HoldingKey, Balance] = {}
+    codes: dict[HoldingKey, str] = {}
+    for code, value in read.mapping(result, "result").items():
+        key = parse_kraken_code(read.name(code, "an asset code"))
+        balance = _parse_balance(read, value, code)
+        seen = balances.get(key)
+        if seen is None or _is_zero(seen):
+            balances[key], codes[key] = balance, code
+        elif not _is_zero(balance):
+            read.fail(f"result.{code}: a second balance of {key} beside result.{codes[key]}")
+    return balances
+
+
+def parse_ledger_page(result: object, *, account: str = "") -> LedgerPage:
+    """Read the result of ``Ledgers``."""
+    read = Reader(account, "Ledgers")
+    page = read.mapping(result, "result")
+    return LedgerPage(
+        entries=parse_ledger_entries(
+            page.get("ledger", ABSENT), account=account, endpoint="Ledgers", field="result.ledger"
+        ),
+        count=_parse_count(read, page.get("count")),
+    )
+
+
+def parse_ledger_entries(
+    result: object, *, account: str = "", endpoint: str = "QueryLedgers", field: str = "result"
+) -> tuple[LedgerEntry, ...]:
+    """Read a map of ledger ids to entries, in the order of the reply."""
+    read = Reader(account, endpoint)
+    return tuple(
+        _parse_entry(read, ledger_id, row, f"{field}.{ledger_id}")
+        for ledger_id, row in read.mapping(result, field).items()
+    )
+
+
+def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
+    """Read the result of ``GetApiKeyInfo``, whose times are strings."""
+    read = Reader(account, "GetApiKeyInfo")
+    info = read.mapping(result, "result")
+    permissions = read.listing(info.get("permissions", ABSENT), "result.permissions", "a list of names")
+    return KeyInfo(
+        name=read.text(info.get("apiKeyName", ""), "result.apiKeyName"),
+        permissions=frozenset(read.name(name, "result.permissions") for name in permissions),
+        query_from=read.optional_time(info.get("queryFrom"), "result.queryFrom"),
+        query_to=read.optional_time(info.get("queryTo"), "result.queryTo"),
+        valid_until=read.optional_time(info.get("validUntil"), "result.validUntil"),
+    )
+
+
+def pair_by_pair(
+    read: Reader, result: object, parse: Callable[[Reader, str, dict[str, Any]], Value]
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """Read a map of pairs, dark pools (``.d``) left out; one that makes no sense is told apart, by its id.
+
+    Raises:
+        PayloadInvalidError: no pair of several makes sense, so it is the reply that does not.
+    """
+    pairs: dict[str, Value] = {}
+    odd: dict[str, str] = {}
+    for pair_id, value in read.mapping(result, "result").items():
+        if pair_id.endswith(".d"):
+            continue
+        try:
+            name = read.name(pair_id, "a pair id")
+            pairs[name] = parse(read, name, read.mapping(value, f"result.{pair_id}"))
+        except PayloadInvalidError as error:
+            odd[one_line(pair_id)] = str(error)
+            problem = error
+    if odd and not pairs:
+        raise problem
+    if odd:
+        some = ", ".join(sorted(odd)[:ODD_PAIRS_NAMED_MAX])
+        logger.warning(
+            "%s: %d of %d pairs make no sense and are left out: %s",
+            read.endpoint,
+            len(odd),
+            len(odd) + len(pairs),
+            some,
+        )
+    return pairs, odd
+
+
+def parse_pair(read: Reader, pair_id: str, fields: dict[str, Any]) -> Pair:
+    """Read the assets and the venue of one market."""
+    base, quote = (
+        parse_kraken_code(read.name(fields.get(side, ABSENT), f"result.{pair_id}.{side}")).asset
+        for side in ("base", "quote")
+    )
+    # An id such as XBTUSD:BTNL names a venue, too.
+    told = fields.get("execution_venue") or pair_id.partition(VENUE_MARK)[2]
+    venue = read.name(told, f"result.{pair_id}.execution_venue").strip().lower() if told != "" else None
+    return Pair(base, quote, venue)
+
+
+def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
+    """Read the result of ``AssetPairs``: the international markets by Kraken's pair id."""
+    pairs, _ = pair_by_pair(Reader(account, "AssetPairs"), result, parse_pair)
+    return {pair_id: pair for pair_id, pair in pairs.items() if is_international(pair.venue)}
+
+
+def parse_server_time(result: object, *, account: str = "") -> datetime:
+    """Read the result of ``Time``."""
+    read = Reader(account, "Time")
+    return read.time(read.mapping(result, "result").get("unixtime", ABSENT), "result.unixtime")
+
+
+def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
+    """Read the result of ``Ticker``: the price of the last trade by pair id."""
+    return pair_by_pair(Reader(account, "Ticker"), result, _parse_last_price)[0]
+
+
+def _parse_last_price(read: Reader, pair_id: str, fields: dict[str, Any]) -> Decimal:
+    field, expected = f"result.{pair_id}.c", "a list of price and volume"
+    last = read.listing(fields.get("c", ABSENT), field, expected)
+    if not last:
+        read.refuse(field, expected, last)
+    return read.amount(last[0], field)
+
+
+def prices_in(
+    quote: str, pairs: Mapping[str, Pair], last_prices: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    """Combine markets and last trades into prices by asset; an asset that never traded has none.
+
+    The quote is worth one of itself; an asset that only quotes it (euros, for dollars) is priced backwards.
+    """
+    # Where two markets price one asset, the choice does not hang on the order of a reply.
+    traded = [
+        (pairs[name], last_prices[name])
+        for name in sorted(pairs, reverse=True)
+        if last_prices.get(name, ZERO) > ZERO
+    ]
+    backwards = {pair.quote: 1 / price for pair, price in traded if pair.base == quote}
+    forwards = {pair.base: price for pair, price in traded if pair.quote == quote}
+    return {**backwards, **forwards, quote: Decimal(1)}
+
+
+class _StrictnessError(Exception):
+    """The reply is JSON to others and none to us; says why."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _StrictnessError(f"expected numbers to be finite, was {name}")
+
+
+def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, value in members:
+        if name in fields:
+            raise _StrictnessError(f"expected each name once in an object, was twice {name!r}")
+        fields[name] = value
+    return fields
+
+
+def _parse_balance(read: Reader, value: object, code: str) -> Balance:
+    fields = read.mapping(value, f"result.{code}")
+    return Balance(
+        balance=read.amount(fields.get("balance", ABSENT), f"result.{code}.balance"),
+        hold_trade=read.amount(fields.get("hold_trade", ABSENT), f"result.{code}.hold_trade"),
+        # Kraken sends these two only to accounts with a credit line.
+        credit=read.amount(fields.get("credit", "0"), f"result.{code}.credit"),
+        credit_used=read.amount(fields.get("credit_used", "0"), f"result.{code}.credit_used"),
+    )
+
+
+def _is_zero(balance: Balance) -> bool:
+    return not any((balance.balance, balance.hold_trade, balance.credit, balance.credit_used))
+
+
+def _parse_entry(read: Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
+    row = read.mapping(value, field)
+    code = read.name(row.get("asset", ABSENT), f"{field}.asset")
+    key = parse_kraken_code(code)
+    return LedgerEntry(
+        ledger_id=read.name(ledger_id, "a ledger id"),
+        refid=read.text(row.get("refid", ABSENT), f"{field}.refid"),
+        entry_time=read.time(row.get("time", ABSENT), f"{field}.time"),
+        entry_type=read.name(row.get("type", ABSENT), f"{field}.type"),
+        # Replies of before 2019 have no subtype.
+        subtype=read.text(row.get("subtype", ""), f"{field}.subtype"),
+        asset=key.asset,
+        wallet=key.wallet,
+        amount=read.amount(row.get("amount", ABSENT), f"{field}.amount"),
+        fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
+        balance=read.amount(row.get("balance", ABSENT), f"{field}.balance"),
+    )
+
+
+def _parse_count(read: Reader, value: object) -> int | None:
+    """Read Kraken's count, which an old sample quotes; nothing is decided by it."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < COUNT_MAX:
+        read.refuse("result.count", "a whole number", value)
+    return value

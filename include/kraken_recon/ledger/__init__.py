@@ -1,0 +1,3 @@
+"""The words of Kraken's ledger: entries, chains, kinds and asset names."""
+
+from __future__ import annotations

@@ -1,3 +1,0 @@
-"""One file per schema change."""
-
-from __future__ import annotations

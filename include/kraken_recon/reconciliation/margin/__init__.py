@@ -1,0 +1,3 @@
+"""Open margin positions, reconciled like balances."""
+
+from __future__ import annotations

@@ -1,0 +1,211 @@
+"""Open margin positions in Postgres; every statement is a named query of ``sql/margin.sql``."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.database.arrays import array_literal
+from kraken_recon.database.named_sql import load
+from kraken_recon.database.store import Store
+from kraken_recon.errors import StoreError
+from kraken_recon.ledger.entries import LedgerEntry
+from kraken_recon.reconciliation.margin.rules import (
+    MARGIN_TYPES,
+    Doubt,
+    MarginPosition,
+    MarginState,
+    MarginStatus,
+    RecordedMargin,
+)
+from kraken_recon.values.money import format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from sqlalchemy.engine import CursorResult
+
+    from kraken_recon.reconciliation.margin.rules import MarginChange, MarginFinding, MarginLook
+
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "margin").items()}
+#: What a position is compared by, and what its changes are told in.
+COMPARED: Final = tuple(f.name for f in fields(MarginPosition) if f.compare and f.name != "position_id")
+
+
+def _text(position: MarginPosition | None) -> str | None:
+    """Write what is compared of a position as JSON; amounts as exact text."""
+    if position is None:
+        return None
+    return json.dumps({name: _plain(getattr(position, name)) for name in COMPARED})
+
+
+def _plain(value: object) -> str:
+    match value:
+        case Decimal():
+            return format_amount(value)
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def _position(position_id: str, told: Mapping[str, Any]) -> MarginPosition:
+    """Read a position from a row, or from what was written of it as JSON."""
+    opened_at = told["opened_at"]
+    return MarginPosition(
+        position_id=position_id,
+        order_id=told["order_id"],
+        pair=told["pair"],
+        side=told["side"],
+        order_type=told["order_type"],
+        opened_at=opened_at if isinstance(opened_at, datetime) else datetime.fromisoformat(opened_at),
+        volume=Decimal(told["volume"]),
+        volume_closed=Decimal(told["volume_closed"]),
+        cost=Decimal(told["cost"]),
+        fee=Decimal(told["fee"]),
+        margin=Decimal(told["margin"]),
+    )
+
+
+class MarginStore(Store):
+    """Open margin positions."""
+
+    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
+        written = {
+            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return self._connection.execute(QUERIES[query], written)
+
+    def states(self, account_ids: Collection[int]) -> Mapping[int, MarginState]:
+        """Tell when each account was last asked, and how many positions it has on record."""
+        rows = self._execute("states", account_ids=list(account_ids))
+        return {row.account_id: MarginState(row.checked_at, row.on_record) for row in rows}
+
+    def recorded(
+        self, named: Mapping[int, Collection[str]], *, locked: bool
+    ) -> Mapping[int, Mapping[str, RecordedMargin]]:
+        """Read the positions of accounts that are not closed, and those named, locked in key order or not."""
+        places = [(account, position) for account, listed in named.items() for position in listed]
+        rows = self._execute(
+            "lock" if locked else "read",
+            account_ids=list(named),
+            named_account_ids=[account for account, _ in places],
+            position_ids=[position for _, position in places],
+        )
+        found: dict[int, dict[str, RecordedMargin]] = {account: {} for account in named}
+        for row in rows.mappings():
+            since, told = row["doubted_since"], row["doubt"]
+            doubt = Doubt(_position(row["position_id"], told) if told else None, since) if since else None
+            found[row["account_id"]][row["position_id"]] = RecordedMargin(
+                _position(row["position_id"], dict(row)),
+                MarginStatus(row["status"]),
+                row["ledger_seq"],
+                doubt,
+            )
+        return found
+
+    def entries(self, since: Mapping[int, datetime]) -> Mapping[int, Sequence[tuple[int, LedgerEntry]]]:
+        """Read the recorded entries about margin since a time that have explained nothing yet."""
+        rows = self._execute(
+            "entries",
+            account_ids=list(since),
+            since=list(since.values()),
+            types=sorted(MARGIN_TYPES),
+        )
+        found: dict[int, list[tuple[int, LedgerEntry]]] = defaultdict(list)
+        columns: list[Any]
+        for account_id, *columns in rows:
+            found[account_id].append((columns[0], LedgerEntry(*columns[1:])))
+        return found
+
+    def newest_entries(self, account_ids: Collection[int]) -> Mapping[int, int]:
+        """Name the place up to which each account's entries are recorded; none is left out."""
+        rows = self._execute("newest_entries", account_ids=list(account_ids))
+        return {row.account_id: row.ingest_seq for row in rows}
+
+    def write(self, changes: Sequence[MarginChange]) -> None:
+        """Bring locked positions to what was found, or note the doubt about them."""
+        if not changes:
+            return
+        listed = sorted(changes, key=lambda change: (change.look.account_id, change.position.position_id))
+        positions = [change.position for change in listed]
+        doubts = [change.doubt for change in listed]
+        written = self._execute(
+            "write_positions",
+            **self._seen([(change.look, change.position) for change in listed]),
+            statuses=[str(change.status) for change in listed],
+            order_ids=[position.order_id for position in positions],
+            pairs=[position.pair for position in positions],
+            sides=[position.side for position in positions],
+            order_types=[position.order_type for position in positions],
+            opened_at=[position.opened_at for position in positions],
+            volumes=[position.volume for position in positions],
+            volumes_closed=[position.volume_closed for position in positions],
+            costs=[position.cost for position in positions],
+            fees=[position.fee for position in positions],
+            margins=[position.margin for position in positions],
+            ledger_seqs=[change.ledger_seq for change in listed],
+            doubted_since=[doubt.since if doubt else None for doubt in doubts],
+            doubts=[_text(doubt.reported) if doubt else None for doubt in doubts],
+        )
+        if written.rowcount != len(listed):
+            raise StoreError(f"expected to write {len(listed)} margin positions, wrote {written.rowcount}")
+
+    def see(self, looks: Sequence[MarginLook]) -> None:
+        """Remember that accounts were asked, and what was last seen of their positions."""
+        if not looks:
+            return
+        seen = [(look, position) for look in looks for position in look.reported.values()]
+        if seen:
+            self._execute("see", **self._seen(seen))
+        self._execute(
+            "checked",
+            account_ids=[look.account_id for look in looks],
+            checked_at=[look.as_of for look in looks],
+            run_ids=[look.run_id for look in looks],
+        )
+
+    def _seen(self, seen: Sequence[tuple[MarginLook, MarginPosition]]) -> dict[str, list[Any]]:
+        return {
+            "account_ids": [look.account_id for look, _ in seen],
+            "position_ids": [position.position_id for _, position in seen],
+            "terms": [position.terms for _, position in seen],
+            "rollover_at": [position.rollover_at for _, position in seen],
+            "valued": [position.value for _, position in seen],
+            "nets": [position.net for _, position in seen],
+            "run_ids": [look.run_id for look, _ in seen],
+            "seen_at": [look.as_of for look, _ in seen],
+        }
+
+    def record(self, findings: Sequence[tuple[MarginLook, MarginFinding]], *, applies: bool) -> None:
+        """Append what was found; in a dry run nothing of it is applied."""
+        if not findings:
+            return
+        self._execute(
+            "write_events",
+            account_ids=[look.account_id for look, _ in findings],
+            position_ids=[finding.position_id for _, finding in findings],
+            actions=[str(finding.action) for _, finding in findings],
+            applied=[applies and finding.is_applied for _, finding in findings],
+            explained=[finding.is_explained for _, finding in findings],
+            before=[_text(finding.before) for _, finding in findings],
+            after=[_text(finding.after) for _, finding in findings],
+            ledger_ids=[" ".join(finding.ledger_ids) for _, finding in findings],
+            run_ids=[look.run_id for look, _ in findings],
+            effective_at=[look.as_of for look, _ in findings],
+        )
+
+    def open_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+        """Read the positions on record of these accounts that are not closed."""
+        return [dict(row) for row in self._execute("open_positions", names=sorted(names)).mappings()]
+
+    def changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read what runs found of margin positions."""
+        return [dict(row) for row in self._execute("changes", run_ids=list(run_ids)).mappings()]

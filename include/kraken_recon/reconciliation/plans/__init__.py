@@ -1,0 +1,3 @@
+"""What a repair would write, or wrote."""
+
+from __future__ import annotations

@@ -1,0 +1,226 @@
+"""Repair plans in Postgres; every statement is a named query of ``sql/plans.sql``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.books.events import REPAIR_REASONS, UNDO_REASONS
+from kraken_recon.database.arrays import array_literal
+from kraken_recon.database.named_sql import load
+from kraken_recon.database.store import Store
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.reconciliation.plans.plan import PlanStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from decimal import Decimal
+    from uuid import UUID
+
+    from sqlalchemy.engine import Row
+
+    from kraken_recon.alerts.alert import Alert
+    from kraken_recon.reconciliation.plans.plan import RepairPlan
+
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "plans").items()}
+SETTLED_ALERTS: Final = [
+    str(AlertKind.HELD_REPAIR),
+    str(AlertKind.REPAIR_NOT_CONVERGING),
+    str(AlertKind.LEDGER_INCOMPLETE),
+]
+
+
+class PlanStore(Store):
+    """Repair plans and what became of them."""
+
+    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
+        written = {
+            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        result = self._connection.execute(QUERIES[query], written)
+        return result.all() if result.returns_rows else ()
+
+    def last_repairs(
+        self, keys: Iterable[tuple[int, HoldingKey]]
+    ) -> Mapping[tuple[int, HoldingKey], frozenset[Decimal]]:
+        """Read what the last repair of holdings changed, where nobody found them in agreement since."""
+        listed = list(keys)
+        if not listed:
+            return {}
+        rows = self._run(
+            "last_repairs",
+            account_ids=[account for account, _ in listed],
+            assets=[key.asset for _, key in listed],
+            wallets=[key.wallet for _, key in listed],
+            repair_reasons=[str(reason) for reason in REPAIR_REASONS],
+            undo_reasons=[str(reason) for reason in UNDO_REASONS],
+        )
+        return {(row.account_id, HoldingKey(row.asset, row.wallet)): frozenset(row.changes) for row in rows}
+
+    def undone_repairs(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], str]:
+        """Name who undid the last repair of holdings, where a person did and nobody repaired them since."""
+        listed = list(keys)
+        if not listed:
+            return {}
+        rows = self._run(
+            "undone_repairs",
+            account_ids=[account for account, _ in listed],
+            assets=[key.asset for _, key in listed],
+            wallets=[key.wallet for _, key in listed],
+            repair_reasons=[str(reason) for reason in REPAIR_REASONS],
+            undo_reasons=[str(reason) for reason in UNDO_REASONS],
+        )
+        return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.decided_by for row in rows}
+
+    def insert(self, plans: Sequence[RepairPlan], status: PlanStatus, run_ids: Mapping[int, UUID]) -> None:
+        """Write plans that are only planned, with their rows, or that this transaction writes."""
+        if not plans:
+            return
+        ids = [plan.plan_id for plan in plans]
+        written = self._run("insert_plans", status=str(status), **_plan_arrays(plans, ids, run_ids))
+        if status is PlanStatus.PLANNED:
+            self._insert_rows(plans, ids, {row.plan_id for row in written})
+
+    def forget_dry_runs(self, run_ids: Collection[UUID]) -> None:
+        """Forget what an earlier try at the same dry runs planned."""
+        self._run("forget_planned", run_ids=list(run_ids), plan_ids=[])
+
+    def settle_held(self, fingerprints: Mapping[int, UUID | None]) -> None:
+        """Close what is held of these accounts under another fingerprint than this."""
+        if fingerprints:
+            self._run("settle_held", account_ids=list(fingerprints), fingerprints=list(fingerprints.values()))
+
+    def hold(self, plans: Sequence[RepairPlan], run_ids: Mapping[int, UUID]) -> None:
+        """Hold plans of accounts that have none open."""
+        if plans:
+            ids = [plan.plan_id for plan in plans]
+            self._run("forget_planned", run_ids=[], plan_ids=ids)
+            held = self._run("hold_plans", **_plan_arrays(plans, ids, run_ids))
+            self._insert_rows(plans, ids, {row.plan_id for row in held})
+
+    def _insert_rows(
+        self, plans: Sequence[RepairPlan], ids: Sequence[UUID], chosen: Collection[UUID]
+    ) -> None:
+        rows = [
+            (plan_id, place, row, plan.prices.get(row.key.asset))
+            for plan, plan_id in zip(plans, ids, strict=True)
+            if plan_id in chosen
+            for place, row in enumerate(plan.rows)
+        ]
+        if rows:
+            self._run(
+                "insert_plan_rows",
+                plan_ids=[plan_id for plan_id, _, _, _ in rows],
+                places=[place for _, place, _, _ in rows],
+                assets=[row.key.asset for _, _, row, _ in rows],
+                wallets=[row.key.wallet for _, _, row, _ in rows],
+                before=[row.before for _, _, row, _ in rows],
+                after=[row.after for _, _, row, _ in rows],
+                causes=[str(row.cause) for _, _, row, _ in rows],
+                reasons=[str(row.reason) if row.reason else None for _, _, row, _ in rows],
+                ledger_ids=[row.ledger_id for _, _, row, _ in rows],
+                effective_at=[row.effective_at for _, _, row, _ in rows],
+                prices=[price for _, _, _, price in rows],
+            )
+
+    def decide(self, plan_id: UUID, status: PlanStatus, by: str, note: str | None) -> bool:
+        """Claim the decision about a held plan; False when somebody else was first or it is closed."""
+        return bool(self._run("decide", plan_id=plan_id, status=str(status), decided_by=by, note=note))
+
+    def finish_approved(self, plan_id: UUID, run_id: UUID) -> bool:
+        """Say that what was approved is written by this run; False when it is approved no longer."""
+        return bool(self._run("finish_approved", plan_id=plan_id, run_id=run_id))
+
+    def close_decided(self, plan_id: UUID) -> bool:
+        """Close a rejected or expired plan, so that the next run holds the drift anew."""
+        return bool(self._run("close_decided", plan_id=plan_id))
+
+    def insert_undo(self, plan: RepairPlan, undoes: UUID, by: str) -> bool:
+        """Write a plan that undoes another; False when that is undone already."""
+        inserted = self._run(
+            "insert_undo",
+            plan_id=plan.plan_id,
+            account_id=plan.account_id,
+            as_of=plan.as_of,
+            row_count=len(plan.rows),
+            undoes=undoes,
+            decided_by=by,
+        )
+        return bool(inserted)
+
+    def find(
+        self,
+        *,
+        plan_ids: Collection[UUID] | None = None,
+        run_ids: Collection[UUID] | None = None,
+        names: Collection[str] | None = None,
+        is_open: bool = False,
+        most: int = 100,
+    ) -> list[Mapping[str, Any]]:
+        """Read plans with ``account``, ``undone_by`` and ``written_as``, newest first."""
+        rows = self._run(
+            "find_plans",
+            plan_ids=list(plan_ids) if plan_ids is not None else None,
+            run_ids=list(run_ids) if run_ids is not None else None,
+            names=sorted(names) if names is not None else None,
+            is_open=is_open,
+            most=most,
+        )
+        return [row._asdict() for row in rows]
+
+    def rows(self, plan_ids: Collection[UUID]) -> Mapping[UUID, list[Mapping[str, Any]]]:
+        """Read what plans write, in order."""
+        found: dict[UUID, list[Mapping[str, Any]]] = {plan_id: [] for plan_id in plan_ids}
+        if found:
+            for row in self._run("plan_rows", plan_ids=list(found)):
+                found[row.plan_id].append(row._asdict())
+        return found
+
+    def standing(
+        self, account_id: int, keys: Collection[HoldingKey]
+    ) -> Mapping[HoldingKey, tuple[Decimal, Decimal]]:
+        """Read positions with the place where their newest event ended."""
+        rows = self._run(
+            "event_totals",
+            account_ids=[account_id for _ in keys],
+            assets=[key.asset for key in keys],
+            wallets=[key.wallet for key in keys],
+        )
+        return {HoldingKey(row.asset, row.wallet): (row.quantity, row.event_total) for row in rows}
+
+    def residual_ages(self, account_id: int) -> Mapping[HoldingKey, Mapping[str, Any]]:
+        """Read since when an account's residuals have been the same."""
+        rows = self._run("residual_ages", account_id=account_id)
+        return {HoldingKey(row.asset, row.wallet): row._asdict() for row in rows}
+
+    def resolve_settled_alerts(
+        self, judged: Collection[int], raised: Collection[Alert], *, ended_by: str | None = None
+    ) -> None:
+        """Resolve the alerts of held repairs that are no longer raised for these accounts."""
+        self._run(
+            "resolve_settled_alerts",
+            judged=sorted(judged),
+            settled_kinds=SETTLED_ALERTS,
+            resolution=ended_by,
+            kinds=[str(alert.kind) for alert in raised],
+            account_ids=[alert.account_id for alert in raised],
+            assets=[alert.asset for alert in raised],
+            wallets=[alert.wallet for alert in raised],
+        )
+
+
+def _plan_arrays(
+    plans: Sequence[RepairPlan], ids: Sequence[UUID], run_ids: Mapping[int, UUID]
+) -> dict[str, list[Any]]:
+    return {
+        "plan_ids": list(ids),
+        "account_ids": [plan.account_id for plan in plans],
+        "kinds": [str(plan.kind) for plan in plans],
+        "run_ids": [run_ids[plan.account_id] for plan in plans],
+        "as_of": [plan.as_of for plan in plans],
+        "fingerprints": [plan.fingerprint for plan in plans],
+        "row_counts": [len(plan.rows) for plan in plans],
+        "whys": [plan.why for plan in plans],
+    }

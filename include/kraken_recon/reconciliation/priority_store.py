@@ -1,0 +1,27 @@
+"""Which accounts come first, from Postgres; the statement is a named query of ``sql/turns.sql``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.database.named_sql import load
+from kraken_recon.database.store import Store
+from kraken_recon.reconciliation.rules.priority import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
+
+
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "priority").items()}
+
+
+class PriorityStore(Store):
+    """Which accounts come first."""
+
+    def needs(self, account_ids: Collection[int], since: datetime) -> list[Need]:
+        """Read why accounts may have to come before others; differences older than ``since`` do not count."""
+        rows = self._connection.execute(QUERIES["needs"], {"account_ids": list(account_ids), "since": since})
+        return [Need(**row._asdict()) for row in rows]

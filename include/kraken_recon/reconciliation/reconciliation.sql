@@ -1,0 +1,396 @@
+
+-- name: load_states
+-- Read what a sync must know of each account before it asks Kraken.
+select
+  a.account_id,
+  a.opened_at is not null as is_open,
+  a.ledger_floor,
+  a.ledger_read_until,
+  (
+    select max(e.entry_time)
+    from trading.ledger_entries e
+    where e.account_id = a.account_id
+      and e.ingest_seq <= a.ledger_watermark
+  ) as newest_entry_at
+from trading.accounts a
+where a.account_id = any(cast(:account_ids as bigint[]));
+
+-- name: load_residuals
+-- Read the residuals that earlier coherent readings saw.
+select account_id, asset, wallet, residual, first_seen_at, confirmations
+from trading.residuals
+where account_id = any(cast(:account_ids as bigint[]));
+
+-- name: load_unexplained
+-- Read which accounts have adjustments that no entry explains yet, and the newest entry that each was made on.
+with adjusted as (
+  select
+    account_id, asset, wallet, event_id, effective_at,
+    sum(quantity_after - quantity_before) over (
+      partition by account_id, asset, wallet order by event_id
+    ) as outstanding
+  from trading.position_events
+  where account_id = any(cast(:account_ids as bigint[]))
+    and cause <> 'ledger'
+    and reason = any(cast(:residual_reasons as text[]))
+),
+settled as (
+  select account_id, asset, wallet, max(event_id) filter (where outstanding = 0) as event_id
+  from adjusted
+  group by account_id, asset, wallet
+),
+unexplained as (
+  select a.account_id, a.asset, a.wallet, min(a.effective_at) as since
+  from adjusted a
+  join settled s using (account_id, asset, wallet)
+  where s.event_id is null
+     or a.event_id > s.event_id
+  group by a.account_id, a.asset, a.wallet
+)
+select
+  u.account_id,
+  case when bool_and(e.entry_time is not null) then min(e.entry_time) end as after
+from unexplained u
+left join lateral (
+  select max(entry_time) as entry_time
+  from trading.ledger_entries
+  where (account_id, asset, wallet) = (u.account_id, u.asset, u.wallet)
+    and entry_time <= u.since
+) e on true
+group by u.account_id;
+
+-- name: load_tolerances
+-- Read the tolerances that the desk set for single assets.
+select account_id, asset, quantity, value
+from trading.tolerances
+where account_id = any(cast(:account_ids as bigint[]));
+
+-- name: finished_runs
+-- Find the runs of an interval that succeeded.
+select account_id, run_id
+from trading.reconciliation_runs
+where account_id = any(cast(:account_ids as bigint[]))
+  and interval_start = :interval_start
+  and interval_end = :interval_end
+  and mode = :mode
+  and status = 'succeeded';
+
+-- name: compare
+-- Compare balance replies with positions, and positions with their newest event (which is the sum of them all);
+-- a settled residual counts as agreement and is named apart, and so does what Kraken shows under another wallet.
+with reported as (
+  select *
+  from unnest(
+    cast(:account_ids as bigint[]),
+    cast(:assets as text[]),
+    cast(:wallets as text[]),
+    cast(:balances as numeric[]),
+    cast(:available as numeric[])
+  ) as r(account_id, asset, wallet, balance, available)
+),
+recorded as (
+  select p.account_id, p.asset, p.wallet, p.quantity, p.available_quantity
+  from trading.positions p
+  where p.account_id = any(cast(:replied as bigint[]))
+),
+settled as (
+  select s.account_id, s.asset, s.wallet, s.residual
+  from trading.residuals s
+  where s.account_id = any(cast(:replied as bigint[]))
+    and s.is_settled
+),
+joined as (
+  select
+    account_id,
+    asset,
+    wallet,
+    coalesce(p.quantity, 0) as quantity,
+    coalesce(r.balance, 0) - coalesce(p.quantity, 0) as drift,
+    coalesce(r.available, 0) <> p.available_quantity as available_differs
+  from reported r
+  full join recorded p using (account_id, asset, wallet)
+),
+-- Materialized, because the look at the newest event would otherwise be repeated wherever its result is used.
+traced as materialized (
+  select
+    j.*,
+    j.quantity <> coalesce(
+      (
+        select v.quantity_after
+        from trading.position_events v
+        where (v.account_id, v.asset, v.wallet) = (j.account_id, j.asset, j.wallet)
+        order by v.event_id desc
+        limit 1
+      ),
+      0
+    ) as changed_silently
+  from joined j
+),
+summed as (
+  select
+    t.*,
+    s.residual,
+    t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_known,
+    sum(t.drift) over (partition by account_id, asset) = 0 as is_neutral
+  from traced t
+  left join settled s using (account_id, asset, wallet)
+),
+judged as (
+  select
+    *,
+    is_known and not is_neutral as is_settled,
+    is_known and is_neutral as is_folded,
+    (drift <> 0 and not is_known) or changed_silently as is_differing
+  from summed
+)
+select
+  account_id,
+  count(*) as checked,
+  count(*) filter (where quantity <> 0) as all_positions,
+  array_agg(asset) filter (where is_differing) as differing_assets,
+  array_agg(wallet) filter (where is_differing) as differing_wallets,
+  array_agg(drift) filter (where is_differing) as differing_drifts,
+  array_agg(asset) filter (where is_settled) as settled_assets,
+  array_agg(wallet) filter (where is_settled) as settled_wallets,
+  array_agg(drift) filter (where is_settled) as settled_drifts,
+  array_agg(asset) filter (where is_folded) as folded_assets,
+  array_agg(wallet) filter (where is_folded) as folded_wallets,
+  array_agg(asset) filter (where available_differs) as available_assets,
+  array_agg(wallet) filter (where available_differs) as available_wallets
+from judged
+group by account_id;
+
+-- name: open_account
+-- Claim the opening of an account; no row when it is open already.
+update trading.accounts
+set opened_at = now(),
+    opening_source = :source,
+    ledger_floor = :ledger_floor
+where account_id = :account_id
+  and opened_at is null
+returning account_id;
+
+-- name: insert_openings
+-- Write the opening events of locked positions. A position that somebody filled in without any event stays as it
+-- is, and is judged against its opening like any other.
+with opened as (
+  select
+    o.asset,
+    o.wallet,
+    o.quantity,
+    (
+      select v.quantity_after
+      from trading.position_events v
+      where (v.account_id, v.asset, v.wallet) = (:account_id, o.asset, o.wallet)
+      order by v.event_id desc
+      limit 1
+    ) as before
+  from unnest(
+    cast(:assets as text[]), cast(:wallets as text[]), cast(:quantities as numeric[])
+  ) as o(asset, wallet, quantity)
+),
+moved as (
+  update trading.positions p
+  set quantity = p.quantity + o.quantity,
+      updated_at = now()
+  from opened o
+  where (p.account_id, p.asset, p.wallet) = (:account_id, o.asset, o.wallet)
+    and (p.quantity = 0 or o.before is not null)
+)
+insert into trading.position_events (
+  account_id, asset, wallet, quantity_before, quantity_after, cause, run_id, effective_at
+)
+select
+  :account_id, asset, wallet, coalesce(before, 0), coalesce(before, 0) + quantity, 'opening', :run_id, :effective_at
+from opened
+order by asset, wallet;
+
+-- name: advance_watermarks
+-- Move each account's watermark to the newest entry up to which a sync found nothing missing, in account order.
+with newest as (
+  select account_id, max(ingest_seq) as ingest_seq
+  from trading.ledger_entries
+  join unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as i(account_id, ledger_id)
+    using (account_id, ledger_id)
+  group by account_id
+  union all
+  select m.account_id, e.ingest_seq
+  from unnest(cast(:matched as bigint[]), cast(:matched_at as timestamptz[])) as m(account_id, matched_at)
+  cross join lateral (
+    select ingest_seq
+    from trading.ledger_entries
+    where account_id = m.account_id
+      and entry_time <= m.matched_at
+    order by entry_time desc
+    limit 1
+  ) e
+),
+locked as (
+  select a.account_id, newest.ingest_seq
+  from trading.accounts a
+  join newest using (account_id)
+  where a.ledger_watermark < newest.ingest_seq
+  order by a.account_id
+  for no key update of a
+)
+update trading.accounts a
+set ledger_watermark = greatest(a.ledger_watermark, locked.ingest_seq)
+from locked
+where a.account_id = locked.account_id;
+
+-- name: advance_coverage
+-- Move on up to when each ledger was read without a hole, in account order. A stretch that begins beyond it leaves a
+-- hole, in which missed entries may cancel out, and does not count.
+with locked as (
+  select a.account_id, r.read_until
+  from trading.accounts a
+  join unnest(
+    cast(:account_ids as bigint[]), cast(:after as timestamptz[]), cast(:read_until as timestamptz[])
+  ) as r(account_id, after, read_until) using (account_id)
+  where (r.after is null or r.after <= coalesce(a.ledger_read_until, a.ledger_floor))
+    and (a.ledger_read_until is null or a.ledger_read_until < r.read_until)
+  order by a.account_id
+  for no key update of a
+)
+update trading.accounts a
+set ledger_read_until = greatest(a.ledger_read_until, locked.read_until)
+from locked
+where a.account_id = locked.account_id;
+
+-- name: remember_residuals
+-- Keep the residuals that a coherent reading saw.
+insert into trading.residuals (
+  account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled
+)
+select *
+from unnest(
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:residuals as numeric[]),
+  cast(:first_seen_at as timestamptz[]),
+  cast(:last_seen_at as timestamptz[]),
+  cast(:confirmations as int[]),
+  cast(:settled as boolean[])
+) as r(account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled)
+order by r.account_id, r.asset, r.wallet
+on conflict (account_id, asset, wallet) do update
+set residual = excluded.residual,
+    first_seen_at = excluded.first_seen_at,
+    last_seen_at = excluded.last_seen_at,
+    confirmations = excluded.confirmations,
+    is_settled = excluded.is_settled;
+
+-- name: record_runs
+-- Write runs, replacing an earlier try at the same interval that did not succeed; return the ids written.
+insert into trading.reconciliation_runs (
+  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
+  reported_head, checked, matched, within_tolerance, explained, updated, added, removed, held, awaiting, failed,
+  entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id, dag_run_id
+)
+select
+  r.run_id, r.account_id, :interval_start, :interval_end, :mode, r.status, r.trigger, clock_timestamp(),
+  r.reported_as_of, r.reported_head, r.checked, r.matched, r.within_tolerance, r.explained, r.updated, r.added,
+  r.removed, r.held, r.awaiting, r.failed, r.entries_ingested, r.api_calls, r.seconds, r.lock_hold_ms, r.note,
+  r.error, r.dag_id, r.dag_run_id
+from unnest(
+  cast(:run_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:statuses as text[]),
+  cast(:triggers as text[]),
+  cast(:reported_as_of as timestamptz[]),
+  cast(:reported_heads as text[]),
+  cast(:checked as int[]),
+  cast(:matched as int[]),
+  cast(:within_tolerance as int[]),
+  cast(:explained as int[]),
+  cast(:updated as int[]),
+  cast(:added as int[]),
+  cast(:removed as int[]),
+  cast(:held as int[]),
+  cast(:awaiting as int[]),
+  cast(:failed as int[]),
+  cast(:entries_ingested as int[]),
+  cast(:api_calls as int[]),
+  cast(:seconds as numeric[]),
+  cast(:lock_hold_ms as numeric[]),
+  cast(:notes as text[]),
+  cast(:errors as text[]),
+  cast(:dag_ids as text[]),
+  cast(:dag_run_ids as text[])
+) as r(
+  run_id, account_id, status, trigger, reported_as_of, reported_head, checked, matched, within_tolerance,
+  explained, updated, added, removed, held, awaiting, failed, entries_ingested, api_calls, seconds,
+  lock_hold_ms, note, error, dag_id, dag_run_id
+)
+order by r.run_id
+on conflict (run_id) do update
+set status = excluded.status,
+    trigger = excluded.trigger,
+    recorded_as_of = excluded.recorded_as_of,
+    reported_as_of = excluded.reported_as_of,
+    reported_head = excluded.reported_head,
+    checked = excluded.checked,
+    matched = excluded.matched,
+    within_tolerance = excluded.within_tolerance,
+    explained = excluded.explained,
+    updated = excluded.updated,
+    added = excluded.added,
+    removed = excluded.removed,
+    held = excluded.held,
+    awaiting = excluded.awaiting,
+    failed = excluded.failed,
+    entries_ingested = excluded.entries_ingested
+      + case when reconciliation_runs.mode = 'repair' then reconciliation_runs.entries_ingested else 0 end,
+    api_calls = reconciliation_runs.api_calls + excluded.api_calls,
+    seconds = excluded.seconds,
+    lock_hold_ms = excluded.lock_hold_ms,
+    note = excluded.note,
+    error = excluded.error,
+    dag_id = excluded.dag_id,
+    dag_run_id = excluded.dag_run_id
+where reconciliation_runs.status <> 'succeeded'
+returning run_id;
+
+-- name: forget_planned
+-- Forget what an earlier try at the same dry run found: it applied nothing, so it is not added to.
+delete from trading.discrepancies d
+using trading.reconciliation_runs r
+where d.run_id = any(cast(:run_ids as uuid[]))
+  and r.run_id = d.run_id
+  and r.mode = 'dry_run';
+
+-- name: insert_discrepancies
+-- Write what differed; a later try at the same run adds to what an earlier one found.
+insert into trading.discrepancies (
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
+  ledger_ids
+)
+select
+  d.run_id, d.account_id, d.asset, d.wallet, d.db_quantity, d.exchange_quantity, d.explained, d.database_drift,
+  d.residual, d.action, coalesce(string_to_array(nullif(d.ledger_ids, ''), ' '), '{}')
+from unnest(
+  cast(:run_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:db_quantities as numeric[]),
+  cast(:exchange_quantities as numeric[]),
+  cast(:explained as numeric[]),
+  cast(:database_drifts as numeric[]),
+  cast(:residuals as numeric[]),
+  cast(:actions as text[]),
+  cast(:ledger_ids as text[])
+) as d(
+  run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
+  ledger_ids
+)
+on conflict (run_id, asset, wallet) do update
+set exchange_quantity = excluded.exchange_quantity,
+    explained = discrepancies.explained + excluded.explained,
+    database_drift = discrepancies.database_drift + excluded.database_drift,
+    residual = excluded.exchange_quantity - discrepancies.db_quantity
+      - discrepancies.explained - excluded.explained
+      - discrepancies.database_drift - excluded.database_drift,
+    action = excluded.action,
+    ledger_ids = discrepancies.ledger_ids || excluded.ledger_ids;

@@ -1,0 +1,197 @@
+"""Say what a run of one account came to: its findings, counts, note and alerts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.alerts.alert import Alert
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.holdings.pricing import worth_evidence, worth_words
+from kraken_recon.ledger.entry_kinds import strange_entries
+from kraken_recon.reconciliation.margin.reconcile import margin_alerts, margin_awaiting, margin_note
+from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding
+from kraken_recon.reconciliation.unknown_entries import strange_alerts, strange_note
+from kraken_recon.values.money import ZERO, format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.holdings.pricing import PriceList
+    from kraken_recon.ledger.entries import LedgerEntry
+    from kraken_recon.reconciliation.run import AccountWork
+
+
+def is_moving(work: AccountWork) -> bool:
+    """Say whether the account moved too much for its balances to be judged."""
+    return work.reading is not None and not work.reading.coherent
+
+
+def note_of(work: AccountWork, found: Collection[Finding] = ()) -> str | None:
+    """Say what a person should know of a run that went well."""
+    if work.moving:
+        return work.moving
+    reading = work.reading
+    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading and reading.opening else None
+    respelled = ", ".join(f"{old} is now {new}" for old, new in reading.respelled.items()) if reading else ""
+    told = (
+        opened,
+        f"wallets called as Kraken calls them: {respelled}" if respelled else None,
+        reading.note if reading else None,
+        strange_note(_strange(work, found)),
+        margin_note(work),
+    )
+    return "; ".join(text for text in told if text) or None
+
+
+def _strange(work: AccountWork, found: Collection[Finding]) -> list[LedgerEntry]:
+    """Pick the entries of an unknown kind among those that this run added."""
+    if work.reading is None or work.error:
+        return []
+    if work.reading.opening:
+        return strange_entries(work.reading.entries)
+    added = {ledger_id for finding in found for ledger_id in finding.ledger_ids}
+    return strange_entries(entry for entry in work.reading.entries if entry.ledger_id in added)
+
+
+_OPENING_WORDS: Final = {
+    "ledger": "its whole ledger",
+    "derived": "balances derived from the oldest entries on file; what came before is not on file",
+    "balance": "the exchange's balance, because the ledger shows no entry of it",
+}
+
+
+def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Finding, ...]:
+    """List what differed; an opening is no difference, and a tolerated residual still is one."""
+    if work.error or work.moving or work.comparison is None:
+        return ()
+    if assessment is None:
+        return tuple(
+            Finding(
+                key,
+                (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
+                - residual,
+                reported,
+                ZERO,
+                ZERO,
+                residual,
+                Action.WITHIN_TOLERANCE,
+            )
+            for key, residual in sorted(work.comparison.settled.items())
+        )
+    opening = bool(work.reading and work.reading.opening)
+    return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
+
+
+def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
+    """Count what a run checked and found."""
+    actions = Counter(finding.action for finding in found)
+    checked = work.comparison.checked if work.comparison else 0
+    return {
+        "checked": checked,
+        "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
+        "within_tolerance": actions[Action.WITHIN_TOLERANCE],
+        "explained": sum(1 for finding in found if finding.explained),
+        "updated": actions[Action.UPDATE],
+        "added": actions[Action.ADD],
+        "removed": actions[Action.REMOVE],
+        "held": actions[Action.HELD],
+        "awaiting": actions[Action.AWAITING_CONFIRMATION] + actions[Action.MOVING] + margin_awaiting(work),
+    }
+
+
+def _count_alerts(work: AccountWork) -> list[Alert]:
+    """Say that Kraken counts more entries than it shows."""
+    if work.reading is None or not work.reading.missing:
+        return []
+    name = work.state.account.name
+    message = (
+        f"{name}: {work.reading.note}; until it shows them all nothing is repaired, and nothing counts as "
+        f"proven. If what is shown is all there is: sync --account {name} --trust-chain"
+    )
+    evidence = {"run_id": str(work.run_id), "missing": str(work.reading.missing)}
+    return [Alert(AlertKind.LEDGER_INCOMPLETE, work.account_id, None, None, message, evidence=evidence)]
+
+
+def _hand_change_words(finding: Finding) -> str:
+    """Tell what somebody changed by hand apart from what missed entries explain."""
+    change = -finding.database_drift
+    by_hand = f"was changed in the database by {format_amount(change)} without a reason on record"
+    missed = f"; missed entries explain {format_amount(finding.explained)}" if finding.explained else ""
+    return f"{by_hand}, which was put back{missed}"
+
+
+def failure_alert(work: AccountWork, reason: str | None) -> Alert:
+    """Say that an account could not be reconciled."""
+    return Alert(
+        AlertKind.SYNC_FAILURE,
+        work.account_id,
+        None,
+        None,
+        f"{work.state.account.name}: {reason}",
+        evidence={"run_id": str(work.run_id)},
+    )
+
+
+def alerts_of(
+    work: AccountWork,
+    found: Collection[Finding],
+    prices: PriceList,
+    assessment: Assessment | None = None,
+) -> list[Alert]:
+    """Name what a person must look at, and what it is worth."""
+    if work.error:
+        return [failure_alert(work, work.error)]
+    account = work.state.account
+    alerts = [*margin_alerts(work), *strange_alerts(account, _strange(work, found)), *_count_alerts(work)]
+    for finding in found:
+        kind, text = _kind_of(finding, assessment)
+        if kind:
+            alerts.append(difference_alert(kind, text, account, finding, run_id=work.run_id, prices=prices))
+    return alerts
+
+
+def _kind_of(finding: Finding, assessment: Assessment | None) -> tuple[AlertKind | None, str]:
+    if assessment and finding.key in assessment.not_converging:
+        return AlertKind.REPAIR_NOT_CONVERGING, "needs the same repair as last time, which did not last"
+    if assessment and finding.key in assessment.undone:
+        return AlertKind.HELD_REPAIR, undone_words(assessment.undone[finding.key])
+    if finding.database_drift:
+        return AlertKind.DATABASE_DRIFT, _hand_change_words(finding)
+    if finding.action is Action.HELD:
+        return AlertKind.HELD_REPAIR, "differs by more than one run may repair"
+    if finding.action in {Action.UPDATE, Action.ADD, Action.REMOVE}:
+        return AlertKind.UNEXPLAINED_DISCREPANCY, "differed without a ledger entry, and was repaired"
+    return None, ""
+
+
+def undone_words(by: str) -> str:
+    """Say why a difference is there again that was repaired before."""
+    return f"is wrong again, because {by} undid its repair"
+
+
+def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
+    kind: AlertKind, text: str, account: Account, finding: Finding, *, run_id: UUID, prices: PriceList
+) -> Alert:
+    """Make the alert about one holding that differed, with what the difference is worth."""
+    amount = finding.database_drift or finding.residual
+    worth = prices.worth(account.quote_currency, {finding.key.asset: abs(amount)})
+    return Alert(
+        kind,
+        account.account_id,
+        finding.key.asset,
+        finding.key.wallet,
+        f"{account.name}: {finding.key} {text}: recorded {format_amount(finding.recorded)}, "
+        f"Kraken {format_amount(finding.reported)}; worth {worth_words(worth)}",
+        amount=amount,
+        evidence={
+            "run_id": str(run_id),
+            "recorded": format_amount(finding.recorded),
+            "reported": format_amount(finding.reported),
+            "changed_by_hand": format_amount(-finding.database_drift),
+            "explained": format_amount(finding.explained),
+            **worth_evidence(worth),
+        },
+    )

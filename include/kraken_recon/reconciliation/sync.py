@@ -1,0 +1,260 @@
+"""Reconcile accounts with Kraken: ask, explain, then book.
+
+Invariants:
+1. No network call happens inside a transaction.
+2. A failure of one account is recorded for that account and stops no other.
+3. A run that succeeded for an interval is not run again for it: the same task run twice leaves the same rows.
+4. Accounts come in the order of their need, and are booked as they are read: a run that is cut short has
+   done the most pressing.
+5. Balances that agree do not prove a ledger: each is read, and proved, at least once in ``sweep_age``, and in
+   every run while an adjustment waits for the entry that explains it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.database.lock_patience import LockPatience
+from kraken_recon.errors import (
+    AccountsLeftError,
+    ExchangeError,
+    KrakenReconError,
+    LockTimeoutError,
+    StoreError,
+)
+from kraken_recon.holdings.pricing import keep_prices
+from kraken_recon.reconciliation.booking import book
+from kraken_recon.reconciliation.long_ledgers import book_stretch, ledger_reader, not_caught_up
+from kraken_recon.reconciliation.margin.reconcile import ask_positions, must_ask
+from kraken_recon.reconciliation.margin.store import MarginStore
+from kraken_recon.reconciliation.priority_store import PriorityStore
+from kraken_recon.reconciliation.reading import LongLedgerError, StillMovingError, read_books
+from kraken_recon.reconciliation.rules.priority import ACTIVE_FOR, due_for_sweep, in_order_of_need
+from kraken_recon.reconciliation.run import AccountWork, SyncPorts, SyncRequest, run_id_of
+from kraken_recon.reconciliation.run_summary import failure_alert
+from kraken_recon.reconciliation.store import ReconciliationStore
+from kraken_recon.values.threads import side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.reconciliation.exchange import Exchange
+    from kraken_recon.reconciliation.reading import Reading
+    from kraken_recon.reconciliation.rules.run import AccountState
+
+log = logging.getLogger(__name__)
+
+READINGS_BOOKED_TOGETHER: Final = 8
+
+
+def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: SyncPorts) -> list[UUID]:
+    """Reconcile these accounts and return the id of each one's run, in the order of ``accounts``.
+
+    An account that cannot be reconciled has a run with the status ``failed``; it raises nothing.
+
+    Raises:
+        AccountsLeftError: of some accounts not even that could be recorded; all others are done.
+        StoreError: the database cannot be used at all.
+    """
+    ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
+    with ports.open_unit_of_work() as unit:
+        finished = ReconciliationStore(unit).finished_runs(accounts, request.interval, request.mode)
+        states = ReconciliationStore(unit).load_states([a for a in accounts if a.account_id not in finished])
+        margins = MarginStore(unit).states([state.account.account_id for state in states])
+        works = _in_turn(unit, states, request, ports.clock())
+
+    def ask_about_margin_and_book(batch: Sequence[AccountWork]) -> None:
+        leveraged = [work for work in batch if must_ask(work, margins[work.account_id])]
+        work_by_work(
+            leveraged, lambda work: ask_positions(work, margins[work.account_id], ports), request, ports
+        )
+        book(batch, request, ports.open_unit_of_work)
+
+    work_by_work(works, lambda work: _ask(work, ports), request, ports)
+    _compare(works, ports)
+    ask_about_margin_and_book([work for work in works if not work.needs_reading])
+    unsettled = [work for work in works if work.needs_reading]
+    for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
+        batch = unsettled[start : start + READINGS_BOOKED_TOGETHER]
+        work_by_work(batch, lambda work: _explain(work, request, ports), request, ports)
+        for quote, prices in {w.state.account.quote_currency: w.prices for w in batch if w.prices}.items():
+            keep_prices(quote, prices, ports)
+        ask_about_margin_and_book(batch)
+    return recorded_runs(accounts, works, finished, ports)
+
+
+def recorded_runs(
+    accounts: Sequence[Account], works: Sequence[AccountWork], finished: Mapping[int, UUID], ports: SyncPorts
+) -> list[UUID]:
+    """Name each account's run, in the order of ``accounts``.
+
+    Raises:
+        AccountsLeftError: some have none; there is an alert for each, if that could be written.
+    """
+    left = {work.account_id: work.left for work in works if work.left}
+    run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
+    recorded = [run_ids[a.account_id] for a in accounts if a.account_id not in left]
+    if left:
+        try:
+            with ports.open_unit_of_work() as unit:
+                AlertStore(unit).raise_alerts([failure_alert(work, work.left) for work in works if work.left])
+                unit.commit()
+        except StoreError as error:
+            log.warning("no alert could be written of accounts that were left: %s", error)
+        raise AccountsLeftError(
+            "left as they were, and not recorded",
+            accounts={a.name: left[a.account_id] for a in accounts if a.account_id in left},
+            run_ids=recorded,
+        )
+    return recorded
+
+
+def _in_turn(
+    unit: UnitOfWork, states: Sequence[AccountState], request: SyncRequest, now: datetime
+) -> list[AccountWork]:
+    """Put the most pressing accounts first, and choose those whose ledger is read in any case."""
+    read_until = {s.account.account_id: s.ledger_read_until for s in states if s.is_open}
+    swept = due_for_sweep(read_until, now, request.sweep_age)
+    by_id = {state.account.account_id: state for state in states}
+    needs = PriorityStore(unit).needs(list(by_id), now - ACTIVE_FOR)
+    return [
+        AccountWork(
+            by_id[number],
+            run_id_of(by_id[number].account, request),
+            is_swept=number in swept or by_id[number].is_unexplained,
+        )
+        for number in in_order_of_need(needs, now)
+    ]
+
+
+def accounts_in_turn(unit: UnitOfWork, names: Collection[str] | None, now: datetime) -> list[Account]:
+    """List active accounts, or those named, the most pressing first.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+    """
+    by_id = {account.account_id: account for account in AccountStore(unit).find_accounts(names)}
+    return [
+        by_id[number]
+        for number in in_order_of_need(PriorityStore(unit).needs(list(by_id), now - ACTIVE_FOR), now)
+    ]
+
+
+def work_by_work(
+    works: Sequence[AccountWork],
+    step: Callable[[AccountWork], None],
+    request: SyncRequest,
+    ports: SyncPorts,
+) -> None:
+    """Run one step for every account; what fails is kept on the account."""
+
+    def guarded(work: AccountWork) -> None:
+        started = time.monotonic()
+        try:
+            step(work)
+        except StillMovingError as moving:
+            work.moving = str(moving)
+        except KrakenReconError as error:
+            work.error = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            # A defect met on one account must not cost the others their run; it is logged in full.
+            log.exception("account %s: unexpected failure", work.state.account.name)
+            work.error = f"unexpected {type(error).__name__}, see the task's log"
+        work.seconds += time.monotonic() - started
+
+    side_by_side(works, guarded, concurrency=request.concurrency, stop=ports.stop)
+
+
+def _ask(work: AccountWork, ports: SyncPorts) -> None:
+    with ports.open_exchange(work.state.account) as exchange:
+        work.as_of = ports.clock()
+        try:
+            exchange.check_key()
+            work.balances = exchange.balances()
+        finally:
+            work.calls += exchange.calls
+
+
+def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
+    """Compare all replies at once, or one by one where the database refuses something in one of them."""
+    replied = [work for work in works if work.balances is not None]
+    if not replied:
+        return
+    try:
+        with ports.open_unit_of_work() as unit:
+            comparisons = ReconciliationStore(unit).compare(
+                {w.account_id: w.balances for w in replied if w.balances is not None}
+            )
+    except LockTimeoutError as error:
+        # What is only read waits for nothing but a lock of a whole table: it is the same for every account.
+        for work in replied:
+            work.error = f"{type(error).__name__}: {error}"
+        return
+    except StoreError as error:
+        if len(replied) == 1:
+            replied[0].error = f"{type(error).__name__}: {error}"
+        else:
+            for work in replied:
+                _compare([work], ports)
+        return
+    for work in replied:
+        work.comparison = comparisons.get(work.account_id)
+
+
+def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
+    with ports.open_exchange(work.state.account) as exchange:
+        try:
+            work.reading = _read(work, exchange, request, ports)
+            work.prices = _prices(work, request, exchange)
+        finally:
+            work.calls += exchange.calls
+
+
+def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: SyncPorts) -> Reading:
+    """Read from the watermark, or in a sweep from where the ledger was last read without a hole.
+
+    Raises:
+        StillMovingError: among others when the ledger is so long that only a stretch of it was booked.
+    """
+    watermark, read_until = work.state.newest_entry_at, work.state.ledger_read_until
+    starts = [read_until] if work.is_swept else [watermark]
+    if work.state.is_unexplained:
+        # Whatever explains an adjustment lies behind the newest entry that it was made on.
+        starts.insert(0, work.state.unexplained_after)
+    if watermark is not None and read_until is not None and watermark < read_until:
+        # Where a long ledger is being caught up with, the watermark waits at its beginning.
+        starts.append(read_until)
+    for start in starts:
+        reader = ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain)
+        try:
+            return read_books(reader, work.balances or {}, ports.clock)
+        except LongLedgerError as error:
+            long = error
+    reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
+    raise not_caught_up(long, book_stretch(work, reader, long, request.mode, ports))
+
+
+def _prices(work: AccountWork, request: SyncRequest, exchange: Exchange) -> Mapping[str, Decimal]:
+    """Ask for prices only where a residual is old enough to be judged by its value.
+
+    Without prices nothing of value is repaired: the guard holds what it cannot value.
+    """
+    assert work.reading is not None  # noqa: S101 - for the type checker
+    oldest = work.reading.as_of - request.policy.confirmation_age
+    if not any(seen.first_seen_at <= oldest for seen in work.state.observations.values()):
+        return {}
+    try:
+        return exchange.prices(work.state.account.quote_currency)
+    except ExchangeError as error:
+        log.warning("account %s: no prices, repairs are held: %s", work.state.account.name, error)
+        return {}

@@ -1,0 +1,3 @@
+"""What people read about all accounts."""
+
+from __future__ import annotations

@@ -1,0 +1,91 @@
+"""Read-only views for people; every statement is a named query of ``sql/reports.sql``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.database.named_sql import load
+from kraken_recon.database.store import Store
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.reconciliation.margin.store import MarginStore
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+    from decimal import Decimal
+    from uuid import UUID
+
+
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "reports").items()}
+
+
+class ReportStore(Store):
+    """Read-only views for people."""
+
+    def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
+        return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
+
+    def latest_runs(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
+        """Read the newest run of each active account, or of those named."""
+        return self._rows("latest_runs", names=sorted(names) if names is not None else None)
+
+    def runs(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read runs by id."""
+        return self._rows("runs", run_ids=list(run_ids))
+
+    def findings_of(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read the discrepancies of runs."""
+        return self._rows("findings_of", run_ids=list(run_ids))
+
+    def open_alerts(self, names: Collection[str] | None, *, most: int = 100) -> list[Mapping[str, Any]]:
+        """Read the newest alerts that nobody resolved yet."""
+        return self._rows("open_alerts", names=sorted(names) if names is not None else None, most=most)
+
+    def margin_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+        """Read the margin positions on record of these accounts that are not closed."""
+        return MarginStore(self._unit).open_positions(names)
+
+    def margin_changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+        """Read what runs found of margin positions."""
+        return MarginStore(self._unit).changes(run_ids)
+
+    def account_id(self, name: str) -> int:
+        """Find an account by name.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        rows = self._rows("account_id", name=name)
+        if not rows:
+            raise ConfigurationError(f"no account is named {name}; see `python -m kraken_recon report`")
+        return int(rows[0]["account_id"])
+
+    def account_assets(self, account_id: int) -> list[str]:
+        """Name the assets that an account has or had."""
+        return [row["asset"] for row in self._rows("account_assets", account_id=account_id)]
+
+    def was_held(self, account_id: int, asset: str) -> bool:
+        """Say whether anything is on record of an asset of an account."""
+        [row] = self._rows("was_held", account_id=account_id, asset=asset)
+        return bool(row["was_held"])
+
+    def statement_openings(self, account_id: int, asset: str, at: datetime) -> Mapping[str, Decimal]:
+        """Sum what an asset opened with, per wallet."""
+        rows = self._rows("statement_openings", account_id=account_id, asset=asset, at=at)
+        return {row["wallet"]: row["quantity"] for row in rows}
+
+    def statement_entries(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+        """Read an asset's ledger entries up to a moment, oldest first."""
+        return self._rows("statement_entries", account_id=account_id, asset=asset, at=at)
+
+    def statement_adjustments(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+        """Read what was written without a ledger entry."""
+        return self._rows("statement_adjustments", account_id=account_id, asset=asset, at=at)
+
+    def statement_residual(self, account_id: int, asset: str, at: datetime) -> Decimal:
+        """Sum the residuals of an asset that are seen now and not written anywhere."""
+        rows = self._rows("statement_residuals", account_id=account_id, asset=asset, at=at)
+        residual: Decimal = rows[0]["residual"]
+        return residual

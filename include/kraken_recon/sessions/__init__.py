@@ -1,0 +1,3 @@
+"""The audit of database sessions."""
+
+from __future__ import annotations

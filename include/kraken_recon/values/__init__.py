@@ -1,0 +1,3 @@
+"""Money, intervals and other plain values."""
+
+from __future__ import annotations

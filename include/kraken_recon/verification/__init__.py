@@ -1,0 +1,3 @@
+"""The verification of orders that ended."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What an order must agree with."""
+
+from __future__ import annotations

@@ -1,0 +1,201 @@
+"""Wire the use cases to Kraken and Postgres: the one place where the two meet."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon import settings as configuration
+from kraken_recon.database.unit_of_work import (
+    SessionLimits,
+    UnitOfWork,
+    count_refused_locks,
+    create_engine,
+)
+from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.kraken.call_slots import PostgresCallSlots
+from kraken_recon.kraken.order_reading_client import MarketCache
+from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.maintenance.maintaining import MaintainingPorts
+from kraken_recon.orders.exchange import OrderPorts
+from kraken_recon.orders.rules.bounds import MINUTES_MAX, DecisionBounds
+from kraken_recon.reconciliation.run import SyncPorts
+from kraken_recon.sessions.auditing import AuditPorts, Source
+from kraken_recon.sessions.store import ServerSessions
+from kraken_recon.values.money import ZERO, parse_amount
+from kraken_recon.values.usage_meter import UseMeter
+from kraken_recon.verification.run import VerifyingPorts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sqlalchemy.engine import Engine
+
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.kraken.credentials import KrakenCredentials
+    from kraken_recon.sessions.auditing import Airflow
+    from kraken_recon.values.task_identity import TaskIdentity
+
+KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
+
+
+def utc_now() -> datetime:
+    """Read the clock of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
+def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
+    """Read what bounds decisions that do not say so themselves.
+
+    Raises:
+        ConfigurationError: a setting is no number, or beyond what makes sense.
+    """
+
+    def read(setting: configuration.Setting, most: Decimal) -> Decimal:
+        text = environment.get(setting.name) or setting.default
+        try:
+            value = parse_amount(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{setting.name}: {error}") from error
+        if not ZERO < value <= most:
+            raise ConfigurationError(f"{setting.name}: expected more than 0 and at most {most}, was {text}")
+        return value
+
+    return DecisionBounds(
+        timedelta(minutes=float(read(configuration.MARKET_ORDER_MINUTES, MINUTES_MAX))),
+        timedelta(minutes=float(read(configuration.LIMIT_ORDER_MINUTES, MINUTES_MAX))),
+        read(configuration.PRICE_DEVIATION_PERCENT, Decimal(100)),
+    )
+
+
+class DailyCheckedClient(TradingClient):
+    """A client whose key is checked once a day, however many workers and runs use it."""
+
+    def __init__(
+        self,
+        credentials: KrakenCredentials,
+        *,
+        account: str,
+        slots: PostgresCallSlots,
+        sleep: Callable[[float], None],
+        markets: MarketCache | None = None,
+    ) -> None:
+        super().__init__(credentials, account=account, slots=slots, sleep=sleep, markets=markets)
+        self._key_slots = slots
+
+    def check_key(self) -> None:
+        """Refuse a key that is too powerful or too blind, unless it was found good within the last day."""
+        if self._key_slots.needs_check(KEY_CHECK_AGE_MAX):
+            super().check_key()
+            self._key_slots.mark_checked()
+
+
+def source_of(name: str, open_unit_of_work: Callable[[], UnitOfWork], *, is_ours: bool = True) -> Source:
+    """Wire one server to be audited."""
+
+    @contextmanager
+    def watch() -> Iterator[ServerSessions]:
+        with open_unit_of_work() as unit:
+            yield ServerSessions(unit)
+
+    return Source(name, watch, is_ours)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """A trading database and a way to an account's credentials.
+
+    ``dsn`` is a ``postgresql://`` address; ``application_name`` says in the database who is at work, and
+    ``limits`` how long a session may wait and hold.
+    """
+
+    dsn: str = field(repr=False)
+    credentials_of: Callable[[Account], KrakenCredentials]
+    application_name: str = "kraken_recon"
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    task: TaskIdentity | None = None
+    clock: Callable[[], datetime] = utc_now
+    stopped: threading.Event = field(default_factory=threading.Event, repr=False)
+    markets: MarketCache = field(default_factory=MarketCache, repr=False)
+    meter: UseMeter = field(default_factory=UseMeter, repr=False)
+
+    def engine(self) -> Engine:
+        """Make the engine; it holds no connection between units of work."""
+        engine = create_engine(
+            self.dsn, application_name=self.application_name, limits=self.limits, task=self.task
+        )
+        count_refused_locks(engine, self.meter)
+        return engine
+
+    def sync_ports(self) -> SyncPorts:
+        """Wire ``position_sync``."""
+        engine = self.engine()
+        return SyncPorts(
+            lambda: UnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
+        )
+
+    def audit_ports(self, sources: Sequence[Source], airflow: Airflow, *, acted_by: str) -> AuditPorts:
+        """Wire the session audit of servers, the trading database first."""
+        engine = self.engine()
+        return AuditPorts(lambda: UnitOfWork(engine), sources, airflow, acted_by)
+
+    def order_ports(self) -> OrderPorts:
+        """Wire ``order_execution``."""
+        engine = self.engine()
+        return OrderPorts(
+            lambda: UnitOfWork(engine),
+            self.open_exchange,
+            self.clock,
+            self.pause,
+            self.stopped.set,
+            self.application_name,
+            decision_bounds(os.environ),
+        )
+
+    def verifying_ports(self) -> VerifyingPorts:
+        """Wire ``order_verification``."""
+        engine = self.engine()
+        return VerifyingPorts(lambda: UnitOfWork(engine), self.open_exchange, self.clock, self.stopped.set)
+
+    def maintaining_ports(self) -> MaintainingPorts:
+        """Wire ``maintenance``."""
+        engine = self.engine()
+        return MaintainingPorts(lambda: UnitOfWork(engine), self.open_exchange, self.clock)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.
+
+        Raises:
+            RunStoppedError: the run was told to stop.
+        """
+        if self.stopped.wait(seconds):
+            raise RunStoppedError
+
+    @contextmanager
+    def open_exchange(self, account: Account) -> Iterator[TradingClient]:
+        """Open one account at Kraken.
+
+        Raises:
+            ConfigurationError: the connection is missing or wrong.
+        """
+        credentials = self.credentials_of(account)
+        with (
+            PostgresCallSlots(
+                self.dsn,
+                api_key=credentials.api_key,
+                tier=credentials.tier,
+                application_name=self.application_name,
+                task=self.task,
+                sleep=self.pause,
+                meter=self.meter.of_key(account.name),
+            ) as slots,
+            DailyCheckedClient(
+                credentials, account=account.name, slots=slots, sleep=self.pause, markets=self.markets
+            ) as client,
+        ):
+            yield client

@@ -1,0 +1,3 @@
+"""Kraken's REST calls."""
+
+from __future__ import annotations

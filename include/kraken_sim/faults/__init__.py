@@ -1,0 +1,3 @@
+"""What goes wrong on purpose."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Pairs, prices and matching."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Find database sessions that Python source may leave open, or opens in the wrong place."""
+
+from __future__ import annotations

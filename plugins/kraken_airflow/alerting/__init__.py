@@ -1,0 +1,3 @@
+"""Channels of alerts, and heartbeats."""
+
+from __future__ import annotations

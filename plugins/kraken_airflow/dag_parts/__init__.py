@@ -1,0 +1,3 @@
+"""What DAG files are made of."""
+
+from __future__ import annotations

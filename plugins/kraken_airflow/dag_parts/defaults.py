@@ -1,0 +1,22 @@
+"""What every task of this project starts from; a task that needs something else says so in its DAG."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from kraken_airflow.dag_parts.deadlines import tell_of_failed_task
+from kraken_recon import settings
+
+OWNER: Final = "kraken-recon"
+KRAKEN_POOL: Final = settings.POOL.name
+# Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
+EXCHANGE_QUEUE: Final = settings.EXCHANGE_QUEUE.name
+
+DEFAULT_ARGS: Final[dict[str, Any]] = {
+    "owner": OWNER,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=15),
+    "execution_timeout": timedelta(minutes=2),
+    "on_failure_callback": tell_of_failed_task,
+}

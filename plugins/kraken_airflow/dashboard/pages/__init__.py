@@ -1,0 +1,3 @@
+"""A module per page."""
+
+from __future__ import annotations

@@ -1,0 +1,322 @@
+"""The tasks of ``position_sync``: who is to be reconciled, reconcile, say what came out.
+
+Only names and run ids travel between tasks; amounts stay in the database, where they are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from kraken_airflow.alerting.heartbeats import leave_heartbeat
+from kraken_airflow.dag_parts.failures import AlertedFailure, translated_failures
+from kraken_airflow.dag_parts.form_fields import unknown_fields
+from kraken_airflow.dag_parts.links import DashboardLink
+from kraken_airflow.dag_parts.proven_assets import announce
+from kraken_airflow.dag_parts.run_interval import window_of
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.telemetry.lineage import Lineage
+from kraken_airflow.telemetry.metrics import metered, publish_sync
+from kraken_airflow.telemetry.task_log import (
+    account_lines,
+    counted,
+    difference_lines,
+    named,
+    story,
+    total_line,
+)
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.alerts.silence_rules import Job
+from kraken_recon.errors import AccountsLeftError, ConfigurationError, RunStoppedError
+from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.rules.run import DagRun
+from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
+from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
+from kraken_recon.reports.report import report_of_runs
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.terminal import render_report
+from kraken_recon.wiring import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from airflow.sdk import Context
+
+# A mapped task costs up to a second before it does anything, so a few of them share all accounts.
+MAPPED_TASKS_MAX: Final = 10
+ACCOUNTS_PER_TASK_MIN: Final = 4
+RUNBOOK: Final = "docs/runbooks/position_sync.md"
+
+
+class TradingDbOperator(Lineage, BaseOperator):
+    """A task on the trading database that ends when Airflow tells it to.
+
+    Args:
+        trading_conn_id: connection of the trading database.
+    """
+
+    operator_extra_links = (DashboardLink(),)
+    page: ClassVar = ""
+    # Airflow hands on what no field of the form is named like, and nobody would read it.
+    refuses_unknown_fields: ClassVar = True
+
+    def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+        super().__init__(**(self.lineage() | kwargs))
+        self.trading_conn_id = trading_conn_id
+
+    def pre_execute(self, context: Context) -> None:
+        """Refuse a run that was given a field which its DAG does not have, before anything is done."""
+        if self.refuses_unknown_fields:
+            unknown = unknown_fields(context["dag_run"].conf, context["dag"].params)
+            if unknown:
+                raise AirflowFailException(f"nothing is done: {unknown}")
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return self.page
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """Log what was asked and what came of it, in few lines that end with where to look."""
+        for line in story(lines, self.dashboard_page()):
+            self.log.info("%s", line)
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
+
+
+class ListAccountsOperator(TradingDbOperator):
+    """Name the accounts of this run, in groups of which each is one mapped task's work, most pressing first.
+
+    Args:
+        names: JSON array of account names; empty or null for every active account.
+    """
+
+    template_fields = ("names",)
+    READS = ("accounts", "positions", "orders")
+
+    def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = names
+
+    def execute(self, context: Context) -> list[list[str]]:  # noqa: ARG002 - Airflow's signature
+        """Find the accounts."""
+        with translated_failures():
+            with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+                accounts = accounts_in_turn(unit, json.loads(self.names) or None, utc_now())
+            if not accounts:
+                raise ConfigurationError(
+                    "no account is active, so nothing is reconciled; add one, or pause the DAG"
+                )
+        listed = [account.name for account in accounts]
+        self.tell(
+            [f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})"]
+        )
+        return in_groups(listed)
+
+
+class ReconcileAccountsOperator(TradingDbOperator):
+    """Reconcile a group of accounts; what fails for one account is its run's status, not this task's.
+
+    Args:
+        accounts: their names.
+        mode: ``repair`` or ``dry_run``.
+        tolerance: the largest unexplained residual that is left alone, in units of any asset.
+        sweep_age_hours: how old the last proof of a ledger may become before it is read in any case.
+    """
+
+    template_fields = ("accounts", "mode", "tolerance", "sweep_age_hours")
+    BOOKS = ("BalanceEx", "Ledgers", "OpenPositions")
+    READS = ("accounts", "tolerances", "positions", "ledger_entries", "position_events", "residuals")
+    WRITES = (
+        "accounts",
+        "ledger_entries",
+        "position_events",
+        "positions",
+        "asset_costs",
+        "realised_results",
+        "residuals",
+        "margin_positions",
+        "margin_position_events",
+        "margin_checks",
+        "reconciliation_runs",
+        "discrepancies",
+        "repair_plans",
+        "repair_plan_rows",
+        "alerts",
+    )
+
+    def __init__(
+        self,
+        *,
+        accounts: Sequence[str],
+        mode: str,
+        tolerance: str,
+        sweep_age_hours: str = "24",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.accounts = accounts
+        self.mode = mode
+        self.tolerance = tolerance
+        self.sweep_age_hours = sweep_age_hours
+
+    def dashboard_page(self) -> str:
+        """Lead to the account's own page where the task has but one, else to all of them."""
+        return f"account?{urlencode({'name': self.accounts[0]})}" if len(self.accounts) == 1 else ""
+
+    def execute(self, context: Context) -> list[str]:
+        """Reconcile, log one line per account, and return the ids of the runs."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            window = window_of(context)
+            request = SyncRequest(
+                window.interval,
+                Mode(self.mode),
+                Policy(Tolerance(Decimal(self.tolerance))),
+                trigger=str(context["dag_run"].run_type.value),
+                dag_run=DagRun(context["dag"].dag_id, str(context["dag_run"].run_id)),
+                sweep_age=sweep_age_of(float(self.sweep_age_hours)),
+            )
+            with hook.unit_of_work() as unit:
+                # One that was paused since it was listed is nobody's failure.
+                accounts = [a for a in AccountStore(unit).find_accounts(None) if a.name in self.accounts]
+            reconcile = reconcile_as_of if window.is_past else sync_accounts
+            with metered(hook.wiring()) as wiring:
+                try:
+                    run_ids = reconcile(accounts, request, wiring.sync_ports())
+                except AccountsLeftError as error:
+                    # What is done is summed up by the tasks that follow, although this one fails.
+                    done = [str(run_id) for run_id in error.run_ids]
+                    context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=done)
+                    raise
+            if not window.is_past:
+                leave_heartbeat(hook, Job.POSITION_SYNC)
+            asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
+            self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
+        return [str(run_id) for run_id in run_ids]
+
+
+class PublishSummaryOperator(TradingDbOperator):
+    """Log what a trader wants to know of this run, and return its totals; all of it at DEBUG.
+
+    Args:
+        run_ids: what each mapped task returned.
+    """
+
+    template_fields = ("run_ids",)
+    page = "differences"
+    READS = ("accounts", "reconciliation_runs", "discrepancies", "alerts")
+
+    def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_ids = run_ids
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Read the runs back, log what differed, announce what is proven, and return the totals."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            report = _read_report(hook, _uuids(self.run_ids))
+            with hook.unit_of_work() as unit:
+                active = {account.name for account in AccountStore(unit).find_accounts(None)}
+        if not report["accounts"]:
+            raise AirflowSkipException("no account was asked, so there is nothing to publish")
+        alerts = counted(len(report["alerts"]), "open alert")
+        self.tell([total_line(report), alerts, *difference_lines(report)])
+        self.log.debug("%s", "\n".join(("", *render_report(report))))
+        publish_sync(report)
+        announce(context, report, active)
+        totals: dict[str, int] = report["totals"]
+        return totals
+
+
+class ReportOutcomeOperator(TradingDbOperator):
+    """Fail, by name, for every account that this run left unreconciled.
+
+    The other accounts' work stays done. An account that nobody has checked is an incident, so the DAG run
+    must not be green; that one account failed must not keep the others from being reconciled either.
+
+    Args:
+        accounts: the groups that were to be reconciled.
+        run_ids: what each mapped task returned.
+    """
+
+    template_fields = ("accounts", "run_ids")
+    READS = ("reconciliation_runs",)
+
+    def __init__(
+        self,
+        *,
+        accounts: Any,
+        run_ids: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.accounts = accounts
+        self.run_ids = run_ids
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+        """Compare the accounts that were listed with the runs that ended well."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            report = _read_report(hook, _uuids(self.run_ids))
+            with hook.unit_of_work() as unit:
+                active = {account.name for account in AccountStore(unit).find_accounts(None)}
+        listed = [name for group in self.accounts or () for name in group]
+        if not listed:
+            raise AlertedFailure(f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}")
+        listed = [name for name in listed if name in active]
+        problems = unreconciled(listed, report)
+        if problems:
+            raise AlertedFailure(
+                f"{len(problems)} of {len(listed)} accounts were not reconciled; {RUNBOOK} says what to do\n"
+                + "\n".join(problems)
+            )
+        self.tell([f"Nobody was missed: {counted(len(listed), 'account')} reconciled"])
+
+
+def in_groups(names: Sequence[str]) -> list[list[str]]:
+    """Deal names out to at most `MAPPED_TASKS_MAX` groups of about the same size.
+
+    Every group begins with its share of the first names, so that no task gets all that is pressing.
+    """
+    size = max(ACCOUNTS_PER_TASK_MIN, math.ceil(len(names) / MAPPED_TASKS_MAX))
+    groups = math.ceil(len(names) / size)
+    return [list(names[first::groups]) for first in range(groups)]
+
+
+def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:
+    """Say of each account without a good run what is wrong; a moving account is left to the next run."""
+    by_name = {account["account"]: account for account in report["accounts"]}
+    problems = []
+    for name in listed:
+        account = by_name.get(name)
+        if account is None:
+            problems.append(f"{name}: its task failed before it could be recorded")
+        elif account["status"] == "failed":
+            problems.append(f"{name}: {account['error']}")
+    return problems
+
+
+def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]:
+    with hook.unit_of_work() as unit:
+        return report_of_runs(ReportStore(unit), run_ids)
+
+
+def _uuids(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
+    # The slice fetches what all mapped tasks returned at once; a loop would ask one by one until an error.
+    return [UUID(run_id) for group in (groups or [])[:] for run_id in group]

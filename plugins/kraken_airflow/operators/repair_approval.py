@@ -1,0 +1,256 @@
+"""The tasks by which a person decides about a held repair: find what to ask, ask, and act on the answer.
+
+Only ids, names, times and text travel between tasks; amounts stay in the database, where they are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import TriggerRule
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from kraken_airflow.dag_parts.approval_runs import (
+    APPROVAL_DAG,
+    APPROVE,
+    REJECT,
+    approval_run_id,
+    open_approvals,
+    repair_path,
+)
+from kraken_airflow.dag_parts.failures import translated_failures
+from kraken_airflow.dag_parts.links import DASHBOARD, DashboardLink, airflow_path
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.position_sync import ReconcileAccountsOperator, TradingDbOperator
+from kraken_airflow.telemetry.lineage import Lineage
+from kraken_airflow.telemetry.metrics import metered
+from kraken_airflow.telemetry.task_log import counted, story
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.holdings.pricing import ask_for_prices
+from kraken_recon.holdings.store import PriceStore
+from kraken_recon.reconciliation.plans.plan import PlanStatus
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.run import DagRun
+from kraken_recon.repairs.deciding import approve, expire, held_plan, reject
+from kraken_recon.repairs.question import case_markdown, case_subject
+from kraken_recon.repairs.view import case_of
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.wiring import utc_now
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ListHeldPlansOperator(TradingDbOperator):
+    """Name the approval runs that held plans need; a run that exists already was asked before."""
+
+    page = "wants"
+    READS = ("repair_plans",)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+        """Read the open held plans that nobody decided about."""
+        with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+            waiting = [plan for plan in open_approvals(unit, utc_now()) if plan["is_waiting"]]
+        self.tell(
+            [
+                f"Waiting for a person: {counted(len(waiting), 'held repair')}",
+                *(f"plan {plan['plan_id']} of {plan['account']}" for plan in waiting),
+            ]
+        )
+        return [
+            {"trigger_run_id": approval_run_id(p["plan_id"]), "conf": {"plan_id": p["plan_id"]}}
+            for p in waiting
+        ]
+
+
+class AskAboutPlanOperator(TriggerDagRunOperator):
+    """Start the run that asks about one held plan, unless it was started before."""
+
+    operator_extra_links = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+        *TriggerDagRunOperator.operator_extra_links,
+        DashboardLink(),
+    ]
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return "wants"
+
+
+def ask_about_held_plans() -> ListHeldPlansOperator:
+    """Add the tasks that start `repair_approval` once per held plan; return the first of them."""
+    held = ListHeldPlansOperator(task_id="list_held_plans", trigger_rule=TriggerRule.ALL_DONE)
+    AskAboutPlanOperator.partial(
+        task_id="ask_for_approval",
+        trigger_dag_id=APPROVAL_DAG,
+        logical_date=None,
+        skip_when_already_exists=True,
+    ).expand_kwargs(held.output)
+    return held
+
+
+class AskForApprovalOperator(Lineage, HITLOperator):
+    """Show a person the case of a held plan and wait for the answer; no answer in time is a rejection.
+
+    It is no `ApprovalOperator`, because that one skips what comes after a rejection, and a rejection is
+    recorded too. It returns who answered what, and when.
+
+    Args:
+        plan_id: the held plan.
+        hours: how long to wait, as a number; may be a fraction.
+        approvers: JSON array of ``{"id", "name"}`` of those who may answer; empty for everybody whose role
+            may.
+        trading_conn_id: connection of the trading database.
+    """
+
+    template_fields = ("plan_id", "hours", "approvers")
+    operator_extra_links = (DashboardLink(),)
+    READS = ("repair_plans", "repair_plan_rows", "discrepancies", "ledger_entries")
+
+    def __init__(
+        self,
+        *,
+        plan_id: str,
+        hours: str = "24",
+        approvers: str = "[]",
+        trading_conn_id: str = "trading_db",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            subject="Decide about a held repair",
+            options=[APPROVE, REJECT],
+            defaults=REJECT,
+            response_timeout=timedelta(hours=24),
+            **(self.lineage() | kwargs),
+        )
+        self.plan_id = plan_id
+        self.hours = hours
+        self.approvers = approvers
+        self.trading_conn_id = trading_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Write the case, then wait."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            with hook.unit_of_work() as unit:
+                plan = held_plan(PlanStore(unit), UUID(self.plan_id))
+                if plan["status"] != PlanStatus.HELD or plan["closed_at"]:
+                    raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to decide")
+                [account] = AccountStore(unit).find_accounts([plan["account"]])
+                assets = {
+                    row["asset"] for row in PlanStore(unit).rows([UUID(self.plan_id)])[UUID(self.plan_id)]
+                }
+            ask_for_prices(account, assets, hook.wiring().maintaining_ports())
+            with hook.unit_of_work() as unit:
+                case = case_of(
+                    PlanStore(unit), ReportStore(unit), PriceStore(unit), UUID(self.plan_id), utc_now()
+                )
+            self.response_timeout = waiting_time(self.hours)
+            self.assigned_users = json.loads(self.approvers) or None
+        asked = f"Asking about plan {self.plan_id}, for {self.hours} hours: {case_subject(case)}"
+        for line in story([asked], self.dashboard_page()):
+            self.log.info("%s", line)
+        self.subject = case_subject(case)
+        self.body = case_markdown(case, airflow_path() + DASHBOARD)
+        return super().execute(context)
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return repair_path(self.plan_id)
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer as plain text."""
+        answer = super().execute_complete(context, event)
+        user = answer["responded_by_user"] or {}
+        return {
+            "choice": answer["chosen_options"][0],
+            "by": user.get("name") or user.get("id"),
+            "at": answer["responded_at"].isoformat(),
+            "is_timeout": bool(event.get("timedout")),
+        }
+
+
+class ActOnAnswerOperator(TradingDbOperator):
+    """Record the answer about a held plan, whatever it is, and write the plan if it was approved.
+
+    Running it again changes nothing, and goes on where an earlier try was cut off.
+
+    Args:
+        plan_id: the held plan.
+        answer: what `AskForApprovalOperator` returned.
+    """
+
+    template_fields = ("plan_id", "answer")
+    BOOKS = ReconcileAccountsOperator.BOOKS
+    READS = (*ReconcileAccountsOperator.READS, "repair_plans", "repair_plan_rows")
+    WRITES = ReconcileAccountsOperator.WRITES
+
+    def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan_id = plan_id
+        self.answer = answer
+
+    def dashboard_page(self) -> str:
+        """Name the page of the dashboard that answers for this task."""
+        return repair_path(self.plan_id)
+
+    def execute(self, context: Context) -> str:
+        """Decide, and return what became of the plan."""
+        with translated_failures():
+            hook = TradingDbHook(self.trading_conn_id)
+            with hook.unit_of_work() as unit:
+                plan = held_plan(PlanStore(unit), UUID(self.plan_id))
+            if not self.answer:
+                if plan["status"] == PlanStatus.HELD and not plan["closed_at"]:
+                    raise AirflowFailException(
+                        f"plan {self.plan_id} has no answer: clear the task that asks, or decide by "
+                        f"`python -m kraken_recon plan approve {self.plan_id}` (or reject)"
+                    )
+                raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
+            decision = self._decide(hook, str(context["run_id"]))
+        told = f"plan {decision.plan_id} of {decision.account} is {decision.status}"
+        note = f": {decision.note}" if decision.note else ""
+        self.tell([f"{told} ({decision.decided_by} at {decision.decided_at}){note}"])
+        if not decision.is_ours:
+            self.log.warning("somebody else was first: this answer changed nothing")
+        return str(decision.status)
+
+    def _decide(self, hook: TradingDbHook, run_id: str) -> Any:
+        plan_id = UUID(self.plan_id)
+        note = f"answered {self.answer['at']} in {APPROVAL_DAG}, run {run_id}"
+        with metered(hook.wiring()) as wiring:
+            ports = wiring.sync_ports()
+            if self.answer["is_timeout"]:
+                return expire(plan_id, ports, note=note)
+            by = f"{self.answer['by']} (Airflow)"
+            if self.answer["choice"] == APPROVE:
+                return approve(plan_id, by, ports, note=note, dag_run=DagRun(APPROVAL_DAG, run_id))
+            return reject(plan_id, by, ports, note=note)
+
+
+def waiting_time(text: str) -> timedelta:
+    """Read a number of hours.
+
+    Raises:
+        ConfigurationError: it is no number above zero.
+    """
+    try:
+        length = timedelta(hours=float(text))
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(f"expected a number of hours to wait for an answer, was {text}") from error
+    if length <= timedelta():
+        raise ConfigurationError(f"expected a number of hours above zero, was {text}")
+    return length

@@ -1,0 +1,3 @@
+"""What runs tell of themselves: logs, metrics, lineage."""
+
+from __future__ import annotations

@@ -1,0 +1,28 @@
+"""The page about every fault of the simulated Kraken, from its table of faults."""
+
+from __future__ import annotations
+
+from kraken_sim.faults import named as faults
+from reference_pages.markdown import code, page, table
+
+
+def simulator_faults() -> str:
+    """Write the page."""
+    rows = (
+        (
+            code(name),
+            ", ".join(map(code, sorted(faults.OPTIONS.get(name, ())))),
+            ", ".join(map(code, sorted(faults.DEFAULT_ENDPOINTS.get(name, ())))) or "where it makes sense",
+            faults.EFFECTS[name],
+        )
+        for name in faults.EFFECTS
+    )
+    return page(
+        "Faults of the simulated Kraken",
+        "`POST /_sim/faults` with `name`, its options, and where it strikes: `account`, `endpoint`, "
+        "`order` (any name "
+        "of an order), `nth` (from the n-th opportunity on), `probability` (by the seed), `count`. `GET "
+        "/_sim/truth` "
+        "lists every one that fired. [The simulator](../../include/kraken_sim/README.md) says more.",
+        table(("fault", "options", "strikes by default", "effect"), rows),
+    )

