@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from desks.composed_histories import AIRFLOW_SERVICES, Composed
+from desks.compose_services import AIRFLOW_SERVICES, Composed
 from local_stack import airflow
 from local_stack.binaries import find_programs
 from local_stack.processes import Services, poll_until
