@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
+import pytest
 from airflow.plugins_manager import get_plugin_info
 from airflow.providers_manager import ProvidersManager
 
@@ -24,6 +27,15 @@ def test_the_import_contracts_are_kept(project_environment: dict[str, str]) -> N
         check=False,
     )
     assert done.returncode == 0, f"an import crosses a wall; see pyproject.toml:\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "package", ["kraken_recon", "kraken_sim", "kraken_airflow", "session_lint", "local_stack", "demo_month"]
+)
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    graph = grimp.build_graph(package, exclude_type_checking_imports=False, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_airflow_runs_one_file_as_a_plugin() -> None:
