@@ -8,9 +8,8 @@ import sqlalchemy as sa
 
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.books.events import RESIDUAL_REASONS, Recorded
-from kraken_recon.database.arrays import array_literal
 from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import ArrayStore
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
-
-    from sqlalchemy.engine import CursorResult, Row
 
     from kraken_recon.books.events import Step
 
@@ -41,18 +38,10 @@ def key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
     }
 
 
-class BookStore(Store):
+class BookStore(ArrayStore):
     """Ledger entries, positions and the events that move them."""
 
-    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
-        result = self._execute(query, values)
-        return result.all() if result.returns_rows else ()
-
-    def _execute(self, query: str, values: Mapping[str, object]) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = QUERIES
 
     def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
         """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""

@@ -9,9 +9,8 @@ import sqlalchemy as sa
 
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore, key_arrays
-from kraken_recon.database.arrays import array_literal
 from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import ArrayStore
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.reconciliation.rules.evidence import Observation
 from kraken_recon.reconciliation.rules.policy import Mode
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
-
-    from sqlalchemy.engine import CursorResult, Row
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.ledger.entries import Balance
@@ -55,18 +52,10 @@ def _holdings(
     }
 
 
-class ReconciliationStore(Store):
+class ReconciliationStore(ArrayStore):
     """What runs read and write of accounts, residuals, runs and discrepancies."""
 
-    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
-        result = self._execute(query, values)
-        return result.all() if result.returns_rows else ()
-
-    def _execute(self, query: str, values: Mapping[str, object]) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = QUERIES
 
     def load_states(self, accounts: Sequence[Account]) -> list[AccountState]:
         """Read what a sync must know of each account, in the order given."""
