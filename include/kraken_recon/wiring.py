@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon import settings as configuration
+from kraken_recon import settings
 from kraken_recon.database.unit_of_work import (
     SessionLimits,
     UnitOfWork,
@@ -56,7 +56,7 @@ def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
         ConfigurationError: a setting is no number, or beyond what makes sense.
     """
 
-    def read(setting: configuration.Setting, most: Decimal) -> Decimal:
+    def read(setting: settings.Setting, most: Decimal) -> Decimal:
         text = environment.get(setting.name) or setting.default
         try:
             value = parse_amount(text)
@@ -67,9 +67,9 @@ def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
         return value
 
     return DecisionBounds(
-        timedelta(minutes=float(read(configuration.MARKET_ORDER_MINUTES, MINUTES_MAX))),
-        timedelta(minutes=float(read(configuration.LIMIT_ORDER_MINUTES, MINUTES_MAX))),
-        read(configuration.PRICE_DEVIATION_PERCENT, Decimal(100)),
+        timedelta(minutes=float(read(settings.MARKET_ORDER_MINUTES, MINUTES_MAX))),
+        timedelta(minutes=float(read(settings.LIMIT_ORDER_MINUTES, MINUTES_MAX))),
+        read(settings.PRICE_DEVIATION_PERCENT, Decimal(100)),
     )
 
 

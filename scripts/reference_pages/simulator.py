@@ -1,8 +1,8 @@
-"""The page about every fault of the simulated Kraken, from its table of faults."""
+"""The page about every fault of the simulated Kraken, from its table of named."""
 
 from __future__ import annotations
 
-from kraken_sim.faults import named as faults
+from kraken_sim.faults import named
 from reference_pages.markdown import code, page, table
 
 
@@ -11,11 +11,11 @@ def simulator_faults() -> str:
     rows = (
         (
             code(name),
-            ", ".join(map(code, sorted(faults.OPTIONS.get(name, ())))),
-            ", ".join(map(code, sorted(faults.DEFAULT_ENDPOINTS.get(name, ())))) or "where it makes sense",
-            faults.EFFECTS[name],
+            ", ".join(map(code, sorted(named.OPTIONS.get(name, ())))),
+            ", ".join(map(code, sorted(named.DEFAULT_ENDPOINTS.get(name, ())))) or "where it makes sense",
+            named.EFFECTS[name],
         )
-        for name in faults.EFFECTS
+        for name in named.EFFECTS
     )
     return page(
         "Faults of the simulated Kraken",

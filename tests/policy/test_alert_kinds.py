@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
-from kraken_recon.alerts import alert, heartbeat_store, raising_store
-from kraken_recon.alerts import kinds as alert_kinds
+from kraken_recon.alerts import alert, heartbeat_store, kinds, raising_store
 from kraken_recon.alerts import store as alert_store
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
@@ -52,7 +51,7 @@ def test_rules_are_about_declared_kinds() -> None:
 
 @pytest.mark.parametrize("raising", RAISING, ids=lambda raising: raising.__qualname__)
 def test_whatever_raises_takes_a_declared_kind(raising: Callable[..., None]) -> None:
-    names = {**vars(alert_kinds), **vars(alert), **vars(inspect.getmodule(raising))}
+    names = {**vars(kinds), **vars(alert), **vars(inspect.getmodule(raising))}
     names |= {"Sequence": list, "Mapping": dict, "Collection": list}
     hints = get_type_hints(raising, globalns=names, localns={"datetime": object, "Connection": object})
     assert AlertKind in hints.values() or list[Alert] in hints.values(), hints

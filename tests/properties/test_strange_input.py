@@ -27,9 +27,7 @@ from kraken_recon.errors import (
     ImportRefusedError,
     PayloadInvalidError,
 )
-from kraken_recon.kraken import parse_account as wire
-from kraken_recon.kraken import parse_margin as margin_wire
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_account, parse_margin, parse_orders
 from kraken_recon.kraken.credentials import (
     ConnectionFields,
     credentials_from_connection,
@@ -114,14 +112,14 @@ MARKET = {
     "fees": [[0, Decimal("0.4")]],
     "execution_venue": "international",
 }
-MARKETS = wire_orders.parse_markets({"XXBTZUSD": MARKET})
+MARKETS = parse_orders.parse_markets({"XXBTZUSD": MARKET})
 SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "BalanceEx": (
-        wire.parse_balances,
+        parse_account.parse_balances,
         {"XXBT": {"balance": "1", "hold_trade": "0", "credit": "0", "credit_used": "0"}},
     ),
     "Ledgers": (
-        wire.parse_ledger_page,
+        parse_account.parse_ledger_page,
         {
             "count": 1,
             "ledger": {
@@ -139,7 +137,7 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         },
     ),
     "GetApiKeyInfo": (
-        wire.parse_key_info,
+        parse_account.parse_key_info,
         {
             "apiKeyName": "recon",
             "permissions": ["query-funds"],
@@ -148,16 +146,19 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
             "validUntil": "1800000000",
         },
     ),
-    "AssetPairs": (wire_orders.parse_markets, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
-    "AssetPairs for prices": (wire.parse_pairs, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
-    "Ticker": (wire.parse_last_prices, {"XXBTZUSD": {"c": ["57000.1", "0.1"]}}),
+    "AssetPairs": (parse_orders.parse_markets, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
+    "AssetPairs for prices": (parse_account.parse_pairs, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
+    "Ticker": (parse_account.parse_last_prices, {"XXBTZUSD": {"c": ["57000.1", "0.1"]}}),
     "Ticker of one market": (
-        wire_orders.parse_market_prices,
+        parse_orders.parse_market_prices,
         {"XXBTZUSD": {"a": ["57000.2", "1", "1.0"], "b": ["57000.0", "1", "1.0"], "c": ["57000.1", "0.1"]}},
     ),
-    "Time": (wire.parse_server_time, {"unixtime": 1767600000, "rfc1123": "Mon,  5 Jan 26 08:00:00 +0000"}),
+    "Time": (
+        parse_account.parse_server_time,
+        {"unixtime": 1767600000, "rfc1123": "Mon,  5 Jan 26 08:00:00 +0000"},
+    ),
     "QueryLedgers": (
-        wire.parse_ledger_entries,
+        parse_account.parse_ledger_entries,
         {
             "L1": {
                 "refid": "T1",
@@ -170,14 +171,14 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
             }
         },
     ),
-    "OpenPositions": (margin_wire.parse_open_positions, {"TF5GVO": POSITION}),
+    "OpenPositions": (parse_margin.parse_open_positions, {"TF5GVO": POSITION}),
     "AddOrder": (
-        lambda result: wire_orders.parse_placed(result, account="a"),
+        lambda result: parse_orders.parse_placed(result, account="a"),
         {"descr": {"order": "buy"}, "txid": ["O1"]},
     ),
     "OpenOrders": (
-        lambda result: wire_orders.parse_orders(
-            wire_orders.parse_members(result, "open", account="a", endpoint="OpenOrders"),
+        lambda result: parse_orders.parse_orders(
+            parse_orders.parse_members(result, "open", account="a", endpoint="OpenOrders"),
             markets=MARKETS,
             account="a",
             endpoint="OpenOrders",
@@ -204,7 +205,7 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         },
     ),
     "TradesHistory": (
-        lambda result: wire_orders.parse_trades(
+        lambda result: parse_orders.parse_trades(
             result, markets=MARKETS, account="a", endpoint="TradesHistory"
         ),
         {
@@ -290,7 +291,7 @@ def assert_kept(value: Any) -> None:
 def test_every_parser_of_a_reply_is_tried() -> None:
     parsers = {
         parser
-        for module in (wire, wire_orders, margin_wire)
+        for module in (parse_account, parse_orders, parse_margin)
         for name, parser in vars(module).items()
         if name.startswith("parse_") and parser.__module__ == module.__name__ and name != "parse_pair"
     }
@@ -344,7 +345,7 @@ MADE_UP_JSON = JSON.map(lambda value: repr(value).encode("utf-8", "replace"))
 @given(st.sampled_from(BODIES) | st.binary(max_size=50) | MADE_UP_JSON)
 def test_a_made_up_body(body: bytes) -> None:
     for endpoint in ("BalanceEx", "AddOrder"):
-        tried(partial(wire.decode_reply, body, account="a", endpoint=endpoint), ExchangeError)
+        tried(partial(parse_account.decode_reply, body, account="a", endpoint=endpoint), ExchangeError)
 
 
 CODES = st.text(max_size=20) | st.sampled_from(TEXTS).map(lambda text: f"E{text}:{text}")

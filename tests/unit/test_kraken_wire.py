@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_recon.errors import PayloadInvalidError, RateLimitedError
-from kraken_recon.kraken import parse_account as wire
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
 from kraken_recon.orders.rules.sizing import assets_of
 
@@ -59,18 +58,20 @@ NOT_AMOUNTS = [
 
 
 def decode(body: str | bytes):
-    return wire.decode_reply(
+    return parse_account.decode_reply(
         body if isinstance(body, bytes) else body.encode(), account="alpha", endpoint="BalanceEx"
     )
 
 
 def test_result_is_handed_on():
-    assert decode('{"error":[],"result":{"a":1.50}}') == wire.Reply({"a": Decimal("1.50")}, has_result=True)
+    assert decode('{"error":[],"result":{"a":1.50}}') == parse_account.Reply(
+        {"a": Decimal("1.50")}, has_result=True
+    )
 
 
 def test_missing_result_is_told_from_null():
-    assert decode('{"error":[]}') == wire.Reply(None, has_result=False)
-    assert decode('{"error":[],"result":null}') == wire.Reply(None, has_result=True)
+    assert decode('{"error":[]}') == parse_account.Reply(None, has_result=False)
+    assert decode('{"error":[],"result":null}') == parse_account.Reply(None, has_result=True)
 
 
 def test_warning_does_not_hide_the_result():
@@ -140,7 +141,7 @@ def test_balances_by_holding():
         "XBT.F": {"balance": "0.5", "hold_trade": "0", "credit": "2", "credit_used": "1", "new_field": [1]},
         "USDG": {"balance": "-0.0001", "hold_trade": "2937"},
     }
-    assert wire.parse_balances(result) == {
+    assert parse_account.parse_balances(result) == {
         HoldingKey("EUR", "spot"): Balance(Decimal("1433.0939"), Decimal(10), Decimal(0), Decimal(0)),
         HoldingKey("BTC", "F"): Balance(Decimal("0.5"), Decimal(0), Decimal(2), Decimal(1)),
         HoldingKey("USDG", "spot"): Balance(Decimal("-0.0001"), Decimal(2937), Decimal(0), Decimal(0)),
@@ -152,7 +153,7 @@ def test_balances_by_holding():
 def test_balance_that_is_no_amount_is_refused(field, value):
     row = {"balance": "1", "hold_trade": "0", field: value}
     with pytest.raises(PayloadInvalidError, match=rf"BalanceEx: expected result\.XXBT\.{field} to be"):
-        wire.parse_balances({"XXBT": row})
+        parse_account.parse_balances({"XXBT": row})
 
 
 @pytest.mark.parametrize("field", ["balance", "hold_trade"])
@@ -160,7 +161,7 @@ def test_balance_without_a_field_is_refused(field):
     row = {"balance": "1", "hold_trade": "0"}
     del row[field]
     with pytest.raises(PayloadInvalidError, match=rf"result\.XXBT\.{field} .*missing"):
-        wire.parse_balances({"XXBT": row}, account="alpha")
+        parse_account.parse_balances({"XXBT": row}, account="alpha")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_balance_without_a_field_is_refused(field):
 )
 def test_balances_of_another_shape_are_refused(result):
     with pytest.raises(PayloadInvalidError, match="BalanceEx"):
-        wire.parse_balances(result)
+        parse_account.parse_balances(result)
 
 
 ZERO_ROW = {"balance": "0.0000", "hold_trade": "0"}
@@ -177,18 +178,18 @@ ONE_ROW = {"balance": "1", "hold_trade": "0"}
 
 @pytest.mark.parametrize("rows", [(ZERO_ROW, ONE_ROW), (ONE_ROW, ZERO_ROW)])
 def test_empty_second_name_of_a_holding_is_ignored(rows):
-    balances = wire.parse_balances(dict(zip(("XXBT", "BTC"), rows, strict=True)))
+    balances = parse_account.parse_balances(dict(zip(("XXBT", "BTC"), rows, strict=True)))
     assert [balance.balance for balance in balances.values()] == [1]
 
 
 def test_two_balances_of_one_holding_are_refused():
     told = r"BalanceEx: result\.XBT: a second balance of BTC beside result\.XXBT$"
     with pytest.raises(PayloadInvalidError, match=told):
-        wire.parse_balances({"XXBT": ONE_ROW, "XBT": ONE_ROW})
+        parse_account.parse_balances({"XXBT": ONE_ROW, "XBT": ONE_ROW})
 
 
 def test_ledger_page():
-    page = wire.parse_ledger_page({"ledger": {"LRSNYS-DICDD-3QM34P": ENTRY}, "count": 58})
+    page = parse_account.parse_ledger_page({"ledger": {"LRSNYS-DICDD-3QM34P": ENTRY}, "count": 58})
     assert page.count == 58
     assert page.entries == (
         LedgerEntry(
@@ -212,13 +213,13 @@ def entry_with(**changes):
 
 
 def test_old_entry_has_no_subtype_and_no_count():
-    page = wire.parse_ledger_page(entry_with(subtype=...))
+    page = parse_account.parse_ledger_page(entry_with(subtype=...))
     assert page.entries[0].subtype == ""
     assert page.count is None
 
 
 def test_unknown_type_asset_and_mixed_case_id_are_kept():
-    page = wire.parse_ledger_page(
+    page = parse_account.parse_ledger_page(
         entry_with(type="invite bonus", asset="NEWx.T", refid="FTQcuak-V6Za8qrWnhzTx67yYHz8Tg", extra=1)
     )
     entry = page.entries[0]
@@ -230,17 +231,17 @@ def test_unknown_type_asset_and_mixed_case_id_are_kept():
 
 
 def test_time_finer_than_a_microsecond_is_cut_off():
-    page = wire.parse_ledger_page(entry_with(time=Decimal("1705260464.9999999")))
+    page = parse_account.parse_ledger_page(entry_with(time=Decimal("1705260464.9999999")))
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, 999999, tzinfo=UTC)
 
 
 def test_a_time_as_text_is_read():
-    page = wire.parse_ledger_page({"ledger": {"L1": ENTRY | {"time": "1440193797.3844"}}})
-    assert page == wire.parse_ledger_page({"ledger": {"L1": ENTRY}})
+    page = parse_account.parse_ledger_page({"ledger": {"L1": ENTRY | {"time": "1440193797.3844"}}})
+    assert page == parse_account.parse_ledger_page({"ledger": {"L1": ENTRY}})
 
 
 def test_whole_second_time_is_read():
-    page = wire.parse_ledger_page(entry_with(time=1705260464))
+    page = parse_account.parse_ledger_page(entry_with(time=1705260464))
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, tzinfo=UTC)
 
 
@@ -248,7 +249,7 @@ def test_whole_second_time_is_read():
 @pytest.mark.parametrize("field", ["amount", "fee", "balance"])
 def test_entry_amount_that_is_none_is_refused(field, value):
     with pytest.raises(PayloadInvalidError, match=rf"Ledgers: expected result\.ledger\.L1\.{field} to be"):
-        wire.parse_ledger_page(entry_with(**{field: value}))
+        parse_account.parse_ledger_page(entry_with(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_entry_amount_that_is_none_is_refused(field, value):
 )
 def test_entry_with_a_wrong_field_is_refused(field, value):
     with pytest.raises(PayloadInvalidError, match=rf"result\.ledger\.L1\.{field} "):
-        wire.parse_ledger_page(entry_with(**{field: value}))
+        parse_account.parse_ledger_page(entry_with(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -286,23 +287,23 @@ def test_entry_with_a_wrong_field_is_refused(field, value):
 )
 def test_ledger_page_of_another_shape_is_refused(result):
     with pytest.raises(PayloadInvalidError, match="Ledgers"):
-        wire.parse_ledger_page(result)
+        parse_account.parse_ledger_page(result)
 
 
 @pytest.mark.parametrize("count", [True, -1, "many", Decimal("1.5"), [], "\u0661"])
 def test_count_that_is_no_number_is_refused(count):
     with pytest.raises(PayloadInvalidError, match=r"result\.count"):
-        wire.parse_ledger_page({"ledger": {}, "count": count})
+        parse_account.parse_ledger_page({"ledger": {}, "count": count})
 
 
 def test_refusal_shows_little_of_the_value():
     with pytest.raises(PayloadInvalidError) as raised:
-        wire.parse_ledger_page(entry_with(amount="9" * 10_000))
+        parse_account.parse_ledger_page(entry_with(amount="9" * 10_000))
     assert len(str(raised.value)) < 200
 
 
 def test_key_info():
-    info = wire.parse_key_info(
+    info = parse_account.parse_key_info(
         {
             "apiKeyName": "recon",
             "apiKey": "abc",
@@ -313,7 +314,7 @@ def test_key_info():
             "validUntil": "1748300000",
         }
     )
-    assert info == wire.KeyInfo(
+    assert info == parse_account.KeyInfo(
         name="recon",
         permissions=frozenset({"query-funds", "query-ledger"}),
         query_from=None,
@@ -327,11 +328,11 @@ def test_key_info():
 )
 def test_key_info_of_another_shape_is_refused(change):
     with pytest.raises(PayloadInvalidError, match="GetApiKeyInfo"):
-        wire.parse_key_info({"permissions": [], **change})
+        parse_account.parse_key_info({"permissions": [], **change})
 
 
 def test_prices_by_asset():
-    pairs = wire.parse_pairs(
+    pairs = parse_account.parse_pairs(
         {
             "XXBTZEUR": {"base": "XXBT", "quote": "ZEUR"},
             "XXBTZEUR.d": {"base": "XXBT", "quote": "ZEUR"},
@@ -341,7 +342,7 @@ def test_prices_by_asset():
             "GONEEUR": {"base": "GONE", "quote": "ZEUR"},
         }
     )
-    last_prices = wire.parse_last_prices(
+    last_prices = parse_account.parse_last_prices(
         {
             "XXBTZEUR": {"c": ["57000.1", "0.1"]},
             "XXBTZEUR.d": {"c": ["1", "0.1"]},
@@ -350,12 +351,12 @@ def test_prices_by_asset():
             "NEWEUR": {"c": ["0.0000", "0"]},
         }
     )
-    assert wire.prices_in("EUR", pairs, last_prices) == {
+    assert parse_account.prices_in("EUR", pairs, last_prices) == {
         "BTC": Decimal("57000.1"),
         "DOGE": Decimal("0.07"),
         "EUR": Decimal(1),
     }
-    assert wire.prices_in("BTC", pairs, last_prices)["EUR"] == 1 / Decimal("57000.1")
+    assert parse_account.prices_in("BTC", pairs, last_prices)["EUR"] == 1 / Decimal("57000.1")
 
 
 LISTED = {
@@ -381,7 +382,7 @@ VENUES = {"XXBTZUSD": LISTED, "XBTUSD:BTNL": ELSEWHERE, "XXBTZEUR": IN_EUROS}
 @pytest.mark.parametrize("order", list(permutations(VENUES)), ids=" ".join)
 def test_a_plain_name_means_the_international_market_in_any_order_of_the_reply(order):
     reply = {name: VENUES[name] for name in order}
-    markets = wire_orders.parse_markets(reply)
+    markets = parse_orders.parse_markets(reply)
     for name in ("BTC/USD", "XBT/USD", "BTCUSD", "XBTUSD", "XXBTZUSD", "btc/usd"):
         assert markets.find(name).pair_id == "XXBTZUSD", name
     for name in ("XBTUSD:BTNL", "BTC/USD:bitnomial_exchange"):
@@ -389,7 +390,7 @@ def test_a_plain_name_means_the_international_market_in_any_order_of_the_reply(o
     assert markets.name_of("XBTUSD:BTNL") == "BTC/USD:bitnomial_exchange"
     assert assets_of(markets.name_of("XBTUSD:BTNL")) == ("BTC", "USD")
     last_prices = {"XXBTZUSD": Decimal(60000), "XBTUSD:BTNL": Decimal(55000)}
-    assert wire.prices_in("USD", wire.parse_pairs(reply), last_prices)["BTC"] == 60000
+    assert parse_account.prices_in("USD", parse_account.parse_pairs(reply), last_prices)["BTC"] == 60000
 
 
 @pytest.mark.parametrize("here", [None, "", "International", "absent"])
@@ -404,19 +405,19 @@ def test_a_venue_may_be_told_by_the_id_alone(here, there):
         for pair_id, fields in pairs.items()
     }
     for reply in (told, dict(reversed(told.items()))):
-        assert wire_orders.parse_markets(reply).find("BTC/USD").pair_id == "XXBTZUSD"
-        assert set(wire.parse_pairs(reply)) == {"XXBTZUSD"}
+        assert parse_orders.parse_markets(reply).find("BTC/USD").pair_id == "XXBTZUSD"
+        assert set(parse_account.parse_pairs(reply)) == {"XXBTZUSD"}
 
 
 def test_a_market_of_another_venue_alone_is_not_taken_for_what_was_meant():
     for altname in ("XBTUSD:BTNL", "XBTUSD"):
-        markets = wire_orders.parse_markets({"XBTUSD:BTNL": ELSEWHERE | {"altname": altname}})
+        markets = parse_orders.parse_markets({"XBTUSD:BTNL": ELSEWHERE | {"altname": altname}})
         for name in ("BTC/USD", "BTCUSD", "XBTUSD"):
             assert markets.find(name) is None
             told = markets.why_not(name)
             assert "bitnomial_exchange alone" in told
             assert "call it BTC/USD:bitnomial_exchange" in told
-    assert wire.parse_pairs({"XBTUSD:BTNL": ELSEWHERE}) == {}
+    assert parse_account.parse_pairs({"XBTUSD:BTNL": ELSEWHERE}) == {}
     assert markets.why_not("ABC/XYZ") == "Kraken has no market ABC/XYZ"
 
 
@@ -435,7 +436,7 @@ def test_a_market_of_another_venue_alone_is_not_taken_for_what_was_meant():
 )
 def test_one_odd_pair_refuses_that_pair_and_no_other(odd, caplog):
     reply = {f"{name}USD": LISTED | {"base": name, "altname": f"{name}USD"} for name in ("ADA", "SOL")}
-    markets = wire_orders.parse_markets(reply | {"ODDUSD": odd})
+    markets = parse_orders.parse_markets(reply | {"ODDUSD": odd})
     assert markets.find("ADA/USD")
     assert markets.find("SOL/USD")
     assert markets.find("ODDUSD") is None
@@ -445,7 +446,7 @@ def test_one_odd_pair_refuses_that_pair_and_no_other(odd, caplog):
 
 @pytest.mark.parametrize("odd", [None, {}, {"c": []}, {"c": [1]}, {"c": ["NaN"]}])
 def test_one_odd_price_is_left_out(odd):
-    assert wire.parse_last_prices({"ADAUSD": {"c": ["0.4", "1"]}, "ODDUSD": odd}) == {
+    assert parse_account.parse_last_prices({"ADAUSD": {"c": ["0.4", "1"]}, "ODDUSD": odd}) == {
         "ADAUSD": Decimal("0.4")
     }
 
@@ -453,13 +454,13 @@ def test_one_odd_price_is_left_out(odd):
 @pytest.mark.parametrize("row", [None, {}, {"c": "1"}, {"c": []}, {"c": [1]}, {"c": ["NaN"]}])
 def test_ticker_of_another_shape_is_refused(row):
     with pytest.raises(PayloadInvalidError, match="Ticker"):
-        wire.parse_last_prices({"XXBTZEUR": row})
+        parse_account.parse_last_prices({"XXBTZEUR": row})
 
 
 @pytest.mark.parametrize("row", [None, {"base": "XXBT"}, {"base": "XXBT", "quote": ""}])
 def test_pair_of_another_shape_is_refused(row):
     with pytest.raises(PayloadInvalidError, match="AssetPairs"):
-        wire.parse_pairs({"XXBTZEUR": row})
+        parse_account.parse_pairs({"XXBTZEUR": row})
 
 
 JSON_VALUES = st.recursive(
@@ -478,12 +479,12 @@ JSON_VALUES = st.recursive(
 )
 def test_no_json_raises_anything_but_a_refusal(value):
     for parse in (
-        wire.parse_balances,
-        wire.parse_ledger_page,
-        wire.parse_ledger_entries,
-        wire.parse_key_info,
-        wire.parse_pairs,
-        wire.parse_last_prices,
+        parse_account.parse_balances,
+        parse_account.parse_ledger_page,
+        parse_account.parse_ledger_entries,
+        parse_account.parse_key_info,
+        parse_account.parse_pairs,
+        parse_account.parse_last_prices,
     ):
         with suppress(PayloadInvalidError):
             parse(value)

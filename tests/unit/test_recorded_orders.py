@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.kraken import parse_account as wire
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.orders.rules.order import OrderStatus, OrderType
 
 if TYPE_CHECKING:
@@ -40,7 +39,9 @@ def results(directory: Path, owner: str, endpoint: str) -> list[dict[str, Any]]:
             reply = exchange["response"]["json"]
             asked = urlsplit(exchange["request"]["uri"]).path.rpartition("/")[2]
             if asked == endpoint and isinstance(reply, dict) and not reply.get("error"):
-                decoded = wire.decode_reply(json.dumps(reply).encode(), account="", endpoint=endpoint).result
+                decoded = parse_account.decode_reply(
+                    json.dumps(reply).encode(), account="", endpoint=endpoint
+                ).result
                 assert isinstance(decoded, dict)
                 member = MEMBERS.get(endpoint)
                 found.append(decoded[member] if member else decoded)
@@ -51,8 +52,8 @@ def results(directory: Path, owner: str, endpoint: str) -> list[dict[str, Any]]:
 def markets(kraken_data_dir: Path) -> Markets:
     [path] = kraken_data_dir.glob("*/AssetPairs_kraken_pairs.json")
     text = path.read_text()
-    return wire_orders.parse_markets(
-        wire.decode_reply(text.encode(), account="", endpoint="AssetPairs").result
+    return parse_orders.parse_markets(
+        parse_account.decode_reply(text.encode(), account="", endpoint="AssetPairs").result
     )
 
 
@@ -73,7 +74,7 @@ def test_recorded_orders_and_trades_are_read(kraken_data_dir: Path, markets: Mar
     types: Counter[OrderType] = Counter()
     for endpoint in ("OpenOrders", "ClosedOrders", "QueryOrders"):
         for result in results(kraken_data_dir, owner, endpoint):
-            orders = wire_orders.parse_orders(result, markets=markets, account="", endpoint=endpoint)
+            orders = parse_orders.parse_orders(result, markets=markets, account="", endpoint=endpoint)
             assert len(orders) == len(result)
             for order in orders.values():
                 types[order.order_type] += 1
@@ -84,7 +85,7 @@ def test_recorded_orders_and_trades_are_read(kraken_data_dir: Path, markets: Mar
                     assert order.volume_executed == order.volume
     for endpoint in ("TradesHistory", "QueryTrades"):
         for result in results(kraken_data_dir, owner, endpoint):
-            trades = wire_orders.parse_trades(result, markets=markets, account="", endpoint=endpoint)
+            trades = parse_orders.parse_trades(result, markets=markets, account="", endpoint=endpoint)
             assert len(trades) == len(result)
             assert all(trade.volume > 0 for trade in trades.values())
     assert types[OrderType.LIMIT] > 5
@@ -94,8 +95,8 @@ def test_the_trades_of_a_live_account_add_up_to_its_orders(kraken_data_dir: Path
     owner = "shideneyu__kraken_client"
     [closed] = results(kraken_data_dir, owner, "ClosedOrders")
     [history] = results(kraken_data_dir, owner, "TradesHistory")
-    orders = wire_orders.parse_orders(closed, markets=markets, account="", endpoint="ClosedOrders")
-    trades = wire_orders.parse_trades(history, markets=markets, account="", endpoint="TradesHistory")
+    orders = parse_orders.parse_orders(closed, markets=markets, account="", endpoint="ClosedOrders")
+    trades = parse_orders.parse_trades(history, markets=markets, account="", endpoint="TradesHistory")
     executed: dict[str, Decimal] = {}
     for trade in trades.values():
         executed[trade.kraken_txid] = executed.get(trade.kraken_txid, Decimal(0)) + trade.volume
@@ -126,16 +127,16 @@ def test_an_order_that_makes_no_sense_is_refused(change: dict[str, Any], told: s
         "cost": "0",
         "fee": "0",
     }
-    empty = wire_orders.parse_markets({})
-    assert wire_orders.parse_orders({"O1": order}, markets=empty, account="", endpoint="OpenOrders")
+    empty = parse_orders.parse_markets({})
+    assert parse_orders.parse_orders({"O1": order}, markets=empty, account="", endpoint="OpenOrders")
     with pytest.raises(PayloadInvalidError, match=told):
-        wire_orders.parse_orders({"O1": order | change}, markets=empty, account="", endpoint="OpenOrders")
+        parse_orders.parse_orders({"O1": order | change}, markets=empty, account="", endpoint="OpenOrders")
 
 
 def test_an_answer_to_an_order_is_its_id_or_nothing() -> None:
     described = {"descr": {"order": "buy 0.01 XBTUSD @ market"}}
-    assert wire_orders.parse_placed(described, account="") is None
-    assert wire_orders.parse_placed(described | {"txid": ["OABC"]}, account="") == "OABC"
+    assert parse_orders.parse_placed(described, account="") is None
+    assert parse_orders.parse_placed(described | {"txid": ["OABC"]}, account="") == "OABC"
     for odd in ({"txid": []}, {"txid": ["O1", "O2"]}, {"txid": "O1"}):
         with pytest.raises(PayloadInvalidError, match="one order id"):
-            wire_orders.parse_placed(described | odd, account="")
+            parse_orders.parse_placed(described | odd, account="")

@@ -19,7 +19,7 @@ from kraken_recon.errors import (
     PayloadInvalidError,
     RequestRefusedError,
 )
-from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_account
 from kraken_recon.ledger.asset_names import parse_kraken_code
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARSERS = {
-    "Ledgers": wire.parse_ledger_page,
-    "QueryLedgers": wire.parse_ledger_entries,
-    "BalanceEx": wire.parse_balances,
-    "AssetPairs": wire.parse_pairs,
-    "Ticker": wire.parse_last_prices,
+    "Ledgers": parse_account.parse_ledger_page,
+    "QueryLedgers": parse_account.parse_ledger_entries,
+    "BalanceEx": parse_account.parse_balances,
+    "AssetPairs": parse_account.parse_pairs,
+    "Ticker": parse_account.parse_last_prices,
 }
 ERRORS = {
     "EGeneral:Invalid arguments": RequestRefusedError,
@@ -60,14 +60,14 @@ SAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One recorded reply, as the bytes that came over the wire."""
+    """One recorded reply, as the bytes that came over the parse_account."""
 
     source: str
     endpoint: str
     body: bytes
 
     def result(self):
-        return wire.decode_reply(self.body, account="recorded", endpoint=self.endpoint).result
+        return parse_account.decode_reply(self.body, account="recorded", endpoint=self.endpoint).result
 
 
 def exchanges(directory: Path) -> Iterator[Recording]:
@@ -133,14 +133,14 @@ def items_of_result(result) -> int:
 def test_amounts_keep_every_digit(recordings):
     (ledgers,) = (recording for recording in recordings if recording.source == "ledgers.json")
     rows = ledgers.result()["ledger"]
-    for entry in wire.parse_ledger_page({"ledger": rows}).entries:
+    for entry in parse_account.parse_ledger_page({"ledger": rows}).entries:
         row = rows[entry.ledger_id]
         assert tuple(format(amount, "f") for amount in (entry.amount, entry.fee, entry.balance)) == (
             row["amount"],
             row["fee"],
             row["balance"],
         )
-        assert (entry.entry_time - wire.EPOCH) / timedelta(seconds=1) == float(row["time"])
+        assert (entry.entry_time - parse_account.EPOCH) / timedelta(seconds=1) == float(row["time"])
 
 
 def test_ledger_of_a_live_account_is_a_chain(recordings):
@@ -148,7 +148,7 @@ def test_ledger_of_a_live_account_is_a_chain(recordings):
     (ledgers,) = (recording for recording in recordings if recording.source == "ledgers.json")
     balances = {}
     links = 0
-    for entry in reversed(wire.parse_ledger_page(ledgers.result()).entries):
+    for entry in reversed(parse_account.parse_ledger_page(ledgers.result()).entries):
         if entry.key in balances:
             assert entry.balance_before == balances[entry.key], entry.ledger_id
             links += 1
@@ -171,7 +171,7 @@ def test_balance_recordings_are_amounts_of_known_assets(recordings, kraken_data_
     assert len(recorded) >= 6
     for result in recorded:
         rows = {code: {"balance": amount, "hold_trade": "0"} for code, amount in result.items()}
-        balances = wire.parse_balances(rows)
+        balances = parse_account.parse_balances(rows)
         assert {key: format(balance.balance, "f") for key, balance in balances.items()} == {
             parse_kraken_code(code): amount for code, amount in result.items()
         }
@@ -182,7 +182,7 @@ def test_hand_made_balance_with_bare_numbers_is_refused(kraken_data_dir):
     text = path.read_text()
     recording = Recording(path.name, "BalanceEx", text[text.index("{") :].encode())
     with pytest.raises(PayloadInvalidError, match="decimal string"):
-        wire.parse_balances(recording.result())
+        parse_account.parse_balances(recording.result())
 
 
 def test_prices_of_a_recorded_market(recordings):
@@ -194,5 +194,7 @@ def test_prices_of_a_recorded_market(recordings):
         for r in recordings
         if r.source == "test_assetpairs__test_assetpairs_ticker.json" and r.endpoint == "Ticker"
     ).result()
-    prices = wire.prices_in("EUR", wire.parse_pairs(pairs), wire.parse_last_prices(ticker))
+    prices = parse_account.prices_in(
+        "EUR", parse_account.parse_pairs(pairs), parse_account.parse_last_prices(ticker)
+    )
     assert prices == {"BTC": Decimal(ticker["XXBTZEUR"]["c"][0]), "EUR": Decimal(1)}

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.reported_orders import order
-from kraken_recon.kraken import parse_account as wire
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.verification.rules.judge import Level, OrderEvidence, Overall, Tolerances, Verdict, judge
 
 if TYPE_CHECKING:
@@ -32,13 +31,13 @@ def evidences(kraken_data_dir: Path) -> list[OrderEvidence]:
     def recorded(name: str) -> Any:
         [exchange] = json.loads((cassettes / f"{name}.json").read_text())
         body = json.dumps({"error": [], "result": exchange["response"]["json"]["result"]}).encode()
-        return wire.decode_reply(body, account="recorded", endpoint=name).result
+        return parse_account.decode_reply(body, account="recorded", endpoint=name).result
 
-    markets = wire_orders.parse_markets(recorded("assets_pairs"))
+    markets = parse_orders.parse_markets(recorded("assets_pairs"))
     names = {"markets": markets, "account": "recorded", "endpoint": "recorded"}
-    orders = wire_orders.parse_orders(recorded("closed_orders")["closed"], **names)
-    trades = wire_orders.parse_trades(recorded("trades_history")["trades"], **names)
-    entries = wire.parse_ledger_page(recorded("ledgers")).entries
+    orders = parse_orders.parse_orders(recorded("closed_orders")["closed"], **names)
+    trades = parse_orders.parse_trades(recorded("trades_history")["trades"], **names)
+    entries = parse_account.parse_ledger_page(recorded("ledgers")).entries
     return [evidence_of(reported, trades, entries) for reported in orders.values()]
 
 

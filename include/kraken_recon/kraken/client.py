@@ -26,7 +26,7 @@ from kraken_recon.errors import (
     PayloadInvalidError,
     RateLimitedError,
 )
-from kraken_recon.kraken import parse_account as wire
+from kraken_recon.kraken import parse_account
 from kraken_recon.kraken.parse_margin import parse_open_positions
 from kraken_recon.kraken.rate_limits import call_cost
 from kraken_recon.kraken.transport import KrakenTransport
@@ -125,7 +125,7 @@ class KrakenClient:
         """
         self.inspect_key()
 
-    def inspect_key(self) -> wire.KeyInfo:
+    def inspect_key(self) -> parse_account.KeyInfo:
         """Check the key as ``check_key`` does, and return what Kraken says of it.
 
         Raises:
@@ -149,15 +149,19 @@ class KrakenClient:
             )
         return info
 
-    def key_info(self) -> wire.KeyInfo:
+    def key_info(self) -> parse_account.KeyInfo:
         """Read what Kraken says of the key."""
-        return self._read_result("GetApiKeyInfo", {}, partial(wire.parse_key_info, account=self._account))
+        return self._read_result(
+            "GetApiKeyInfo", {}, partial(parse_account.parse_key_info, account=self._account)
+        )
 
     def balances(self) -> Mapping[HoldingKey, Balance]:
         """Read ``BalanceEx``; an account that never held anything is answered without a result."""
 
-        def parse(reply: wire.Reply) -> Mapping[HoldingKey, Balance]:
-            return wire.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+        def parse(reply: parse_account.Reply) -> Mapping[HoldingKey, Balance]:
+            return (
+                parse_account.parse_balances(reply.result, account=self._account) if reply.has_result else {}
+            )
 
         return self._repeated(lambda: parse(self._send("BalanceEx", {})))
 
@@ -171,7 +175,7 @@ class KrakenClient:
         # although BalanceEx shows their balances.
         parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
         return self._read_result(
-            "Ledgers", parameters, partial(wire.parse_ledger_page, account=self._account)
+            "Ledgers", parameters, partial(parse_account.parse_ledger_page, account=self._account)
         )
 
     def open_positions(self) -> Mapping[str, MarginPosition]:
@@ -181,9 +185,11 @@ class KrakenClient:
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""
-        pairs = self._read_public("AssetPairs", partial(wire.parse_pairs, account=self._account))
-        last_prices = self._read_public("Ticker", partial(wire.parse_last_prices, account=self._account))
-        return wire.prices_in(quote, pairs, last_prices)
+        pairs = self._read_public("AssetPairs", partial(parse_account.parse_pairs, account=self._account))
+        last_prices = self._read_public(
+            "Ticker", partial(parse_account.parse_last_prices, account=self._account)
+        )
+        return parse_account.prices_in(quote, pairs, last_prices)
 
     def _read_result(
         self, endpoint: str, parameters: Mapping[str, Parameter], parse: Callable[[object], Value]
@@ -198,19 +204,19 @@ class KrakenClient:
     ) -> Value:
         def attempt() -> Value:
             body = self._transport.send_public(endpoint, parameters or {})
-            reply = wire.decode_reply(body, account=self._account, endpoint=endpoint)
+            reply = parse_account.decode_reply(body, account=self._account, endpoint=endpoint)
             return parse(self._result_of(reply, endpoint))
 
         return self._repeated(attempt)
 
-    def _send(self, endpoint: str, parameters: Mapping[str, Parameter]) -> wire.Reply:
+    def _send(self, endpoint: str, parameters: Mapping[str, Parameter]) -> parse_account.Reply:
         """Send one private request, once; its errors are raised while the slot is still held."""
         with self._slots.take(call_cost(endpoint)) as nonce:
             self._calls += 1
             body = self._transport.send_private(endpoint, parameters, nonce=nonce)
-            return wire.decode_reply(body, account=self._account, endpoint=endpoint)
+            return parse_account.decode_reply(body, account=self._account, endpoint=endpoint)
 
-    def _result_of(self, reply: wire.Reply, endpoint: str) -> object:
+    def _result_of(self, reply: parse_account.Reply, endpoint: str) -> object:
         if not reply.has_result:
             raise PayloadInvalidError(
                 f"{endpoint}: expected a result, was missing", account=self._account, endpoint=endpoint
@@ -270,5 +276,5 @@ def _unix_seconds(moment: datetime | None) -> str | None:
     """Write a moment as exact unix seconds, never through a float."""
     if moment is None:
         return None
-    microseconds = (moment - wire.EPOCH) // timedelta(microseconds=1)
+    microseconds = (moment - parse_account.EPOCH) // timedelta(microseconds=1)
     return f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06d}"

@@ -14,8 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.kraken import parse_account as wire
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.kraken.client import KrakenClient, _unix_seconds
 
 if TYPE_CHECKING:
@@ -67,20 +66,20 @@ class OrderReadingClient(KrakenClient):
         return self._markets.get(
             str(self._transport.uri),
             lambda: self._read_public(
-                "AssetPairs", partial(wire_orders.parse_markets, account=self._account)
+                "AssetPairs", partial(parse_orders.parse_markets, account=self._account)
             ),
         )
 
     def server_time(self) -> datetime:
         """Read Kraken's clock, which tells whole seconds."""
-        return self._read_public("Time", partial(wire.parse_server_time, account=self._account))
+        return self._read_public("Time", partial(parse_account.parse_server_time, account=self._account))
 
     def price(self, pair: str) -> MarketPrice | None:
         """Read what a pair costs now; None where it never traded."""
         market = self.markets().find(pair)
         if market is None:
             return None
-        parse = partial(wire_orders.parse_market_prices, account=self._account)
+        parse = partial(parse_orders.parse_market_prices, account=self._account)
         prices = self._read_public("Ticker", parse, {"pair": market.altname, "execution_venue": market.venue})
         price = prices.get(market.pair_id)
         return price if price and price.last else None
@@ -154,7 +153,7 @@ class OrderReadingClient(KrakenClient):
                 "ofs": offset or None,
                 "without_count": True,
             }
-            parse = partial(wire.parse_ledger_page, account=self._account)
+            parse = partial(parse_account.parse_ledger_page, account=self._account)
             read = self._read_result("Ledgers", parameters, parse)
             return {entry.ledger_id: entry for entry in read.entries}
 
@@ -179,12 +178,12 @@ class OrderReadingClient(KrakenClient):
     def _orders(
         self, endpoint: str, parameters: Mapping[str, Parameter], *, member: str | None = None
     ) -> dict[str, ReportedOrder]:
-        return self._rows(endpoint, parameters, member, wire_orders.parse_orders)
+        return self._rows(endpoint, parameters, member, parse_orders.parse_orders)
 
     def _trades(
         self, endpoint: str, parameters: Mapping[str, Parameter], *, member: str | None = None
     ) -> dict[str, Fill]:
-        return self._rows(endpoint, parameters, member, wire_orders.parse_trades)
+        return self._rows(endpoint, parameters, member, parse_orders.parse_trades)
 
     def _rows(
         self,
@@ -198,7 +197,7 @@ class OrderReadingClient(KrakenClient):
 
         def rows_of(result: object) -> dict[str, Row]:
             named = {"account": self._account, "endpoint": endpoint}
-            rows = result if member is None else wire_orders.parse_members(result, member, **named)
+            rows = result if member is None else parse_orders.parse_members(result, member, **named)
             return parse(rows, markets=markets, **named)
 
         return self._read_result(endpoint, parameters, rows_of)

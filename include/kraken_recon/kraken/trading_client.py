@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.errors import ConfigurationError, ExchangeUnavailableError
-from kraken_recon.kraken import parse_orders as wire_orders
+from kraken_recon.kraken import parse_orders
 from kraken_recon.kraken.order_reading_client import OrderReadingClient
 from kraken_recon.orders.rules.order import OrderType, TimeInForce
 
@@ -66,7 +66,7 @@ class TradingClient(OrderReadingClient):
             raise ConfigurationError(self.markets().why_not(order.pair))
         parameters = add_order_parameters(order, market.altname, venue=market.venue)
         result = self._write("AddOrder", parameters)
-        return wire_orders.parse_placed(result, account=self._account)
+        return parse_orders.parse_placed(result, account=self._account)
 
     def cancel_order(self, txid: str) -> None:
         """Ask for an order's cancellation; cancelling twice does no harm.

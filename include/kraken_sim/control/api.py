@@ -13,8 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from kraken_sim.amounts import ZERO, plain
-from kraken_sim.control import demo_scenario as scenario
-from kraken_sim.control import happenings, models, recordings
+from kraken_sim.control import demo_scenario, happenings, models, recordings
 from kraken_sim.control.passing_time import catch_up
 from kraken_sim.control.settling import settle
 from kraken_sim.errors import ControlError
@@ -283,10 +282,12 @@ async def play(step: str, exchange: State) -> Response:
     """Load the demo, let an ordinary day pass, or its second act happen."""
     match step:
         case "demo":
-            scenario.load_demo(exchange)
+            demo_scenario.load_demo(exchange)
             return reply(exchange.published)
         case "next" | "day":
-            happened = scenario.play_next(exchange) if step == "next" else scenario.play_day(exchange)
+            happened = (
+                demo_scenario.play_next(exchange) if step == "next" else demo_scenario.play_day(exchange)
+            )
             for account in exchange.accounts.values():
                 await settle(account)
             return reply(happened)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kraken_sim.endpoints import private as private_endpoints
+from kraken_sim.endpoints import private
 from kraken_sim.endpoints.call import Call
 from kraken_sim.errors import ApiError, ControlError
 from kraken_sim.market import trading
@@ -48,7 +48,7 @@ def _perform(exchange: Exchange, account: Account, late: LateCall) -> None:
     call = Call(exchange, account, late.endpoint, dict(late.parameters), arrived=late.arrived, due=late.due)
     outcome: dict[str, Any]
     try:
-        result = private_endpoints.ENDPOINTS[late.endpoint](call)
+        result = private.ENDPOINTS[late.endpoint](call)
     except (ApiError, ControlError) as error:
         outcome = {"outcome": "refused", "error": str(error)}
     else:

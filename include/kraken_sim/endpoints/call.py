@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kraken_sim.faults import late_views as lagging
+from kraken_sim.faults import late_views
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -34,11 +34,11 @@ class Call:
 
     def seen_until(self, view: View) -> Decimal:
         """Tell up to which moment this view is up to date."""
-        return lagging.seen_until(self.exchange.faults, self.account, self.endpoint, view)
+        return late_views.seen_until(self.exchange.faults, self.account, self.endpoint, view)
 
     def seen_of(self, view: View, order: Order | None, seen: Decimal) -> Decimal:
         """Tell up to which moment this view of one order is up to date."""
-        return lagging.seen_of(
+        return late_views.seen_of(
             self.exchange.faults, self.account, self.endpoint, view, order=order, seen=seen
         )
 

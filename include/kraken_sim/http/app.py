@@ -17,14 +17,14 @@ from fastapi import FastAPI, Request, Response
 
 from kraken_sim.account.account import LateCall
 from kraken_sim.amounts import ZERO
-from kraken_sim.control import api as control
+from kraken_sim.control import api
 from kraken_sim.control.passing_time import catch_up
 from kraken_sim.control.settling import settle
 from kraken_sim.endpoints import private as private_endpoints
 from kraken_sim.endpoints import public as public_endpoints
 from kraken_sim.endpoints.call import Call
 from kraken_sim.errors import ApiError, ControlError
-from kraken_sim.faults import broken_answers as corruption
+from kraken_sim.faults import broken_answers
 from kraken_sim.faults.named import AFTER, BEFORE, CONTENT, WRITES
 from kraken_sim.http.wire import encode, failure, parameters, success
 
@@ -84,7 +84,7 @@ def create_app(exchange: Exchange) -> FastAPI:
         del rest
         return Response(failure("EGeneral:Unknown method"), media_type=JSON_TYPE)
 
-    app.include_router(control.router)  # last: a route is looked for from the first on
+    app.include_router(api.router)  # last: a route is looked for from the first on
     return app
 
 
@@ -154,7 +154,7 @@ class PublicCall:
             self.records[-1]["answer"] = text
             return "", fault
         if fault := self.take(*AFTER):
-            text = corruption.spoil_body(fault, text)
+            text = broken_answers.spoil_body(fault, text)
         return text, None
 
     def _look_at(self, body: bytes) -> None:
@@ -181,7 +181,7 @@ class PublicCall:
         except ApiError as error:
             return failure(*error.codes)
         if fault := self.take(*CONTENT):
-            result = corruption.spoil_content(fault, result)
+            result = broken_answers.spoil_content(fault, result)
         return success(result)
 
     async def _instead(self, fault: Fault) -> Response:
@@ -195,7 +195,7 @@ class PublicCall:
             return Response(status_code=HTTPStatus.FOUND, headers={"Location": "/0/public/Time"})
         if shape == "http_error" or shape.isdigit():
             status = int(shape) if shape.isdigit() else int(fault.options.get("status", 502))
-            return Response(corruption.gateway_page(status), status, media_type="text/html")
+            return Response(broken_answers.gateway_page(status), status, media_type="text/html")
         code = {
             "throttled": throttled(self.now, int(fault.options.get("seconds", THROTTLED_SECONDS))),
             "rate_limited": "EAPI:Rate limit exceeded",
@@ -300,7 +300,7 @@ class PrivateCall(PublicCall):
         if self.endpoint == "Balance" and not result:
             return failure()  # an account that never held anything: no error, and no result either
         if isinstance(result, dict) and (fault := self.take(*CONTENT)):
-            result = corruption.spoil_content(fault, result)
+            result = broken_answers.spoil_content(fault, result)
         return success(result)
 
     def _result(self, body: bytes) -> Any:  # noqa: ANN401 - a map, or what a consolidated list is
