@@ -73,6 +73,18 @@ def test_every_account_is_reconciled(dag: DAG, desk: AirflowDesk) -> None:
     ]
 
 
+def test_a_run_that_proves_an_account_ends_the_alert_that_its_proof_is_old(
+    dag: DAG, desk: AirflowDesk
+) -> None:
+    desk.account("desk", USD="1000")
+    desk.execute(
+        "insert into trading.alerts (kind, account_id, message)"
+        " select 'stale_positions', account_id, 'too old' from trading.accounts"
+    )
+    dag.test()
+    assert desk.rows("select status from trading.alerts") == [{"status": "resolved"}]
+
+
 def test_one_wrong_key_turns_the_run_red_and_stops_no_other_account(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("good", USD="1000")
     desk.account("bad", has_right_key=False)

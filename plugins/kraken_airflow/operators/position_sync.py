@@ -36,6 +36,7 @@ from kraken_airflow.telemetry.task_log import (
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.alerts.silence_rules import Job
+from kraken_recon.alerts.telling import watch_freshness
 from kraken_recon.errors import AccountsLeftError, ConfigurationError, RunStoppedError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
@@ -221,6 +222,7 @@ class PublishSummaryOperator(TradingDbOperator):
     template_fields = ("run_ids",)
     page = "differences"
     READS = ("accounts", "reconciliation_runs", "discrepancies", "alerts")
+    WRITES = ("alerts",)
 
     def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -230,6 +232,8 @@ class PublishSummaryOperator(TradingDbOperator):
         """Read the runs back, log what differed, announce what is proven, and return the totals."""
         with translated_failures():
             hook = TradingDbHook(self.trading_conn_id)
+            # Else the report of a run says that what it has just proven was not proven for long.
+            watch_freshness(hook.unit_of_work, utc_now())
             report = _read_report(hook, _uuids(self.run_ids))
             with hook.unit_of_work() as unit:
                 active = {account.name for account in AccountStore(unit).find_accounts(None)}
