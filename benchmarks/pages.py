@@ -88,6 +88,7 @@ PAGES: Final = (
     Page("What wants me?", "wants"),
     Page("the same, five pages on", "wants", older=5),
     Page("the same, one account", "wants?account=desk-00008"),
+    Page("a held repair", "repair?plan={plan}"),
     Page("a runbook", "docs?page=runbooks/alerts.md"),
     Page("accounts as JSON", "api/latest", is_download=True),
     Page("accounts as CSV", "api/latest.csv", is_download=True),
@@ -107,6 +108,7 @@ NAMED_ROWS: Final = {
     "entry": "select ledger_id from trading.ledger_entries where account_id = 1 and asset = 'USD' "
     "order by entry_time limit 1",
     "order": "select order_id from trading.order_verifications where verdict = 'mismatch' order by 1 limit 1",
+    "plan": "select plan_id from trading.repair_plans where status = 'held' order by 1 limit 1",
 }
 
 
