@@ -12,7 +12,7 @@ from desks.cost_books import happen
 from desks.fake_exchange import Desk, minutes
 from desks.fakes import START
 from desks.past_intervals import backfill, drifts, history, recorded_at
-from integration.test_importing import bring_file
+from integration.test_import import bring_file
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
 from kraken_recon.database.unit_of_work import UnitOfWork

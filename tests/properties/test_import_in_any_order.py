@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.exports import LEDGER_HEADERS
-from integration.test_importing import books_on_record, bring_file, is_sound
+from integration.test_import import books_on_record, bring_file, is_sound
 from kraken_recon.errors import ImportRefusedError
 from properties.histories import (
     Movement,

@@ -40,9 +40,9 @@ from kraken_recon.plain_text import can_be_kept
 from kraken_recon.values.money import parse_amount
 from session_lint.linting import lint_sessions
 from session_lint.python_sources import read_sources
-from unit.test_certificate import DOCUMENT
-from unit.test_kraken_exports import ROW, TRADE, ledgers, trades
-from unit.test_margin_wire import POSITION
+from unit.test_certificates import DOCUMENT
+from unit.test_export_files import ROW, TRADE, ledgers, trades
+from unit.test_parse_margin import POSITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Amounts at their edges; the properties are in ``properties/test_1_exact``."""
+"""Amounts at their edges; the properties are in ``properties/test_exact_amounts``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from desks.fake_exchange import bring, minutes
 from desks.fakes import START
 from desks.interruptions import Steps, stepped_ports
 from desks.past_intervals import SETTLED, backfill, history, recorded_at
-from integration.test_importing import bring_file
+from integration.test_import import bring_file
 from kraken_recon.costs.recomputing import recompute, recompute_account, scope_of
 from kraken_recon.costs.records import CostKey
 from kraken_recon.costs.store import CostStore
@@ -25,8 +25,8 @@ from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.values.intervals import Interval
 from kraken_recon.values.money import ZERO
 from properties.histories import adjustments, at_exchange, fresh_account, unconnected_events
-from properties.test_9_any_order_of_the_past import past_desk
 from properties.test_average_cost import KINDS, Happening, amounts, fees, write
+from properties.test_backfill_in_any_order import past_desk
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from integration.scripted_server import Request
 
 API_KEY = "public-key-of-the-test"
-WORKER = Path(__file__).with_name("slot_worker.py")
+WORKER = Path(__file__).with_name("call_slots_worker.py")
 PLENTY = CallBudget(Decimal(100_000), Decimal(1000))
 
 
@@ -413,7 +413,7 @@ def test_the_session_is_registered_with_its_task(database_url: str) -> None:
     assert named == [(owner[0], "idle")]
     assert owner[0].startswith("af1|x|2|3|a.b#")
     assert owner[1:7] == ("position_sync", "reconcile_accounts", 3, 2, 1, 1)
-    assert "test_api_slots" in owner[7]
+    assert "test_call_slots" in owner[7]
 
 
 # --- what was used is counted

@@ -1,7 +1,7 @@
 """Invariant 6: a write that would reach fewer rows than it should is refused whole.
 
-That no row is deleted is part of the life in ``test_3_nothing_silent``; that concurrent writers lose nothing
-is shown with real processes in ``integration/test_concurrency``.
+That no row is deleted is part of the life in ``test_nothing_silent``; that concurrent writers lose nothing
+is shown with real processes in ``integration/test_position_sync_side_by_side``.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def test_a_session_names_its_task_its_process_and_its_line(bench: Bench) -> None
     assert (finding["run_id"], finding["map_index"], finding["try_number"]) == ("manual__1", 3, 2)
     assert finding["evidence"]["process_id"] == os.getpid()
     assert finding["evidence"]["host"] == os.uname().nodename
-    here = "integration/test_session_audit.py:"
+    here = "integration/test_session_leak_audit.py:"
     assert finding["evidence"]["call_site"].startswith(here)
     assert "test_a_session_names_its_task" in finding["evidence"]["call_site"]
     assert "a_dag.a_task[3] try 2 of run manual__1" in finding["message"]

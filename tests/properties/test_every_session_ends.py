@@ -1,6 +1,6 @@
 """Invariant 10: whatever way a sync ends, its sessions end with it, and none is open during a network call.
 
-A killed process is the matter of ``integration/test_killed_worker``.
+A killed process is the matter of ``integration/test_position_sync_killed``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One worker process of the call slot tests: calls Kraken with a shared key, or holds the key until it dies.
 
-Usage: slot_worker.py {shared|alone|hold} DSN URL CALLS CAPACITY DECAY_PER_SECOND
+Usage: call_slots_worker.py {shared|alone|hold} DSN URL CALLS CAPACITY DECAY_PER_SECOND
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     sender = KrakenTransport(
         KrakenCredentials(API_KEY, PRIVATE_KEY, url, "pro"), account="shared", timeout_seconds=(5, 5)
     )
-    with PostgresCallSlots(dsn, api_key=API_KEY, tier=budget, application_name="slot_worker") as shared:
+    with PostgresCallSlots(dsn, api_key=API_KEY, tier=budget, application_name="call_slots_worker") as shared:
         slots = InProcessCallSlots() if mode == "alone" else shared
         for _ in range(int(calls)):
             with slots.take(1) as nonce:
