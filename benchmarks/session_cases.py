@@ -19,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from benchmarks.session_stage import DEFERRED, ENDED, OTHER_TEAM, name_of
 from kraken_recon.database.unit_of_work import driver_dsn
-from kraken_recon.sessions.rules.records import Rule
+from kraken_recon.sessions.rules.records import AuditRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ class Case:
 
     name: str
     open: Callable[[Stage], list[int]]
-    rules: frozenset[Rule] = frozenset()
+    rules: frozenset[AuditRule] = frozenset()
 
     @property
     def is_leak(self) -> bool:
@@ -306,20 +306,20 @@ def _replication(stage: Stage) -> list[int]:
 
 
 CASES: Final = (
-    Case("idle in transaction", _idle_in_transaction, frozenset({Rule.IDLE_IN_TRANSACTION})),
-    Case("never closed", _never_closed, frozenset({Rule.NEVER_CLOSED})),
-    Case("killed worker", _killed_worker, frozenset({Rule.OWNER_ENDED, Rule.IDLE_IN_TRANSACTION})),
-    Case("thread that outlives its task", _thread_outlives_task, frozenset({Rule.OWNER_ENDED})),
-    Case("unfinished generator", _generator, frozenset({Rule.IDLE_IN_TRANSACTION})),
-    Case("pool overflow", _pool_overflow, frozenset({Rule.OVER_POOL})),
-    Case("advisory lock kept", _advisory_lock, frozenset({Rule.LOCK_KEPT})),
-    Case("listener forgotten", _listener, frozenset({Rule.OWNER_ENDED})),
-    Case("engine per call", _engine_per_call, frozenset({Rule.NEVER_CLOSED})),
-    Case("lock holder", _lock_holder, frozenset({Rule.IDLE_IN_TRANSACTION, Rule.BLOCKS_OTHERS})),
-    Case("short gaps", _short_gaps, frozenset({Rule.TRANSACTION_OUTLIVES_WORK})),
-    Case("another team's lock", _foreign_blocker, frozenset({Rule.BLOCKS_OTHERS})),
-    Case("a DAG's own name", _own_name, frozenset({Rule.IDLE_IN_TRANSACTION})),
-    Case("COPY whose client is silent", _silent_copy, frozenset({Rule.IDLE_IN_TRANSACTION})),
+    Case("idle in transaction", _idle_in_transaction, frozenset({AuditRule.IDLE_IN_TRANSACTION})),
+    Case("never closed", _never_closed, frozenset({AuditRule.NEVER_CLOSED})),
+    Case("killed worker", _killed_worker, frozenset({AuditRule.OWNER_ENDED, AuditRule.IDLE_IN_TRANSACTION})),
+    Case("thread that outlives its task", _thread_outlives_task, frozenset({AuditRule.OWNER_ENDED})),
+    Case("unfinished generator", _generator, frozenset({AuditRule.IDLE_IN_TRANSACTION})),
+    Case("pool overflow", _pool_overflow, frozenset({AuditRule.OVER_POOL})),
+    Case("advisory lock kept", _advisory_lock, frozenset({AuditRule.LOCK_KEPT})),
+    Case("listener forgotten", _listener, frozenset({AuditRule.OWNER_ENDED})),
+    Case("engine per call", _engine_per_call, frozenset({AuditRule.NEVER_CLOSED})),
+    Case("lock holder", _lock_holder, frozenset({AuditRule.IDLE_IN_TRANSACTION, AuditRule.BLOCKS_OTHERS})),
+    Case("short gaps", _short_gaps, frozenset({AuditRule.TRANSACTION_OUTLIVES_WORK})),
+    Case("another team's lock", _foreign_blocker, frozenset({AuditRule.BLOCKS_OTHERS})),
+    Case("a DAG's own name", _own_name, frozenset({AuditRule.IDLE_IN_TRANSACTION})),
+    Case("COPY whose client is silent", _silent_copy, frozenset({AuditRule.IDLE_IN_TRANSACTION})),
     Case("COPY at work", _copy_at_work),
     Case("pooler's connection", _poolers_connection),
     Case("pooler's connection, by name", _inherited_name),

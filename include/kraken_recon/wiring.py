@@ -25,7 +25,7 @@ from kraken_recon.maintenance.maintaining import MaintainingPorts
 from kraken_recon.orders.exchange import OrderPorts
 from kraken_recon.orders.rules.bounds import MINUTES_MAX, DecisionBounds
 from kraken_recon.reconciliation.run import SyncPorts
-from kraken_recon.sessions.auditing import AuditPorts, Source
+from kraken_recon.sessions.auditing import AuditedServer, AuditPorts
 from kraken_recon.sessions.store import ServerSessions
 from kraken_recon.values.money import ZERO, parse_amount
 from kraken_recon.values.usage_meter import UseMeter
@@ -95,7 +95,9 @@ class DailyCheckedClient(TradingClient):
             self._key_slots.mark_checked()
 
 
-def source_of(name: str, open_unit_of_work: Callable[[], UnitOfWork], *, is_ours: bool = True) -> Source:
+def source_of(
+    name: str, open_unit_of_work: Callable[[], UnitOfWork], *, is_ours: bool = True
+) -> AuditedServer:
     """Wire one server to be audited."""
 
     @contextmanager
@@ -103,7 +105,7 @@ def source_of(name: str, open_unit_of_work: Callable[[], UnitOfWork], *, is_ours
         with open_unit_of_work() as unit:
             yield ServerSessions(unit)
 
-    return Source(name, watch, is_ours)
+    return AuditedServer(name, watch, is_ours)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Wiring:
             lambda: UnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
         )
 
-    def audit_ports(self, sources: Sequence[Source], airflow: Airflow, *, acted_by: str) -> AuditPorts:
+    def audit_ports(self, sources: Sequence[AuditedServer], airflow: Airflow, *, acted_by: str) -> AuditPorts:
         """Wire the session audit of servers, the trading database first."""
         engine = self.engine()
         return AuditPorts(lambda: UnitOfWork(engine), sources, airflow, acted_by)

@@ -22,7 +22,7 @@ from kraken_airflow import watch
 from kraken_airflow.operators.session_leak_audit import audited_connections, request_of
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.sessions.airflow_api import AirflowApi
-from kraken_recon.sessions.rules.records import Action, Progress, Rule
+from kraken_recon.sessions.rules.records import AuditAction, AuditRule, Progress
 from kraken_recon.values.task_identity import TaskIdentity
 from local_stack.ports import free_port
 from local_stack.processes import poll_until
@@ -185,8 +185,8 @@ def test_another_database_is_looked_at_and_an_unreachable_one_fails_the_run(
 
 def test_the_form_is_read_strictly() -> None:
     request = request_of({"policy": {"over_pool": "report"}, "hold_seconds": 5, "dry_run": False})
-    assert request.policy.most[Rule.OVER_POOL] is Action.REPORT
-    assert request.policy.most[Rule.OWNER_ENDED] is Action.TERMINATE
+    assert request.policy.most[AuditRule.OVER_POOL] is AuditAction.REPORT
+    assert request.policy.most[AuditRule.OWNER_ENDED] is AuditAction.TERMINATE
     assert (request.thresholds.hold_seconds, request.policy.is_dry_run) == (5, False)
     assert request_of({}).policy.is_dry_run
     for policy in ({"no_such_rule": "report"}, {"over_pool": "kill"}):
@@ -196,7 +196,7 @@ def test_the_form_is_read_strictly() -> None:
 
 def test_every_rule_and_alert_has_its_section() -> None:
     runbook = (Path(__file__).parents[2] / "docs/runbooks/session_leak_audit.md").read_text()
-    missing = [rule for rule in Rule if f"\n### `{rule}`\n" not in runbook]
+    missing = [rule for rule in AuditRule if f"\n### `{rule}`\n" not in runbook]
     assert not missing, f"say in the runbook what to do about {missing}"
     assert all(kind in runbook for kind in ("session_leak", "pool_pressure"))
 

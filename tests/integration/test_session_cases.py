@@ -19,7 +19,7 @@ from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.sessions.airflow_api import NoAirflow
 from kraken_recon.sessions.auditing import AuditRequest, audit
 from kraken_recon.sessions.rules.leaks import ActionPolicy, Audit, Thresholds
-from kraken_recon.sessions.rules.records import Rule
+from kraken_recon.sessions.rules.records import AuditRule
 from kraken_recon.sessions.store import ServerSessions
 from kraken_recon.wiring import Wiring, source_of
 
@@ -58,8 +58,8 @@ def test_what_holds_the_horizon_back_is_found(url: str) -> None:
         sample = ServerSessions(unit).sample("trading_db", ["postgres"], is_ours=True)
     findings = Audit(sample, {}, None, thresholds=Thresholds(prepared_seconds=0)).findings()
     found = {(f.rule, f.subject) for f in findings}
-    assert (Rule.PREPARED_TRANSACTION, "half done") in found
-    assert (Rule.SLOT_HOLDS_HORIZON, "forgotten") in found
+    assert (AuditRule.PREPARED_TRANSACTION, "half done") in found
+    assert (AuditRule.SLOT_HOLDS_HORIZON, "forgotten") in found
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("rollback prepared 'half done'")
         connection.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots")

@@ -25,7 +25,7 @@ from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.sessions.airflow_api import NoAirflow
 from kraken_recon.sessions.auditing import AuditRequest, audit
 from kraken_recon.sessions.rules.leaks import DEFAULT_ACTIONS, ActionPolicy, Thresholds
-from kraken_recon.sessions.rules.records import Action, Progress, Rule, TaskState, TaskStates
+from kraken_recon.sessions.rules.records import AuditAction, AuditRule, Progress, TaskState, TaskStates
 from kraken_recon.sessions.store import ServerSessions
 from kraken_recon.values.task_identity import TaskIdentity
 from kraken_recon.wiring import Wiring, source_of
@@ -151,7 +151,7 @@ def test_a_session_that_may_be_applying_a_repair_is_never_ended(
 ) -> None:
     leaked.execute(statement.format(table).encode())
     bench.airflow = ENDED
-    everything = ActionPolicy(most=dict.fromkeys(Rule, Action.TERMINATE), is_dry_run=False)
+    everything = ActionPolicy(most=dict.fromkeys(AuditRule, AuditAction.TERMINATE), is_dry_run=False)
     for _ in range(2):
         view = bench.audit(everything)
     assert [f["severity"] for f in view["findings"]] == ["critical"]
@@ -160,9 +160,9 @@ def test_a_session_that_may_be_applying_a_repair_is_never_ended(
 
 
 @pytest.mark.parametrize("stirs", ["begins a repair", "works on", "is another session", "has another name"])
-@pytest.mark.parametrize("action", [Action.CANCEL, Action.TERMINATE])
+@pytest.mark.parametrize("action", [AuditAction.CANCEL, AuditAction.TERMINATE])
 def test_a_session_that_stirred_since_the_sample_is_left_alone(
-    bench: Bench, leaked: psycopg.Connection, stirs: str, action: Action
+    bench: Bench, leaked: psycopg.Connection, stirs: str, action: AuditAction
 ) -> None:
     with UnitOfWork(create_engine(bench.url)) as unit:
         (judged,) = ServerSessions(unit).sample("trading_db", ["postgres"], is_ours=True).backends
@@ -404,9 +404,9 @@ def test_the_command_draws_finds_and_ends(
 
 def test_every_rule_has_a_policy_or_is_about_the_server() -> None:
     about_the_server = {
-        Rule.CONNECTIONS_RISING,
-        Rule.CONNECTIONS_NEAR_LIMIT,
-        Rule.PREPARED_TRANSACTION,
-        Rule.SLOT_HOLDS_HORIZON,
+        AuditRule.CONNECTIONS_RISING,
+        AuditRule.CONNECTIONS_NEAR_LIMIT,
+        AuditRule.PREPARED_TRANSACTION,
+        AuditRule.SLOT_HOLDS_HORIZON,
     }
-    assert set(DEFAULT_ACTIONS) | about_the_server == set(Rule)
+    assert set(DEFAULT_ACTIONS) | about_the_server == set(AuditRule)

@@ -23,18 +23,18 @@ from kraken_recon.sessions.rules.leaks import (
     decide,
 )
 from kraken_recon.sessions.rules.records import (
-    Action,
+    AuditAction,
+    AuditRule,
     Backend,
     Finding,
     Owner,
+    Ownership,
     PastSample,
     Prepared,
     Progress,
-    Rule,
     Sample,
     Severity,
     Slot,
-    Standing,
     TaskState,
     TaskStates,
     Usage,
@@ -89,7 +89,7 @@ def told(state: TaskState = AT_WORK) -> TaskStates:
     return TaskStates({IDENTITY: state}, 10)
 
 
-def rules(looked: Sample, tasks: TaskStates | None = None, **more: Any) -> list[Rule]:
+def rules(looked: Sample, tasks: TaskStates | None = None, **more: Any) -> list[AuditRule]:
     owners = more.pop("owners", {})
     return [finding.rule for finding in Audit(looked, owners, tasks, **more).findings()]
 
@@ -141,11 +141,15 @@ def test_a_long_statement_is_cut() -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "expected"),
     [
-        (IDLE_IN_TRANSACTION, None, [Rule.IDLE_IN_TRANSACTION]),
-        (IDLE_IN_TRANSACTION | {"state": "idle in transaction (aborted)"}, None, [Rule.IDLE_IN_TRANSACTION]),
+        (IDLE_IN_TRANSACTION, None, [AuditRule.IDLE_IN_TRANSACTION]),
+        (
+            IDLE_IN_TRANSACTION | {"state": "idle in transaction (aborted)"},
+            None,
+            [AuditRule.IDLE_IN_TRANSACTION],
+        ),
         (IDLE_IN_TRANSACTION | {"seconds_in_state": 59.0}, None, []),
         ({"state": "active", "seconds_in_state": 9e4, "transaction_seconds": 9e4}, None, []),
-        ({"seconds_in_state": 241.0}, AT_WORK, [Rule.NEVER_CLOSED]),
+        ({"seconds_in_state": 241.0}, AT_WORK, [AuditRule.NEVER_CLOSED]),
         ({"seconds_in_state": 241.0}, TaskState("deferred", Progress.DEFERRED), []),
         ({"seconds_in_state": 241.0}, None, []),
         (
@@ -153,29 +157,29 @@ def test_a_long_statement_is_cut() -> None:
             AT_WORK,
             [],
         ),
-        ({"seconds_in_state": 241.0, "application_name": ""}, None, [Rule.NEVER_CLOSED]),
+        ({"seconds_in_state": 241.0, "application_name": ""}, None, [AuditRule.NEVER_CLOSED]),
         ({"seconds_in_state": 241.0, "application_name": "metabase"}, None, []),
         ({"seconds_in_state": 241.0, "application_name": "psql"}, None, []),
-        ({"seconds_in_state": 121.0, "advisory_locks": 1}, None, [Rule.LOCK_KEPT]),
+        ({"seconds_in_state": 121.0, "advisory_locks": 1}, None, [AuditRule.LOCK_KEPT]),
         ({"seconds_in_state": 121.0, "advisory_locks": 1}, TaskState("deferred", Progress.DEFERRED), []),
         # An idle session may be a pooler's, which keeps the name of whoever used it last.
         ({}, ENDED, []),
-        ({"statement": "LISTEN fills"}, ENDED, [Rule.OWNER_ENDED]),
-        ({"advisory_locks": 1}, ENDED, [Rule.OWNER_ENDED]),
-        (IDLE_IN_TRANSACTION, ENDED, [Rule.OWNER_ENDED, Rule.IDLE_IN_TRANSACTION]),
+        ({"statement": "LISTEN fills"}, ENDED, [AuditRule.OWNER_ENDED]),
+        ({"advisory_locks": 1}, ENDED, [AuditRule.OWNER_ENDED]),
+        (IDLE_IN_TRANSACTION, ENDED, [AuditRule.OWNER_ENDED, AuditRule.IDLE_IN_TRANSACTION]),
         ({"seconds_in_state": 241.0, "statement": "DISCARD ALL"}, AT_WORK, []),
-        (IDLE_IN_TRANSACTION | {"application_name": "a_dag"}, None, [Rule.IDLE_IN_TRANSACTION]),
+        (IDLE_IN_TRANSACTION | {"application_name": "a_dag"}, None, [AuditRule.IDLE_IN_TRANSACTION]),
         (IDLE_IN_TRANSACTION | {"application_name": "metabase"}, None, []),
         ({"seconds_in_state": 241.0, "application_name": "a_dag"}, None, []),
-        ({"state": "active"}, ENDED, [Rule.OWNER_ENDED]),
+        ({"state": "active"}, ENDED, [AuditRule.OWNER_ENDED]),
         ({}, TaskState("success", Progress.ENDED, 5), []),
-        (LONG_TRANSACTION, ENDED, [Rule.OWNER_ENDED, Rule.TRANSACTION_OUTLIVES_WORK]),
+        (LONG_TRANSACTION, ENDED, [AuditRule.OWNER_ENDED, AuditRule.TRANSACTION_OUTLIVES_WORK]),
         (LONG_TRANSACTION, AT_WORK, []),
         (IDLE_IN_TRANSACTION | {"role": "somebody"}, None, []),
         (IDLE_IN_TRANSACTION | {"backend_type": "walsender"}, None, []),
     ],
 )
-def test_one_session(changes: dict[str, Any], state: TaskState | None, expected: list[Rule]) -> None:
+def test_one_session(changes: dict[str, Any], state: TaskState | None, expected: list[AuditRule]) -> None:
     tasks = told(state) if state else TaskStates(NEVER, 10)
     assert rules(sample(backend(**changes)), tasks) == expected
 
@@ -190,11 +194,13 @@ def test_what_airflow_cannot_tell_is_never_ended() -> None:
 def test_what_its_owner_declared_comes_first() -> None:
     declared = {NAME: owner(hold_seconds=600)}
     assert rules(sample(backend(**IDLE_IN_TRANSACTION)), owners=declared) == []
-    assert rules(sample(backend(**IDLE_IN_TRANSACTION)), owners={NAME: owner()}) == [Rule.IDLE_IN_TRANSACTION]
+    assert rules(sample(backend(**IDLE_IN_TRANSACTION)), owners={NAME: owner()}) == [
+        AuditRule.IDLE_IN_TRANSACTION
+    ]
     pooled = {NAME: owner(pool_size=3)}
     idle = [backend(pid, seconds_in_state=300.0 + pid) for pid in range(4)]
     found = Audit(sample(*idle), pooled, told()).findings()
-    assert [(f.rule, f.backend and f.backend.pid) for f in found] == [(Rule.OVER_POOL, 3)]
+    assert [(f.rule, f.backend and f.backend.pid) for f in found] == [(AuditRule.OVER_POOL, 3)]
 
 
 def test_the_root_of_a_blocking_tree_is_named_and_no_victim() -> None:
@@ -204,7 +210,7 @@ def test_the_root_of_a_blocking_tree_is_named_and_no_victim() -> None:
         backend(3, state="active", blocked_by=(2,), wait_seconds=35.0),
     )
     (found,) = Audit(looked, {}, told()).findings()
-    assert (found.rule, found.severity) == (Rule.BLOCKS_OTHERS, Severity.CRITICAL)
+    assert (found.rule, found.severity) == (AuditRule.BLOCKS_OTHERS, Severity.CRITICAL)
     assert found.backend is looked.backends[0]
     assert found.evidence["waiting"] == [2, 3]
     assert rules(sample(*looked.backends), told(), thresholds=Thresholds(wait_seconds=41)) == []
@@ -215,11 +221,11 @@ def test_a_client_that_hangs_in_a_copy_is_told_from_a_slow_one() -> None:
     before = PastSample(NOW - timedelta(minutes=5), 0, 0, {f"1/{NOW.isoformat()}": 512})
     just_now = replace(before, taken_at=NOW - timedelta(seconds=5))
 
-    def found(backend_changes: dict[str, Any], history: list[PastSample]) -> list[Rule]:
+    def found(backend_changes: dict[str, Any], history: list[PastSample]) -> list[AuditRule]:
         looked = sample(backend(**(copying | {"copied_bytes": 512} | backend_changes)))
         return [finding.rule for finding in Audit(looked, {}, told(AT_WORK), history).findings()]
 
-    assert found({}, [before]) == [Rule.IDLE_IN_TRANSACTION]
+    assert found({}, [before]) == [AuditRule.IDLE_IN_TRANSACTION]
     assert found({}, []) == found({}, [just_now]) == []
     assert found({"copied_bytes": 513}, [before]) == []
     assert found({"wait_event": "IO:DataFileRead"}, [before]) == []
@@ -227,13 +233,15 @@ def test_a_client_that_hangs_in_a_copy_is_told_from_a_slow_one() -> None:
     # How far another statement came is not known: it may just be read slowly.
     unread = replace(before, client_waits={f"1/{NOW.isoformat()}": None})
     assert found({"copied_bytes": None}, [unread]) == []
-    assert found({"copied_bytes": None, "seconds_in_state": 901.0}, [unread]) == [Rule.IDLE_IN_TRANSACTION]
+    assert found({"copied_bytes": None, "seconds_in_state": 901.0}, [unread]) == [
+        AuditRule.IDLE_IN_TRANSACTION
+    ]
 
 
 def test_a_copy_whose_client_hangs_is_ended_and_not_cancelled_first() -> None:
     hanging = backend(state="active", wait_event="Client:ClientRead")
-    finding = Finding(Rule.IDLE_IN_TRANSACTION, Severity.WARNING, "", "", Standing.OURS, {}, hanging)
-    assert decide(finding, ActionPolicy(), was_cancelled=False) is Action.TERMINATE
+    finding = Finding(AuditRule.IDLE_IN_TRANSACTION, Severity.WARNING, "", "", Ownership.OURS, {}, hanging)
+    assert decide(finding, ActionPolicy(), was_cancelled=False) is AuditAction.TERMINATE
 
 
 @pytest.mark.parametrize("statement", ["select ?", "DISCARD ALL"])
@@ -247,16 +255,16 @@ def test_what_a_pooler_keeps_is_nobody_s_leak_and_never_ended(statement: str) ->
         assert (judged.findings(), judged.excess) == ([], 0)
     # A process that told of no pooler answers for its sessions itself.
     rules_found = [f.rule for f in Audit(idle, owner(is_direct=True), told(ENDED)).findings()]
-    assert rules_found == [Rule.NEVER_CLOSED, Rule.OWNER_ENDED]
+    assert rules_found == [AuditRule.NEVER_CLOSED, AuditRule.OWNER_ENDED]
     locked = sample(backend(seconds_in_state=999.0, advisory_locks=1))
     (finding,) = Audit(locked, owner(is_direct=False), told(AT_WORK)).findings()
-    assert (finding.rule, finding.standing) == (Rule.LOCK_KEPT, Standing.WATCHED)
+    assert (finding.rule, finding.standing) == (AuditRule.LOCK_KEPT, Ownership.WATCHED)
 
 
 def test_other_servers_pools_are_theirs() -> None:
     idle = backend(seconds_in_state=9e4, application_name="")
     waiting = backend(2, application_name="", **IDLE_IN_TRANSACTION)
-    assert rules(sample(idle, waiting, is_ours=False)) == [Rule.IDLE_IN_TRANSACTION]
+    assert rules(sample(idle, waiting, is_ours=False)) == [AuditRule.IDLE_IN_TRANSACTION]
 
 
 def test_foreign_sessions_that_block_each_other_are_theirs() -> None:
@@ -266,8 +274,8 @@ def test_foreign_sessions_that_block_each_other_are_theirs() -> None:
     assert rules(sample(holder, waiter)) == []
     ours = backend(2, state="active", blocked_by=(1,), wait_seconds=99.0)
     (found,) = Audit(sample(holder, ours), {}, None).findings()
-    assert found.standing is Standing.FOREIGN
-    assert decide(found, ActionPolicy(), was_cancelled=False) is Action.REPORT
+    assert found.standing is Ownership.FOREIGN
+    assert decide(found, ActionPolicy(), was_cancelled=False) is AuditAction.REPORT
 
 
 def test_a_deadlocked_ring_has_no_root_and_ends() -> None:
@@ -280,7 +288,7 @@ def test_connections_that_grow_are_excess_over_what_tasks_declared() -> None:
     owners = {NAME: owner(connections_max=4)}
     past = [PastSample(NOW, 0, excess) for excess in (2, 1)]
     assert Audit(looked, owners, told()).excess == 2
-    assert rules(looked, told(), owners=owners, history=past) == [Rule.CONNECTIONS_RISING]
+    assert rules(looked, told(), owners=owners, history=past) == [AuditRule.CONNECTIONS_RISING]
     assert rules(looked, told(), owners=owners, history=past[:1]) == []
     assert rules(looked, told(), owners=owners, history=[PastSample(NOW, 0, 0), past[0]]) == []
     assert rules(looked, told(), owners=owners, history=[PastSample(NOW, 0, None), past[0]]) == []
@@ -299,43 +307,49 @@ def test_the_server_is_watched_too() -> None:
     )
     found = [(f.rule, f.subject, f.severity) for f in Audit(looked, {}, None).findings()]
     assert found == [
-        (Rule.CONNECTIONS_NEAR_LIMIT, "role app", Severity.CRITICAL),
-        (Rule.CONNECTIONS_NEAR_LIMIT, "the server", Severity.WARNING),
-        (Rule.PREPARED_TRANSACTION, "gid", Severity.WARNING),
-        (Rule.SLOT_HOLDS_HORIZON, "idle", Severity.WARNING),
+        (AuditRule.CONNECTIONS_NEAR_LIMIT, "role app", Severity.CRITICAL),
+        (AuditRule.CONNECTIONS_NEAR_LIMIT, "the server", Severity.WARNING),
+        (AuditRule.PREPARED_TRANSACTION, "gid", Severity.WARNING),
+        (AuditRule.SLOT_HOLDS_HORIZON, "idle", Severity.WARNING),
     ]
 
 
 def test_another_database_is_reported_on_and_left_alone() -> None:
     looked = sample(backend(**IDLE_IN_TRANSACTION, application_name="", role="airflow"), is_ours=False)
     (found,) = Audit(looked, {}, None).findings()
-    assert (found.rule, found.standing) == (Rule.IDLE_IN_TRANSACTION, Standing.WATCHED)
-    assert decide(found, ActionPolicy(), was_cancelled=False) is Action.REPORT
+    assert (found.rule, found.standing) == (AuditRule.IDLE_IN_TRANSACTION, Ownership.WATCHED)
+    assert decide(found, ActionPolicy(), was_cancelled=False) is AuditAction.REPORT
 
 
 @pytest.mark.parametrize(
     ("rule", "changes", "most", "was_cancelled", "action"),
     [
-        (Rule.OWNER_ENDED, {"state": "active"}, Action.TERMINATE, False, Action.CANCEL),
-        (Rule.OWNER_ENDED, {"state": "active"}, Action.TERMINATE, True, Action.TERMINATE),
-        (Rule.OWNER_ENDED, {"state": "active"}, Action.CANCEL, True, Action.CANCEL),
-        (Rule.OWNER_ENDED, {}, Action.TERMINATE, False, Action.TERMINATE),
-        (Rule.OWNER_ENDED, {}, Action.REPORT, False, Action.REPORT),
-        (Rule.OWNER_ENDED, {"writes_books": True}, Action.TERMINATE, True, Action.REPORT),
-        (Rule.IDLE_IN_TRANSACTION, IDLE_IN_TRANSACTION, Action.CANCEL, False, Action.REPORT),
-        (Rule.IDLE_IN_TRANSACTION, IDLE_IN_TRANSACTION, Action.TERMINATE, False, Action.TERMINATE),
-        (Rule.BLOCKS_OTHERS, {"state": "active"}, Action.TERMINATE, True, Action.REPORT),
+        (AuditRule.OWNER_ENDED, {"state": "active"}, AuditAction.TERMINATE, False, AuditAction.CANCEL),
+        (AuditRule.OWNER_ENDED, {"state": "active"}, AuditAction.TERMINATE, True, AuditAction.TERMINATE),
+        (AuditRule.OWNER_ENDED, {"state": "active"}, AuditAction.CANCEL, True, AuditAction.CANCEL),
+        (AuditRule.OWNER_ENDED, {}, AuditAction.TERMINATE, False, AuditAction.TERMINATE),
+        (AuditRule.OWNER_ENDED, {}, AuditAction.REPORT, False, AuditAction.REPORT),
+        (AuditRule.OWNER_ENDED, {"writes_books": True}, AuditAction.TERMINATE, True, AuditAction.REPORT),
+        (AuditRule.IDLE_IN_TRANSACTION, IDLE_IN_TRANSACTION, AuditAction.CANCEL, False, AuditAction.REPORT),
+        (
+            AuditRule.IDLE_IN_TRANSACTION,
+            IDLE_IN_TRANSACTION,
+            AuditAction.TERMINATE,
+            False,
+            AuditAction.TERMINATE,
+        ),
+        (AuditRule.BLOCKS_OTHERS, {"state": "active"}, AuditAction.TERMINATE, True, AuditAction.REPORT),
     ],
 )
 def test_what_is_done(
-    rule: Rule,
+    rule: AuditRule,
     changes: dict[str, Any],
-    most: Action,
+    most: AuditAction,
     *,
     was_cancelled: bool,
-    action: Action,
+    action: AuditAction,
 ) -> None:
-    finding = Finding(rule, Severity.WARNING, "1", "", Standing.OURS, backend=backend(**changes))
+    finding = Finding(rule, Severity.WARNING, "1", "", Ownership.OURS, backend=backend(**changes))
     policy = ActionPolicy(most={rule: most})
     assert decide(finding, policy, was_cancelled=was_cancelled) is action
 
@@ -363,4 +377,4 @@ def test_counts_that_rise_are_found_and_too_few_are_not_judged() -> None:
         sample(*(backend(pid, application_name="kraken_recon", state="active") for pid in range(30))),
         history=[PastSample(NOW, count // 2, None) for count in range(60)],
     )
-    assert found == [Rule.CONNECTIONS_RISING]
+    assert found == [AuditRule.CONNECTIONS_RISING]

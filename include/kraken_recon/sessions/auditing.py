@@ -22,7 +22,7 @@ from kraken_recon.sessions.rules.leaks import (
     Thresholds,
     decide,
 )
-from kraken_recon.sessions.rules.records import Action, Rule, Standing
+from kraken_recon.sessions.rules.records import AuditAction, AuditRule, Ownership
 from kraken_recon.sessions.store import SessionStore
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Six hours of a sample every five minutes.
 HISTORY_SAMPLES: Final = 72
 HISTORY: Final = timedelta(hours=7)
-POOL_RULES: Final = frozenset({Rule.CONNECTIONS_NEAR_LIMIT, Rule.CONNECTIONS_RISING})
+POOL_RULES: Final = frozenset({AuditRule.CONNECTIONS_NEAR_LIMIT, AuditRule.CONNECTIONS_RISING})
 ALERT_MESSAGES_MAX: Final = 5
 OWNERS_MAX: Final = 50
 
@@ -51,7 +51,7 @@ class Airflow(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AuditedServer:
     """One audited server: its name, and how to open a session of it; only the trading database is ours."""
 
     name: str
@@ -64,7 +64,7 @@ class AuditPorts:
     """What an audit needs; ``sources`` names the trading database first."""
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
-    sources: Sequence[Source]
+    sources: Sequence[AuditedServer]
     airflow: Airflow
     acted_by: str
 
@@ -100,7 +100,7 @@ def audit(request: AuditRequest, ports: AuditPorts) -> dict[str, Any]:
 class _SourceAudit:
     """The audit of one server."""
 
-    def __init__(self, source: Source, request: AuditRequest, ports: AuditPorts) -> None:
+    def __init__(self, source: AuditedServer, request: AuditRequest, ports: AuditPorts) -> None:
         self._source = source
         self._request = request
         self._ports = ports
@@ -120,7 +120,7 @@ class _SourceAudit:
         tasks = self._ports.airflow.task_states(list(tries.values()))
         judgement = Audit(sample, owners, tasks, history, self._request.thresholds)
         findings = judgement.findings()
-        counts = counts_of(sample, owners, judgement) | {"findings": len(findings)}
+        counts = sample_counts(sample, owners, judgement) | {"findings": len(findings)}
         with self._ports.open_unit_of_work() as unit:
             SessionStore(unit).record_sample(sample, counts, by=self._ports.acted_by)
             ids = SessionStore(unit).record_findings(sample, findings, by=self._ports.acted_by)
@@ -146,7 +146,12 @@ class _SourceAudit:
         for number, finding in findings:
             action = decide(finding, policy, was_cancelled=number in cancelled)
             backend = finding.backend
-            if backend is None or action is Action.REPORT or backend.pid in done or len(done) >= actions_left:
+            if (
+                backend is None
+                or action is AuditAction.REPORT
+                or backend.pid in done
+                or len(done) >= actions_left
+            ):
                 continue
             done.add(backend.pid)
             with self._ports.open_unit_of_work() as unit:
@@ -158,7 +163,7 @@ class _SourceAudit:
                 self._do(action_id, action, backend)
         return 0 if policy.is_dry_run else len(done)
 
-    def _do(self, action_id: int, action: Action, backend: Backend) -> None:
+    def _do(self, action_id: int, action: AuditAction, backend: Backend) -> None:
         try:
             with self._source.watch() as watch:
                 outcome = watch.act(action, backend)
@@ -169,7 +174,7 @@ class _SourceAudit:
             unit.commit()
 
 
-def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> dict[str, Any]:
+def sample_counts(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> dict[str, Any]:
     """Count what a sample shows."""
     states = Counter(b.state for b in sample.backends)
     ages = [b.transaction_seconds for b in sample.backends if b.transaction_seconds is not None]
@@ -183,7 +188,7 @@ def counts_of(sample: Sample, owners: Mapping[str, Owner], judgement: Audit) -> 
         "connections": sample.usages[0].used,
         "connections_limit": sample.usages[0].limit,
         "sessions": len(sample.backends),
-        "ours": sum(1 for b in sample.backends if judgement.standing(b) is Standing.OURS),
+        "ours": sum(1 for b in sample.backends if judgement.ownership(b) is Ownership.OURS),
         "active": states["active"],
         "idle": states["idle"],
         "idle_in_transaction": sum(1 for b in sample.backends if b.is_in_transaction),
@@ -212,7 +217,7 @@ def _owner_name(backend: Backend, owner: Owner | None) -> str:
 def _alert(records: SessionStore, found: Sequence[Mapping[str, Any]]) -> None:
     """Keep one alert for leaked sessions and one for connections that run out."""
     for kind, rules in (
-        (AlertKind.SESSION_LEAK, frozenset(Rule) - POOL_RULES),
+        (AlertKind.SESSION_LEAK, frozenset(AuditRule) - POOL_RULES),
         (AlertKind.POOL_PRESSURE, POOL_RULES),
     ):
         of_kind = [finding for finding in found if finding["rule"] in rules]

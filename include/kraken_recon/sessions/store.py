@@ -13,12 +13,12 @@ from kraken_recon.alerts.raising_store import raise_alerts
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.store import Store
 from kraken_recon.sessions.rules.records import (
-    Action,
+    AuditAction,
+    AuditRule,
     Backend,
     Owner,
     PastSample,
     Prepared,
-    Rule,
     Sample,
     Slot,
     Usage,
@@ -79,7 +79,7 @@ class ServerSessions(Store):
             is_ours=is_ours,
         )
 
-    def act(self, action: Action, backend: Backend) -> str:
+    def act(self, action: AuditAction, backend: Backend) -> str:
         """Cancel or end exactly this session, unless it changed since; return an outcome."""
         guard = {
             name: getattr(backend, name)
@@ -140,7 +140,7 @@ class SessionStore(Store):
         ).mappings()
         return {(row["rule"], row["subject"]): row["finding_id"] for row in rows}
 
-    def record_returned(self, sample: Sample, judged: Collection[Rule]) -> int:
+    def record_returned(self, sample: Sample, judged: Collection[AuditRule]) -> int:
         """Note which findings are not so any more; return how many."""
         return self._run(
             "record_returned",
@@ -154,7 +154,7 @@ class SessionStore(Store):
         """Name the findings whose statement was cancelled before."""
         return set(self._run("cancelled", finding_ids=sorted(finding_ids)).scalars())
 
-    def record_action(self, finding_id: int, action: Action, by: str, *, is_dry_run: bool) -> int:
+    def record_action(self, finding_id: int, action: AuditAction, by: str, *, is_dry_run: bool) -> int:
         """Write down what is about to be done, or in a dry run would be; return its id, 0 for none."""
         query = "record_dry_run" if is_dry_run else "record_action"
         done = self._run(query, finding_id=finding_id, action=str(action), acted_by=by)
@@ -218,7 +218,7 @@ def _row(finding: Finding) -> dict[str, Any]:
         },
         "evidence": {
             **finding.evidence,
-            "standing": str(finding.standing),
+            "standing": str(finding.ownership),
             "role": backend.role if backend else None,
             "host": owner.host if owner else None,
             "process_id": owner.process_id if owner else None,

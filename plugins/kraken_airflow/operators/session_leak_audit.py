@@ -23,7 +23,7 @@ from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.sessions.airflow_api import AirflowApi, NoAirflow, base_url
 from kraken_recon.sessions.auditing import AuditRequest, audit, render_audit
 from kraken_recon.sessions.rules.leaks import DEFAULT_ACTIONS, ActionPolicy, Thresholds
-from kraken_recon.sessions.rules.records import Action, Rule
+from kraken_recon.sessions.rules.records import AuditAction, AuditRule
 from kraken_recon.settings import AUDITED_CONNECTIONS
 from kraken_recon.wiring import source_of, utc_now
 
@@ -47,8 +47,8 @@ GAUGES: Final = (
     "excess",
     "findings",
 )
-RULES: Final = [str(rule) for rule in Rule]
-ACTIONS: Final = [str(action) for action in Action]
+RULES: Final = [str(rule) for rule in AuditRule]
+ACTIONS: Final = [str(action) for action in AuditAction]
 THRESHOLDS: Final = ("hold_seconds", "idle_seconds", "transaction_seconds", "wait_seconds")
 
 
@@ -122,7 +122,9 @@ def request_of(settings: Mapping[str, Any]) -> AuditRequest:
         ConfigurationError: it names a rule or an action that does not exist.
     """
     try:
-        changed = {Rule(rule): Action(action) for rule, action in (settings.get("policy") or {}).items()}
+        changed = {
+            AuditRule(rule): AuditAction(action) for rule, action in (settings.get("policy") or {}).items()
+        }
     except ValueError as error:
         raise ConfigurationError(f"policy: {error}; see docs/runbooks/session_leak_audit.md") from error
     return AuditRequest(

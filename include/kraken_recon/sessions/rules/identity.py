@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from kraken_recon.sessions.rules.records import Backend, Owner, Standing
+from kraken_recon.sessions.rules.records import Backend, Owner, Ownership
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,18 +50,18 @@ def task_instance_id(application_name: str) -> UUID | None:
         return None
 
 
-def standing_of(backend: Backend, sample: Sample) -> Standing:
+def ownership_of(backend: Backend, sample: Sample) -> Ownership:
     """Tell whose a session is."""
     name = backend.application_name
     if backend.backend_type != "client backend" or name.lower().startswith(TOOLS):
-        return Standing.FOREIGN
+        return Ownership.FOREIGN
     if not sample.is_ours:
-        return Standing.WATCHED
+        return Ownership.WATCHED
     if backend.role not in sample.app_roles:
-        return Standing.FOREIGN
+        return Ownership.FOREIGN
     if name.startswith(PROJECT_PREFIX) or task_instance_id(name):
-        return Standing.OURS
-    return Standing.WATCHED
+        return Ownership.OURS
+    return Ownership.WATCHED
 
 
 def may_be_inherited(backend: Backend, owners: Mapping[str, Owner]) -> bool:

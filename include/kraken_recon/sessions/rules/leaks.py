@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.sessions.rules.identity import described, may_be_inherited, standing_of, task_instance_id
+from kraken_recon.sessions.rules.identity import described, may_be_inherited, ownership_of, task_instance_id
 from kraken_recon.sessions.rules.records import (
-    Action,
+    AuditAction,
+    AuditRule,
     Backend,
     Finding,
     Owner,
+    Ownership,
     Progress,
-    Rule,
     Severity,
-    Standing,
 )
 from kraken_recon.sessions.rules.rising import is_rising
 
@@ -37,17 +37,22 @@ if TYPE_CHECKING:
 
 EXCESS_SAMPLES: Final = 3
 DEFAULT_ACTIONS: Final = {
-    Rule.IDLE_IN_TRANSACTION: Action.TERMINATE,
-    Rule.OWNER_ENDED: Action.TERMINATE,
-    Rule.NEVER_CLOSED: Action.TERMINATE,
-    Rule.OVER_POOL: Action.TERMINATE,
-    Rule.LOCK_KEPT: Action.TERMINATE,
-    Rule.TRANSACTION_OUTLIVES_WORK: Action.TERMINATE,
-    Rule.BLOCKS_OTHERS: Action.TERMINATE,
+    AuditRule.IDLE_IN_TRANSACTION: AuditAction.TERMINATE,
+    AuditRule.OWNER_ENDED: AuditAction.TERMINATE,
+    AuditRule.NEVER_CLOSED: AuditAction.TERMINATE,
+    AuditRule.OVER_POOL: AuditAction.TERMINATE,
+    AuditRule.LOCK_KEPT: AuditAction.TERMINATE,
+    AuditRule.TRANSACTION_OUTLIVES_WORK: AuditAction.TERMINATE,
+    AuditRule.BLOCKS_OTHERS: AuditAction.TERMINATE,
 }
 # Without Airflow's word these rules have nothing to say, not even that something is over.
 ASK_AIRFLOW: Final = frozenset(
-    {Rule.OWNER_ENDED, Rule.TRANSACTION_OUTLIVES_WORK, Rule.CONNECTIONS_RISING, Rule.NEVER_CLOSED}
+    {
+        AuditRule.OWNER_ENDED,
+        AuditRule.TRANSACTION_OUTLIVES_WORK,
+        AuditRule.CONNECTIONS_RISING,
+        AuditRule.NEVER_CLOSED,
+    }
 )
 
 
@@ -72,7 +77,7 @@ class Thresholds:
 class ActionPolicy:
     """The most that may be done per rule, how many sessions one run may end, and whether any is at all."""
 
-    most: Mapping[Rule, Action] = field(default_factory=lambda: DEFAULT_ACTIONS)
+    most: Mapping[AuditRule, AuditAction] = field(default_factory=lambda: DEFAULT_ACTIONS)
     actions_max: int = 5
     is_dry_run: bool = True
 
@@ -93,7 +98,7 @@ class Audit:
         self._tasks = tasks
         self._history = history
         self._limits = thresholds or Thresholds()
-        self._standings = {b.pid: standing_of(b, sample) for b in sample.backends}
+        self._ownerships = {b.pid: ownership_of(b, sample) for b in sample.backends}
         self._waiters = _waiters(sample.backends)
         self._of_task = {o.task.task_instance_id: o for o in owners.values() if o.task}
 
@@ -122,16 +127,16 @@ class Audit:
         found += [*self._over_pool(), *self._blockers(), *self._rising(), *self._server()]
         return sorted(found, key=lambda f: (f.severity is not Severity.CRITICAL, f.rule, f.subject))
 
-    def standing(self, backend: Backend) -> Standing:
+    def ownership(self, backend: Backend) -> Ownership:
         """Tell whose a session of the sample is."""
-        return self._standings[backend.pid]
+        return self._ownerships[backend.pid]
 
-    def judged(self) -> frozenset[Rule]:
+    def judged(self) -> frozenset[AuditRule]:
         """Name the rules that could be judged: the silence of the others means nothing."""
-        return frozenset(Rule) if self._tasks is not None else frozenset(Rule) - ASK_AIRFLOW
+        return frozenset(AuditRule) if self._tasks is not None else frozenset(AuditRule) - ASK_AIRFLOW
 
     def _watched(self) -> Iterator[Backend]:
-        return (b for b in self._sample.backends if self._standings[b.pid] is not Standing.FOREIGN)
+        return (b for b in self._sample.backends if self._ownerships[b.pid] is not Ownership.FOREIGN)
 
     def _allowed(self, identity: UUID, found: Sequence[Backend]) -> int:
         state = self._tasks.of_try.get(identity) if self._tasks else None
@@ -163,7 +168,7 @@ class Audit:
         limits, idle = self._limits, backend.seconds_in_state
         if state and state.progress is Progress.ENDED and state.ended_seconds > limits.settle_seconds:
             yield self._finding(
-                Rule.OWNER_ENDED,
+                AuditRule.OWNER_ENDED,
                 backend,
                 f"its task ended ({state.name}) {state.ended_seconds:.0f} s ago",
                 is_critical=backend.is_in_transaction or backend.advisory_locks > 0,
@@ -171,32 +176,34 @@ class Audit:
         hold_seconds = owner.hold_seconds if owner else limits.hold_seconds
         if backend.is_in_transaction and idle > hold_seconds:
             yield self._finding(
-                Rule.IDLE_IN_TRANSACTION,
+                AuditRule.IDLE_IN_TRANSACTION,
                 backend,
                 f"idle in a transaction for {idle:.0f} s of at most {hold_seconds:.0f} s",
                 is_critical=backend.writes_books or bool(self._waiters.get(backend.pid)),
             )
         elif self._client_hangs(backend, hold_seconds):
             yield self._finding(
-                Rule.IDLE_IN_TRANSACTION,
+                AuditRule.IDLE_IN_TRANSACTION,
                 backend,
                 f"at work for {idle:.0f} s, and its client neither sends nor takes anything: it may hang",
                 is_critical=backend.writes_books or bool(self._waiters.get(backend.pid)),
             )
         elif self._outlives_work(backend, state):
             yield self._finding(
-                Rule.TRANSACTION_OUTLIVES_WORK,
+                AuditRule.TRANSACTION_OUTLIVES_WORK,
                 backend,
                 f"its transaction is {backend.transaction_seconds:.0f} s old, and no task that runs is older",
             )
         elif self._keeps_a_lock(backend, state):
             yield self._finding(
-                Rule.LOCK_KEPT,
+                AuditRule.LOCK_KEPT,
                 backend,
                 f"keeps {backend.advisory_locks} advisory locks, idle for {idle:.0f} s",
             )
         elif self._is_never_closed(backend, owner, state):
-            yield self._finding(Rule.NEVER_CLOSED, backend, f"idle for {idle:.0f} s, and in no declared pool")
+            yield self._finding(
+                AuditRule.NEVER_CLOSED, backend, f"idle for {idle:.0f} s, and in no declared pool"
+            )
 
     def _client_hangs(self, backend: Backend, hold_seconds: float) -> bool:
         """Tell a statement that waits for its client now as in an earlier sample, and came no further since.
@@ -219,7 +226,7 @@ class Audit:
         """Tell an idle session that somebody has to answer for: not a pooler's, nor other programs'."""
         if backend.state != "idle":
             return False
-        return self._standings[backend.pid] is Standing.OURS or (
+        return self._ownerships[backend.pid] is Ownership.OURS or (
             self._sample.is_ours and not backend.application_name
         )
 
@@ -272,7 +279,7 @@ class Audit:
             most = self._pool_of(kept[0])
             for backend in kept[: max(0, len(kept) - most)]:
                 yield self._finding(
-                    Rule.OVER_POOL,
+                    AuditRule.OVER_POOL,
                     backend,
                     f"one of {len(kept)} idle sessions that {name} keeps, beyond its pool of {most}",
                 )
@@ -293,10 +300,10 @@ class Audit:
             longest = max((b.wait_seconds for b in waiting), default=0.0)
             if root is None or root.blocked_by or longest <= self._limits.wait_seconds:
                 continue
-            if all(self._standings[b.pid] is Standing.FOREIGN for b in (root, *waiting)):
+            if all(self._ownerships[b.pid] is Ownership.FOREIGN for b in (root, *waiting)):
                 continue
             yield self._finding(
-                Rule.BLOCKS_OTHERS,
+                AuditRule.BLOCKS_OTHERS,
                 root,
                 f"keeps {len(waiting)} sessions waiting, the longest for {longest:.0f} s",
                 is_critical=root.state != "active",
@@ -307,7 +314,7 @@ class Audit:
         last = [*(past.excess for past in self._history[-EXCESS_SAMPLES + 1 :]), self.excess]
         if len(last) == EXCESS_SAMPLES and all(excess is not None and excess >= 1 for excess in last):
             yield self._of_server(
-                Rule.CONNECTIONS_RISING,
+                AuditRule.CONNECTIONS_RISING,
                 "tasks",
                 f"{last[-1]} sessions of tasks beyond what running tasks declared, and so before",
                 excess=last,
@@ -315,7 +322,7 @@ class Audit:
         counts = [*(past.unattributed for past in self._history), self.unattributed]
         if is_rising(counts):
             yield self._of_server(
-                Rule.CONNECTIONS_RISING,
+                AuditRule.CONNECTIONS_RISING,
                 "unattributed",
                 f"the sessions of no task rose from {counts[0]} to {counts[-1]} over {len(counts)} samples",
                 counts=counts,
@@ -327,7 +334,7 @@ class Audit:
             share = usage.used / usage.limit if usage.limit else 1.0
             if share >= limits.use_warning:
                 yield self._of_server(
-                    Rule.CONNECTIONS_NEAR_LIMIT,
+                    AuditRule.CONNECTIONS_NEAR_LIMIT,
                     usage.limit_name,
                     f"{usage.used} of {usage.limit} connections of {usage.limit_name} are in use",
                     is_critical=share >= limits.use_critical,
@@ -335,7 +342,7 @@ class Audit:
         for prepared in self._sample.prepared:
             if prepared.seconds > limits.prepared_seconds:
                 yield self._of_server(
-                    Rule.PREPARED_TRANSACTION,
+                    AuditRule.PREPARED_TRANSACTION,
                     prepared.name,
                     f"the prepared transaction {prepared.name} waits for {prepared.seconds:.0f} s",
                 )
@@ -343,14 +350,14 @@ class Audit:
             is_heavy = slot.kept_bytes > limits.slot_bytes
             if not slot.is_active and (slot.holds_horizon or is_heavy):
                 yield self._of_server(
-                    Rule.SLOT_HOLDS_HORIZON,
+                    AuditRule.SLOT_HOLDS_HORIZON,
                     slot.name,
                     f"nobody reads the replication slot {slot.name}; it keeps {slot.kept_bytes} bytes of log",
                     is_critical=is_heavy,
                 )
 
     def _finding(
-        self, rule: Rule, backend: Backend, what: str, *, is_critical: bool = False, **evidence: object
+        self, rule: AuditRule, backend: Backend, what: str, *, is_critical: bool = False, **evidence: object
     ) -> Finding:
         owner, state = self._owners.get(backend.application_name), self._state_of(backend)
         identity = task_instance_id(backend.application_name)
@@ -361,7 +368,7 @@ class Audit:
             Severity.CRITICAL if is_critical else Severity.WARNING,
             backend.identity,
             f"session {backend.pid} of {described(backend, owner, task)}: {what}",
-            self._standing_at_work(backend),
+            self._ownership_at_work(backend),
             {
                 "state": backend.state,
                 "seconds_in_state": round(backend.seconds_in_state, 1),
@@ -379,38 +386,38 @@ class Audit:
             task,
         )
 
-    def _standing_at_work(self, backend: Backend) -> Standing:
+    def _ownership_at_work(self, backend: Backend) -> Ownership:
         """Say whose it is for an action: a pooler's idle session is lent to others at any moment."""
-        standing = self._standings[backend.pid]
+        ownership = self._ownerships[backend.pid]
         is_lent = backend.state == "idle" and may_be_inherited(backend, self._owners)
-        return Standing.WATCHED if standing is Standing.OURS and is_lent else standing
+        return Ownership.WATCHED if ownership is Ownership.OURS and is_lent else ownership
 
     def _of_server(
-        self, rule: Rule, subject: str, message: str, *, is_critical: bool = False, **evidence: object
+        self, rule: AuditRule, subject: str, message: str, *, is_critical: bool = False, **evidence: object
     ) -> Finding:
         severity = Severity.CRITICAL if is_critical else Severity.WARNING
-        return Finding(rule, severity, subject, message, Standing.WATCHED, evidence)
+        return Finding(rule, severity, subject, message, Ownership.WATCHED, evidence)
 
 
-def decide(finding: Finding, policy: ActionPolicy, *, was_cancelled: bool) -> Action:
+def decide(finding: Finding, policy: ActionPolicy, *, was_cancelled: bool) -> AuditAction:
     """Choose what to do; ``was_cancelled`` says that an earlier run cancelled its statement in vain.
 
     Cancelling does nothing to an idle session, although the server says it did.
     """
-    backend, most = finding.backend, policy.most.get(finding.rule, Action.REPORT)
-    if backend is None or most is Action.REPORT:
-        return Action.REPORT
+    backend, most = finding.backend, policy.most.get(finding.rule, AuditAction.REPORT)
+    if backend is None or most is AuditAction.REPORT:
+        return AuditAction.REPORT
     # Cancelling does nothing to a COPY whose client is silent.
     is_at_work = backend.state == "active" and not (
-        backend.waits_for_client and finding.rule is Rule.IDLE_IN_TRANSACTION
+        backend.waits_for_client and finding.rule is AuditRule.IDLE_IN_TRANSACTION
     )
-    if finding.standing is not Standing.OURS or backend.writes_books:
-        return Action.REPORT
-    if is_at_work and finding.rule is Rule.BLOCKS_OTHERS:
-        return Action.REPORT
-    if is_at_work and not (was_cancelled and most is Action.TERMINATE):
-        return Action.CANCEL
-    return Action.TERMINATE if most is Action.TERMINATE else Action.REPORT
+    if finding.ownership is not Ownership.OURS or backend.writes_books:
+        return AuditAction.REPORT
+    if is_at_work and finding.rule is AuditRule.BLOCKS_OTHERS:
+        return AuditAction.REPORT
+    if is_at_work and not (was_cancelled and most is AuditAction.TERMINATE):
+        return AuditAction.CANCEL
+    return AuditAction.TERMINATE if most is AuditAction.TERMINATE else AuditAction.REPORT
 
 
 def _waiters(backends: Iterable[Backend]) -> dict[int, list[Backend]]:

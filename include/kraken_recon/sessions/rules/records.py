@@ -33,7 +33,7 @@ _PARTS: Final = re.compile(
 )
 
 
-class Rule(StrEnum):
+class AuditRule(StrEnum):
     """What a finding says; the codes are stable, and each has its section in the runbook."""
 
     IDLE_IN_TRANSACTION = "idle_in_transaction"
@@ -56,7 +56,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Standing(StrEnum):
+class Ownership(StrEnum):
     """Whose a session is: ours may be ended, the watched are reported, the foreign only where they block."""
 
     OURS = "ours"
@@ -64,7 +64,7 @@ class Standing(StrEnum):
     FOREIGN = "foreign"
 
 
-class Action(StrEnum):
+class AuditAction(StrEnum):
     """What may be done about a session, the mildest first."""
 
     REPORT = "report"
@@ -228,11 +228,11 @@ class PastSample:
 class Finding:
     """One thing that is wrong; ``evidence`` holds no secret and no value of a statement."""
 
-    rule: Rule
+    rule: AuditRule
     severity: Severity
     subject: str
     message: str
-    standing: Standing
+    ownership: Ownership
     evidence: Mapping[str, Any] = field(default_factory=dict)
     backend: Backend | None = None
     owner: Owner | None = None

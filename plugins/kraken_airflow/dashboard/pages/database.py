@@ -18,7 +18,7 @@ from kraken_airflow.dashboard.downloads import csv_response, json_response, plai
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.reports.order_and_session_pages_store import OrderAndSessionPagesStore
-from kraken_recon.sessions.rules.records import Rule
+from kraken_recon.sessions.rules.records import AuditRule
 
 SESSIONS_DAG: Final = "session_leak_audit"
 FINDINGS_SHOWN: Final = 50
@@ -33,7 +33,7 @@ STATES: Final = (
     ("acted", "acted on"),
     ("all", "any"),
 )
-RULES: Final = (("", "any rule"), *((rule.value, rule.value.replace("_", " ")) for rule in Rule))
+RULES: Final = (("", "any rule"), *((rule.value, rule.value.replace("_", " ")) for rule in AuditRule))
 SAMPLE_FIELDS: Final = (
     *("taken_at", "source", "connections", "connections_limit", "sessions", "ours", "active", "idle"),
     *("idle_in_transaction", "waiting", "longest_wait_seconds", "pool_sessions", "pool_limit"),
@@ -64,7 +64,7 @@ DRAWN: Final = (
 
 Hours = Literal["24", "168", "336"]
 State = Literal["open", "returned", "acted", "all"]
-RuleName = Rule | Literal[""]
+RuleName = AuditRule | Literal[""]
 
 
 @dataclass(frozen=True, slots=True)
