@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
 from benchmarks.sound_ledgers import SoundLedger, generated, recorded
 from kraken_recon.accounts.account import Account
-from kraken_recon.books.events import Recorded
+from kraken_recon.books.events import RecordedPosition
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.ledger.chain import by_holding
 from kraken_recon.ledger.entries import Balance, LedgerPage
@@ -189,7 +189,7 @@ def _residuals(ledger: SoundLedger, reading: Reading) -> Verdict:
     keys = {*reading.balances, *by_holding(reading.entries)}
     opened = {key: openings.get(key, ZERO) for key in keys}
     evidence = Evidence(
-        recorded={key: Recorded(amount, amount, amount) for key, amount in opened.items()},
+        recorded={key: RecordedPosition(amount, amount, amount) for key, amount in opened.items()},
         ingested=reading.chained,
         balances=reading.balances,
         coherent=reading.coherent,

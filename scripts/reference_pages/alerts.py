@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kraken_recon.alerts.kinds import AlertKind
-from kraken_recon.alerts.rules import KIND_RULES, KindRule, Reason, TellingPolicy
+from kraken_recon.alerts.rules import KIND_RULES, KindRule, TellingPolicy, TellingReason
 from kraken_recon.alerts.silence_rules import SILENCE_MAX
 from reference_pages.markdown import code, page, table, wrapped
 
@@ -26,7 +26,7 @@ def alerts() -> str:
         "told or not.",
         table(("kind", "told when seen", "in a storm"), (_kind(kind) for kind in AlertKind)),
         wrapped(
-            f"Reasons for a message: {', '.join(map(code, Reason))}. Told again when the amount is "
+            f"Reasons for a message: {', '.join(map(code, TellingReason))}. Told again when the amount is "
             f"{policy.growth_factor} times what was told, or changes its sign; reminded after "
             f"{_time(policy.reminder_after)}; more than {policy.digest_above} within "
             f"{_time(policy.digest_pause)} become one digest."

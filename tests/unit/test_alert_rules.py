@@ -17,15 +17,15 @@ from kraken_recon.alerts.rules import (
     Judgement,
     Lately,
     Notice,
-    Reason,
     Standing,
     TellingPolicy,
+    TellingReason,
     Told,
     backoff,
     compose,
-    judge,
     judge_all,
     length_words,
+    reason_to_tell,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,31 +40,34 @@ TOLD = Told(is_active=True, at=NOON, amount=Decimal(1))
 @pytest.mark.parametrize(
     ("standing", "reason"),
     [
-        (OPEN, Reason.OPENED),
+        (OPEN, TellingReason.OPENED),
         (replace(OPEN, kind="sync_failure"), None),
-        (replace(OPEN, kind="sync_failure", occurrences=2), Reason.OPENED),
-        (replace(OPEN, kind="a kind of tomorrow"), Reason.OPENED),
+        (replace(OPEN, kind="sync_failure", occurrences=2), TellingReason.OPENED),
+        (replace(OPEN, kind="a kind of tomorrow"), TellingReason.OPENED),
         (replace(OPEN, told=TOLD), None),
         (replace(OPEN, told=TOLD, occurrences=99), None),
         (replace(OPEN, told=TOLD, amount=Decimal("1.999")), None),
-        (replace(OPEN, told=TOLD, amount=Decimal(2)), Reason.GREW),
-        (replace(OPEN, told=TOLD, amount=Decimal("-0.1")), Reason.FLIPPED),
-        (replace(OPEN, told=TOLD, amount=Decimal(-9), status="acknowledged"), Reason.FLIPPED),
+        (replace(OPEN, told=TOLD, amount=Decimal(2)), TellingReason.GREW),
+        (replace(OPEN, told=TOLD, amount=Decimal("-0.1")), TellingReason.FLIPPED),
+        (replace(OPEN, told=TOLD, amount=Decimal(-9), status="acknowledged"), TellingReason.FLIPPED),
         (replace(OPEN, told=TOLD, amount=None), None),
-        (replace(OPEN, told=replace(TOLD, at=NOON - POLICY.reminder_after)), Reason.REMINDED),
+        (replace(OPEN, told=replace(TOLD, at=NOON - POLICY.reminder_after)), TellingReason.REMINDED),
         (replace(OPEN, told=replace(TOLD, at=NOON - POLICY.reminder_after), status="acknowledged"), None),
-        (replace(OPEN, told=replace(TOLD, is_active=False)), Reason.OPENED),
+        (replace(OPEN, told=replace(TOLD, is_active=False)), TellingReason.OPENED),
         (replace(OPEN, status="resolved", resolved_at=NOON, told=TOLD), None),
-        (replace(OPEN, status="resolved", resolved_at=NOON, resolved_by="Ann", told=TOLD), Reason.RECOVERED),
+        (
+            replace(OPEN, status="resolved", resolved_at=NOON, resolved_by="Ann", told=TOLD),
+            TellingReason.RECOVERED,
+        ),
         (
             replace(OPEN, status="resolved", resolved_at=NOON - POLICY.recovery_quiet, told=TOLD),
-            Reason.RECOVERED,
+            TellingReason.RECOVERED,
         ),
         (replace(OPEN, status="resolved", resolved_at=NOON - timedelta(days=1)), None),
     ],
 )
-def test_when_people_are_told(standing: Standing, reason: Reason | None) -> None:
-    assert judge(standing, NOON, POLICY) == reason
+def test_when_people_are_told(standing: Standing, reason: TellingReason | None) -> None:
+    assert reason_to_tell(standing, NOON, POLICY) == reason
 
 
 steps = st.tuples(
@@ -83,28 +86,33 @@ def test_whatever_happens_openings_and_recoveries_take_turns(
         now += passed
         resolved_at = (resolved_at or now) if status == "resolved" else None
         standing = replace(OPEN, status=status, amount=amount, resolved_at=resolved_at, told=told)
-        reason = judge(standing, now, POLICY)
+        reason = reason_to_tell(standing, now, POLICY)
         if reason is None:
             continue
-        if reason is Reason.GREW:
+        if reason is TellingReason.GREW:
             assert told is not None
             assert told.amount is not None
             assert abs(amount) >= 2 * abs(told.amount)
-        if reason is Reason.REMINDED:
+        if reason is TellingReason.REMINDED:
             assert told is not None
             assert now - told.at >= POLICY.reminder_after
-        told = Told(is_active=reason is not Reason.RECOVERED, at=now, amount=amount)
+        told = Told(is_active=reason is not TellingReason.RECOVERED, at=now, amount=amount)
         reasons.append(reason)
-        assert judge(replace(standing, told=told), now, POLICY) in {None, Reason.OPENED}
-    turns = [reason for reason in reasons if reason in {Reason.OPENED, Reason.RECOVERED}]
-    assert all(reason is (Reason.RECOVERED if n % 2 else Reason.OPENED) for n, reason in enumerate(turns))
-    assert not reasons or reasons[0] is Reason.OPENED
+        assert reason_to_tell(replace(standing, told=told), now, POLICY) in {None, TellingReason.OPENED}
+    turns = [reason for reason in reasons if reason in {TellingReason.OPENED, TellingReason.RECOVERED}]
+    assert all(
+        reason is (TellingReason.RECOVERED if n % 2 else TellingReason.OPENED)
+        for n, reason in enumerate(turns)
+    )
+    assert not reasons or reasons[0] is TellingReason.OPENED
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_every_alert_is_in_one_notice_and_the_notices_are_few(others: int, urgent: int) -> None:
     judgements = [
-        Judgement(replace(OPEN, alert_id=n, kind="deadline_missed" if n < urgent else "other"), Reason.OPENED)
+        Judgement(
+            replace(OPEN, alert_id=n, kind="deadline_missed" if n < urgent else "other"), TellingReason.OPENED
+        )
         for n in range(others + urgent)
     ]
     notices = compose(judgements, Lately(), POLICY)
@@ -114,21 +122,21 @@ def test_every_alert_is_in_one_notice_and_the_notices_are_few(others: int, urgen
 
 def test_after_a_digest_only_what_it_did_not_tell_and_is_urgent_is_told() -> None:
     urgent = replace(OPEN, kind="stale_positions")
-    only_urgent = [Judgement(urgent, Reason.OPENED)]
+    only_urgent = [Judgement(urgent, TellingReason.OPENED)]
     assert judge_all([OPEN, urgent], NOON, Lately(digested=frozenset({"held_repair"})), POLICY) == only_urgent
     assert judge_all([OPEN, urgent], NOON, Lately(digested=frozenset({"stale_positions"})), POLICY) == [
-        Judgement(OPEN, Reason.OPENED)
+        Judgement(OPEN, TellingReason.OPENED)
     ]
     assert len(judge_all([OPEN, urgent], NOON, Lately(), POLICY)) == 2
 
 
 def test_one_more_than_people_can_read_is_a_digest_though_it_came_alone() -> None:
     lately = Lately({"held_repair": POLICY.digest_above})
-    (notice,) = compose([Judgement(OPEN, Reason.OPENED)], lately, POLICY)
+    (notice,) = compose([Judgement(OPEN, TellingReason.OPENED)], lately, POLICY)
     assert notice.subject == "[digest] 1 alert in 1 account"
-    urgent = Judgement(replace(OPEN, kind="deadline_missed"), Reason.OPENED)
+    urgent = Judgement(replace(OPEN, kind="deadline_missed"), TellingReason.OPENED)
     (notice,) = compose([urgent], lately, POLICY)
-    assert notice.reason is Reason.OPENED
+    assert notice.reason is TellingReason.OPENED
 
 
 arrivals = st.tuples(
@@ -153,7 +161,7 @@ def test_however_a_storm_trickles_in_the_messages_stay_few(storm: list[tuple[int
                 standings[alert_id - 1] = replace(standings[alert_id - 1], told=told)
     for until, _ in sent:
         window = [notice for at, notice in sent if until - POLICY.digest_pause < at <= until]
-        digests = [notice for notice in window if notice.reason is Reason.DIGEST]
+        digests = [notice for notice in window if notice.reason is TellingReason.DIGEST]
         assert len(digests) <= 3  # of the two urgent kinds, and of the rest
         assert len(window) - len(digests) <= 2 * POLICY.digest_above
     now += POLICY.digest_pause
@@ -164,7 +172,7 @@ def test_however_a_storm_trickles_in_the_messages_stay_few(storm: list[tuple[int
 def told_lately(sent: list[tuple[datetime, Notice]], standings: list[Standing], now: datetime) -> Lately:
     """Sum up what was written, as the store does."""
     window = [notice for at, notice in sent if at > now - POLICY.digest_pause]
-    singles = [notice for notice in window if notice.reason is not Reason.DIGEST]
+    singles = [notice for notice in window if notice.reason is not TellingReason.DIGEST]
     return Lately(
         Counter(standings[notice.alert_ids[0] - 1].kind for notice in singles),
         frozenset(
@@ -175,15 +183,15 @@ def told_lately(sent: list[tuple[datetime, Notice]], standings: list[Standing], 
 
 def test_what_keeps_coming_back_must_rest_longer_each_time() -> None:
     resolved = replace(OPEN, status="resolved", told=TOLD, resolved_at=NOON - timedelta(minutes=79))
-    assert [judge(replace(resolved, openings=n), NOON, POLICY) for n in (0, 1, 2, 3, 99)] == [
-        Reason.RECOVERED,
-        Reason.RECOVERED,
-        Reason.RECOVERED,
+    assert [reason_to_tell(replace(resolved, openings=n), NOON, POLICY) for n in (0, 1, 2, 3, 99)] == [
+        TellingReason.RECOVERED,
+        TellingReason.RECOVERED,
+        TellingReason.RECOVERED,
         None,
         None,
     ]
     day_later = NOON + timedelta(hours=11)
-    assert judge(replace(resolved, openings=99), day_later, POLICY) is Reason.RECOVERED
+    assert reason_to_tell(replace(resolved, openings=99), day_later, POLICY) is TellingReason.RECOVERED
 
 
 @given(st.integers(1, 10_000))
@@ -198,7 +206,7 @@ CONTEXT = Context(
 
 def test_a_message_says_what_it_is_about_in_money_and_where_to_answer() -> None:
     standing = replace(OPEN, opened_at=NOON - timedelta(minutes=5), occurrences=3)
-    (notice,) = compose([Judgement(standing, Reason.OPENED)], Lately(), POLICY, lambda _: CONTEXT)
+    (notice,) = compose([Judgement(standing, TellingReason.OPENED)], Lately(), POLICY, lambda _: CONTEXT)
     assert notice.body.splitlines() == [
         "desk: BTC differed",
         "Account: desk",
@@ -229,7 +237,7 @@ def test_a_recovery_says_what_recovered(changes: dict[str, Any], says: str) -> N
         resolved_at=NOON - timedelta(hours=1),
         **changes,
     )
-    (notice,) = compose([Judgement(over, Reason.RECOVERED)], Lately(), POLICY, lambda _: CONTEXT)
+    (notice,) = compose([Judgement(over, TellingReason.RECOVERED)], Lately(), POLICY, lambda _: CONTEXT)
     assert notice.subject == "[recovered] unexplained discrepancy: desk BTC spot"
     assert notice.body.splitlines()[:4] == [
         "Over: unexplained discrepancy: desk BTC spot (alert 1)",
@@ -247,7 +255,7 @@ def test_a_recovery_says_what_recovered(changes: dict[str, Any], says: str) -> N
 )
 def test_what_is_quoted_stays_in_its_line(hostile: str) -> None:
     standing = replace(OPEN, account=hostile, asset=hostile, message=hostile, resolution=hostile)
-    for status, reason in (("open", Reason.OPENED), ("resolved", Reason.RECOVERED)):
+    for status, reason in (("open", TellingReason.OPENED), ("resolved", TellingReason.RECOVERED)):
         judgement = Judgement(replace(standing, status=status), reason)
         (notice,) = compose([judgement], Lately(), POLICY)
         (harmless,) = compose([Judgement(replace(OPEN, status=status), reason)], Lately(), POLICY)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from desks.fakes import START
 from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.books.events import Cause, Reason, Recorded
+from kraken_recon.books.events import Cause, Reason, RecordedPosition
 from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
 from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding, assess
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
@@ -53,7 +53,7 @@ def entry(key: HoldingKey, change: Decimal, number: int) -> LedgerEntry:
 
 
 def evidence(
-    recorded: Mapping[HoldingKey, Recorded],
+    recorded: Mapping[HoldingKey, RecordedPosition],
     reported: Mapping[HoldingKey, Decimal],
     **more: object,
 ) -> Evidence:
@@ -72,17 +72,17 @@ def evidence(
     )
 
 
-def held(quantity: Decimal | int | str) -> Recorded:
+def held(quantity: Decimal | int | str) -> RecordedPosition:
     """A position that agrees with its own history."""
     amount = Decimal(quantity)
-    return Recorded(amount, amount, amount, ZERO)
+    return RecordedPosition(amount, amount, amount, ZERO)
 
 
 @st.composite
 def any_evidence(draw: st.DrawFn) -> Evidence:
     keys = draw(st.lists(st.sampled_from(KEYS), min_size=1, unique=True))
     recorded = {
-        key: Recorded(draw(quantities), draw(quantities), draw(quantities), draw(quantities))
+        key: RecordedPosition(draw(quantities), draw(quantities), draw(quantities), draw(quantities))
         if draw(st.booleans())
         else held(draw(quantities))
         for key in keys
@@ -232,7 +232,9 @@ def test_judging_again_what_was_decided_decides_nothing_more(judged: Evidence) -
     for key, row in judged.recorded.items():
         end = ends(judged, first)[key]
         ledger_total = row.ledger_total + sum((e.change for e in judged.ingested.get(key, ())), ZERO)
-        recorded[key] = Recorded(end, end, ledger_total, row.adjustment_total + adjusted.get(key, ZERO))
+        recorded[key] = RecordedPosition(
+            end, end, ledger_total, row.adjustment_total + adjusted.get(key, ZERO)
+        )
     second = assess(replace(judged, recorded=recorded, ingested={}, observations=dict(first.observed)), EAGER)
     assert not [s for s in second.steps if s.reason is not Reason.RESIDUAL_REPAIRED]
     assert {f.key for f in second.findings} <= set(first.observed)
@@ -390,7 +392,7 @@ def test_a_wallet_that_is_gone_while_the_plain_code_agrees_is_gone() -> None:
 
 def test_repair_is_taken_back_when_its_ledger_line_turns_up() -> None:
     line = entry(ETH, Decimal("-0.1"), 1)
-    recorded = Recorded(Decimal("1.9"), Decimal("1.9"), Decimal(2), Decimal("-0.1"))
+    recorded = RecordedPosition(Decimal("1.9"), Decimal("1.9"), Decimal(2), Decimal("-0.1"))
     assessment = assess(evidence({ETH: recorded}, {ETH: Decimal("1.9")}, ingested={ETH: [line]}), Policy())
     assert [step.reason for step in assessment.steps] == [None, Reason.RESIDUAL_REVERSED]
     assert assessment.steps[-1].after == Decimal("1.9")
@@ -402,13 +404,13 @@ def test_repair_is_taken_back_when_its_ledger_line_turns_up() -> None:
     [("1.9", "1.9"), ("1.94", "1.94"), ("2", "2"), ("2.3", "2"), ("1.85", "1.9"), ("0", "1.9")],
 )
 def test_repair_is_taken_back_as_far_as_the_exchange_no_longer_shows_it(reported: str, after: str) -> None:
-    recorded = Recorded(Decimal("1.9"), Decimal("1.9"), Decimal(2), Decimal("-0.1"))
+    recorded = RecordedPosition(Decimal("1.9"), Decimal("1.9"), Decimal(2), Decimal("-0.1"))
     judged = evidence({ETH: recorded}, {ETH: Decimal(reported)})
     assert ends(judged, assess(judged, Policy()))[ETH] == Decimal(after)
 
 
 def test_reading_older_than_a_repair_takes_nothing_back() -> None:
-    recorded = Recorded(
+    recorded = RecordedPosition(
         Decimal("1.9"), Decimal("1.9"), Decimal(2), Decimal("-0.1"), START + timedelta(seconds=1)
     )
     assessment = assess(evidence({ETH: recorded}, {ETH: Decimal(2)}), Policy())
@@ -435,11 +437,13 @@ def test_no_residual_moves_a_position_away_from_the_exchange(judged: Evidence, p
         ({BTC: held(1), BTC_EARN: held(-1)}, {}, ()),
         ({BTC: held(1)}, {BTC_EARN: Decimal(1)}, ()),
         ({BTC: held(1), ETH: held(2)}, {BTC: Decimal(1)}, ("ETH",)),
-        ({BTC: Recorded(quantity=Decimal(5))}, {}, ()),
+        ({BTC: RecordedPosition(quantity=Decimal(5))}, {}, ()),
     ],
 )
 def test_asset_may_be_left_out_only_where_the_ledger_ends_in_zero(
-    recorded: dict[HoldingKey, Recorded], reported: dict[HoldingKey, Decimal], missing: tuple[str, ...]
+    recorded: dict[HoldingKey, RecordedPosition],
+    reported: dict[HoldingKey, Decimal],
+    missing: tuple[str, ...],
 ) -> None:
     assert missing_holdings(evidence(recorded, reported)) == missing
 

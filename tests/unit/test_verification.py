@@ -21,7 +21,7 @@ from kraken_recon.verification.rules.judge import (
     Tolerances,
     Verdict,
     Verification,
-    judge,
+    judge_order,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def case(
 
 
 def judged(given_evidence: OrderEvidence) -> Verification:
-    return judge(given_evidence, Tolerances())
+    return judge_order(given_evidence, Tolerances())
 
 
 def verdicts(verification: Verification) -> dict[Level, Verdict]:

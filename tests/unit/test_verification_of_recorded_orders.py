@@ -11,7 +11,14 @@ import pytest
 
 from desks.reported_orders import order
 from kraken_recon.kraken import parse_account, parse_orders
-from kraken_recon.verification.rules.judge import Level, OrderEvidence, Overall, Tolerances, Verdict, judge
+from kraken_recon.verification.rules.judge import (
+    Level,
+    OrderEvidence,
+    Overall,
+    Tolerances,
+    Verdict,
+    judge_order,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +71,7 @@ def evidence_of(
 
 def test_recorded_orders_are_verified(evidences: list[OrderEvidence]) -> None:
     complete = [e for e in evidences if sum(t.volume for t in e.trades.values()) == e.order.volume_executed]
-    found = [judge(evidence, Tolerances()) for evidence in complete]
+    found = [judge_order(evidence, Tolerances()) for evidence in complete]
     told = [v.message for v in found if v.verdict is Overall.MISMATCH]
     assert told == []
     assert {v.verdict for v in found} == {Overall.VERIFIED}

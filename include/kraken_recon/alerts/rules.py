@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class Reason(StrEnum):
+class TellingReason(StrEnum):
     """Why people are told."""
 
     OPENED = "opened"
@@ -135,7 +135,7 @@ class Judgement:
     """An alert that people must be told of."""
 
     standing: Standing
-    reason: Reason
+    reason: TellingReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Lately:
 class Notice:
     """One message to people, the same for every channel; ``details`` say it to programs, with links."""
 
-    reason: Reason
+    reason: TellingReason
     subject: str
     body: str
     alert_ids: tuple[int, ...]
@@ -206,17 +206,17 @@ class Notification:
         return links
 
 
-def judge(standing: Standing, now: datetime, policy: TellingPolicy) -> Reason | None:
+def reason_to_tell(standing: Standing, now: datetime, policy: TellingPolicy) -> TellingReason | None:
     """Say why people must be told of an alert now; None when they need not be."""
     told = standing.told if standing.told and standing.told.is_active else None
     if standing.status == "resolved":
-        return Reason.RECOVERED if told and _is_over(standing, now, policy) else None
+        return TellingReason.RECOVERED if told and _is_over(standing, now, policy) else None
     if told is None:
-        return Reason.OPENED if standing.occurrences >= standing.rule.confirmations else None
+        return TellingReason.OPENED if standing.occurrences >= standing.rule.confirmations else None
     if changed := _change(standing.amount, told.amount, policy):
         return changed
     is_unanswered = standing.status == "open" and now - told.at >= policy.reminder_after
-    return Reason.REMINDED if is_unanswered else None
+    return TellingReason.REMINDED if is_unanswered else None
 
 
 def _is_over(standing: Standing, now: datetime, policy: TellingPolicy) -> bool:
@@ -226,12 +226,12 @@ def _is_over(standing: Standing, now: datetime, policy: TellingPolicy) -> bool:
     return standing.resolved_at is not None and now - standing.resolved_at >= quiet
 
 
-def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy) -> Reason | None:
+def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy) -> TellingReason | None:
     if not amount or not told:
         return None
     if (amount < 0) is not (told < 0):
-        return Reason.FLIPPED
-    return Reason.GREW if abs(amount) >= policy.growth_factor * abs(told) else None
+        return TellingReason.FLIPPED
+    return TellingReason.GREW if abs(amount) >= policy.growth_factor * abs(told) else None
 
 
 def judge_all(
@@ -241,7 +241,7 @@ def judge_all(
     return [
         Judgement(standing, reason)
         for standing in standings
-        if (reason := judge(standing, now, policy)) and not lately.holds_back(standing.kind)
+        if (reason := reason_to_tell(standing, now, policy)) and not lately.holds_back(standing.kind)
     ]
 
 
@@ -274,13 +274,17 @@ def _about(standing: Standing) -> str:
 
 def _notice(judgement: Judgement, context: Context) -> Notice:
     standing, reason = judgement.standing, judgement.reason
-    is_over = reason is Reason.RECOVERED
+    is_over = reason is TellingReason.RECOVERED
     lines = _lines_of_end(standing) if is_over else [standing.message]
     lines.append(f"Account: {standing.account or 'none'}")
     if standing.amount is not None:
         asset = f" {standing.asset}" if standing.asset else ""
         lines.append(f"Amount: {format_amount(standing.amount)}{asset}")
-    if reason in {Reason.GREW, Reason.FLIPPED} and standing.told and standing.told.amount is not None:
+    if (
+        reason in {TellingReason.GREW, TellingReason.FLIPPED}
+        and standing.told
+        and standing.told.amount is not None
+    ):
         lines.append(f"Told before: {format_amount(standing.told.amount)}")
     if context.worth is not None:
         lines.append(f"Value: {context.worth}")
@@ -344,12 +348,10 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy, context: Con
     lines += ["", f"The first {shown}:"]
     lines += [f"- {' '.join(judgement.standing.message.split())}" for judgement in judgements[:shown]]
     lines += ["", "All of them: python -m kraken_recon alerts"]
-    subject = (
-        f"[{Reason.DIGEST}] {_counted(len(judgements), 'alert')} in {_counted(len(accounts), 'account')}"
-    )
+    many = f"{_counted(len(judgements), 'alert')} in {_counted(len(accounts), 'account')}"
     return Notice(
-        Reason.DIGEST,
-        subject,
+        TellingReason.DIGEST,
+        f"[{TellingReason.DIGEST}] {many}",
         visible("\n".join(lines)),
         tuple(judgement.standing.alert_id for judgement in judgements),
         {"links": dict(context.links)},

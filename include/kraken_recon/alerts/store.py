@@ -12,8 +12,8 @@ from kraken_recon.alerts.raising_store import QUERIES, keep_open, raise_alerts
 from kraken_recon.alerts.rules import (
     Lately,
     Notification,
-    Reason,
     Standing,
+    TellingReason,
     Told,
 )
 from kraken_recon.alerts.run_coverage import BACKFILL, Missing
@@ -67,7 +67,7 @@ class AlertStore(Store):
             self._execute(
                 "remember_told",
                 alert_ids=[judgement.standing.alert_id for judgement in judgements],
-                active=[judgement.reason is not Reason.RECOVERED for judgement in judgements],
+                active=[judgement.reason is not TellingReason.RECOVERED for judgement in judgements],
                 amounts=[judgement.standing.amount for judgement in judgements],
                 now=now,
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kraken_recon.accounts.account import Account
-    from kraken_recon.books.events import Recorded
+    from kraken_recon.books.events import RecordedPosition
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
@@ -84,7 +84,7 @@ def _in_order(entries: Sequence[LedgerEntry]) -> dict[HoldingKey, tuple[LedgerEn
     }
 
 
-def _steps(key: HoldingKey, row: Recorded, entries: Sequence[LedgerEntry]) -> list[Step]:
+def _steps(key: HoldingKey, row: RecordedPosition, entries: Sequence[LedgerEntry]) -> list[Step]:
     steps: list[Step] = []
     if row.quantity != row.event_total:
         # Somebody changed it without an event; the next sync judges it, with both facts on record.

@@ -43,7 +43,7 @@ UNDO_REASONS: Final = (Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedPosition:
     """What the database holds of one position, before this run; amounts in units of the asset.
 
     ``ledger_total`` is the opening plus every recorded entry, ``adjustment_total`` what residual repairs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from kraken_recon.alerts.kinds import AlertKind
-from kraken_recon.books.events import RESIDUAL_REASONS, Recorded
+from kraken_recon.books.events import RESIDUAL_REASONS, RecordedPosition
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.store import ArrayStore
 from kraken_recon.errors import StoreError
@@ -140,11 +140,13 @@ class BookStore(ArrayStore):
         if len(locked) != len(arrays["assets"]):
             raise StoreError(f"expected to lock {len(arrays['assets'])} positions, locked {len(locked)}")
 
-    def recorded(self, keys: Iterable[tuple[int, HoldingKey]]) -> Mapping[tuple[int, HoldingKey], Recorded]:
+    def recorded(
+        self, keys: Iterable[tuple[int, HoldingKey]]
+    ) -> Mapping[tuple[int, HoldingKey], RecordedPosition]:
         """Read positions with the totals of their events, entries and adjustments."""
         rows = self._run("recorded", **key_arrays(keys), residual_reasons=RESIDUAL_REASON_NAMES)
         return {
-            (row.account_id, HoldingKey(row.asset, row.wallet)): Recorded(
+            (row.account_id, HoldingKey(row.asset, row.wallet)): RecordedPosition(
                 row.quantity, row.event_total, row.ledger_total, row.adjustment_total, row.adjusted_at
             )
             for row in rows

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from kraken_recon.alerts.store import AlertStore
-from kraken_recon.books.events import Cause, Reason, Recorded, Step
+from kraken_recon.books.events import Cause, Reason, RecordedPosition, Step
 from kraken_recon.books.store import BookStore
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
@@ -304,7 +304,7 @@ def _known_opening(
     return KnownOpening(ZERO, history.first_opening_at or history.ledger_floor)
 
 
-def _steps(extension: Extension, row: Recorded, opening: KnownOpening | None) -> list[Step]:
+def _steps(extension: Extension, row: RecordedPosition, opening: KnownOpening | None) -> list[Step]:
     """Write how a position follows: its opening moved, then every new entry.
 
     The opening is taken back at the moment at which it stood, and set anew where the history begins now: a

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-    from kraken_recon.books.events import Recorded
+    from kraken_recon.books.events import RecordedPosition
     from kraken_recon.ledger.entries import HoldingKey
 
 
 def as_if_opened(
-    recorded: Mapping[HoldingKey, Recorded], quantities: Mapping[HoldingKey, Decimal]
-) -> dict[HoldingKey, Recorded]:
+    recorded: Mapping[HoldingKey, RecordedPosition], quantities: Mapping[HoldingKey, Decimal]
+) -> dict[HoldingKey, RecordedPosition]:
     """Say what a dry run would find right after the opening that it does not write."""
     return {
         key: replace(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
-from kraken_recon.books.events import Recorded
+from kraken_recon.books.events import RecordedPosition
 from kraken_recon.books.store import BookStore
 from kraken_recon.costs.recomputing import recompute, scope_of
 from kraken_recon.costs.records import CostKey, CostScope
@@ -277,9 +277,11 @@ class _Booking:
                 if w.reading
             }
         )
-        by_account: dict[int, dict[HoldingKey, Recorded]] = {work.account_id: {} for work in self._read}
+        by_account: dict[int, dict[HoldingKey, RecordedPosition]] = {
+            work.account_id: {} for work in self._read
+        }
         for account, key in keys:
-            by_account[account][key] = recorded.get((account, key), Recorded())
+            by_account[account][key] = recorded.get((account, key), RecordedPosition())
         return self._with_undone(
             {
                 work.account_id: self._assess_account(
@@ -304,7 +306,7 @@ class _Booking:
         }
 
     def _last_repairs(
-        self, recorded: Mapping[tuple[int, HoldingKey], Recorded]
+        self, recorded: Mapping[tuple[int, HoldingKey], RecordedPosition]
     ) -> Mapping[tuple[int, HoldingKey], frozenset[Decimal]]:
         """Ask about the holdings that may be repaired; most runs repair nothing and ask nothing."""
         seen = {(w.account_id, key) for w in self._read for key in w.state.observations}
@@ -353,7 +355,7 @@ class _Booking:
     def _assess_account(
         self,
         work: AccountWork,
-        recorded: Mapping[HoldingKey, Recorded],
+        recorded: Mapping[HoldingKey, RecordedPosition],
         new: Mapping[HoldingKey, Sequence[LedgerEntry]],
         meanwhile: Mapping[tuple[int, HoldingKey], Decimal],
         last_repairs: Mapping[tuple[int, HoldingKey], frozenset[Decimal]],

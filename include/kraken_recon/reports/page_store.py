@@ -25,7 +25,7 @@ LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountsPage:
     """All active accounts counted by ``rank`` and ``age_group``, and a page of them.
 
     ``differing_run_ids``: of each account's newest run that succeeded, where it may have left a difference;
@@ -58,7 +58,7 @@ class PageStore(Store):
         after: tuple[int, str] | None = None,
         unproven: Collection[int] = (),
         most: int,
-    ) -> Standing:
+    ) -> AccountsPage:
         """Count active accounts by the rank of their facts and by age of their proof; read a page of them.
 
         Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run.
@@ -79,7 +79,7 @@ class PageStore(Store):
             unproven_ranks=sorted(unproven),
             most=most,
         )
-        return Standing(row["counts"], row["accounts"], row["differing_run_ids"], row["unproven_ids"])
+        return AccountsPage(row["counts"], row["accounts"], row["differing_run_ids"], row["unproven_ids"])
 
     def outstanding_drift(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Sum what runs found that no entry explains and that was not written, by currency and asset."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE
 from kraken_recon.verification.rules.judge import OrderEvidence
-from kraken_recon.verification.rules.records import Booked, Recorded
+from kraken_recon.verification.rules.records import Booked, RecordedEntries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -97,13 +97,13 @@ def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but 
     seen: SeenBooks | None = None,
     *,
     fills: Mapping[str, Fill] | None = None,
-    recorded: Recorded | None = None,
+    recorded: RecordedEntries | None = None,
     booked: Booked | None = None,
     is_past_deadline: bool = False,
 ) -> OrderEvidence:
     """Put together what is known of one order."""
     seen = seen or SeenBooks()
-    recorded = recorded or Recorded({}, {})
+    recorded = recorded or RecordedEntries({}, {})
     booked = booked or Booked()
     trade_ids = seen.trade_ids_of(order)
     return OrderEvidence(

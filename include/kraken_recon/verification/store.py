@@ -15,7 +15,7 @@ from kraken_recon.database.named_sql import load
 from kraken_recon.database.store import Store
 from kraken_recon.ledger.entries import LedgerEntry
 from kraken_recon.orders.rules.order import Fill, Order, OrderStatus, OrderType, Side, Source, TimeInForce
-from kraken_recon.verification.rules.records import Booked, ClaimedOrder, Judged, Recorded, WindowCount
+from kraken_recon.verification.rules.records import Booked, ClaimedOrder, Judged, RecordedEntries, WindowCount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -87,12 +87,12 @@ class VerificationStore(Store):
             found[row["order_id"]][row["trade_id"]] = Fill(**values)
         return found
 
-    def recorded(self, account_id: int, ledger_ids: Collection[str]) -> Recorded:
+    def recorded(self, account_id: int, ledger_ids: Collection[str]) -> RecordedEntries:
         """Read recorded entries, and what each moved its position by."""
         rows = (
             self._execute("movements", account_id=account_id, ledger_ids=sorted(ledger_ids)).mappings().all()
         )
-        return Recorded(
+        return RecordedEntries(
             {row["ledger_id"]: LedgerEntry(**{name: row[name] for name in _ENTRY_FIELDS}) for row in rows},
             {row["ledger_id"]: row["moved"] for row in rows if row["moved"] is not None},
         )

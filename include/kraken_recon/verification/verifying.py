@@ -25,7 +25,7 @@ from kraken_recon.errors import AccountsLeftError, KrakenReconError
 from kraken_recon.orders.store import OrderStore
 from kraken_recon.verification.alerts import write_verdicts
 from kraken_recon.verification.evidence import SeenBooks, evidence_of, read_books
-from kraken_recon.verification.rules.judge import Overall, judge, unasked
+from kraken_recon.verification.rules.judge import Overall, judge_order, unasked
 from kraken_recon.verification.run import Case, VerifyingPorts, VerifyingRules
 from kraken_recon.verification.store import VerificationStore
 
@@ -189,7 +189,7 @@ def _judged(
 ) -> list[Case]:
     evidences = _with_our_rows(ports, listed, seen)
     return [
-        Case(one, evidence, judge(evidence, rules.tolerances))
+        Case(one, evidence, judge_order(evidence, rules.tolerances))
         for one, evidence in zip(listed, evidences, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kraken_recon.books.events import REPAIR_REASONS, Cause, Reason, Recorded, Step
+from kraken_recon.books.events import REPAIR_REASONS, Cause, Reason, RecordedPosition, Step
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, unfolded
 from kraken_recon.values.money import EXACT, ZERO, exact_arithmetic
@@ -136,7 +136,7 @@ def _is_repeated(
     return key not in admitted and change in evidence.last_repairs.get(key, ())
 
 
-def _taken_back(evidence: Evidence, recorded: Recorded, surplus: Decimal) -> Decimal:
+def _taken_back(evidence: Evidence, recorded: RecordedPosition, surplus: Decimal) -> Decimal:
     """Say how much of earlier repairs the exchange no longer shows: what brings the position nearer to it.
 
     ``surplus`` is what the position holds beyond the reading. A reading older than a repair takes nothing

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.books.events import Recorded
+    from kraken_recon.books.events import RecordedPosition
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
 
 
@@ -34,7 +34,7 @@ class Evidence:
     has found the holding in agreement since. ``approved`` is the change per holding that a person approved.
     """
 
-    recorded: Mapping[HoldingKey, Recorded]
+    recorded: Mapping[HoldingKey, RecordedPosition]
     ingested: Mapping[HoldingKey, Sequence[LedgerEntry]]
     balances: Mapping[HoldingKey, Balance]
     coherent: bool

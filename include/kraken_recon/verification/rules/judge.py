@@ -202,7 +202,7 @@ NOTHING_EXECUTED: Final = "nothing was executed"
 
 
 @exact_arithmetic()
-def judge(evidence: OrderEvidence, tolerances: Tolerances) -> Verification:
+def judge_order(evidence: OrderEvidence, tolerances: Tolerances) -> Verification:
     """Judge one ended order by all that is known of it."""
     legs = legs_of(
         evidence.order, evidence.trades, evidence.entries, is_past_deadline=evidence.is_past_deadline

@@ -27,8 +27,8 @@ class ClaimedOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """Recorded ledger entries by id, and what each moved its position by."""
+class RecordedEntries:
+    """RecordedEntries ledger entries by id, and what each moved its position by."""
 
     entries: Mapping[str, LedgerEntry]
     movements: Mapping[str, Decimal]

@@ -28,7 +28,7 @@ from kraken_airflow.dashboard.verdicts import (
 )
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.holdings.store import PriceStore
-from kraken_recon.reports.page_store import PageStore, Standing
+from kraken_recon.reports.page_store import AccountsPage, PageStore
 from kraken_recon.reports.report import report
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.value_at_risk import drift_view, put_right_view, unproven_view
@@ -143,7 +143,7 @@ def overview(unit: UnitOfWork, chosen: Filters, before: str, now: datetime) -> d
     }
 
 
-def _risk(unit: UnitOfWork, standing: Standing, now: datetime) -> dict[str, Any]:
+def _risk(unit: UnitOfWork, standing: AccountsPage, now: datetime) -> dict[str, Any]:
     """Value what is not known to be right, and what was put right."""
     return {
         "unexplained_drift": drift_view(PageStore(unit), PriceStore(unit), standing.differing_run_ids, now),
@@ -154,7 +154,7 @@ def _risk(unit: UnitOfWork, standing: Standing, now: datetime) -> dict[str, Any]
 
 def _read(
     unit: UnitOfWork, chosen: Filters, before: str, now: datetime, most: int
-) -> tuple[Standing, list[dict[str, Any]], str | None]:
+) -> tuple[AccountsPage, list[dict[str, Any]], str | None]:
     """Read the standing of all accounts, and a page of those that were chosen with its next cursor."""
     rank = next((rank for rank, verdict in enumerate(VERDICTS) if verdict.name == chosen.state), None)
     standing = PageStore(unit).standing(
