@@ -28,7 +28,7 @@ from kraken_recon.reconciliation.reading import (
     KnownBooks,
     LedgerReader,
     StillMovingError,
-    read_books,
+    read_coherently,
 )
 from kraken_recon.reconciliation.rules.assess import assess
 from kraken_recon.reconciliation.rules.evidence import Evidence
@@ -178,7 +178,7 @@ def judge(ledger: SoundLedger, entries: Sequence[LedgerEntry], scenario: str) ->
         lambda: now,
     )
     try:
-        reading = read_books(reader, balances, lambda: now)
+        reading = read_coherently(reader, balances, lambda: now)
     except (PayloadInvalidError, StillMovingError) as error:
         return Verdict(noticed=True, message=str(error))
     return _residuals(ledger, reading)

@@ -20,7 +20,7 @@ from kraken_recon.holdings.store import PriceStore
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
-from kraken_recon.repairs.deciding import Decision, approve, expire, reject, reopen
+from kraken_recon.repairs.deciding import PlanDecision, approve, expire, reject, reopen
 from kraken_recon.repairs.question import case_markdown, case_subject, escaped
 from kraken_recon.repairs.undoing import undo
 from kraken_recon.repairs.view import case_of, list_plans, with_values
@@ -270,7 +270,9 @@ def test_a_repair_that_does_not_converge_is_written_when_a_person_approves(desk:
 @pytest.mark.parametrize(("refuse", "status"), [(reject, "rejected"), (expire, "expired")])
 def test_a_refused_drift_is_not_asked_again_until_it_changes(desk: Desk, refuse: Any, status: str) -> None:
     plan = plan_id(desk)
-    decision: Decision = reject(plan, "alice", later(desk)) if refuse is reject else expire(plan, later(desk))
+    decision: PlanDecision = (
+        reject(plan, "alice", later(desk)) if refuse is reject else expire(plan, later(desk))
+    )
     assert (decision.status, decision.decided_by) == (status, "alice" if refuse is reject else "nobody")
     for _ in range(3):
         desk.sync()
@@ -300,7 +302,7 @@ def test_a_rejected_plan_can_be_opened_again(desk: Desk) -> None:
 def test_of_two_people_at_once_one_wins_and_both_are_told(desk: Desk) -> None:
     plan, ports = plan_id(desk), later(desk)
     barrier = threading.Barrier(4)
-    decisions: dict[str, Decision] = {}
+    decisions: dict[str, PlanDecision] = {}
 
     def answer(name: str) -> None:
         barrier.wait()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.orders.absence_evidence import inferred, told
-from kraken_recon.orders.rules.absence import SeenBooks, doubts
+from kraken_recon.orders.rules.absence import AbsenceEvidence, doubts
 from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side, Source, TimeInForce
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ MARKET = replace(ORDER, order_id=3, volume=Decimal("0.7"), limit_price=None, exp
 
 
 def judged(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> dict[str, Any]:
-    return told(SeenBooks({}, drifts=drifts, inference=inferred(orders, drifts)))
+    return told(AbsenceEvidence({}, drifts=drifts, inference=inferred(orders, drifts)))
 
 
 def test_one_set_explains_the_balances() -> None:
@@ -77,7 +77,7 @@ def test_an_amount_of_more_digits_than_krakens_stops_nothing() -> None:
 
 
 def doubted(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> list[bool]:
-    seen = SeenBooks({}, drifts=drifts, is_open=True, inference=inferred(orders, drifts))
+    seen = AbsenceEvidence({}, drifts=drifts, is_open=True, inference=inferred(orders, drifts))
     return [bool(doubts(order, seen)) for order in orders]
 
 

@@ -23,7 +23,7 @@ from kraken_recon.reconciliation.reading import (
     LedgerReader,
     Reading,
     StillMovingError,
-    read_books,
+    read_coherently,
 )
 from kraken_recon.reconciliation.rules.run import AccountState
 
@@ -88,7 +88,7 @@ class Desk:
             return self.books.now + self.lateness
 
         reader = LedgerReader(self.exchange, state, self.known_books, self.pauses.append, clock)
-        return read_books(reader, self.books.balances(), clock)
+        return read_coherently(reader, self.books.balances(), clock)
 
     @property
     def ledger_calls(self) -> int:

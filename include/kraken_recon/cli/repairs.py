@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from kraken_recon.repairs.deciding import Decision
+    from kraken_recon.repairs.deciding import PlanDecision
     from kraken_recon.wiring import Wiring
 
     Result = tuple[dict[str, Any], list[str]]
@@ -118,7 +118,7 @@ class PlanCommands:
         decision = reopen(arguments.plan, self._wiring().sync_ports())
         return self._decided(decision, decision.status)
 
-    def _decided(self, decision: Decision, wanted: PlanStatus) -> Result:
+    def _decided(self, decision: PlanDecision, wanted: PlanStatus) -> Result:
         """Show what became of the plan; another outcome than the one wanted is a failure."""
         with UnitOfWork(self._wiring().engine()) as unit:
             view = plan_view(PlanStore(unit).find(plan_ids=[decision.plan_id])[0])

@@ -12,7 +12,7 @@ from datetime import timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.orders.rules.absence import SeenBooks, may_be, unexplained_holds
+from kraken_recon.orders.rules.absence import AbsenceEvidence, may_be, unexplained_holds
 from kraken_recon.orders.rules.order import Side, Source
 from kraken_recon.orders.rules.sizing import TRADABLE_WALLETS
 from kraken_recon.orders.rules.which_were_filled import (
@@ -63,7 +63,7 @@ class OrderSearch:
         still_open = self.books.open_orders()
         return {**still_open, **self.books.closed_orders(after=since)}
 
-    def look(self, orders: Sequence[Order], since: datetime) -> SeenBooks:
+    def look(self, orders: Sequence[Order], since: datetime) -> AbsenceEvidence:
         """Read every order and trade since a moment; ask again for those that may be one of these orders."""
         reports = self.all_orders(since)
         strays = {
@@ -85,12 +85,12 @@ class OrderSearch:
         }
         if strays or nameless:
             reports |= self.books.query_orders({*strays, *nameless})
-        return SeenBooks(
+        return AbsenceEvidence(
             {txid: r for txid, r in reports.items() if r.cl_ord_id is not None or txid not in ours},
             strays=[fill for txid, fill in strays.items() if txid not in reports],
         )
 
-    def weigh(self, orders: Sequence[Order], seen: SeenBooks, since: datetime) -> SeenBooks:
+    def weigh(self, orders: Sequence[Order], seen: AbsenceEvidence, since: datetime) -> AbsenceEvidence:
         """Add what balances and ledger say of orders that the order books do not show."""
         assets = sorted({asset for order in orders for asset in (order.base, order.quote)})
         reported = self.books.balances()
@@ -149,7 +149,7 @@ def inferred(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> Inferenc
     return infer(change, [_candidate(order, assets, decimals) for order in orders])
 
 
-def told(seen: SeenBooks) -> dict[str, Any]:
+def told(seen: AbsenceEvidence) -> dict[str, Any]:
     """Write what the balances say of orders for an order's story."""
     if seen.inference is None:
         return {}

@@ -23,7 +23,7 @@ from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError, StoreUnreachableError
 from kraken_recon.orders.clocks import check_clock
 from kraken_recon.orders.decisions import (
-    Decision,
+    OrderDecision,
     differing,
     key_in,
     nearest,
@@ -283,7 +283,7 @@ def _refused(judged: _Judged, refusal: str) -> Alert:
     )
 
 
-def _order_values(decision: Decision, given: NewDecision, catalogue: _Catalogue) -> dict[str, Any]:
+def _order_values(decision: OrderDecision, given: NewDecision, catalogue: _Catalogue) -> dict[str, Any]:
     """Write a decision as the columns of an order (``ValueError`` where it cannot be one)."""
     account = catalogue.account(decision.account)
     # Whatever clock it came by: it is not younger than it was when it was first seen.

@@ -70,7 +70,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Placeable = Literal[OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_LOSS, OrderType.TAKE_PROFIT]
 
 
-class Decision(BaseModel):
+class OrderDecision(BaseModel):
     """What somebody or something decided to trade.
 
     Amounts are decimal text or whole numbers; a binary fraction is refused. Without a ``type`` it is a limit
@@ -155,11 +155,11 @@ class Decision(BaseModel):
         return problems
 
 
-FIELDS: Final = tuple(field.alias or name for name, field in Decision.model_fields.items())
+FIELDS: Final = tuple(field.alias or name for name, field in OrderDecision.model_fields.items())
 """Every field of a decision, by the name under which it is given."""
 
 
-def read_decision(payload: str) -> Decision:
+def read_decision(payload: str) -> OrderDecision:
     """Read a decision from JSON.
 
     Raises:
@@ -167,7 +167,7 @@ def read_decision(payload: str) -> Decision:
     """
     given = payload_of(payload)
     try:
-        return Decision.model_validate(given)
+        return OrderDecision.model_validate(given)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         told = [_told(problem["type"], problem["loc"], problem["msg"], given) for problem in problems]

@@ -20,7 +20,7 @@ from kraken_recon.orders.absence_evidence import OrderSearch, told
 from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, lock_with_twins
 from kraken_recon.orders.alerts import order_alert, subject_of
 from kraken_recon.orders.one_by_one import Troubles
-from kraken_recon.orders.rules.absence import SeenBooks, doubts, late_doubts, may_be
+from kraken_recon.orders.rules.absence import AbsenceEvidence, doubts, late_doubts, may_be
 from kraken_recon.orders.rules.order import IN_DOUBT, OrderStatus, Source, TimeInForce
 from kraken_recon.orders.rules.sizing import assets_of
 from kraken_recon.orders.store import OrderStore
@@ -99,7 +99,7 @@ class OrderFinder:
         return order.deadline is not None and order.deadline + self.settings.absence_margin <= looked_at
 
     def _conclude(
-        self, order: Order, report: ReportedOrder | None, seen: SeenBooks, looked_at: datetime
+        self, order: Order, report: ReportedOrder | None, seen: AbsenceEvidence, looked_at: datetime
     ) -> None:
         """Write what one look makes of an order, unless somebody else has settled it meanwhile."""
 
@@ -141,7 +141,7 @@ class OrderFinder:
             AlertStore(unit).raise_alerts([order_alert(AlertKind.ORDER_FOUND_LATE, now, message)])
         return True
 
-    def _not_found(self, unit: UnitOfWork, order: Order, looked_at: datetime, seen: SeenBooks) -> None:
+    def _not_found(self, unit: UnitOfWork, order: Order, looked_at: datetime, seen: AbsenceEvidence) -> None:
         """Count a look without the order, unless something in Kraken's books may come of it."""
         doubted = doubts(order, seen)
         if doubted:
@@ -171,7 +171,7 @@ class OrderFinder:
         order: Order,
         doubted: Sequence[str],
         looked_at: datetime,
-        seen: SeenBooks,
+        seen: AbsenceEvidence,
     ) -> None:
         """Keep an order unknown and say why; a person hears of it once it would have been proved absent."""
         reason = "; ".join(doubted[:DOUBTS_TOLD_MAX])

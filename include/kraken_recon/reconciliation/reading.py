@@ -355,7 +355,7 @@ def _derive_opening(pages: _Pages, balances: Mapping[HoldingKey, Balance], as_of
     return Opening(source, quantities, (oldest - timedelta(microseconds=1)) if oldest else as_of, floor)
 
 
-def read_books(
+def read_coherently(
     reader: LedgerReader, first_balances: Mapping[HoldingKey, Balance], clock: Callable[[], datetime]
 ) -> Reading:
     """Read balance, ledger, balance until the outer two agree, a bounded number of times.

@@ -33,7 +33,7 @@ from kraken_recon.reconciliation.long_ledgers import book_stretch, ledger_reader
 from kraken_recon.reconciliation.margin.reconcile import ask_positions, must_ask
 from kraken_recon.reconciliation.margin.store import MarginStore
 from kraken_recon.reconciliation.priority_store import PriorityStore
-from kraken_recon.reconciliation.reading import LongLedgerError, StillMovingError, read_books
+from kraken_recon.reconciliation.reading import LongLedgerError, StillMovingError, read_coherently
 from kraken_recon.reconciliation.rules.priority import ACTIVE_FOR, due_for_sweep, in_order_of_need
 from kraken_recon.reconciliation.run import AccountWork, SyncPorts, SyncRequest, run_id_of
 from kraken_recon.reconciliation.run_summary import failure_alert
@@ -237,7 +237,7 @@ def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: Sy
     for start in starts:
         reader = ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain)
         try:
-            return read_books(reader, work.balances or {}, ports.clock)
+            return read_coherently(reader, work.balances or {}, ports.clock)
         except LongLedgerError as error:
             long = error
     reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)

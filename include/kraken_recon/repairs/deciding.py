@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PlanDecision:
     """What was decided about a plan, and what became of it.
 
     ``is_ours`` says that the one who asked decided it; ``written_by_run`` is the run that wrote it.
@@ -59,7 +59,7 @@ def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
     policy: Policy | None = None,
     note: str | None = None,
     dag_run: DagRun | None = None,
-) -> Decision:
+) -> PlanDecision:
     """Approve a held plan and write it, if the drift is still the same; idempotent for the same person.
 
     The status is ``applied`` or, when the drift is another by now, ``outdated``.
@@ -93,7 +93,7 @@ def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
     return decision
 
 
-def reject(plan_id: UUID, by: str, ports: SyncPorts, *, note: str | None = None) -> Decision:
+def reject(plan_id: UUID, by: str, ports: SyncPorts, *, note: str | None = None) -> PlanDecision:
     """Reject a held plan: its drift is not asked about again until it changes.
 
     Raises:
@@ -102,7 +102,7 @@ def reject(plan_id: UUID, by: str, ports: SyncPorts, *, note: str | None = None)
     return _decide(plan_id, PlanStatus.REJECTED, by, ports, note)
 
 
-def expire(plan_id: UUID, ports: SyncPorts, *, note: str | None = None) -> Decision:
+def expire(plan_id: UUID, ports: SyncPorts, *, note: str | None = None) -> PlanDecision:
     """Note that nobody answered in time, which means no.
 
     Raises:
@@ -111,7 +111,7 @@ def expire(plan_id: UUID, ports: SyncPorts, *, note: str | None = None) -> Decis
     return _decide(plan_id, PlanStatus.EXPIRED, "nobody", ports, note)
 
 
-def reopen(plan_id: UUID, ports: SyncPorts) -> Decision:
+def reopen(plan_id: UUID, ports: SyncPorts) -> PlanDecision:
     """Let the next run hold a rejected or expired drift anew, under a new plan; who decided stays on record.
 
     Raises:
@@ -142,7 +142,7 @@ def held_plan(plans: PlanStore, plan_id: UUID) -> Mapping[str, Any]:
     return found[0]
 
 
-def _decide(plan_id: UUID, status: PlanStatus, by: str, ports: SyncPorts, note: str | None) -> Decision:
+def _decide(plan_id: UUID, status: PlanStatus, by: str, ports: SyncPorts, note: str | None) -> PlanDecision:
     with ports.open_unit_of_work() as unit:
         held_plan(PlanStore(unit), plan_id)
         PlanStore(unit).decide(plan_id, status, by, note)
@@ -151,8 +151,8 @@ def _decide(plan_id: UUID, status: PlanStatus, by: str, ports: SyncPorts, note: 
     return _decision(plan, by)
 
 
-def _decision(plan: Mapping[str, Any], by: str) -> Decision:
-    return Decision(
+def _decision(plan: Mapping[str, Any], by: str) -> PlanDecision:
+    return PlanDecision(
         plan["plan_id"],
         plan["account"],
         PlanStatus(plan["status"]),

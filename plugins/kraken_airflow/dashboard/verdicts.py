@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Level = Literal["good", "watch", "bad"]
+TrafficLight = Literal["good", "watch", "bad"]
 STATUSES: Final = ("succeeded", "moving", "failed", "never run")
 LEDGER_IDS_SHOWN_MAX: Final = 3
 NAMES_SHOWN_MAX: Final = 5
@@ -32,22 +32,22 @@ AGE_WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AccountVerdict:
     """Whether an account is accounted for; ``name`` stands in links."""
 
     name: str
-    level: Level
+    level: TrafficLight
     words: str
 
 
-NOT_RECONCILED: Final = Verdict("failed", "bad", "not reconciled")
-PROOF_TOO_OLD: Final = Verdict("old", "bad", "last proof is too old")
-HELD: Final = Verdict("held", "bad", "a repair waits for a person")
-NOT_YET: Final = Verdict("new", "watch", "not reconciled yet")
-NOT_REPAIRED: Final = Verdict("dry", "watch", "dry run: differences were not repaired")
-AWAITING: Final = Verdict("awaiting", "watch", "a difference waits for confirmation")
-MOVING: Final = Verdict("moving", "watch", "was moving; the next run looks again")
-ACCOUNTED_FOR: Final = Verdict("good", "good", "accounted for")
+NOT_RECONCILED: Final = AccountVerdict("failed", "bad", "not reconciled")
+PROOF_TOO_OLD: Final = AccountVerdict("old", "bad", "last proof is too old")
+HELD: Final = AccountVerdict("held", "bad", "a repair waits for a person")
+NOT_YET: Final = AccountVerdict("new", "watch", "not reconciled yet")
+NOT_REPAIRED: Final = AccountVerdict("dry", "watch", "dry run: differences were not repaired")
+AWAITING: Final = AccountVerdict("awaiting", "watch", "a difference waits for confirmation")
+MOVING: Final = AccountVerdict("moving", "watch", "was moving; the next run looks again")
+ACCOUNTED_FOR: Final = AccountVerdict("good", "good", "accounted for")
 # What nobody could prove just now, whatever the books say.
 UNPROVEN: Final = (NOT_RECONCILED, PROOF_TOO_OLD, NOT_YET, MOVING)
 # The worst first: an account's rank is its verdict's place here.
@@ -87,7 +87,7 @@ class Facts:
         return self.status + "".join(str(int(flag)) for flag in flags)
 
 
-def verdict_of(facts: Facts) -> Verdict:  # noqa: PLR0911 - a decision list
+def verdict_of(facts: Facts) -> AccountVerdict:  # noqa: PLR0911 - a decision list
     """Say whether an account is accounted for; the worst that is true of it decides."""
     if facts.status == "failed":
         return NOT_RECONCILED
@@ -120,7 +120,7 @@ UNPROVEN_RANKS: Final = frozenset(map(VERDICTS.index, UNPROVEN))
 class Answer:
     """What stands on top of a page."""
 
-    level: Level
+    level: TrafficLight
     words: str
     reason: str
 
@@ -171,7 +171,7 @@ def account_view(account: Mapping[str, Any], rank: int, now: datetime) -> dict[s
     }
 
 
-def action_level(action: str) -> Level:
+def action_level(action: str) -> TrafficLight:
     """Say how a finding's action is coloured."""
     if action == "held":
         return "bad"

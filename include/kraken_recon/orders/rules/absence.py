@@ -32,7 +32,7 @@ HOLD_MOST: Final = Decimal("1.05")
 
 
 @dataclass(frozen=True, slots=True)
-class SeenBooks:
+class AbsenceEvidence:
     """What Kraken's books showed at one look.
 
     ``reports`` are all orders, ``strays`` trades whose order is not among them, ``strange_entries`` ledger
@@ -62,18 +62,18 @@ def may_be(order: Order, report: ReportedOrder) -> bool:
     )
 
 
-def doubts(order: Order, books: SeenBooks) -> list[str]:
+def doubts(order: Order, books: AbsenceEvidence) -> list[str]:
     """Name everything in Kraken's books that may come of an order that they do not show."""
     return [*spoken_of(order, books), *_moved(order, books), *_held(order, books.holds)]
 
 
-def late_doubts(order: Order, books: SeenBooks) -> list[str]:
+def late_doubts(order: Order, books: AbsenceEvidence) -> list[str]:
     """Name what contradicts an absence that was believed; balances only if nothing else explains them."""
     is_only = isinstance(books.inference, Unique)
     return [*spoken_of(order, books), *(_moved(order, books) if is_only else ())]
 
 
-def spoken_of(order: Order, books: SeenBooks) -> list[str]:
+def spoken_of(order: Order, books: AbsenceEvidence) -> list[str]:
     """Name the orders, trades and ledger entries that may be this order's."""
     return [
         *(
@@ -105,7 +105,7 @@ def _is_leg(order: Order, entry: LedgerEntry) -> bool:
     return (entry.asset == received and entry.amount > ZERO) or (entry.asset == paid and entry.amount < ZERO)
 
 
-def _moved(order: Order, books: SeenBooks) -> list[str]:
+def _moved(order: Order, books: AbsenceEvidence) -> list[str]:
     """Compare the direction of what the balances moved by with that of the order.
 
     Where no set of orders filled whole explains them, this one may be filled in part, or something else is on
