@@ -35,10 +35,10 @@ from session_lint.imported_names import (
     path_of,
 )
 from session_lint.open_state import Resource, State
-from session_lint.rules import Finding
+from session_lint.rules import Violation
 from session_lint.track_expressions import Tracker
 from session_lint.walk_paths import Flow
-from session_lint.what_opens_a_session import FOLLOWED, HELD, SHARED, Kind, Opening, Scope, hook_kind
+from session_lint.what_opens_a_session import FOLLOWED, HELD, SHARED, Kind, OpeningCall, Scope, hook_kind
 from session_lint.what_waits import waiting_functions
 from session_lint.wrong_places import check_kept, check_temporaries
 
@@ -47,7 +47,7 @@ _ALLOWED: Final = re.compile(r"#\s*session:\s*allowed\b(?:\s*-+\s*(?P<reason>\S.
 _OPENS: Final = HELD | SHARED | {Kind.FACTORY, Kind.REGISTRY}
 
 
-def check_source(source: str, *, is_the_one_place: bool = True) -> list[Finding]:
+def check_source(source: str, *, is_the_one_place: bool = True) -> list[Violation]:
     """Check the source of one module; the findings are in the order of its lines.
 
     Args:
@@ -62,12 +62,12 @@ def check_source(source: str, *, is_the_one_place: bool = True) -> list[Finding]
     check = _ModuleCheck(module)
     check.run(is_the_one_place=is_the_one_place)
     found = {
-        Finding(node.lineno, node.col_offset + 1, code, message)
+        Violation(node.lineno, node.col_offset + 1, code, message)
         for node, code, message in check.findings
         if not any(line in allowed for line in range(node.lineno, (node.end_lineno or node.lineno) + 1))
     }
     found |= {
-        Finding(line, column, rules.NO_REASON, "this line is allowed, but nothing says why")
+        Violation(line, column, rules.NO_REASON, "this line is allowed, but nothing says why")
         for line, column in unreasoned
     }
     return sorted(found)
@@ -221,5 +221,5 @@ class _ModuleCheck:
         """Give the state at the start: a decorator of Airflow's may have opened a session already."""
         if isinstance(root, ast.Module) or "provide_session" not in decorators_of(root, self.imports):
             return State()
-        session = Resource(ast.Name("session"), Opening(Kind.SESSION, "provide_session"), is_managed=True)
+        session = Resource(ast.Name("session"), OpeningCall(Kind.SESSION, "provide_session"), is_managed=True)
         return State().opened(session, is_busy=False).bound("session", frozenset({session}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from session_lint.imported_names import FUNCTIONS, Function, decorators_of, last_name, path_of
 from session_lint.vocabulary import CACHES, CLOSERS, SESSION_USES, TAKERS
-from session_lint.what_opens_a_session import Kind, Opening
+from session_lint.what_opens_a_session import Kind, OpeningCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,9 @@ def name_of(function: Function) -> str:
     return f"self.{function.name}" if first in {"self", "cls"} else function.name
 
 
-def handed_out(scopes: dict[ast.AST, Scope]) -> dict[str, Opening]:
+def handed_out(scopes: dict[ast.AST, Scope]) -> dict[str, OpeningCall]:
     """Tell what a call of each function opens for its caller; functions that share a name have to agree."""
-    found: dict[str, Opening | None] = {}
+    found: dict[str, OpeningCall | None] = {}
     for root, scope in scopes.items():
         if isinstance(root, FUNCTIONS):
             name, given = name_of(root), _given_by(root, scope)
@@ -41,7 +41,7 @@ def handed_out(scopes: dict[ast.AST, Scope]) -> dict[str, Opening]:
     return {name: opening for name, opening in found.items() if opening is not None}
 
 
-def _given_by(function: Function, scope: Scope) -> Opening | None:
+def _given_by(function: Function, scope: Scope) -> OpeningCall | None:
     decorators = set(decorators_of(function, scope.imports)) - _SAME_CALL
     is_context = bool(decorators) and decorators <= _CONTEXT_MAKERS
     if decorators and decorators <= CACHES:
@@ -58,10 +58,10 @@ def _given_by(function: Function, scope: Scope) -> Opening | None:
     given = replace(given, is_own=True)
     if is_context:
         return replace(given, only_with=True, with_closes=True)
-    return Opening(Kind.GENERATOR, function.name, needs_closing=False, is_own=True, given=given)
+    return OpeningCall(Kind.GENERATOR, function.name, needs_closing=False, is_own=True, given=given)
 
 
-def _yielded(step: ast.Yield | ast.YieldFrom, scope: Scope) -> Opening | None:
+def _yielded(step: ast.Yield | ast.YieldFrom, scope: Scope) -> OpeningCall | None:
     if step.value is None:
         return None
     opening = scope.opening_of(step.value)
@@ -72,10 +72,10 @@ def _yielded(step: ast.Yield | ast.YieldFrom, scope: Scope) -> Opening | None:
     return replace(opening, only_with=False) if opening is not None and opening.kind in _HANDED else None
 
 
-def _returned(scope: Scope) -> Opening | None:
+def _returned(scope: Scope) -> OpeningCall | None:
     """Tell what every return gives, unless somebody else holds it too."""
     by_name = _openings_by_name(scope, entered=False)
-    found: Opening | None = None
+    found: OpeningCall | None = None
     for node in scope.nodes:
         if not isinstance(node, ast.Return) or node.value is None or _is_none(node.value):
             continue
@@ -92,7 +92,7 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _openings_by_name(scope: Scope, *, entered: bool) -> dict[str, Opening]:
+def _openings_by_name(scope: Scope, *, entered: bool) -> dict[str, OpeningCall]:
     """Map local names to what they were opened as; ``entered`` counts what a with block or a loop opens."""
     found = {}
     for node in scope.nodes:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from session_lint.rules import Finding
+    from session_lint.rules import Violation
 
 
-class Source(Protocol):
+class SourceFile(Protocol):
     """One file: its text, or why it could not be read."""
 
     @property
@@ -30,7 +30,7 @@ class Source(Protocol):
         """Why it could not be read, or nothing."""
 
 
-def lint_sessions(sources: Iterable[Source], *, only_in: Sequence[Path] = ()) -> dict[str, Any]:
+def lint_sessions(sources: Iterable[SourceFile], *, only_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Check each source; one that cannot be read or parsed is named, and the others are checked all the same.
 
     Args:
@@ -65,7 +65,7 @@ def lint_sessions(sources: Iterable[Source], *, only_in: Sequence[Path] = ()) ->
     return {"files": files, "findings": findings, "unreadable": unreadable, "exit_status": status}
 
 
-def _view(path: Path, finding: Finding) -> dict[str, Any]:
+def _view(path: Path, finding: Violation) -> dict[str, Any]:
     rule = RULES[finding.code]
     return {
         "path": str(path),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Iterable
 
-    from session_lint.what_opens_a_session import Opening
+    from session_lint.what_opens_a_session import OpeningCall
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,7 @@ class Resource:
     """
 
     node: ast.expr
-    opening: Opening
+    opening: OpeningCall
     is_managed: bool = False
     guards: frozenset[str] = frozenset()
     owners: frozenset[Resource] = frozenset()

@@ -28,7 +28,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
+class Violation:
     """A place that breaks a rule; ``column`` counts from 1."""
 
     line: int

@@ -20,7 +20,7 @@ from session_lint.vocabulary import (
     MAY_FAIL,
     TAKERS,
 )
-from session_lint.what_opens_a_session import FOLLOWED, HELD, KEEPING, SHARED, Kind, Opening, Scope
+from session_lint.what_opens_a_session import FOLLOWED, HELD, KEEPING, SHARED, Kind, OpeningCall, Scope
 from session_lint.what_waits import waits
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Tracker:
         path = registry_used_by(node, self.scope)
         if not path or any(resource.opening.source == path for resource in state.open):
             return state
-        resource = self.resource(node, Opening(Kind.SESSION, path), state)
+        resource = self.resource(node, OpeningCall(Kind.SESSION, path), state)
         return state.opened(resource, is_busy=True)
 
     def _put_into_container(self, node: ast.Call, state: State) -> State:
@@ -239,7 +239,7 @@ class Tracker:
     def resource(
         self,
         node: ast.expr,
-        opening: Opening,
+        opening: OpeningCall,
         state: State,
         *,
         is_managed: bool = False,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from session_lint.track_expressions import Tracker
-    from session_lint.what_opens_a_session import Opening
+    from session_lint.what_opens_a_session import OpeningCall
 
 _ENDS_PROCESS: Final = frozenset(
     {"sys.exit", "exit", "quit", "os._exit", "os.abort", "os.execv", "os.execvp"}
@@ -300,7 +300,7 @@ class Flow:
         return result
 
 
-def _is_busy_at_once(opening: Opening) -> bool:
+def _is_busy_at_once(opening: OpeningCall) -> bool:
     """Tell whether it holds something before it is used; a session connects at its first statement."""
     return opening.kind in HELD - {Kind.SESSION} and opening.holds_transactions
 

@@ -43,7 +43,7 @@ FOLLOWED: Final = HELD | SHARED | KEEPING
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class OpeningCall:
     """What a call opens.
 
     Attributes:
@@ -65,7 +65,7 @@ class Opening:
     is_autocommit: bool = False
     is_own: bool = False
     is_generated: bool = False
-    given: Opening | None = None
+    given: OpeningCall | None = None
 
     @property
     def holds_transactions(self) -> bool:
@@ -172,11 +172,11 @@ class Scope:
     parent: Scope | None = None
     nodes: list[ast.AST] = field(default_factory=list)
     kinds: dict[str, Kind | None] = field(default_factory=dict)
-    openings: dict[ast.Call, Opening] = field(default_factory=dict)
-    generators: dict[str, Opening] = field(default_factory=dict)
+    openings: dict[ast.Call, OpeningCall] = field(default_factory=dict)
+    generators: dict[str, OpeningCall] = field(default_factory=dict)
     # Of the module, told by its functions: what calls of them open, which arguments they take over,
     # and the registries of sessions that one of them cleans up.
-    handed: dict[str, Opening] = field(default_factory=dict)
+    handed: dict[str, OpeningCall] = field(default_factory=dict)
     taken: dict[str, frozenset[str | int]] = field(default_factory=dict)
     cleaned: set[str] = field(default_factory=set)
 
@@ -202,7 +202,7 @@ class Scope:
         name = self.own_function(path)
         return self.root.taken.get(name, frozenset()) if name else frozenset()
 
-    def _generator_at(self, path: str) -> Opening | None:
+    def _generator_at(self, path: str) -> OpeningCall | None:
         scope: Scope | None = self
         while scope is not None:
             if path in scope.generators:
@@ -250,7 +250,7 @@ class Scope:
             found = [kind for name, kind in _ANNOTATIONS.items() if re.search(rf"\b{name}\b", text)]
             self.kinds[argument.arg] = found[-1] if found else _kind_by_name(argument.arg)
 
-    def opening_of(self, node: ast.expr) -> Opening | None:
+    def opening_of(self, node: ast.expr) -> OpeningCall | None:
         """Tell what an expression opens, if it opens anything."""
         if isinstance(node, ast.Await):
             return self.opening_of(node.value)
@@ -269,11 +269,11 @@ class Scope:
             or self._by_name(node, path)
         )
 
-    def _by_own_function(self, path: str) -> Opening | None:
+    def _by_own_function(self, path: str) -> OpeningCall | None:
         name = self.own_function(path)
         return self.root.handed.get(name) if name else None
 
-    def _by_step(self, node: ast.Call, path: str) -> Opening | None:
+    def _by_step(self, node: ast.Call, path: str) -> OpeningCall | None:
         """Tell what a step of a generator opens: ``next(get_db())``."""
         source: ast.expr
         if path in {"next", "anext"} and node.args:
@@ -286,7 +286,7 @@ class Scope:
         given = generator.given if generator else None
         return replace(given, is_generated=True) if given else None
 
-    def generator_of(self, node: ast.expr) -> Opening | None:
+    def generator_of(self, node: ast.expr) -> OpeningCall | None:
         """Tell the generator of sessions that an expression is."""
         if isinstance(node, ast.Call):
             if path_of(node.func, self.imports) in {"iter", "aiter"} and node.args:
@@ -296,16 +296,16 @@ class Scope:
         path = path_of(node, {}) if isinstance(node, (ast.Name, ast.Attribute)) else ""
         return self._generator_at(path) if path else None
 
-    def _by_full_name(self, node: ast.Call, path: str) -> Opening | None:
+    def _by_full_name(self, node: ast.Call, path: str) -> OpeningCall | None:
         module, _, name = path.rpartition(".")
         if module.split(".", 1)[0] in {"sqlalchemy", "sqlmodel"} and name in _SQLALCHEMY:
             kind = _SQLALCHEMY[name]
             needs_closing = not _holds_nothing(node, path)
             if kind in {Kind.FACTORY, Kind.REGISTRY, Kind.SESSION}:
                 needs_closing = kind is Kind.SESSION and not self._is_on_connection(node)
-            return Opening(kind, path, needs_closing=needs_closing)
+            return OpeningCall(kind, path, needs_closing=needs_closing)
         if module in _DRIVERS and name == "connect":
-            return Opening(
+            return OpeningCall(
                 Kind.CONNECTION,
                 path,
                 with_closes=module not in _WITH_LEAVES_OPEN,
@@ -313,24 +313,24 @@ class Scope:
                 is_autocommit=_says_autocommit(node),
             )
         if path in _POOL_MAKERS or (path.startswith(_POOL_MODULES) and name.endswith("Pool")):
-            return Opening(Kind.POOL, path)
+            return OpeningCall(Kind.POOL, path)
         if path in {"contextlib.ExitStack", "contextlib.AsyncExitStack"}:
-            return Opening(Kind.STACK, path, needs_closing=False)
+            return OpeningCall(Kind.STACK, path, needs_closing=False)
         if path.endswith("airflow.utils.session.create_session"):
-            return Opening(Kind.SESSION, path, only_with=True)
-        return Opening(Kind.SESSION, path) if path == "airflow.settings.Session" else None
+            return OpeningCall(Kind.SESSION, path, only_with=True)
+        return OpeningCall(Kind.SESSION, path) if path == "airflow.settings.Session" else None
 
     def _is_on_connection(self, node: ast.Call) -> bool:
         """Tell a session on somebody's connection: it holds none of its own, and ends with that one."""
         binds = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "bind")]
         return any(self._kind_of_value(bind) is Kind.CONNECTION for bind in binds)
 
-    def _by_receiver(self, node: ast.Call, path: str) -> Opening | None:
+    def _by_receiver(self, node: ast.Call, path: str) -> OpeningCall | None:
         if not isinstance(node.func, ast.Attribute):
             return None
         receiver, method = path_of(node.func.value, self.imports), node.func.attr
         if method == "get_sqlalchemy_engine":
-            return Opening(Kind.ENGINE, path, needs_closing=not _holds_nothing(node, path))
+            return OpeningCall(Kind.ENGINE, path, needs_closing=not _holds_nothing(node, path))
         kind = self._kind_of_receiver(node.func.value, receiver)
         if kind is None or (kind, method) not in _METHODS:
             return None
@@ -338,7 +338,9 @@ class Scope:
         # The cursor of a temporary connection is that temporary's matter.
         is_owned = given is Kind.CURSOR and isinstance(node.func.value, ast.Call)
         with_closes = method != "get_conn" or kind is Kind.HOOK
-        return Opening(given, path, with_closes=with_closes, only_with=only_with, needs_closing=not is_owned)
+        return OpeningCall(
+            given, path, with_closes=with_closes, only_with=only_with, needs_closing=not is_owned
+        )
 
     def _kind_of_receiver(self, node: ast.expr, path: str) -> Kind | None:
         opening = self.opening_of(node)
@@ -346,16 +348,16 @@ class Scope:
             return opening.kind
         return hook_kind(path.removesuffix("()")) or (self.kind_of(path) if path else None)
 
-    def _by_name(self, node: ast.Call, path: str) -> Opening | None:
+    def _by_name(self, node: ast.Call, path: str) -> OpeningCall | None:
         name = last_name(path)
         made = self.opening_of(node.func)
         if {self.kind_of(path), made.kind if made else None} & {Kind.FACTORY, Kind.REGISTRY}:
-            return Opening(Kind.SESSION, path, needs_closing=not self._is_on_connection(node))
+            return OpeningCall(Kind.SESSION, path, needs_closing=not self._is_on_connection(node))
         if _GENERATOR_NAME.match(name) and not path.endswith("()") and not self._is_known(path):
-            given = Opening(Kind.SESSION, path, is_own=True)
-            return Opening(Kind.GENERATOR, path, needs_closing=False, is_own=True, given=given)
+            given = OpeningCall(Kind.SESSION, path, is_own=True)
+            return OpeningCall(Kind.GENERATOR, path, needs_closing=False, is_own=True, given=given)
         if _UNIT_NAME.search(name) and not path.endswith("()"):
-            return Opening(Kind.UNIT, path, only_with=True)
+            return OpeningCall(Kind.UNIT, path, only_with=True)
         return None
 
     def _is_known(self, path: str) -> bool:

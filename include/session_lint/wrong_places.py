@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from session_lint import rules
 from session_lint.imported_names import FUNCTIONS, last_name, path_of
 from session_lint.vocabulary import CLOSERS
-from session_lint.what_opens_a_session import HELD, SHARED, Kind, Opening
+from session_lint.what_opens_a_session import HELD, SHARED, Kind, OpeningCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ def check_kept(root: ast.AST, scope: Scope, report: Report) -> None:
                 report(node, rules.KEPT, f"this {opening.kind} is kept in a default argument")
 
 
-def _openings_at(value: ast.expr, scope: Scope) -> Iterator[tuple[ast.expr, Opening]]:
+def _openings_at(value: ast.expr, scope: Scope) -> Iterator[tuple[ast.expr, OpeningCall]]:
     opening = scope.opening_of(value)
     if opening is not None and opening.kind in HELD and not opening.only_with:
         yield value, opening
