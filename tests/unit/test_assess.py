@@ -16,7 +16,7 @@ from desks.fakes import START
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.books.events import Cause, Reason, RecordedPosition
 from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
-from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding, assess
+from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy, assess
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, missing_holdings, unfolded
 from kraken_recon.reconciliation.rules.policy import Guard, Policy
@@ -113,7 +113,7 @@ policies = st.sampled_from(
 )
 
 
-def by_key(assessment: Assessment) -> dict[HoldingKey, Finding]:
+def by_key(assessment: Assessment) -> dict[HoldingKey, Discrepancy]:
     return {finding.key: finding for finding in assessment.findings}
 
 

@@ -29,7 +29,7 @@ from kraken_recon.certificates.rules.build_and_check import (
 from kraken_recon.certificates.rules.format import canonical, read_document, read_time, write_time
 from kraken_recon.errors import CertificateError
 from kraken_recon.ledger.entries import HoldingKey
-from kraken_recon.reconciliation.rules.assess import Action, Finding
+from kraken_recon.reconciliation.rules.assess import Action, Discrepancy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def books() -> FakeBooks:
 def evidence(**changes: Any) -> CertificateEvidence:
     """An account whose bitcoin carries a repaired residual and whose dollars carry a tolerated one."""
     made = books()
-    finding = Finding(
+    finding = Discrepancy(
         USD, Decimal("6992.2"), Decimal("6992.2001"), ZERO, ZERO, Decimal("0.0001"), Action.WITHIN_TOLERANCE
     )
     run = ProvingRun(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kraken_recon.certificates.store import CertificateStore
-    from kraken_recon.reconciliation.rules.assess import Finding
+    from kraken_recon.reconciliation.rules.assess import Discrepancy
 
 
 def code_version() -> str:
@@ -74,7 +74,9 @@ def certify(records: CertificateStore, account: str, at: datetime, *, now: datet
     return document
 
 
-def _with_findings(holdings: Sequence[HoldingEvidence], findings: Sequence[Finding]) -> list[HoldingEvidence]:
+def _with_findings(
+    holdings: Sequence[HoldingEvidence], findings: Sequence[Discrepancy]
+) -> list[HoldingEvidence]:
     """Add the holdings that only the exchange knows: nothing is on record of them but what the run found."""
     known = {holding.key for holding in holdings}
     unknown = sorted({finding.key for finding in findings} - known)

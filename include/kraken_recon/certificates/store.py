@@ -11,7 +11,7 @@ from kraken_recon.database.named_sql import load
 from kraken_recon.database.store import Store
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
-from kraken_recon.reconciliation.rules.assess import Action, Finding
+from kraken_recon.reconciliation.rules.assess import Action, Discrepancy
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class CertificateStore(Store):
         findings = self._findings([row["run_id"] for row in rows])
         return [ProvingRun(**row, findings=tuple(findings.get(row["run_id"], ()))) for row in rows]
 
-    def _findings(self, run_ids: Sequence[UUID]) -> dict[UUID, list[Finding]]:
-        found: dict[UUID, list[Finding]] = {}
+    def _findings(self, run_ids: Sequence[UUID]) -> dict[UUID, list[Discrepancy]]:
+        found: dict[UUID, list[Discrepancy]] = {}
         for row in self._rows("findings", run_ids=list(run_ids)):
             found.setdefault(row["run_id"], []).append(
-                Finding(
+                Discrepancy(
                     _key(row),
                     row["db_quantity"],
                     row["exchange_quantity"],

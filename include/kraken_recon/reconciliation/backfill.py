@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.ledger.entries import LedgerEntry
     from kraken_recon.reconciliation.rules.as_of import Coverage
-    from kraken_recon.reconciliation.rules.assess import Finding
+    from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
 
 # Kraken's ledger lags behind, and what was recorded just before the end must be committed.
@@ -54,7 +54,7 @@ NOT_SETTLED: Final = (
 class _Then:
     """What the books at a past moment came to."""
 
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Discrepancy, ...] = ()
     checked: int = 0
     head: str | None = None
     ingested: int = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kraken_recon.ledger.entries import LedgerEntry
-    from kraken_recon.reconciliation.rules.assess import Finding
+    from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.rules.run import RunRecord
 
 # An event recorded later than this after it happened is in the index of late ones; the same hour in the SQL.
@@ -71,7 +71,7 @@ class BackfillStore(Store):
             QUERIES["head_then"], {"account_id": account_id, "at": at}
         ).scalar_one_or_none()
 
-    def record_run(self, run: RunRecord, findings: Sequence[Finding]) -> None:
+    def record_run(self, run: RunRecord, findings: Sequence[Discrepancy]) -> None:
         """Write a run as of its interval's end with its discrepancies, unless it has succeeded before."""
         written = self._connection.execute(
             QUERIES["record_run_then"],

@@ -37,7 +37,7 @@ from kraken_recon.reconciliation.margin.store import MarginStore
 from kraken_recon.reconciliation.plans.recording import RunPlans, plans_of, record_dry_run, record_repair
 from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.reading import respell_all
-from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding, assess
+from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy, assess
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import missing_holdings
 from kraken_recon.reconciliation.rules.policy import Mode
@@ -500,7 +500,7 @@ class _Booking:
                 [w.account_id for w in self._read if w.state.is_unexplained], ended_by=ended_by
             )
 
-    def _prices(self, findings: Mapping[UUID, Sequence[Finding]]) -> PriceList:
+    def _prices(self, findings: Mapping[UUID, Sequence[Discrepancy]]) -> PriceList:
         """Read what is needed to value what no entry explains; most runs need nothing and ask nothing."""
         wanted = [
             (work.state.account.quote_currency, finding.key.asset)
@@ -511,7 +511,7 @@ class _Booking:
         moments = [work.as_of for work in self._works if work.as_of]
         return price_list(self._price_store, wanted, max(moments)) if wanted and moments else PriceList()
 
-    def _run_record(self, work: AccountWork, found: Sequence[Finding], ingested: int) -> RunRecord:
+    def _run_record(self, work: AccountWork, found: Sequence[Discrepancy], ingested: int) -> RunRecord:
         status = "failed" if work.error else "moving" if work.moving or is_moving(work) else "succeeded"
         reading = work.reading
         return RunRecord(

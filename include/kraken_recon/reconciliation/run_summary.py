@@ -10,7 +10,7 @@ from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.holdings.pricing import worth_evidence, worth_words
 from kraken_recon.ledger.entry_kinds import strange_entries
 from kraken_recon.reconciliation.margin.reconcile import margin_alerts, margin_awaiting, margin_note
-from kraken_recon.reconciliation.rules.assess import Action, Assessment, Finding
+from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy
 from kraken_recon.reconciliation.unknown_entries import strange_alerts, strange_note
 from kraken_recon.values.money import ZERO, format_amount
 
@@ -29,7 +29,7 @@ def is_moving(work: AccountWork) -> bool:
     return work.reading is not None and not work.reading.coherent
 
 
-def note_of(work: AccountWork, found: Collection[Finding] = ()) -> str | None:
+def note_of(work: AccountWork, found: Collection[Discrepancy] = ()) -> str | None:
     """Say what a person should know of a run that went well."""
     if work.moving:
         return work.moving
@@ -46,7 +46,7 @@ def note_of(work: AccountWork, found: Collection[Finding] = ()) -> str | None:
     return "; ".join(text for text in told if text) or None
 
 
-def _strange(work: AccountWork, found: Collection[Finding]) -> list[LedgerEntry]:
+def _strange(work: AccountWork, found: Collection[Discrepancy]) -> list[LedgerEntry]:
     """Pick the entries of an unknown kind among those that this run added."""
     if work.reading is None or work.error:
         return []
@@ -63,13 +63,13 @@ _OPENING_WORDS: Final = {
 }
 
 
-def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Finding, ...]:
+def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Discrepancy, ...]:
     """List what differed; an opening is no difference, and a tolerated residual still is one."""
     if work.error or work.moving or work.comparison is None:
         return ()
     if assessment is None:
         return tuple(
-            Finding(
+            Discrepancy(
                 key,
                 (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
                 - residual,
@@ -85,7 +85,7 @@ def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Findi
     return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
 
 
-def counts_of(work: AccountWork, found: Sequence[Finding]) -> dict[str, int]:
+def counts_of(work: AccountWork, found: Sequence[Discrepancy]) -> dict[str, int]:
     """Count what a run checked and found."""
     actions = Counter(finding.action for finding in found)
     checked = work.comparison.checked if work.comparison else 0
@@ -115,7 +115,7 @@ def _count_alerts(work: AccountWork) -> list[Alert]:
     return [Alert(AlertKind.LEDGER_INCOMPLETE, work.account_id, None, None, message, evidence=evidence)]
 
 
-def _hand_change_words(finding: Finding) -> str:
+def _hand_change_words(finding: Discrepancy) -> str:
     """Tell what somebody changed by hand apart from what missed entries explain."""
     change = -finding.database_drift
     by_hand = f"was changed in the database by {format_amount(change)} without a reason on record"
@@ -137,7 +137,7 @@ def failure_alert(work: AccountWork, reason: str | None) -> Alert:
 
 def alerts_of(
     work: AccountWork,
-    found: Collection[Finding],
+    found: Collection[Discrepancy],
     prices: PriceList,
     assessment: Assessment | None = None,
 ) -> list[Alert]:
@@ -153,7 +153,7 @@ def alerts_of(
     return alerts
 
 
-def _kind_of(finding: Finding, assessment: Assessment | None) -> tuple[AlertKind | None, str]:
+def _kind_of(finding: Discrepancy, assessment: Assessment | None) -> tuple[AlertKind | None, str]:
     if assessment and finding.key in assessment.not_converging:
         return AlertKind.REPAIR_NOT_CONVERGING, "needs the same repair as last time, which did not last"
     if assessment and finding.key in assessment.undone:
@@ -173,7 +173,7 @@ def undone_words(by: str) -> str:
 
 
 def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
-    kind: AlertKind, text: str, account: Account, finding: Finding, *, run_id: UUID, prices: PriceList
+    kind: AlertKind, text: str, account: Account, finding: Discrepancy, *, run_id: UUID, prices: PriceList
 ) -> Alert:
     """Make the alert about one holding that differed, with what the difference is worth."""
     amount = finding.database_drift or finding.residual

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.ledger.entries import Balance
-    from kraken_recon.reconciliation.rules.assess import Finding
+    from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.rules.run import Opening, RunRecord
     from kraken_recon.values.intervals import Interval
 
@@ -196,7 +196,7 @@ class ReconciliationStore(ArrayStore):
         if gone:
             BookStore(self._unit).forget_residuals(gone)
 
-    def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Finding]]) -> None:
+    def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Discrepancy]]) -> None:
         """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
         written = {row.run_id for row in self._run("record_runs", **_run_arrays(runs))} if runs else set()
         if runs and runs[0].mode is Mode.DRY_RUN:

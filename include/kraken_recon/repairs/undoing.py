@@ -20,7 +20,7 @@ from kraken_recon.holdings.store import PriceStore
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.plans.plan import PlanKind, PlanStatus, RepairPlan, undoing
 from kraken_recon.reconciliation.plans.store import PlanStore
-from kraken_recon.reconciliation.rules.assess import Action, Finding
+from kraken_recon.reconciliation.rules.assess import Action, Discrepancy
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.run import RunRecord
 from kraken_recon.reconciliation.run_summary import difference_alert, undone_words
@@ -116,7 +116,7 @@ def _tell(unit: UnitOfWork, plan: Mapping[str, Any], inverse: RepairPlan, by: st
     )
 
 
-def _findings(steps: Sequence[Step]) -> list[Finding]:
+def _findings(steps: Sequence[Step]) -> list[Discrepancy]:
     """Say what differs after an undo: Kraken shows what the repair had written."""
     first: dict[HoldingKey, Decimal] = {}
     last: dict[HoldingKey, Decimal] = {}
@@ -124,7 +124,9 @@ def _findings(steps: Sequence[Step]) -> list[Finding]:
         first.setdefault(step.key, step.before)
         last[step.key] = step.after
     return [
-        Finding(key, last[key], first[key], ZERO, ZERO, EXACT.subtract(first[key], last[key]), Action.HELD)
+        Discrepancy(
+            key, last[key], first[key], ZERO, ZERO, EXACT.subtract(first[key], last[key]), Action.HELD
+        )
         for key in sorted(first)
         if first[key] != last[key]
     ]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.ledger.chain import Gap
     from kraken_recon.ledger.entries import LedgerEntry
-    from kraken_recon.reconciliation.rules.assess import Finding
+    from kraken_recon.reconciliation.rules.assess import Discrepancy
 
 _PARTS_OF_DRIFT: Final = ("explained", "database_drift", "residual")
 _CHAIN_DOMAIN: Final = "kraken-recon chain 1"
@@ -90,7 +90,7 @@ class ProvingRun:
     recorded_as_of: datetime
     reported_as_of: datetime
     reported_head: str | None
-    findings: Sequence[Finding] = ()
+    findings: Sequence[Discrepancy] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kraken_recon.reconciliation.rules.assess import Action, Finding
+from kraken_recon.reconciliation.rules.assess import Action, Discrepancy
 from kraken_recon.values.money import EXACT, ZERO
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class HoldingThen:
     ledger_ids: tuple[str, ...]
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> Discrepancy:
         """What differed, in the parts that a finding of the present has; nothing is repaired in the past."""
         database_drift = EXACT.subtract(ZERO, self.corrected)
         drift = EXACT.subtract(self.reported, self.recorded)
         residual = EXACT.subtract(EXACT.subtract(drift, self.explained), database_drift)
-        return Finding(
+        return Discrepancy(
             self.key,
             self.recorded,
             self.reported,
@@ -68,7 +68,7 @@ class HoldingThen:
         )
 
 
-def findings_then(holdings: Iterable[HoldingThen]) -> tuple[Finding, ...]:
+def findings_then(holdings: Iterable[HoldingThen]) -> tuple[Discrepancy, ...]:
     """Name the holdings that differed, in the order of their names."""
     return tuple(
         holding.finding

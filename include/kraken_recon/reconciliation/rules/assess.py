@@ -50,7 +50,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discrepancy:
     """One asset in one wallet that differed; becomes a row of ``discrepancies``."""
 
     key: HoldingKey
@@ -85,7 +85,7 @@ class Assessment:
     """
 
     steps: tuple[Step, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Discrepancy, ...]
     observed: Mapping[HoldingKey, Observation]
     cleared: tuple[HoldingKey, ...]
     held: tuple[Step, ...] = ()
@@ -102,7 +102,7 @@ class _Judged:
     ``withheld`` is a correction of database drift that is left to a person.
     """
 
-    finding: Finding
+    finding: Discrepancy
     steps: tuple[Step, ...]
     quantity: Decimal
     withheld: Decimal = ZERO
@@ -179,7 +179,7 @@ def _explain(evidence: Evidence, key: HoldingKey, admitted: Collection[HoldingKe
     if taken_back:
         move(quantity - taken_back, Reason.RESIDUAL_REVERSED)
     explained = sum((entry.change for entry in entries), ZERO) - taken_back
-    finding = Finding(
+    finding = Discrepancy(
         key,
         recorded.quantity,
         reported,
