@@ -143,7 +143,7 @@ class Desk:
         with psycopg.connect(self.metadata_url) as session:
             states = {str(state): int(count) for state, count in session.execute(TASK_STATES.encode())}
             row = session.execute(
-                "select count(*) from trigger where classpath like '%OrderBooks%'"
+                "select count(*) from trigger where classpath like '%OrderVerificationTrigger%'"
             ).fetchone()
         return {**states, "triggers": row[0] if row else 0}
 

@@ -26,7 +26,7 @@ from kraken_airflow.dag_parts.deadlines import due_within
 from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.dag_parts.links import described
 from kraken_airflow.dag_parts.orders_ended_asset import ORDERS_ENDED
-from kraken_airflow.sensors.order_verification import OrderBooksSensor
+from kraken_airflow.sensors.order_verification import OrderVerificationSensor
 
 
 @dag(
@@ -45,7 +45,7 @@ from kraken_airflow.sensors.order_verification import OrderBooksSensor
 def order_verification() -> None:
     """Claim and verify what is due, watch what is not there yet, and publish the failure rates."""
     # One task: each further one would keep a run, and with it the next event's, waiting for a second or two.
-    OrderBooksSensor(
+    OrderVerificationSensor(
         task_id="verify_orders",
         pool=KRAKEN_POOL,
         queue=EXCHANGE_QUEUE,

@@ -13,9 +13,9 @@ from airflow.dag_processing.dagbag import DagBag
 
 from desks.airflow import without_deadline
 from kraken_airflow.dashboard.pages.orders import judge_of
-from kraken_airflow.sensors.order_verification import OrderBooksSensor
+from kraken_airflow.sensors.order_verification import OrderVerificationSensor
 from kraken_airflow.sensors.verification_batch import RULES, verifying_ports
-from kraken_airflow.triggers.order_verification import OrderBooksTrigger
+from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
 from kraken_recon.verification.ended_orders_store import CHANNEL
 from kraken_recon.verification.verifying import claim_orders
@@ -97,7 +97,7 @@ def test_books_that_lag_defer_the_task_and_are_verified_when_they_come(dag: DAG,
 
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 def test_the_same_sensor_waits_without_deferring(traded: AirflowDesk, mode: str) -> None:
-    sensor = OrderBooksSensor(
+    sensor = OrderVerificationSensor(
         task_id="verify_orders", deferrable=False, mode=mode, poke_interval=0.1, watch_seconds=0
     )
     assert sensor.poke(context_of()) is True
@@ -106,7 +106,7 @@ def test_the_same_sensor_waits_without_deferring(traded: AirflowDesk, mode: str)
 
 def test_what_does_not_come_in_time_is_let_go_as_inconclusive(traded: AirflowDesk) -> None:
     traded.simulator.control.post("faults", {"name": "lag", "view": "orders", "seconds": 1000})
-    sensor = OrderBooksSensor(task_id="verify_orders", watch_seconds=0)
+    sensor = OrderVerificationSensor(task_id="verify_orders", watch_seconds=0)
     assert sensor.poke(context_of()) is True
     assert verdicts(traded) == ["inconclusive"]
     assert traded.rows("select claimed_by from trading.order_verifications") == [{"claimed_by": None}]
@@ -134,8 +134,8 @@ async def next_event(trigger: Any) -> Any:
         return await anext(events)
 
 
-def books_trigger(watch: timedelta = timedelta(minutes=1)) -> OrderBooksTrigger:
-    return OrderBooksTrigger(
+def books_trigger(watch: timedelta = timedelta(minutes=1)) -> OrderVerificationTrigger:
+    return OrderVerificationTrigger(
         token="test", watch_until=(datetime.now(UTC) + watch).isoformat(), first_pause_seconds=0.1
     )
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.ledger.entries import Balance, HoldingKey
-    from kraken_recon.orders.exchange import OrderBooks, OrderPorts
+    from kraken_recon.orders.exchange import OrderPorts, OrderRecords
     from kraken_recon.orders.rules.order import Order
     from kraken_recon.orders.rules.reports import ReportedOrder
 
@@ -54,7 +54,7 @@ class OrderSearch:
     """Reads what one account's books show of orders that have no answer."""
 
     account: Account
-    books: OrderBooks
+    books: OrderRecords
     ports: OrderPorts
 
     def all_orders(self, since: datetime) -> dict[str, ReportedOrder]:
@@ -91,7 +91,7 @@ class OrderSearch:
         )
 
     def weigh(self, orders: Sequence[Order], seen: AbsenceEvidence, since: datetime) -> AbsenceEvidence:
-        """Add what balances and ledger say of orders that the order books do not show."""
+        """Add what balances and ledger say of orders that Kraken's orders do not show."""
         assets = sorted({asset for order in orders for asset in (order.base, order.quote)})
         reported = self.books.balances()
         open_now = self.books.open_orders()

@@ -24,7 +24,7 @@ from kraken_recon.errors import (
 from kraken_recon.orders.clocks import check_clock
 from kraken_recon.orders.exchange import DEFAULTS
 from kraken_recon.orders.finding import OrderFinder
-from kraken_recon.orders.following import OrderBookkeeper
+from kraken_recon.orders.following import OrderFollower
 from kraken_recon.orders.ordering import taken_back
 from kraken_recon.orders.rules.order import ENDED, IN_DOUBT, OrderStatus
 from kraken_recon.orders.store import OrderStore
@@ -185,7 +185,7 @@ class _Change:
 
     def _seen(self, exchange: TradingExchange, *, looks: int) -> Order | None:
         """Follow the order until it has ended or has its new terms; None where that is not seen."""
-        bookkeeper = OrderBookkeeper(self.account, exchange, self.ports, self.settings)
+        bookkeeper = OrderFollower(self.account, exchange, self.ports, self.settings)
         for look in range(looks + 1):
             if look:
                 self.ports.pause(self.settings.wait_seconds)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kraken_recon.orders.rules.sizing import Markets
 
 
-class OrderBooks(Protocol):
+class OrderRecords(Protocol):
     """The orders and trades of one account at Kraken, read only. Not thread-safe: one object per thread."""
 
     def markets(self) -> Markets:
@@ -67,7 +67,7 @@ class OrderBooks(Protocol):
         ...
 
 
-class TradingExchange(OrderBooks, Protocol):
+class TradingExchange(OrderRecords, Protocol):
     """One account at Kraken, with the right to trade."""
 
     def check_trading_key(self) -> None:

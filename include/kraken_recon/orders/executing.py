@@ -21,7 +21,7 @@ from kraken_recon.errors import KrakenReconError, RunStoppedError
 from kraken_recon.orders.deciding import accept_decisions
 from kraken_recon.orders.exchange import DEFAULTS
 from kraken_recon.orders.finding import OrderFinder
-from kraken_recon.orders.following import OrderBookkeeper
+from kraken_recon.orders.following import OrderFollower
 from kraken_recon.orders.placing import Placer
 from kraken_recon.orders.refusing import refuse_expired
 from kraken_recon.orders.store import OrderStore
@@ -95,7 +95,7 @@ def adopt_external_orders(
                 finder = OrderFinder(account, exchange, ports, settings)
                 return finder.adopt_external(due[account.account_id])
             finally:
-                OrderBookkeeper(account, exchange, ports, settings).follow()
+                OrderFollower(account, exchange, ports, settings).follow()
 
     failures: dict[str, str] = {}
     adopted = sum(_account_by_account(accounts, adopt, failures, ports, settings))
@@ -135,7 +135,7 @@ def work_account(
 
     sent = step(Placer(account, exchange, ports, settings, told=told).place_all)
     step(OrderFinder(account, exchange, ports, settings).resolve)
-    lacking = step(OrderBookkeeper(account, exchange, ports, settings).follow)
+    lacking = step(OrderFollower(account, exchange, ports, settings).follow)
     if failed:
         raise failed[0]
     return sent, lacking
@@ -144,7 +144,7 @@ def work_account(
 def _work(account: Account, ports: OrderPorts, settings: OrderSettings) -> int:
     with ports.open_exchange(account) as exchange:
         sent, lacking = work_account(account, exchange, ports, settings)
-        bookkeeper = OrderBookkeeper(account, exchange, ports, settings)
+        bookkeeper = OrderFollower(account, exchange, ports, settings)
         for _ in range(settings.follow_passes):
             if not lacking:
                 break

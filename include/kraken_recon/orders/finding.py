@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.orders.exchange import OrderBooks, OrderPorts, OrderSettings
+    from kraken_recon.orders.exchange import OrderPorts, OrderRecords, OrderSettings
     from kraken_recon.orders.rules.order import Order
     from kraken_recon.orders.rules.reports import ReportedOrder
 
@@ -45,7 +45,7 @@ class OrderFinder:
     """Looks through one account's books at Kraken."""
 
     account: Account
-    books: OrderBooks
+    books: OrderRecords
     ports: OrderPorts
     settings: OrderSettings
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.ledger.entries import LedgerEntry
-    from kraken_recon.orders.exchange import OrderBooks, OrderPorts, OrderSettings
+    from kraken_recon.orders.exchange import OrderPorts, OrderRecords, OrderSettings
     from kraken_recon.orders.rules.order import Fill, Order
     from kraken_recon.orders.rules.reports import ReportedOrder
 
@@ -44,11 +44,11 @@ LEGS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class OrderBookkeeper:
+class OrderFollower:
     """Follows one account's orders at Kraken."""
 
     account: Account
-    books: OrderBooks
+    books: OrderRecords
     ports: OrderPorts
     settings: OrderSettings
 

@@ -18,7 +18,7 @@ from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, lock_with_t
 from kraken_recon.orders.alerts import subject_of
 from kraken_recon.orders.exchange import DEFAULTS
 from kraken_recon.orders.finding import OrderFinder
-from kraken_recon.orders.following import OrderBookkeeper
+from kraken_recon.orders.following import OrderFollower
 from kraken_recon.orders.rules.absence import SKEW, doubts
 from kraken_recon.orders.rules.order import IN_DOUBT, OrderStatus
 from kraken_recon.orders.store import OrderStore
@@ -61,7 +61,7 @@ def settle_order(
             _say_not_placed(order, said, OrderSearch(account, exchange, ports), ports, settings)
         elif said.kraken_txid is not None and order.status in {*IN_DOUBT, OrderStatus.NOT_PLACED}:
             _say_placed(order, said.kraken_txid, said, exchange, ports)
-        OrderBookkeeper(account, exchange, ports, settings).follow()
+        OrderFollower(account, exchange, ports, settings).follow()
     with ports.open_unit_of_work() as unit:
         return OrderStore(unit).orders([order_id])[0]
 

@@ -16,7 +16,7 @@ from kraken_airflow.sensors.verification_batch import RULES, publish_metrics
 from kraken_airflow.telemetry.lineage import Lineage
 from kraken_airflow.telemetry.metrics import add, metered, observe
 from kraken_airflow.telemetry.task_log import counted, named, story
-from kraken_airflow.triggers.order_verification import OrderBooksTrigger
+from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.errors import AccountsLeftError, RunStoppedError
 from kraken_recon.verification.alerts import RateRules, publish_rates
@@ -34,7 +34,7 @@ TRIGGERER_PATIENCE = timedelta(minutes=2)
 LOOKS_MAX = 20
 
 
-class OrderBooksSensor(Lineage, BaseSensorOperator):
+class OrderVerificationSensor(Lineage, BaseSensorOperator):
     """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
 
     Each poke claims what is due, looks at Kraken's books of the whole batch at once, writes every verdict
@@ -156,7 +156,7 @@ class OrderBooksSensor(Lineage, BaseSensorOperator):
         watch_until = self._watch_until(context)
         left = max(watch_until - datetime.now(UTC), timedelta(0))
         self.defer(
-            trigger=OrderBooksTrigger(
+            trigger=OrderVerificationTrigger(
                 token=_token(context),
                 watch_until=watch_until.isoformat(),
                 trading_conn_id=self.trading_conn_id,

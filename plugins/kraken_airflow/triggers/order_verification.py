@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PAUSE_GROWTH = 1.5
 
 
-class OrderBooksTrigger(BaseTrigger):
+class OrderVerificationTrigger(BaseTrigger):
     """Fire when an order of a claimed batch can be judged, when new orders were left over, or at an end.
 
     One trigger watches a batch of any size, with one reading per account and look. Everything that may wait
@@ -73,7 +73,7 @@ class OrderBooksTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again, then fire once."""
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="order-books")
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="order-verification")
         watch = None
         try:
             watch = await _within(thread, self._open)
@@ -97,7 +97,7 @@ class OrderBooksTrigger(BaseTrigger):
         await asyncio.to_thread(lambda: let_go(self._open().ports, self.token))
 
     def _open(self) -> BooksWatch:
-        hook = TradingDbHook(self.trading_conn_id, application_name="kraken_recon:order_books")
+        hook = TradingDbHook(self.trading_conn_id, application_name="kraken_recon:order_verification")
         return BooksWatch(hook.wiring(), self.token)
 
     def _look(self, watch: BooksWatch) -> Sight:
