@@ -31,7 +31,7 @@ OPERATORS = {
     "SnapshotAssetsOperator",
     "RecordDecisionOperator",
     "ExecuteOrdersOperator",
-    "OrderBooksSensor",
+    "OrderVerificationSensor",
     "AuditSessionsOperator",
     "CheckWatchOperator",
 }

@@ -142,7 +142,7 @@ def test_the_watch_knows_every_dag_with_a_schedule(dag: DAG) -> None:
         return
     turns = croniter(schedule.expression)
     pause = timedelta(seconds=-turns.get_next() + turns.get_next())
-    assert dag.dag_id in set(Job), f"{dag.dag_id}: add it to Job and SILENCE_MAX of domain/heartbeats.py"
+    assert dag.dag_id in set(Job), f"{dag.dag_id}: add it to Job and SILENCE_MAX of alerts/silence_rules.py"
     assert SILENCE_MAX[Job(dag.dag_id)] > 2 * pause, f"{dag.dag_id}: give it two turns before it is silent"
 
 

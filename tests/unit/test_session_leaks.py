@@ -258,7 +258,7 @@ def test_what_a_pooler_keeps_is_nobody_s_leak_and_never_ended(statement: str) ->
     assert rules_found == [AuditRule.NEVER_CLOSED, AuditRule.OWNER_ENDED]
     locked = sample(backend(seconds_in_state=999.0, advisory_locks=1))
     (finding,) = Audit(locked, owner(is_direct=False), told(AT_WORK)).findings()
-    assert (finding.rule, finding.standing) == (AuditRule.LOCK_KEPT, Ownership.WATCHED)
+    assert (finding.rule, finding.ownership) == (AuditRule.LOCK_KEPT, Ownership.WATCHED)
 
 
 def test_other_servers_pools_are_theirs() -> None:
@@ -274,7 +274,7 @@ def test_foreign_sessions_that_block_each_other_are_theirs() -> None:
     assert rules(sample(holder, waiter)) == []
     ours = backend(2, state="active", blocked_by=(1,), wait_seconds=99.0)
     (found,) = Audit(sample(holder, ours), {}, None).findings()
-    assert found.standing is Ownership.FOREIGN
+    assert found.ownership is Ownership.FOREIGN
     assert decide(found, ActionPolicy(), was_cancelled=False) is AuditAction.REPORT
 
 
@@ -317,7 +317,7 @@ def test_the_server_is_watched_too() -> None:
 def test_another_database_is_reported_on_and_left_alone() -> None:
     looked = sample(backend(**IDLE_IN_TRANSACTION, application_name="", role="airflow"), is_ours=False)
     (found,) = Audit(looked, {}, None).findings()
-    assert (found.rule, found.standing) == (AuditRule.IDLE_IN_TRANSACTION, Ownership.WATCHED)
+    assert (found.rule, found.ownership) == (AuditRule.IDLE_IN_TRANSACTION, Ownership.WATCHED)
     assert decide(found, ActionPolicy(), was_cancelled=False) is AuditAction.REPORT
 
 

@@ -4,7 +4,7 @@ Invariants:
 1. A run that ended by its deadline is not late, however it ended; one that failed is told of as what it is.
 2. What one DAG misses is one alert that counts, however many of its runs miss it.
 3. A failure whose alerts were raised where it was met raises none here.
-4. Only a run that did the missing work ends an alert (`domain/run_coverage.py`).
+4. Only a run that did the missing work ends an alert (`run_coverage.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Read what Kraken's books say of orders that have no answer: orders, trades, ledger entries, balances.
+"""Read what Kraken says of orders that have no answer: orders, trades, ledger entries, balances.
 
 The balances of the account less its recorded positions moved by exactly what those orders did, if nothing
-else is on its way. Which of them explain that movement is inferred exactly (``domain/inference.py``); what
-all of it means is said in ``domain/absence.py``.
+else is on its way. Which of them explain that movement is inferred exactly
+(``orders/rules/which_were_filled.py``); what all of it means is said in ``orders/rules/absence.py``.
 """
 
 from __future__ import annotations
