@@ -113,6 +113,8 @@ def _opening(instants: Sequence[Sequence[LedgerEntry]]) -> Decimal:
 
 def _continue(current: Decimal, instant: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     """Order one instant's entries from ``current`` on, as far as they connect; the rest in a stable order."""
+    if len(instant) == 1:
+        return list(instant)
     whole = _walk(instant, current)
     if whole is None:
         whole = _walk(instant, min(_possible_starts(instant)))

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +20,6 @@ MAGNITUDE_MAX: Final = Decimal(10) ** 18
 """More units than there are of any asset; a few of them would not fit their column together."""
 
 
-@exact_arithmetic()
 def implausible(entry: LedgerEntry, now: datetime) -> str | None:
     """Say which field of an entry cannot be, and why; None where all may be."""
     if entry.entry_time > now + AHEAD_MAX:
@@ -29,7 +27,7 @@ def implausible(entry: LedgerEntry, now: datetime) -> str | None:
     if entry.entry_time < KRAKEN_BEGAN:
         return f"time {entry.entry_time.isoformat()} is before Kraken began ({KRAKEN_BEGAN:%Y-%m-%d})"
     for name in ("amount", "fee", "balance"):
-        if abs(value := getattr(entry, name)) >= MAGNITUDE_MAX:
+        if (value := getattr(entry, name)).copy_abs() >= MAGNITUDE_MAX:
             return f"{name} {value:f} is more than there is of any asset"
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -145,16 +146,19 @@ def told_apart(
     running = dict(balances)
     earning = sorted(key for key in {*on_record.values(), *balances} if key.wallet != SPOT)
     apart: dict[str, LedgerEntry] = {}
-    waiting = sorted(read.values(), key=lambda entry: (entry.entry_time, entry.ledger_id))
-    while waiting:
+    in_order = sorted(read.values(), key=lambda entry: (entry.entry_time, entry.ledger_id))
+    for _, together in groupby(in_order, key=lambda entry: entry.entry_time):
         # Entries of one moment have no order of their own: first those that go on from where a wallet stood.
-        moment = [entry for entry in waiting if entry.entry_time == waiting[0].entry_time]
-        fitting = ((entry, _stood_at(entry, on_record, running, earning)) for entry in moment)
-        entry, key = next(((entry, key) for entry, key in fitting if key), (moment[0], None))
-        key = key or on_record.get(entry.ledger_id, entry.key)
-        running[key] = entry.balance
-        apart[entry.ledger_id] = replace(entry, wallet=key.wallet)
-        waiting.remove(entry)
+        moment = list(together)
+        while moment:
+            fitting = ((entry, _stood_at(entry, on_record, running, earning)) for entry in moment)
+            entry, key = next(((entry, key) for entry, key in fitting if key), (moment[0], None))
+            key = key or on_record.get(entry.ledger_id, entry.key)
+            running[key] = entry.balance
+            apart[entry.ledger_id] = (
+                entry if entry.wallet == key.wallet else replace(entry, wallet=key.wallet)
+            )
+            moment.remove(entry)
     return apart
 
 
