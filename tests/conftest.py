@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +22,7 @@ import requests
 from hypothesis import HealthCheck, settings
 
 from desks import isolation  # noqa: F401 - before anything imports Airflow
+from desks.airflow_processes import AirflowProcesses, MetadataDatabases, StartAirflow
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
 
@@ -125,6 +127,23 @@ def database_url(
     postgres_admin.execute(f'create database "{name}" template "{template_database}" strategy file_copy')
     yield with_database(postgres_url, name)
     postgres_admin.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture(scope="session")
+def start_airflow(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> StartAirflow:
+    """Return what starts an Airflow for a ``with`` block; arguments as for `AirflowProcesses`."""
+    metadata = MetadataDatabases(postgres_url, tmp_path_factory.mktemp("airflow-tables"))
+
+    @contextmanager
+    def start(variables: dict[str, str], **options: Any) -> Iterator[AirflowProcesses]:
+        airflow = AirflowProcesses(tmp_path_factory.mktemp("airflow"), metadata, variables, **options)
+        try:
+            airflow.start()
+            yield airflow
+        finally:
+            airflow.stop()
+
+    return start
 
 
 class ControlClient:

@@ -6,10 +6,11 @@ database is touched.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -66,6 +67,21 @@ class Database:
                 [self.name],
             ).fetchone()
         return str(row[0] or "") if row else ""
+
+
+def postgres_connection(url: str) -> str:
+    """Write a libpq URL as a connection of Airflow."""
+    parts = urlsplit(url)
+    return json.dumps(
+        {
+            "conn_type": "postgres",
+            "host": parts.hostname,
+            "port": parts.port or 5432,
+            "login": unquote(parts.username or ""),
+            "password": unquote(parts.password or ""),
+            "schema": parts.path.lstrip("/"),
+        }
+    )
 
 
 def insert_accounts(trading: Database, accounts: Iterable[Account]) -> None:

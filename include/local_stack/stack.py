@@ -9,10 +9,10 @@ import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from local_stack import airflow
-from local_stack.databases import Database, insert_accounts
+from local_stack.databases import Database, insert_accounts, postgres_connection
 from local_stack.errors import LocalStackError
 from local_stack.exchange import SIMULATOR, Exchange
 from local_stack.ports import free_port, require_free
@@ -183,8 +183,8 @@ class Stack:
         variables = {
             "KRAKEN_RECON_DSN": trading.url,
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-            "AIRFLOW_CONN_TRADING_DB": _postgres_connection(trading.url),
-            "AIRFLOW_CONN_AIRFLOW_DB_AUDIT": _postgres_connection(metadata.url),
+            "AIRFLOW_CONN_TRADING_DB": postgres_connection(trading.url),
+            "AIRFLOW_CONN_AIRFLOW_DB_AUDIT": postgres_connection(metadata.url),
             "KRAKEN_RECON_AUDITED_CONNECTIONS": "trading_db,airflow_db_audit",
             "AIRFLOW_CONN_AIRFLOW_API": _airflow_connection(airflow.login_of(self.settings)),
             **json.loads(self._keys_file.read_text()),
@@ -240,20 +240,6 @@ class Stack:
         if (self.settings.state_dir / "postgres").is_dir() and self.postgres().stop():
             stopped.append("postgres")
         return stopped
-
-
-def _postgres_connection(url: str) -> str:
-    parts = urlsplit(url)
-    return json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": parts.hostname,
-            "port": parts.port or 5432,
-            "login": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "schema": parts.path.lstrip("/"),
-        }
-    )
 
 
 def _airflow_connection(login: airflow.Login) -> str:

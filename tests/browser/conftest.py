@@ -17,10 +17,10 @@ from local_stack.databases import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, BrowserContext, Page, StorageState
 
+    from desks.airflow_processes import StartAirflow
     from desks.browser import BrowserDesk
 
 PATIENCE_MILLISECONDS = 30_000
@@ -54,15 +54,14 @@ def desk(
     trading: Database,
     tmp_path_factory: pytest.TempPathFactory,
     project_environment: dict[str, str],
-    repository: Path,
+    start_airflow: StartAirflow,
 ) -> Iterator[BrowserDesk]:
     """Yield the desk; starting it takes most of this module's time."""
-    place = tmp_path_factory.mktemp("browser")
-    roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
+    log = tmp_path_factory.mktemp("browser") / "simulator.log"
     # A simulator of its own: other tests give theirs a new beginning.
     with (
-        start_simulator(place / "simulator.log", project_environment) as simulator,
-        started_desk(place, trading, simulator, roots) as desk,
+        start_simulator(log, project_environment) as simulator,
+        started_desk(trading, simulator, start_airflow) as desk,
     ):
         yield desk
 

@@ -6,10 +6,11 @@ import base64
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg.rows import dict_row
+
+from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     import pytest
@@ -31,18 +32,7 @@ def _kraken_connection(base_url: str, api_key: str, api_secret: str) -> str:
 
 
 def trading_connection(url: str, **changes: Any) -> str:
-    parts = urlsplit(url)
-    return json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": parts.hostname,
-            "port": parts.port,
-            "login": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
-            "schema": parts.path.lstrip("/"),
-            **changes,
-        }
-    )
+    return json.dumps(json.loads(postgres_connection(url)) | changes)
 
 
 def without_deadline(dag: DAG) -> DAG:
@@ -59,6 +49,14 @@ class AirflowDesk:
     database_url: str
     monkeypatch: pytest.MonkeyPatch
     secrets: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(init=False)
+    """What an Airflow in other processes reads: the trading database and the accounts."""
+
+    def __post_init__(self) -> None:
+        self.variables = {
+            "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
+            "AIRFLOW_CONN_TRADING_DB": trading_connection(self.database_url),
+        }
 
     def account(self, name: str, *, has_right_key: bool = True, **opening: str) -> None:
         secret = base64.b64encode(f"secret of {name}".ljust(64).encode()).decode()
@@ -75,10 +73,9 @@ class AirflowDesk:
         if not has_right_key:
             secret = base64.b64encode(b"some other secret".ljust(64)).decode()
         self.secrets[name] = secret
-        self.monkeypatch.setenv(
-            f"AIRFLOW_CONN_KRAKEN_{name.upper()}",
-            _kraken_connection(self.simulator.base_url, f"key-of-{name}", secret),
-        )
+        connection = _kraken_connection(self.simulator.base_url, f"key-of-{name}", secret)
+        self.variables[variable := f"AIRFLOW_CONN_KRAKEN_{name.upper()}"] = connection
+        self.monkeypatch.setenv(variable, connection)
         with psycopg.connect(self.database_url) as connection:
             connection.execute(
                 "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)",

@@ -7,7 +7,7 @@ rows (``browser_story.sql``); all else goes through the product.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,14 +27,13 @@ from kraken_recon.maintenance.store import MaintenanceStore
 from local_stack import airflow
 from local_stack.databases import Database, insert_accounts, plant_drift
 from local_stack.exchange import Account, Exchange
-from local_stack.ports import free_port
-from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
+    from desks.airflow_processes import StartAirflow
 
 SYNC: Final = "position_sync"
 APPROVAL: Final = "repair_approval"
@@ -134,46 +133,23 @@ def tell_the_story(accounts: list[Account], simulator: Simulator, trading: Datab
 
 @contextmanager
 def started_desk(
-    state_dir: Path, trading: Database, simulator: Simulator, source_roots: str
+    trading: Database, simulator: Simulator, start_airflow: StartAirflow
 ) -> Iterator[BrowserDesk]:
     """Start Airflow's four components, tell the story meanwhile, and let the schedule find what differs."""
-    settings = Settings(state_dir, "127.0.0.1", free_port(), 0, 0, trading.server_url, state_dir)
-    metadata = Database(trading.server_url, f"{trading.name}_airflow")
     accounts = open_accounts(simulator, trading)
     variables = variables_of(accounts, trading.url)
-    environment = airflow.airflow_environment(
-        settings, metadata_url=metadata.url, connections={**variables, "PYTHONPATH": source_roots}
-    )
-    services = Services(state_dir)
-
-    def start() -> None:
-        metadata.ensure()
-        airflow.migrate(environment)
-        for service in airflow.component_services(settings, environment):
-            if service.name in airflow.COMPONENTS:
-                services.ensure(service)
-
-    with ThreadPoolExecutor(max_workers=1) as background:
-        starting = background.submit(start)
-        try:
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in variables.items():
-                    patch.setenv(name, value)
-                tell_the_story(accounts, simulator, trading)
-            starting.result()
-            api = airflow.AirflowApi(airflow.login_of(settings))
-            api.wait_until_healthy(services)
-            api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-            api.wait_until_parsed(SYNC)
-            api.wait_until_parsed(APPROVAL)
-            login = airflow.login_of(settings)
-            find_what_differs(api, login)
-            yield BrowserDesk(login, trading.url, simulator)
-        finally:
-            starting.exception()
-            services.stop(services.names())
-            with psycopg.connect(trading.server_url, autocommit=True) as session:
-                session.execute(f'drop database if exists "{metadata.name}" with (force)'.encode())
+    with ExitStack() as running, ThreadPoolExecutor(max_workers=1) as background:
+        starting = background.submit(
+            running.enter_context, start_airflow(variables, components=airflow.COMPONENTS)
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            tell_the_story(accounts, simulator, trading)
+        processes = starting.result()
+        processes.wait_for(SYNC, APPROVAL)
+        find_what_differs(processes.api, processes.login)
+        yield BrowserDesk(processes.login, trading.url, simulator)
 
 
 def find_what_differs(api: airflow.AirflowApi, login: airflow.Login) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,19 +9,16 @@ import pytest
 import requests
 from psycopg.rows import dict_row
 
-from desks.airflow import trading_connection
+from desks.airflow import AirflowDesk
 from kraken_recon.__main__ import main
-from local_stack import airflow
-from local_stack.databases import Database
-from local_stack.ports import free_port
-from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from conftest import Simulator
+    from desks.airflow_processes import StartAirflow
+    from local_stack.airflow import AirflowApi
 
 ACCOUNTS = ("same", "moved", "late")
 TIMEOUT_SECONDS = 120
@@ -42,35 +36,14 @@ where asset = 'BTC'
 
 
 @pytest.fixture
-def connections(
-    simulator: Simulator,
-    database_url: str,
-    project_environment: dict[str, str],
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> dict[str, str]:
+def connections(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Three accounts of which Kraken has lost most bitcoins without a ledger line, an hour ago."""
-    variables = {
-        "KRAKEN_RECON_DSN": database_url,
-        "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
-    }
+    desk = AirflowDesk(simulator, database_url, monkeypatch)
     for name in ACCOUNTS:
-        secret = base64.b64encode(name.encode().ljust(64)).decode()
-        body = {"name": name, "api_key": name, "api_secret": secret, "opening": {"ZUSD": "1000", "XXBT": "1"}}
-        simulator.control.post("accounts", body)
-        connection = {"conn_type": "kraken", "login": name, "password": secret, "host": simulator.base_url}
-        variables[f"AIRFLOW_CONN_KRAKEN_{name.upper()}"] = json.dumps(
-            {**connection, "extra": {"tier": "unlimited"}}
-        )
-    for name, value in variables.items():
+        desk.account(name, ZUSD="1000", XXBT="1")
+    for name, value in desk.variables.items():
         monkeypatch.setenv(name, value)
-    with psycopg.connect(database_url) as session:
-        for name in ACCOUNTS:
-            session.execute(
-                "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)",
-                [name, f"kraken_{name}"],
-            )
+    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
     everybody = [word for name in ACCOUNTS for word in ("--account", name)]
     assert main(["sync", *everybody]) == 0
     for name in ACCOUNTS:
@@ -79,8 +52,7 @@ def connections(
     with psycopg.connect(database_url) as session:
         session.execute("update trading.residuals set first_seen_at = first_seen_at - interval '1 hour'")
         session.execute("update trading.accounts set is_active = false where name = 'late'")
-    roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
-    return {**variables, "PYTHONPATH": roots}
+    return desk.variables
 
 
 class People:
@@ -118,38 +90,16 @@ class People:
 
 
 @pytest.fixture
-def stack(
-    tmp_path: Path, postgres_url: str, database_url: str, connections: dict[str, str]
-) -> Iterator[tuple[airflow.AirflowApi, People]]:
+def stack(connections: dict[str, str], start_airflow: StartAirflow) -> Iterator[tuple[AirflowApi, People]]:
     """A healthy Airflow with an operator and a viewer."""
-    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
-    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
-    metadata.ensure()
-    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
-    environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] += ",op:op,viewer:viewer"
-    passwords = tmp_path / "airflow" / "passwords.json"
-    passwords.write_text(json.dumps(json.loads(passwords.read_text()) | {"op": "op", "viewer": "viewer"}))
-    airflow.migrate(environment)
-    services = Services(tmp_path)
-    try:
-        for service in airflow.component_services(settings, environment):
-            services.ensure(service)
-        login = airflow.login_of(settings)
-        api = airflow.AirflowApi(login)
-        api.wait_until_healthy(services)
-        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-        api.wait_until_parsed("position_sync")
-        api.wait_until_parsed("repair_approval")
-        yield api, People(login.url)
-    finally:
-        services.stop(services.names())
-        with psycopg.connect(postgres_url, autocommit=True) as session:
-            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+    with start_airflow(connections, users=("op", "viewer")) as airflow:
+        airflow.wait_for("position_sync", "repair_approval")
+        yield airflow.api, People(airflow.login.url)
 
 
 @pytest.mark.timeout(420)
 def test_people_decide_about_held_repairs(
-    stack: tuple[airflow.AirflowApi, People], simulator: Simulator, database_url: str
+    stack: tuple[AirflowApi, People], simulator: Simulator, database_url: str
 ) -> None:
     api, people = stack
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,14 @@ from psycopg.rows import dict_row
 from desks.airflow import trading_connection
 from kraken_recon.__main__ import main
 from kraken_recon.values.intervals import RUN_INTERVAL
-from local_stack import airflow
-from local_stack.databases import Database
-from local_stack.ports import free_port
-from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from conftest import Simulator
+    from desks.airflow_processes import StartAirflow
+    from local_stack.airflow import AirflowApi
 
 DAY = 96
 DAY_TIMEOUT_SECONDS = 240
@@ -51,13 +47,7 @@ def entry(number: int, at: datetime, kind: str, asset: str, amount: str) -> dict
 
 
 @pytest.fixture
-def connections(
-    simulator: Simulator,
-    database_url: str,
-    project_environment: dict[str, str],
-    repository: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> dict[str, str]:
+def connections(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A desk that was opened two days ago and has missed yesterday's trade."""
     simulator.control.post(
         "accounts",
@@ -83,38 +73,19 @@ def connections(
     assert main(["sync", "--account", "desk"]) == 0
     with psycopg.connect(database_url) as session:
         session.execute(FORGET_THE_TRADE)
-    # The plugins of this checkout first, wherever the installation's own are.
-    roots = os.pathsep.join((project_environment["PYTHONPATH"], str(repository / "config")))
-    return {**variables, "PYTHONPATH": roots}
+    return variables
 
 
 @pytest.fixture
-def api(
-    tmp_path: Path, postgres_url: str, database_url: str, connections: dict[str, str]
-) -> Iterator[airflow.AirflowApi]:
+def api(connections: dict[str, str], start_airflow: StartAirflow) -> Iterator[AirflowApi]:
     """A healthy Airflow that has parsed the DAG."""
-    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
-    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
-    metadata.ensure()
-    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
-    airflow.migrate(environment)
-    services = Services(tmp_path)
-    try:
-        for service in airflow.component_services(settings, environment):
-            services.ensure(service)
-        api = airflow.AirflowApi(airflow.login_of(settings))
-        api.wait_until_healthy(services)
-        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-        api.wait_until_parsed("position_sync")
-        yield api
-    finally:
-        services.stop(services.names())
-        with psycopg.connect(postgres_url, autocommit=True) as session:
-            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+    with start_airflow(connections) as airflow:
+        airflow.wait_for("position_sync")
+        yield airflow.api
 
 
 @pytest.mark.timeout(480)
-def test_a_day_is_backfilled_backwards_and_in_parallel(api: airflow.AirflowApi, database_url: str) -> None:
+def test_a_day_is_backfilled_backwards_and_in_parallel(api: AirflowApi, database_url: str) -> None:
     def read(query: str) -> list[dict[str, Any]]:
         with psycopg.connect(database_url, row_factory=dict_row) as session:
             return session.execute(query.encode()).fetchall()

@@ -15,15 +15,14 @@ import pytest
 from psycopg.rows import dict_row
 
 from desks.airflow import trading_connection
-from local_stack import airflow
-from local_stack.databases import Database
-from local_stack.ports import free_port
-from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from desks.airflow_processes import StartAirflow
+    from local_stack.airflow import AirflowApi
 
 SECRET = "webhook secret"
 ALERTS = "select *, evidence ->> 'dag_run_id' as run_id from trading.alerts order by alert_id"
@@ -117,11 +116,11 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def api(
     tmp_path: Path,
-    postgres_url: str,
     database_url: str,
     receiver: Receiver,
     project_environment: dict[str, str],
-) -> Iterator[airflow.AirflowApi]:
+    start_airflow: StartAirflow,
+) -> Iterator[AirflowApi]:
     """A healthy Airflow with the DAGs above, and the watch beside it."""
     dags = tmp_path / "dags"
     dags.mkdir()
@@ -136,31 +135,16 @@ def api(
         "AIRFLOW_CONN_ALERTS_WEBHOOK": json.dumps(webhook),
         "KRAKEN_RECON_ALERT_CHANNELS": "alerts_webhook",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "PYTHONPATH": project_environment["PYTHONPATH"],
+        "PYTHONPATH": project_environment["PYTHONPATH"],  # without our policy, which would refuse these DAGs
     }
-    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
-    metadata = Database(postgres_url, f"{database_url.rsplit('/', 1)[1]}_airflow")
-    metadata.ensure()
-    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
-    airflow.migrate(environment)
-    services = Services(tmp_path)
-    try:
-        for service in airflow.component_services(settings, environment):
-            services.ensure(service)
-        api = airflow.AirflowApi(airflow.login_of(settings))
-        api.wait_until_healthy(services)
-        for dag_id in ("slow", "red", "never_started", "quick", "crawling"):
-            api.wait_until_parsed(dag_id)
-        yield api
-    finally:
-        services.stop(services.names())
-        with psycopg.connect(postgres_url, autocommit=True) as session:
-            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+    with start_airflow(connections) as airflow:
+        airflow.wait_for("slow", "red", "never_started", "quick", "crawling")
+        yield airflow.api
 
 
 @pytest.mark.timeout(300)
 def test_a_missed_deadline_is_told_within_half_a_minute(
-    api: airflow.AirflowApi, database_url: str, receiver: Receiver
+    api: AirflowApi, database_url: str, receiver: Receiver
 ) -> None:
     def alerts(kind: str = "deadline_missed") -> list[dict[str, Any]]:
         with psycopg.connect(database_url, row_factory=dict_row) as session:

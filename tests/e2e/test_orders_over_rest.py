@@ -11,22 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 import requests
 
-from desks.airflow import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk
 from desks.orders import TRADING
-from local_stack import airflow
-from local_stack.databases import Database
-from local_stack.ports import free_port
-from local_stack.processes import Services
-from local_stack.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
+    from desks.airflow_processes import StartAirflow
+    from local_stack.airflow import Login
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs/how-to/place-an-order.md"
@@ -43,36 +39,12 @@ def desk(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def login(
-    desk: AirflowDesk, tmp_path: Path, postgres_url: str, project_environment: dict[str, str]
-) -> Iterator[airflow.Login]:
+def login(desk: AirflowDesk, start_airflow: StartAirflow) -> Iterator[Login]:
     """A healthy Airflow that has parsed the DAG."""
-    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
-    metadata = Database(postgres_url, f"{desk.database_url.rsplit('/', 1)[1]}_airflow")
-    metadata.ensure()
-    connections = {
-        "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(desk.database_url),
-        "AIRFLOW_CONN_KRAKEN_DESK": os.environ["AIRFLOW_CONN_KRAKEN_DESK"],
-        "PYTHONPATH": os.pathsep.join((project_environment["PYTHONPATH"], str(ROOT / "config"))),
-    }
-    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
-    airflow.migrate(environment)
-    services = Services(tmp_path)
-    try:
-        for service in airflow.component_services(settings, environment):
-            services.ensure(service)
-        login = airflow.login_of(settings)
-        api = airflow.AirflowApi(login)
-        api.wait_until_healthy(services)
-        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-        api.wait_until_parsed("order_execution")
-        api.unpause("order_execution")
-        yield login
-    finally:
-        services.stop(services.names())
-        with psycopg.connect(postgres_url, autocommit=True) as session:
-            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+    with start_airflow(desk.variables) as airflow:
+        airflow.wait_for("order_execution")
+        airflow.api.unpause("order_execution")
+        yield airflow.login
 
 
 class LossyWay(ThreadingHTTPServer):
@@ -110,9 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def run_example(
-    url: str, login: airflow.Login, *changes: tuple[str, str]
-) -> subprocess.CompletedProcess[str]:
+def run_example(url: str, login: Login, *changes: tuple[str, str]) -> subprocess.CompletedProcess[str]:
     [program] = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
     for before, after in changes:
         assert before in program
@@ -134,7 +104,7 @@ def run_example(
 
 
 @pytest.mark.timeout(400)
-def test_a_bot_that_loses_the_answer_buys_once(login: airflow.Login, desk: AirflowDesk) -> None:
+def test_a_bot_that_loses_the_answer_buys_once(login: Login, desk: AirflowDesk) -> None:
     with LossyWay(login.url) as way:
         threading.Thread(target=way.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{way.server_port}"

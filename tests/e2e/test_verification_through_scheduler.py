@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from desks.airflow import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk
 from desks.otlp_collector import OtlpCollector
-from local_stack import airflow
-from local_stack.databases import Database
-from local_stack.ports import free_port
-from local_stack.processes import Services, poll_until
-from local_stack.settings import Settings
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
+    from desks.airflow_processes import StartAirflow
+    from local_stack.airflow import AirflowApi
 
-ROOT = Path(__file__).parents[2]
 ORDERS = 5
 VERIFIED_WITHIN_SECONDS = 120
 ENDED = """
@@ -58,37 +53,13 @@ def collector() -> Iterator[OtlpCollector]:
 def api(
     desk: AirflowDesk,
     collector: OtlpCollector,
-    tmp_path: Path,
-    postgres_url: str,
-    project_environment: dict[str, str],
-) -> Iterator[airflow.AirflowApi]:
+    start_airflow: StartAirflow,
+) -> Iterator[AirflowApi]:
     """A healthy Airflow that has parsed the DAG."""
-    settings = Settings(tmp_path, "127.0.0.1", free_port(), 0, 0, postgres_url, tmp_path)
-    metadata = Database(postgres_url, f"{desk.database_url.rsplit('/', 1)[1]}_airflow")
-    metadata.ensure()
-    connections = {
-        "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(desk.database_url),
-        "AIRFLOW_CONN_KRAKEN_DESK": os.environ["AIRFLOW_CONN_KRAKEN_DESK"],
-        "AIRFLOW__METRICS__OTEL_ON": "True",
-        **collector.settings,
-        "PYTHONPATH": os.pathsep.join((project_environment["PYTHONPATH"], str(ROOT / "config"))),
-    }
-    environment = airflow.airflow_environment(settings, metadata_url=metadata.url, connections=connections)
-    airflow.migrate(environment)
-    services = Services(tmp_path)
-    try:
-        for service in airflow.component_services(settings, environment):
-            services.ensure(service)
-        api = airflow.AirflowApi(airflow.login_of(settings))
-        api.wait_until_healthy(services)
-        api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-        api.wait_until_parsed("order_verification")
-        yield api
-    finally:
-        services.stop(services.names())
-        with psycopg.connect(postgres_url, autocommit=True) as session:
-            session.execute(f'drop database "{metadata.name}" with (force)'.encode())
+    metrics = {"AIRFLOW__METRICS__OTEL_ON": "True", **collector.settings}
+    with start_airflow({**desk.variables, **metrics}) as airflow:
+        airflow.wait_for("order_verification")
+        yield airflow.api
 
 
 def end_order(desk: AirflowDesk) -> None:
@@ -106,7 +77,7 @@ def end_order(desk: AirflowDesk) -> None:
 
 @pytest.mark.timeout(300)
 def test_orders_are_verified_by_an_event_and_late_ones_are_watched_by_the_triggerer(
-    api: airflow.AirflowApi, desk: AirflowDesk, collector: OtlpCollector
+    api: AirflowApi, desk: AirflowDesk, collector: OtlpCollector
 ) -> None:
     def read(query: str) -> list[dict[str, Any]]:
         with psycopg.connect(desk.database_url, row_factory=dict_row) as session:
