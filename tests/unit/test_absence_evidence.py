@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from desks.reported_orders import order
 from kraken_recon.orders.absence_evidence import inferred, told
 from kraken_recon.orders.rules.absence import AbsenceEvidence, doubts
-from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side, Source, TimeInForce
+from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-ORDER = Order(
-    order_id=1,
-    account_id=1,
-    source=Source.MANUAL,
-    pair="BTC/USD",
-    base="BTC",
-    quote="USD",
-    side=Side.BUY,
+ORDER = order(
     order_type=OrderType.LIMIT,
     volume=Decimal("0.5"),
-    portion=None,
     limit_price=Decimal(50000),
-    trigger_price=None,
-    expected_price=None,
-    time_in_force=TimeInForce.GOOD_TILL_CANCELED,
-    expires_at=None,
-    is_post_only=False,
-    is_dry_run=False,
-    cl_ord_id="x",
     kraken_txid=None,
     status=OrderStatus.UNKNOWN,
-    deadline=NOW,
-    decided_at=NOW,
-    submitted_at=NOW,
     ended_at=None,
-    volume_executed=Decimal(0),
-    cost_executed=Decimal(0),
-    fee_reported=Decimal(0),
 )
 SELL = replace(ORDER, order_id=2, side=Side.SELL, volume=Decimal("0.2"), limit_price=None)
 MARKET = replace(ORDER, order_id=3, volume=Decimal("0.7"), limit_price=None, expected_price=Decimal(50000))
@@ -78,7 +56,7 @@ def test_an_amount_of_more_digits_than_krakens_stops_nothing() -> None:
 
 def doubted(orders: Sequence[Order], drifts: Mapping[str, Decimal]) -> list[bool]:
     seen = AbsenceEvidence({}, drifts=drifts, is_open=True, inference=inferred(orders, drifts))
-    return [bool(doubts(order, seen)) for order in orders]
+    return [bool(doubts(one, seen)) for one in orders]
 
 
 def test_balances_that_one_order_may_explain_forbid_its_absence() -> None:

@@ -8,39 +8,20 @@ from decimal import Decimal
 
 import pytest
 
+from desks.reported_orders import order
 from kraken_recon.kraken.trading_client import add_order_parameters
 from kraken_recon.kraken.transport import encode_parameters
-from kraken_recon.orders.rules.order import Order, OrderStatus, OrderType, Side, Source, TimeInForce
+from kraken_recon.orders.rules.order import OrderStatus, OrderType, TimeInForce
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 250_000, tzinfo=UTC)
-ORDER = Order(
-    order_id=1,
-    account_id=1,
-    source=Source.MANUAL,
-    pair="BTC/USD",
-    base="BTC",
-    quote="USD",
-    side=Side.BUY,
-    order_type=OrderType.MARKET,
+ORDER = order(
     volume=Decimal("1E-7"),
-    portion=None,
-    limit_price=None,
-    trigger_price=None,
     expected_price=Decimal(50000),
-    time_in_force=TimeInForce.GOOD_TILL_CANCELED,
-    expires_at=None,
-    is_post_only=False,
-    is_dry_run=False,
     cl_ord_id="6d1b345e-2821-40e2-ad83-4ecb18a06876",
     kraken_txid=None,
     status=OrderStatus.SUBMITTING,
     deadline=NOW,
-    decided_at=NOW,
-    submitted_at=NOW,
     ended_at=None,
-    volume_executed=Decimal(0),
-    cost_executed=Decimal(0),
-    fee_reported=Decimal(0),
 )
 PLAIN = {
     "ordertype": "market",
@@ -78,8 +59,8 @@ PLAIN = {
     ids=str,
 )
 def test_an_order_is_written_as_kraken_wants_it(change: dict[str, object], expected: dict[str, str]) -> None:
-    order = replace(ORDER, **change)  # type: ignore[arg-type]
-    assert encode_parameters(add_order_parameters(order, "XBTUSD")) == PLAIN | expected
+    changed = replace(ORDER, **change)  # type: ignore[arg-type]
+    assert encode_parameters(add_order_parameters(changed, "XBTUSD")) == PLAIN | expected
 
 
 @pytest.mark.parametrize("missing", ["cl_ord_id", "deadline", "volume"])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.reported_orders import order
 from kraken_recon.ledger.entries import Balance, HoldingKey
 from kraken_recon.orders.rules.order import (
     ENDED_AT_EXCHANGE,
@@ -17,8 +18,6 @@ from kraken_recon.orders.rules.order import (
     OrderStatus,
     OrderType,
     Side,
-    Source,
-    TimeInForce,
 )
 from kraken_recon.orders.rules.reports import ReportedOrder, reported_onto
 from kraken_recon.orders.rules.sizing import (
@@ -47,35 +46,10 @@ MARKET = Market(
     tick_size=Decimal("0.1"),
     fee_percent=Decimal("0.4"),
 )
-SELL = Order(
-    order_id=1,
-    account_id=1,
-    source=Source.MANUAL,
-    pair="BTC/USD",
-    base="BTC",
-    quote="USD",
-    side=Side.SELL,
-    order_type=OrderType.MARKET,
-    volume=Decimal(1),
-    portion=None,
-    limit_price=None,
-    trigger_price=None,
-    expected_price=None,
-    time_in_force=TimeInForce.GOOD_TILL_CANCELED,
-    expires_at=None,
-    is_post_only=False,
-    is_dry_run=False,
-    cl_ord_id=None,
-    kraken_txid=None,
-    status=OrderStatus.DECIDED,
-    deadline=None,
-    decided_at=NOW,
-    submitted_at=None,
-    ended_at=None,
-    volume_executed=ZERO,
-    cost_executed=ZERO,
-    fee_reported=ZERO,
-)
+SELL = order(
+    side=Side.SELL, cl_ord_id=None, kraken_txid=None, status=OrderStatus.DECIDED, deadline=None,
+    decided_at=NOW, submitted_at=None, ended_at=None,
+)  # fmt: skip
 BUY = replace(SELL, side=Side.BUY)
 PRICE = Decimal(50000)
 amounts = st.decimals(min_value=0, max_value=10**9, places=8)
@@ -178,11 +152,11 @@ def report(status: str, executed: int) -> ReportedOrder:
 
 @given(st.lists(st.tuples(statuses, st.integers(0, 10)), max_size=8))
 def test_reports_in_any_order_never_take_anything_back(reports: list[tuple[str, int]]) -> None:
-    order = replace(SELL, status=OrderStatus.OPEN, kraken_txid="O1")
+    before = replace(SELL, status=OrderStatus.OPEN, kraken_txid="O1")
     for number, (status, executed) in enumerate(reports):
-        after = reported_onto(order, report(status, executed), NOW + timedelta(seconds=number))
-        assert after.volume_executed >= order.volume_executed
-        if order.status in ENDED_AT_EXCHANGE:
-            assert (after.status, after.ended_at) == (order.status, order.ended_at)
+        after = reported_onto(before, report(status, executed), NOW + timedelta(seconds=number))
+        assert after.volume_executed >= before.volume_executed
+        if before.status in ENDED_AT_EXCHANGE:
+            assert (after.status, after.ended_at) == (before.status, before.ended_at)
         assert (after.status in ENDED_AT_EXCHANGE) == (after.ended_at is not None)
-        order = after
+        before = after
