@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import secrets
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,7 +20,7 @@ from kraken_recon.database.unit_of_work import driver_dsn
 from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from benchmarks.workload import Desk
 
@@ -46,17 +42,6 @@ END_STATES: Final = {
     "watermarks": "select a.account_id, a.ledger_watermark = (select max(ingest_seq) "
     "from trading.ledger_entries e where e.account_id = a.account_id) from trading.accounts a",
 }
-SETTINGS: Final = (
-    *(
-        "server_version",
-        "fsync",
-        "synchronous_commit",
-        "full_page_writes",
-        "data_checksums",
-        "shared_buffers",
-    ),
-    *("max_wal_size", "wal_level", "autovacuum"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,37 +133,6 @@ def end_state(url: str) -> dict[str, TableState]:
             assert row is not None
             states[name] = TableState(row[0], row[1])
     return states
-
-
-def surroundings(server_url: str) -> dict[str, Any]:
-    """Say on what the figures were taken."""
-    with psycopg.connect(server_url) as connection:
-        server: Mapping[str, str] = {
-            name: str(connection.execute(sql.SQL("show {}").format(sql.SQL(name))).fetchone()[0])  # type: ignore[index]
-            for name in SETTINGS
-        }
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "system": platform.platform(),
-            "load_average_at_start": os.getloadavg()[0],
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("sqlalchemy", "psycopg", "kraken-recon")},
-        },
-        "server": server,
-    }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def _with_database(url: str, database: str) -> str:

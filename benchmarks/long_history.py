@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from benchmarks.laboratory import empty_database, running_server, surroundings
+from benchmarks.figures import RESULTS, keep, surroundings
+from benchmarks.laboratory import empty_database, running_server
 from benchmarks.long_account import END, MONTH, MemoryExchange, as_export, make_entries
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.certificates.certifying import certify, verify
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
 
-RESULTS: Final = Path(__file__).parent / "results" / "long_history.json"
+OUTPUT: Final = RESULTS / "long_history.json"
 SIZES: Final = (25_000, 50_000, 100_000)
 INTERVALS: Final = MONTH // RUN_INTERVAL
 NAME: Final = "two-years"
@@ -211,7 +212,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="ENTRIES")
     parser.add_argument("--intervals", type=int, default=INTERVALS, help="how many to backfill")
     parser.add_argument("--server", metavar="URL", help="a superuser's URL; default: a server of its own")
-    parser.add_argument("--output", type=Path, help=f"default for a full run: {RESULTS.name} in results/")
+    parser.add_argument("--output", type=Path, help=f"default for a full run: {OUTPUT.name} in results/")
     options = parser.parse_args(arguments)
     with running_server(options.server) as server_url:
         taken_on = surroundings(server_url)
@@ -224,6 +225,6 @@ def main(arguments: Sequence[str]) -> None:
     print(json.dumps(figures["ratios"], indent=2))
     output = options.output
     if output is None and tuple(options.sizes) == SIZES and options.intervals == INTERVALS:
-        output = RESULTS
+        output = OUTPUT
     if output:
-        output.write_text(json.dumps(figures, indent=2) + "\n")
+        keep(figures, output)

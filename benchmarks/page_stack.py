@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import psycopg
 import requests
 
 from local_stack import airflow
-from local_stack.databases import Database
+from local_stack.databases import Database, postgres_connection
 from local_stack.ports import free_port
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Services, poll_until
@@ -150,17 +148,8 @@ def running_pages(place: Path, *, with_plans: bool) -> Iterator[PageStack]:
 
 
 def _environment(settings: Settings, trading_url: str, metadata_url: str) -> dict[str, str]:
-    parts = urlsplit(trading_url)
-    connection = {
-        "conn_type": "postgres",
-        "host": parts.hostname,
-        "port": parts.port,
-        "login": parts.username,
-        "password": parts.password or "",
-        "schema": parts.path.lstrip("/"),
-    }
     variables = {
-        "AIRFLOW_CONN_TRADING_DB": json.dumps(connection),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(trading_url),
         # This checkout's, even where another one is installed.
         "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in ("include", "plugins", "config")),
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import html
-import json
 import re
 import statistics
 import sys
@@ -25,7 +24,7 @@ from urllib.parse import urljoin
 import psycopg
 import requests
 
-from benchmarks.laboratory import surroundings
+from benchmarks.figures import RESULTS, keep, surroundings
 from benchmarks.page_stack import running_pages
 from benchmarks.pages_data import SCALES, ensure_data
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from benchmarks.page_stack import PageStack
 
-RESULTS: Final = Path(__file__).parent / "results" / "pages.json"
+OUTPUT: Final = RESULTS / "pages.json"
 README: Final = Path(__file__).parent / "README.md"
 BEGIN: Final = "<!-- the pages' figures, written by make bench-pages -->"
 END: Final = "<!-- end -->"
@@ -376,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help="pages whose name or path contains this")
     parser.add_argument("--plans", type=Path, metavar="FILE", help="keep plans of statements over 20 ms here")
     parser.add_argument("--serve", action="store_true", help="measure nothing; serve until Ctrl-C")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     pages = [page for page in PAGES if options.only in page.name or options.only in page.path]
     with _place(options.keep) as place, running_pages(place, with_plans=bool(options.plans)) as stack:
@@ -393,7 +392,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.plans:
             options.plans.write_text(stack.server_log())
     _say("\n" + table(figures))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(figures, indent=2) + "\n")
-    if options.scale == "full" and options.output == RESULTS and not options.only:
+    keep(figures, options.output)
+    if options.scale == "full" and options.output == OUTPUT and not options.only:
         publish(figures)

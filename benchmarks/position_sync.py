@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import bare_sql, naive_orm, product
-from benchmarks.laboratory import end_state, laboratory, running_server, surroundings
+from benchmarks.figures import RESULTS, keep, surroundings
+from benchmarks.laboratory import end_state, laboratory, running_server
 from benchmarks.unchanged_pass import UNTOUCHED, measure_unchanged_pass
 from benchmarks.workload import Scale, make_desk
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.laboratory import Laboratory, TableState
     from benchmarks.workload import Desk, PreparedWork
 
-RESULTS: Final = Path(__file__).parent / "results" / "position_sync.json"
+OUTPUT: Final = RESULTS / "position_sync.json"
 SCALES: Final = {"full": Scale(), "small": Scale(accounts=100), "tiny": Scale(accounts=4, positions=10)}
 WAYS: Final[dict[str, Callable[[str, Sequence[PreparedWork]], None]]] = {
     "product": product.sync,
@@ -233,15 +233,14 @@ def main() -> None:
     parser.add_argument(
         "--server", metavar="URL", help="a superuser's URL; default: a durable server of its own"
     )
-    parser.add_argument("--output", type=Path, help=f"default for the full scale: {RESULTS.name} in results/")
+    parser.add_argument("--output", type=Path, help=f"default for the full scale: {OUTPUT.name} in results/")
     options = parser.parse_args()
     with running_server(options.server) as server_url:
         figures = measure(server_url, SCALES[options.scale], rounds=options.rounds, pairs=options.pairs)
     _say("\n" + table(figures))
-    output = options.output or (RESULTS if options.scale == "full" else None)
+    output = options.output or (OUTPUT if options.scale == "full" else None)
     if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(figures, indent=2) + "\n")
+        keep(figures, output)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ name it named (recall).
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
+from benchmarks.figures import RESULTS, keep
 from benchmarks.session_cases import CASES
 from benchmarks.session_stage import MATURE_SECONDS, THRESHOLDS, Stage, prepare
 from kraken_recon.database.migrate import migrate
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs/reference/session-leak-score.md"
-RESULTS: Final = ROOT / "benchmarks/results/session_leaks.json"
+OUTPUT: Final = RESULTS / "session_leaks.json"
 SAMPLES: Final = 2
 OWNERS: Final = ("leaky_dag.", "old_script", "etl", "nightly_report")
 SERVER_SETTINGS: Final = {"max_connections": "200", "wal_level": "logical", "max_prepared_transactions": "8"}
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     repeats = parser.parse_args(arguments).repeats
     with server() as url:
         results = document(run(url, CASES, repeats=repeats), repeats=repeats)
-    RESULTS.write_text(f"{json.dumps(results, indent=2)}\n")
+    keep(results, OUTPUT)
     PAGE.write_text(page(results))
     print(page(results))
 

@@ -28,13 +28,14 @@ from importlib import import_module
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
 
+from benchmarks.figures import RESULTS, keep
 from benchmarks.session_leaks import ROOT, server
-from local_stack.databases import Database, insert_accounts, plant_drift
+from local_stack.databases import Database, insert_accounts, plant_drift, postgres_connection
 from local_stack.exchange import SIMULATOR, Account, Exchange
 from local_stack.ports import free_port
 from local_stack.processes import Service, Services, poll_until
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 PLOT: Final = ROOT / "docs/images/session-soak.png"
-RESULT: Final = ROOT / "benchmarks/results/session_soak.json"
+OUTPUT: Final = RESULTS / "session_soak.json"
 ROUNDS_PER_DAY: Final = 96
 DAYS: Final = 4
 RUNS_PER_ROUND: Final = {"session_leak_audit": 3, "order_execution": 2, "order_verification": 2}
@@ -106,14 +107,6 @@ def exchange(place: Path) -> Iterator[Exchange]:
 def prepare_airflow(home: Path, url: str, market: Exchange) -> None:
     """Point Airflow, which is not imported yet, at a home of its own and at this desk."""
     parts = urlsplit(url)
-    trading = {
-        "conn_type": "postgres",
-        "host": parts.hostname,
-        "port": parts.port,
-        "login": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
-        "schema": parts.path.lstrip("/"),
-    }
     accounts = [*market.accounts(), open_trader(market)]
     insert_accounts(Database(url.rsplit("/", 1)[0] + "/postgres", parts.path.lstrip("/")), accounts)
     metadata = Database(url.rsplit("/", 1)[0] + "/postgres", "airflow")
@@ -126,7 +119,7 @@ def prepare_airflow(home: Path, url: str, market: Exchange) -> None:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-        "AIRFLOW_CONN_TRADING_DB": json.dumps(trading),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(url),
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
         **{account.connection_variable: account.connection for account in accounts},
     }
@@ -414,7 +407,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=DAYS * ROUNDS_PER_DAY, help="quarters of an hour")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, default=PLOT, metavar="FILE")
-    parser.add_argument("--result", type=Path, default=RESULT, metavar="FILE")
+    parser.add_argument("--result", type=Path, default=OUTPUT, metavar="FILE")
     parsed = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="kraken-recon-soak-", ignore_cleanup_errors=True) as place:  # noqa: SIM117
         with server() as url, exchange(Path(place)) as market:
@@ -425,9 +418,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from kraken_recon.__main__ import main as command  # noqa: PLC0415 - only after the soak
 
             command(["audit", "--plot", str(parsed.plot)])
-    text = json.dumps(result, indent=2)
-    print(text)
-    parsed.result.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    keep(result, parsed.result)
     if set(result["connections_at_rest_after_each_day"]) != {result["connections_at_start"]}:
         raise SystemExit("connections were left behind")
 

@@ -23,17 +23,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import psycopg
 import requests
 
-from benchmarks.laboratory import surroundings
+from benchmarks.figures import RESULTS, keep, surroundings
 from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.verification.ended_orders_store import CHANNEL
 from local_stack import airflow
-from local_stack.databases import Database
+from local_stack.databases import Database, postgres_connection
 from local_stack.ports import free_port
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Service, Services, poll_until
@@ -42,7 +41,7 @@ from local_stack.settings import REPOSITORY, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RESULTS: Final = Path(__file__).parent / "results" / "verification_latency.json"
+OUTPUT: Final = RESULTS / "verification_latency.json"
 DAG_ID: Final = "order_verification"
 GOAL_P50_SECONDS: Final = 3.0
 GOAL_P99_SECONDS: Final = 10.0
@@ -252,19 +251,9 @@ def stack(place: Path) -> Iterator[Desk]:
 
 
 def _environment(settings: Settings, trading_url: str, metadata_url: str, base_url: str) -> dict[str, str]:
-    parts = urlsplit(trading_url)
     connections = {
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": json.dumps(
-            {
-                "conn_type": "postgres",
-                "host": parts.hostname,
-                "port": parts.port,
-                "login": parts.username,
-                "password": parts.password or "",
-                "schema": parts.path.lstrip("/"),
-            }
-        ),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(trading_url),
         "AIRFLOW_CONN_DESK": json.dumps(
             {
                 "conn_type": "kraken",
@@ -342,9 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--burst", type=int, default=200, help="orders at once")
     parser.add_argument("--waiting", type=int, default=1_000, help="orders that wait for late books")
     parser.add_argument("--lag", type=int, default=140, help="seconds by which the ledger lags for them")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     figures = measure(options)
     _say("\n" + table(figures))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(figures, indent=2) + "\n")
+    keep(figures, options.output)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import psycopg
+from psycopg import sql
 
 from kraken_recon.accounts.account import Account
 from kraken_recon.ledger.entries import SPOT, Balance, HoldingKey, LedgerEntry
@@ -145,6 +146,37 @@ def _entry(  # noqa: PLR0913, PLR0917 - each is one column of a ledger entry
     return LedgerEntry(ledger_id, f"R{ledger_id}", at, entry_type, "", asset, SPOT, amount, ZERO, balance)
 
 
+# What the recorded history leads to: events, positions, four earlier runs, and how far the ledger is booked.
+CONSEQUENCES: Final = """
+insert into trading.position_events (
+  account_id, asset, wallet, quantity_before, quantity_after, cause, ledger_id, effective_at
+)
+select account_id, asset, wallet, 0, balance, 'ledger', ledger_id, entry_time
+from trading.ledger_entries
+order by ingest_seq;
+
+insert into trading.positions (account_id, asset, wallet, quantity, available_quantity, available_as_of)
+select account_id, asset, wallet, balance, balance, {at} - {step}
+from trading.ledger_entries
+order by account_id, asset, wallet;
+
+insert into trading.reconciliation_runs (
+  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, seconds,
+  lock_hold_ms
+)
+select
+  gen_random_uuid(), account_id, {start} - n * {step} - {step}, {start} - n * {step}, 'repair', 'succeeded',
+  'schedule', {start} - n * {step}, 1, 1
+from trading.accounts
+cross join generate_series(0, 3) as n;
+
+update trading.accounts a
+set ledger_watermark = newest.ingest_seq
+from (select account_id, max(ingest_seq) as ingest_seq from trading.ledger_entries group by account_id) newest
+where newest.account_id = a.account_id
+"""
+
+
 def load_desk(url: str, desk: Desk) -> None:
     """Write the recorded history into a migrated, empty database, and leave it as an old database is.
 
@@ -156,73 +188,30 @@ def load_desk(url: str, desk: Desk) -> None:
         with connection.transaction(), connection.cursor() as cursor:
             with cursor.copy(
                 "copy trading.accounts (account_id, name, kraken_conn_id, opened_at, opening_source, "
-                "ledger_read_until) "
-                "from stdin"
+                "ledger_read_until) from stdin"
             ) as copy:
-                for prepared in desk.accounts:
-                    account = prepared.state.account
-                    opened_at = prepared.recorded[0].entry_time
-                    copy.write_row(
-                        (
-                            *(account.account_id, account.name, account.kraken_conn_id, opened_at, "ledger"),
-                            INTERVAL.start,
-                        )
-                    )
+                for row in _account_rows(desk):
+                    copy.write_row(row)
             with cursor.copy(
                 "copy trading.ledger_entries (account_id, ledger_id, refid, entry_time, type, subtype, "
                 "asset, wallet, amount, fee, balance) from stdin"
             ) as copy:
                 for row in _recorded_rows(desk):
                     copy.write_row(row)
-            cursor.execute(
-                """
-                insert into trading.position_events (
-                  account_id, asset, wallet, quantity_before, quantity_after, cause, ledger_id, effective_at
-                )
-                select account_id, asset, wallet, 0, balance, 'ledger', ledger_id, entry_time
-                from trading.ledger_entries
-                order by ingest_seq
-                """
-            )
-            cursor.execute(
-                """
-                insert into trading.positions (
-                  account_id, asset, wallet, quantity, available_quantity, available_as_of
-                )
-                select account_id, asset, wallet, balance, balance, %s
-                from trading.ledger_entries
-                order by account_id, asset, wallet
-                """,
-                [INTERVAL.end - RUN_INTERVAL],
-            )
-            cursor.execute(
-                """
-                insert into trading.reconciliation_runs (
-                  run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of,
-                  seconds, lock_hold_ms
-                )
-                select
-                  gen_random_uuid(), account_id, %(at)s - n * %(step)s - %(step)s, %(at)s - n * %(step)s,
-                  'repair', 'succeeded', 'schedule', %(at)s - n * %(step)s, 1, 1
-                from trading.accounts
-                cross join generate_series(0, 3) as n
-                """,
-                {"at": INTERVAL.start, "step": RUN_INTERVAL},
-            )
-            cursor.execute(
-                """
-                update trading.accounts a
-                set ledger_watermark = newest.ingest_seq
-                from (
-                  select account_id, max(ingest_seq) as ingest_seq
-                  from trading.ledger_entries
-                  group by account_id
-                ) newest
-                where newest.account_id = a.account_id
-                """
-            )
+            start, end, step = map(sql.Literal, (INTERVAL.start, INTERVAL.end, RUN_INTERVAL))
+            cursor.execute(sql.SQL(CONSEQUENCES).format(start=start, at=end, step=step))
         connection.execute("vacuum (freeze, analyze)")
         connection.execute("vacuum (freeze)")  # the statistics' own table, which the line above left untidy
+
+
+def _account_rows(desk: Desk) -> Iterator[tuple[object, ...]]:
+    for prepared in desk.accounts:
+        account = prepared.state.account
+        opened_at = prepared.recorded[0].entry_time
+        yield (
+            *(account.account_id, account.name, account.kraken_conn_id, opened_at, "ledger"),
+            INTERVAL.start,
+        )
 
 
 def _recorded_rows(desk: Desk) -> Iterator[tuple[object, ...]]:

@@ -1,0 +1,68 @@
+"""What every benchmark says of where its figures were taken, and where the raw ones are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESULTS: Final = Path(__file__).parent / "results"
+"""For the raw figures of a full run. They stay on the machine; README.md has the tables."""
+SETTINGS: Final = (
+    *(
+        "server_version",
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "data_checksums",
+        "shared_buffers",
+    ),
+    *("max_wal_size", "wal_level", "autovacuum"),
+)
+
+
+def keep(figures: Mapping[str, Any], file: Path) -> None:
+    """Write raw figures, for a closer look than the tables give."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def surroundings(server_url: str) -> dict[str, Any]:
+    """Say on what the figures were taken."""
+    with psycopg.connect(server_url) as connection:
+        server: Mapping[str, str] = {
+            name: str(connection.execute(sql.SQL("show {}").format(sql.SQL(name))).fetchone()[0])  # type: ignore[index]
+            for name in SETTINGS
+        }
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "system": platform.platform(),
+            "load_average_at_start": os.getloadavg()[0],
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("sqlalchemy", "psycopg", "kraken-recon")},
+        },
+        "server": server,
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
