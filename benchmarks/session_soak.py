@@ -415,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result = soak(url, market, load_dags(), rounds=parsed.rounds, seed=parsed.seed)
             look(url)
             os.environ["KRAKEN_RECON_DSN"] = url
-            from kraken_recon.__main__ import main as command  # noqa: PLC0415 - only after the soak
+            from kraken_recon.cli.main import main as command  # noqa: PLC0415 - only after the soak
 
             command(["audit", "--plot", str(parsed.plot)])
     print(json.dumps(result, indent=2))

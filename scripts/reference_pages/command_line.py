@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.__main__ import make_parser
 from kraken_recon.cli.exit_statuses import MEANINGS
+from kraken_recon.cli.main import make_parser
 from reference_pages.markdown import code, page, table, wrapped
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
 from desks.airflow import without_deadline
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

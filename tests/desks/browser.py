@@ -20,7 +20,7 @@ import requests
 from psycopg.rows import dict_row
 
 from desks.airflow import trading_connection
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.maintenance.retention import Month
 from kraken_recon.maintenance.store import MaintenanceStore

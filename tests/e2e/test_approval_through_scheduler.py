@@ -10,7 +10,7 @@ import requests
 from psycopg.rows import dict_row
 
 from desks.airflow import AirflowDesk
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:

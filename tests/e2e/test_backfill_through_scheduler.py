@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from desks.airflow import trading_connection
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.processes import poll_until
 

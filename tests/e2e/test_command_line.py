@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from desks.orders import READING, SECRET, TRADING
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import StoreError
 from kraken_recon.kraken.client import RetryPolicy

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from desks.airflow import AirflowDesk
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
     from conftest import Simulator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from policy.test_documents import commands
 
 if TYPE_CHECKING:

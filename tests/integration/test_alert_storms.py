@@ -18,8 +18,8 @@ from desks.airflow import trading_connection
 from desks.fake_exchange import Desk, minutes
 from kraken_airflow.alerting.channels import send
 from kraken_airflow.dag_parts.deadlines import record_missed_deadline, resolve_missed_deadlines
-from kraken_recon.__main__ import main
 from kraken_recon.alerts.telling import deliver, prepare_notifications, watch_freshness
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.ledger.entries import SPOT, HoldingKey

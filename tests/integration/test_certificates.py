@@ -15,12 +15,12 @@ from benchmarks.sound_ledgers import recorded
 from desks.exports import ledgers_csv
 from desks.fake_exchange import Desk, minutes
 from desks.fakes import START
-from kraken_recon.__main__ import main
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.certificates.certifying import certify, verify
 from kraken_recon.certificates.rules.format import write_time
 from kraken_recon.certificates.store import CertificateStore
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import CertificateError, ConfigurationError
 from kraken_recon.history.importing import import_exports

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.fake_exchange import Desk
-from kraken_recon.__main__ import main
 from kraken_recon.alerts.heartbeats import beat, look_after_jobs, look_after_watch
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 from kraken_recon.alerts.telling import prepare_notifications
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.wiring import utc_now
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.fake_exchange import Desk
-from kraken_recon.__main__ import main
 from kraken_recon.accounts.store import AccountStore
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.holdings.valuation import value_holdings

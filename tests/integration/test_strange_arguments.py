@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kraken_recon.__main__ import main, make_parser
+from kraken_recon.cli.main import main, make_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

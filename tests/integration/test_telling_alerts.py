@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.fake_exchange import Desk
-from kraken_recon.__main__ import main
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.run_coverage import RunOfDag
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
+from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.wiring import utc_now

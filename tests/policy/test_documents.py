@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kraken_recon.__main__ import make_parser
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.cli.main import make_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,6 +38,12 @@ def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
+def test_commands_are_declared_in_one_way() -> None:
+    graph = grimp.build_graph("kraken_recon", include_external_packages=True, cache_dir=None)
+    own_parsers = graph.find_modules_that_directly_import("argparse")
+    assert own_parsers == {"kraken_recon.cli.arguments", "kraken_recon.cli.command"}
+
+
 def test_airflow_runs_one_file_as_a_plugin() -> None:
     sources = [str(info["source"]) for info in get_plugin_info()]
     ours = [source for source in sources if "kraken" in source]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 from session_lint.linting import lint_sessions
 from session_lint.python_sources import read_sources
 

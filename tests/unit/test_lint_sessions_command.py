@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kraken_recon.__main__ import main
+from kraken_recon.cli.main import main
 
 LEAK = """import psycopg
 

@@ -8,12 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.plain_text import can_be_kept, one_line
 from kraken_recon.values.money import ZERO, parse_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from decimal import Decimal
+    from typing import TypeVar
+
+    Read = TypeVar("Read")
 
 ROW_ID_MAX: Final = 2**63 - 1
 COUNT_MAX: Final = 100_000
@@ -76,15 +80,31 @@ def moment(text: str) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def quantity(text: str) -> Decimal:
-    """Read an amount of zero or more."""
+def amount(text: str, *, above_zero: bool = False) -> Decimal:
+    """Read an amount of zero or more.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     try:
-        amount = parse_amount(text)
+        number = parse_amount(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if amount < ZERO:
-        raise argparse.ArgumentTypeError(f"expected zero or more, was {text}")
-    return amount
+        raise ConfigurationError(str(error)) from error
+    if number < ZERO or (above_zero and number == ZERO):
+        raise ConfigurationError(f"expected {'more than zero' if above_zero else 'zero or more'}, was {text}")
+    return number
+
+
+def typed(read: Callable[[str], Read]) -> Callable[[str], Read]:
+    """Make the type of an argument of a reader that refuses with an error of the project."""
+
+    def refused(text: str) -> Read:
+        try:
+            return read(text)
+        except (ValueError, ConfigurationError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return refused
 
 
 def row_id(text: str) -> int:

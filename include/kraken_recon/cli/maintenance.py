@@ -1,57 +1,48 @@
-"""The commands of ``python -m kraken_recon`` that maintain the database and show what accounts are worth."""
+"""The commands that keep the database up to date and in shape, and show what accounts are worth."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Final
 
-from kraken_recon.accounts.store import AccountStore
 from kraken_recon.cli.arguments import DAYS_MAX, whole_number
-from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command
+from kraken_recon.cli.trading_db import account_named, wired
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import translated_errors
 from kraken_recon.holdings.view import render_holdings
 from kraken_recon.maintenance.maintaining import holdings_view, maintain, render_maintenance
 
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-    from typing import TypeAlias
-
-    from kraken_recon.wiring import Wiring
-
-    View: TypeAlias = tuple[dict[str, Any], list[str]]
-    Command: TypeAlias = Callable[[str, Callable[[argparse.Namespace], View], str], argparse.ArgumentParser]
-
-CURVE_DAYS = 30
+CURVE_DAYS: Final = 30
 
 
-def add_maintenance_commands(command: Command, wiring: Callable[[], Wiring]) -> None:
-    """Add the commands; ``wiring`` is called when one of them runs."""
-    command(
-        "maintain",
-        lambda _: _maintain(wiring()),
-        "Make and drop partitions, thin old rows, give orphaned claims back, and value the accounts.",
-    )
-    held = command(
-        "holdings",
-        lambda a: _holdings(a, wiring()),
-        "Show what an account's holdings are worth now, and were worth over time.",
-    )
-    held.add_argument("--account", required=True, metavar="NAME")
-    held.add_argument(
+@command("migrate")
+def migrate_schema(_: Arguments) -> Result:
+    """Bring the trading schema up to date."""
+    with translated_errors():
+        revision = migrate(wired().engine())
+    return {"revision": revision}, [f"the trading schema is at revision {revision}"]
+
+
+@command("maintain")
+def maintain_database(_: Arguments) -> Result:
+    """Make and drop partitions, thin old rows, give orphaned claims back, and value the accounts."""
+    view = maintain(wired().maintaining_ports())
+    return view, render_maintenance(view)
+
+
+@command(
+    "holdings",
+    ACCOUNT,
+    argument(
         "--days",
         type=whole_number(1, DAYS_MAX),
         default=CURVE_DAYS,
         metavar="N",
         help="how far the curve goes back (30)",
-    )
-
-
-def _maintain(wiring: Wiring) -> View:
-    view = maintain(wiring.maintaining_ports())
-    return view, render_maintenance(view)
-
-
-def _holdings(arguments: argparse.Namespace, wiring: Wiring) -> View:
-    with UnitOfWork(wiring.engine()) as unit:
-        [account] = AccountStore(unit).find_accounts([arguments.account])
-    view = holdings_view(account, arguments.days, wiring.maintaining_ports())
+    ),
+)
+def holdings(arguments: Arguments) -> Result:
+    """Show what an account's holdings are worth now, and were worth over time."""
+    account = account_named(arguments.account)
+    view = holdings_view(account, arguments.days, wired().maintaining_ports())
     return view, render_holdings(view)

@@ -1,16 +1,24 @@
-"""The commands ``plan ...``: what repairs wrote or would write, and what a person decides about them."""
+"""The commands about what repairs write: ``plan ...`` and ``contradictions``."""
 
 from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
+from kraken_recon.cli.trading_db import account_named, unit_of_work, wired
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.reconciliation.plans.plan import PlanStatus
 from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.repairs.contradictions import (
+    accept,
+    contradictions_view,
+    find_contradictions,
+    render_contradictions,
+)
 from kraken_recon.repairs.deciding import approve, reject, reopen
 from kraken_recon.repairs.undoing import undo
 from kraken_recon.repairs.view import (
@@ -26,16 +34,73 @@ from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
     from kraken_recon.repairs.deciding import PlanDecision
-    from kraken_recon.wiring import Wiring
 
-    Result = tuple[dict[str, Any], list[str]]
+PLAN: Final = argument("plan", type=UUID, metavar="PLAN", help="id of a plan")
+BY: Final = argument("--by", metavar="NAME", help="who decides; default: who runs this")
+NOTE: Final = argument("--note", metavar="TEXT", help="why; kept with the decision")
 
 
-def _who(arguments: argparse.Namespace) -> str:
+@command(
+    "list",
+    argument("--account", action="append", metavar="NAME", help="may be given again"),
+    argument("--held", action="store_true", help="only what is held of a drift that is still there"),
+)
+def list_newest(arguments: Arguments) -> Result:
+    """List plans, newest first."""
+    with unit_of_work() as unit:
+        view = list_plans(PlanStore(unit), arguments.account, is_open=arguments.held)
+        if arguments.held:
+            view["plans"] = with_values(view["plans"], PlanStore(unit), PriceStore(unit), utc_now())
+    return view, render_plans(view["plans"])
+
+
+@command("show", PLAN)
+def show(arguments: Arguments) -> Result:
+    """Show everything that a plan writes, and who decided about it."""
+    with unit_of_work() as unit:
+        view = show_plan(PlanStore(unit), arguments.plan)
+        if view["kind"] == "held":
+            view = case_of(PlanStore(unit), ReportStore(unit), PriceStore(unit), arguments.plan, utc_now())
+    return view, render_plan(view)
+
+
+@command("undo", PLAN, BY)
+def undo_plan(arguments: Arguments) -> Result:
+    """Undo what a plan repaired, as a new plan; ledger entries stay."""
+    undone_by, is_new = undo(arguments.plan, _who(arguments), unit_of_work, now=utc_now())
+    with unit_of_work() as unit:
+        view = show_plan(PlanStore(unit), undone_by) | {"is_new": is_new}
+    return view, [
+        "undone; the next run finds the same drift again, and holds it for a person"
+        if is_new
+        else "it was undone already; nothing was written",
+        *render_plan(view),
+    ]
+
+
+@command("approve", PLAN, BY, NOTE)
+def approve_plan(arguments: Arguments) -> Result:
+    """Approve a held plan, and write it if the drift is still the same."""
+    decision = approve(arguments.plan, _who(arguments), wired().sync_ports(), note=arguments.note)
+    return _decided(decision, PlanStatus.APPLIED)
+
+
+@command("reject", PLAN, BY, NOTE)
+def reject_plan(arguments: Arguments) -> Result:
+    """Reject a held plan: nobody is asked again until its drift changes."""
+    decision = reject(arguments.plan, _who(arguments), wired().sync_ports(), note=arguments.note)
+    return _decided(decision, PlanStatus.REJECTED)
+
+
+@command("reopen", PLAN)
+def reopen_plan(arguments: Arguments) -> Result:
+    """Let the next run ask again about a rejected or expired plan."""
+    decision = reopen(arguments.plan, wired().sync_ports())
+    return _decided(decision, decision.status)
+
+
+def _who(arguments: Arguments) -> str:
     if arguments.by:
         return str(arguments.by)
     try:
@@ -45,83 +110,41 @@ def _who(arguments: argparse.Namespace) -> str:
     return f"{name} (command line)"
 
 
-class PlanCommands:
-    """Each command on the trading database that ``wiring`` names when it runs."""
+def _decided(decision: PlanDecision, wanted: PlanStatus) -> Result:
+    """Show what became of the plan; another outcome than the one wanted is a failure."""
+    with unit_of_work() as unit:
+        view = plan_view(PlanStore(unit).find(plan_ids=[decision.plan_id])[0])
+    if decision.status is not wanted or not decision.is_ours:
+        view["failed"] = True
+    return view, render_plan(view)
 
-    def __init__(self, wiring: Callable[[], Wiring]) -> None:
-        self._wiring = wiring
 
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Add the commands below ``plan``."""
-        commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
+PLAN_COMMANDS: Final = group(
+    "plan",
+    "Show, undo, approve or reject what repairs write.",
+    *(list_newest, show, undo_plan, approve_plan, reject_plan, reopen_plan),
+)
 
-        def command(name: str, run: Callable[[argparse.Namespace], Result], summary: str) -> None:
-            added = commands.add_parser(name, help=summary, description=summary)
-            added.add_argument("--json", action="store_true", help="print one JSON document")
-            added.set_defaults(run=run)
-            if name == "list":
-                added.add_argument("--account", action="append", metavar="NAME", help="may be given again")
-                added.add_argument(
-                    "--held", action="store_true", help="only what is held of a drift that is still there"
-                )
-                return
-            added.add_argument("plan", type=UUID, metavar="PLAN", help="id of a plan")
-            if name in {"undo", "approve", "reject"}:
-                added.add_argument("--by", metavar="NAME", help="who decides; default: who runs this")
-            if name in {"approve", "reject"}:
-                added.add_argument("--note", metavar="TEXT", help="why; kept with the decision")
 
-        command("list", self._list, "List plans, newest first.")
-        command("show", self._show, "Show everything that a plan writes, and who decided about it.")
-        command("undo", self._undo, "Undo what a plan repaired, as a new plan; ledger entries stay.")
-        command("approve", self._approve, "Approve a held plan, and write it if the drift is still the same.")
-        command("reject", self._reject, "Reject a held plan: nobody is asked again until its drift changes.")
-        command("reopen", self._reopen, "Let the next run ask again about a rejected or expired plan.")
-
-    def _list(self, arguments: argparse.Namespace) -> Result:
-        with UnitOfWork(self._wiring().engine()) as unit:
-            view = list_plans(PlanStore(unit), arguments.account, is_open=arguments.held)
-            if arguments.held:
-                view["plans"] = with_values(view["plans"], PlanStore(unit), PriceStore(unit), utc_now())
-        return view, render_plans(view["plans"])
-
-    def _show(self, arguments: argparse.Namespace) -> Result:
-        with UnitOfWork(self._wiring().engine()) as unit:
-            view = show_plan(PlanStore(unit), arguments.plan)
-            if view["kind"] == "held":
-                view = case_of(
-                    PlanStore(unit), ReportStore(unit), PriceStore(unit), arguments.plan, utc_now()
-                )
-        return view, render_plan(view)
-
-    def _undo(self, arguments: argparse.Namespace) -> Result:
-        engine = self._wiring().engine()
-        undone_by, is_new = undo(arguments.plan, _who(arguments), lambda: UnitOfWork(engine), now=utc_now())
-        with UnitOfWork(engine) as unit:
-            view = show_plan(PlanStore(unit), undone_by) | {"is_new": is_new}
-        return view, [
-            "undone; the next run finds the same drift again, and holds it for a person"
-            if is_new
-            else "it was undone already; nothing was written",
-            *render_plan(view),
-        ]
-
-    def _approve(self, arguments: argparse.Namespace) -> Result:
-        decision = approve(arguments.plan, _who(arguments), self._wiring().sync_ports(), note=arguments.note)
-        return self._decided(decision, PlanStatus.APPLIED)
-
-    def _reject(self, arguments: argparse.Namespace) -> Result:
-        decision = reject(arguments.plan, _who(arguments), self._wiring().sync_ports(), note=arguments.note)
-        return self._decided(decision, PlanStatus.REJECTED)
-
-    def _reopen(self, arguments: argparse.Namespace) -> Result:
-        decision = reopen(arguments.plan, self._wiring().sync_ports())
-        return self._decided(decision, decision.status)
-
-    def _decided(self, decision: PlanDecision, wanted: PlanStatus) -> Result:
-        """Show what became of the plan; another outcome than the one wanted is a failure."""
-        with UnitOfWork(self._wiring().engine()) as unit:
-            view = plan_view(PlanStore(unit).find(plan_ids=[decision.plan_id])[0])
-        if decision.status is not wanted or not decision.is_ours:
-            view["failed"] = True
-        return view, render_plan(view)
+@command(
+    "contradictions",
+    ACCOUNT,
+    argument("--entry", metavar="ID", help="look around this entry, not around the newest"),
+    argument("--accept", metavar="ID", help="take this entry over as Kraken tells it, as a plan"),
+    argument("--by", metavar="NAME", help="who decides"),
+    argument("--note", metavar="TEXT", help="why; kept with the plan"),
+)
+def contradictions(arguments: Arguments) -> Result:
+    """Show what Kraken tells otherwise than it is on record, or accept it."""
+    ports = wired().sync_ports()
+    account = account_named(arguments.account)
+    if arguments.accept is None:
+        view = contradictions_view(account.name, find_contradictions(account, ports, arguments.entry))
+        return view, render_contradictions(view)
+    if not (arguments.by and arguments.note):
+        raise ConfigurationError("--accept needs --by and --note: who decides, and why")
+    plan_id = accept(account, arguments.accept, arguments.by, arguments.note, ports)
+    return {"account": account.name, "plan_id": str(plan_id)}, [
+        f"{arguments.accept} is on record as Kraken tells it",
+        f"to undo: python -m kraken_recon plan undo {plan_id}",
+    ]

@@ -1,0 +1,93 @@
+"""The operator's command line: ``python -m kraken_recon COMMAND``.
+
+Results go to standard output, logs and errors to standard error. What the exit status means is declared in
+``exit_statuses``. Only ``lint-sessions`` tells what it found by its status: 1 for findings, 2 for files that
+it could not read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.cli import (
+    accounts,
+    alerts,
+    certificates,
+    history,
+    maintenance,
+    orders,
+    reconciliation,
+    repairs,
+    reports,
+    sessions,
+    verification,
+)
+from kraken_recon.cli.arguments import ArgumentParser
+from kraken_recon.cli.exit_statuses import ExitStatus
+from kraken_recon.errors import KrakenReconError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# In the order in which help and the reference show them.
+COMMANDS: Final = (
+    maintenance.migrate_schema,
+    accounts.check_key,
+    accounts.ACCOUNT_COMMANDS,
+    reconciliation.sync,
+    reports.explain,
+    history.import_history,
+    repairs.contradictions,
+    reports.cost,
+    reports.newest_runs,
+    alerts.alerts,
+    certificates.certify_position,
+    certificates.verify_certificate,
+    repairs.PLAN_COMMANDS,
+    orders.order,
+    orders.cancel,
+    orders.amend,
+    orders.settle,
+    orders.trace_order,
+    verification.verify,
+    verification.verifications,
+    maintenance.maintain_database,
+    maintenance.holdings,
+    sessions.audit_sessions,
+    sessions.lint_sessions,
+)
+
+
+def make_parser() -> ArgumentParser:
+    """Make the parser of every command."""
+    parser = ArgumentParser(
+        prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
+    )
+    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(parsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    # A file name or an asset of Kraken's may hold what the terminal's encoding does not.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    parser = make_parser()
+    parsed = parser.parse_args(arguments)
+    parser.check_texts(parsed)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    try:
+        view, lines = parsed.run(parsed)
+    except KrakenReconError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return ExitStatus.FAILED
+    if problem := view.get("problem"):
+        print(problem, file=sys.stderr)
+    print(json.dumps(view, indent=2) if parsed.json else "\n".join(lines))
+    return int(view.get("exit_status", bool(view.get("failed"))))

@@ -1,0 +1,93 @@
+"""The command that reconciles accounts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from kraken_recon.accounts.store import AccountStore
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.cli.arguments import amount, moment, typed
+from kraken_recon.cli.command import Arguments, Result, argument, command
+from kraken_recon.cli.trading_db import unit_of_work, wired
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.reconciliation.rules.policy import Mode, Policy
+from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
+from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
+from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.repairs.view import plans_of_runs, render_plan
+from kraken_recon.reports.report import report_of_runs
+from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.reports.terminal import render_report
+from kraken_recon.values.intervals import Interval, interval_ending_now
+from kraken_recon.wiring import utc_now
+
+
+@command(
+    "sync",
+    argument("--account", action="append", required=True, metavar="NAME", help="account; may be given again"),
+    argument(
+        "--interval",
+        nargs=2,
+        type=moment,
+        metavar=("START", "END"),
+        help="as of the end of this past interval instead of now; two times such as 2026-01-31T12:00Z",
+    ),
+    argument("--dry-run", action="store_true", help="say what would be done and write no position"),
+    argument(
+        "--tolerance",
+        type=typed(amount),
+        metavar="QUANTITY",
+        help="unexplained quantity to leave alone (0.001)",
+    ),
+    argument(
+        "--trust-chain",
+        action="store_true",
+        help="take a ledger that connects for complete although Kraken counts more entries than it shows",
+    ),
+    argument(
+        "--sweep-age",
+        type=typed(lambda hours: sweep_age_of(float(hours))),
+        default=SWEEP_AGE,
+        metavar="HOURS",
+        help="read a ledger in any case once its last proof is nearly this old (24)",
+    ),
+)
+def sync(arguments: Arguments) -> Result:
+    """Reconcile accounts with Kraken, now or as of the past."""
+    ports = wired().sync_ports()
+    policy = Policy()
+    if arguments.tolerance is not None:
+        policy = replace(policy, tolerance=Tolerance(arguments.tolerance))
+    past = _past_interval(*arguments.interval) if arguments.interval else None
+    request = SyncRequest(
+        interval=past or interval_ending_now(utc_now()),
+        mode=Mode.DRY_RUN if arguments.dry_run else Mode.REPAIR,
+        policy=policy,
+        trigger="command line",
+        sweep_age=arguments.sweep_age,
+        trusts_chain=arguments.trust_chain,
+    )
+    with unit_of_work() as unit:
+        accounts = AccountStore(unit).find_accounts(arguments.account)
+    run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
+    with unit_of_work() as unit:
+        view = report_of_runs(ReportStore(unit), run_ids)
+        view["plans"] = plans_of_runs(PlanStore(unit), run_ids, with_rows=arguments.dry_run)
+    failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
+    if failed:
+        view["failed"] = failed
+    return view, [
+        *render_report(view),
+        *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
+    ]
+
+
+def _past_interval(start: datetime, end: datetime) -> Interval:
+    if not start < end < utc_now():
+        raise ConfigurationError(
+            f"expected an interval that is over, START before END, was {start.isoformat()} {end.isoformat()}"
+        )
+    return Interval(start.astimezone(UTC), end.astimezone(UTC))
