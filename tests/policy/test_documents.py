@@ -27,6 +27,19 @@ TARGET = re.compile(r"(?:^|`)make ([a-z-]+)(?:`|$|\s)", re.MULTILINE)
 REPOSITORY_PATH = re.compile(
     r"`((?:benchmarks|config|dags|deploy|docs|include|plugins|scripts|tests)/[\w./-]+)`"
 )
+CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+FILE = re.compile(r"[\w./-]*\w\.(?:py|sql|html|js|css|md|yaml|yml|json|toml)")
+MODULE = re.compile(
+    r"(?:kraken_recon|kraken_airflow|kraken_sim|session_lint|local_stack|demo_month)(?:\.\w+)+"
+)
+CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
+TABLE_NAME = re.compile(r"\btrading\.([a-z_]+)")
+METRICS = "docs/reference/metrics.md"
+# Files that a reader has or makes, or that a reply of Kraken's is kept in.
+OF_THE_READER = {".pre-commit-config.yaml", "connections.json", "secrets/connections.json"}
+OF_RECORDINGS = {"AssetPairs.json", "Assets.json"}
+# Calls of Kraken's that the simulator does not answer, and says so.
+NOT_SIMULATED = {"OrderAmends"}
 # What stands in a command for something of the reader's own.
 EXAMPLES = {
     "PLAN": "00000000-0000-0000-0000-000000000000",
@@ -101,6 +114,46 @@ def test_every_target_of_make_and_every_file_exists(page: Path) -> None:
     assert set(TARGET.findall(text)) <= targets, name_of(page)
     missing = [path for path in REPOSITORY_PATH.findall(text) if not (ROOT / path).exists()]
     assert not missing, f"{name_of(page)}: these files do not exist: {missing}"
+
+
+@cache
+def files() -> frozenset[str]:
+    """Name every file, by each of the ways in which a page may shorten its path."""
+    roots = ("config", "dags", "deploy", "docs", "include", "plugins", "scripts", "tests", "benchmarks")
+    paths = [*ROOT.glob("*"), *(path for root in roots for path in (ROOT / root).rglob("*"))]
+    parts = [path.relative_to(ROOT).parts for path in paths if path.is_file()]
+    return frozenset("/".join(path[n:]) for path in parts for n in range(len(path)))
+
+
+@cache
+def words_of_code() -> frozenset[str]:
+    sources = [path for root in ("include", "plugins", "tests") for path in (ROOT / root).rglob("*.py")]
+    return frozenset(word for path in sources for word in re.findall(r"\w+", path.read_text()))
+
+
+def is_module(name: str) -> bool:
+    """Say whether a dotted name is a module, or something that a module defines."""
+    places = [root / name.replace(".", "/") for root in (ROOT / "include", ROOT / "plugins")]
+    if any(place.is_dir() or place.with_suffix(".py").is_file() for place in places):
+        return True
+    parent, _, last = name.rpartition(".")
+    return bool(parent) and is_module(parent) and last in words_of_code()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
+def test_every_module_class_and_table_exists(page: Path) -> None:
+    text = page.read_text()
+    named = CODE.findall(FENCED.sub("", text))
+    schema = (ROOT / "include/kraken_recon/database/migrations/schema.sql").read_text()
+    tables = set(re.findall(r"^create table trading\.(\w+)", schema, re.MULTILINE)) | {"trading"}
+    metrics = set(CODE.findall((ROOT / METRICS).read_text()))
+    known = files() | OF_THE_READER | OF_RECORDINGS
+    missing = [name for name in named if FILE.fullmatch(name) and name not in known]
+    named += re.findall(r"^ *from ([\w.]+) import ", text, re.MULTILINE)
+    missing += [n for n in named if MODULE.fullmatch(n) and n not in metrics and not is_module(n)]
+    missing += [n for n in named if CLASS.fullmatch(n) and n not in words_of_code() | NOT_SIMULATED]
+    missing += [f"trading.{name}" for name in TABLE_NAME.findall(text) if name not in tables]
+    assert not missing, f"{name_of(page)}: these do not exist: {missing}"
 
 
 def test_the_index_names_every_page() -> None:

@@ -1,3 +1,3 @@
-"""The pages shown in the Airflow UI, without scripts, for whoever may see the DAGs whose rows they show."""
+"""The pages shown in the Airflow UI, for whoever may see the DAGs whose rows they show."""
 
 from __future__ import annotations
