@@ -1,4 +1,4 @@
-"""What people say about accounts, in Postgres; every statement is a query of ``sql/accounts.sql``."""
+"""What people say about accounts, in Postgres; every statement is a query of ``accounts.sql``."""
 
 from __future__ import annotations
 

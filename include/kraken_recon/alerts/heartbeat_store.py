@@ -1,4 +1,4 @@
-"""Heartbeats in Postgres; every statement is a named query of ``sql/heartbeats.sql``."""
+"""Heartbeats in Postgres; every statement is a named query of ``heartbeats.sql``."""
 
 from __future__ import annotations
 

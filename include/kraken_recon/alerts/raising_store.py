@@ -1,4 +1,4 @@
-"""The one place where alerts are raised; its statements are named queries of ``sql/alerts.sql``.
+"""The one place where alerts are raised; its statements are named queries of ``alerts.sql``.
 
 Invariant: raising an alert waits for nobody. A person who looks at an alert in an open transaction must not
 hold up the books that it is about; what cannot be written now is put off, and whoever raises alerts next

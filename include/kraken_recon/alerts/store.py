@@ -1,4 +1,4 @@
-"""Alerts after they were raised, in Postgres; every statement is a named query of ``sql/alerts.sql``."""
+"""Alerts after they were raised, in Postgres; every statement is a named query of ``alerts.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a certificate is built from, in one snapshot; every statement is in ``sql/certificates.sql``."""
+"""What a certificate is built from, in one snapshot; every statement is in ``certificates.sql``."""
 
 from __future__ import annotations
 

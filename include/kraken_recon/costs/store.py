@@ -1,4 +1,4 @@
-"""Average costs and realised results in Postgres; every statement is a named query of ``sql/costs.sql``."""
+"""Average costs and realised results in Postgres; every statement is a named query of ``costs.sql``."""
 
 from __future__ import annotations
 

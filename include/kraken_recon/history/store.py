@@ -1,4 +1,4 @@
-"""What an import needs beyond the rows of ``position_sync``; statements in ``sql/importing.sql``."""
+"""What an import needs beyond the rows of ``position_sync``; statements in ``history.sql``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Row
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "importing").items()}
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "history").items()}
 
 
 class HistoryStore(Store):

@@ -1,4 +1,4 @@
-"""The newest price of every asset, by currency; every statement is a query of ``sql/prices.sql``."""
+"""The newest price of every asset, by currency; every statement is a query of ``holdings.sql``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "prices").items()}
+QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "holdings").items()}
 
 
 class PriceStore(Store):

@@ -1,4 +1,4 @@
-"""Maintenance in Postgres; every statement but those on partitions is a query of ``sql/maintenance.sql``."""
+"""Maintenance in Postgres; every statement but those on partitions is a query of ``maintenance.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders, decisions, events and fills in Postgres; every statement is a named query of ``sql/orders.sql``."""
+"""Orders, decisions, events and fills in Postgres; every statement is a named query of ``orders.sql``."""
 
 from __future__ import annotations
 

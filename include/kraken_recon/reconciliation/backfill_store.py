@@ -1,4 +1,4 @@
-"""The books as of a past moment in Postgres; every statement is a named query of ``sql/backfill.sql``."""
+"""The books as of a past moment in Postgres; every statement is a named query of ``backfill.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which accounts come first, from Postgres; the statement is a named query of ``sql/turns.sql``."""
+"""Which accounts come first, from Postgres; the statement is a named query of ``priority.sql``."""
 
 from __future__ import annotations
 

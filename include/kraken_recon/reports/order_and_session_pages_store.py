@@ -1,4 +1,4 @@
-"""What the pages on orders and sessions read; every statement is a named query of ``sql/dashboard.sql``."""
+"""What the pages on orders and sessions read; statements in ``order_and_session_pages.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages about accounts and differences read; every statement is a query of ``sql/pages.sql``."""
+"""What the pages about accounts and differences read; every statement is a query of ``pages.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read-only views for people; every statement is a named query of ``sql/reports.sql``."""
+"""Read-only views for people; every statement is a named query of ``reports.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session audit in Postgres: a look at a server, and what is on record; SQL in ``sql/sessions.sql``."""
+"""The session audit in Postgres: a look at a server, and what is on record; SQL in ``sessions.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Order verification in Postgres; every statement is a named query of ``sql/verification.sql``."""
+"""Order verification in Postgres; every statement is a named query of ``verification.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open margin positions in Postgres; every statement is a named query of ``sql/margin.sql``."""
+"""Open margin positions in Postgres; every statement is a named query of ``margin.sql``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repair plans in Postgres; every statement is a named query of ``sql/plans.sql``."""
+"""Repair plans in Postgres; every statement is a named query of ``plans.sql``."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from kraken_airflow.dashboard.access import Cursor, Render, Text, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
 from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
-from kraken_airflow.dashboard.pages import decided
+from kraken_airflow.dashboard.pages import decisions
 from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.reports.order_and_session_pages_store import OrderAndSessionPagesStore
@@ -83,18 +83,18 @@ Chosen = Annotated[Filters, Depends(filters_of)]
 
 def add_routes(router: APIRouter, render: Render) -> None:
     """Add the page and its downloads."""
-    decided.add_routes(router)
+    decisions.add_routes(router)
     shown = [may_read(ORDERS_DAG)]
 
     @router.get("/orders", response_class=HTMLResponse, dependencies=shown)
     def orders(
-        chosen: Chosen, wanted: decided.Chosen, before: Cursor = "", decided_before: Cursor = ""
+        chosen: Chosen, wanted: decisions.Chosen, before: Cursor = "", decided_before: Cursor = ""
     ) -> str:
         """Answer: do my orders do what they say?"""
         now = datetime.now(UTC)
         with open_unit() as unit:
             found, cursor = _mismatches(unit, chosen, now, before, MISMATCHES_SHOWN)
-            listed, older = decided.decided_page(unit, wanted, now, decided_before, decided.SHOWN)
+            listed, older = decisions.decided_page(unit, wanted, now, decided_before, decisions.SHOWN)
             page = {
                 **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
                 "accounts_shown": ACCOUNTS_SHOWN,
@@ -117,7 +117,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
             charts=orders_charts(page),
             before=before,
             decided_before=decided_before,
-            decided=decided,
+            decided=decisions,
             dag_id=ORDERS_DAG,
         )
 
