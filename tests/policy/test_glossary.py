@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kraken_recon.__main__ import make_parser
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.cli.main import make_parser
 from kraken_recon.database.named_sql import load
 
 if TYPE_CHECKING:
