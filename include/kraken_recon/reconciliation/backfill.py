@@ -2,7 +2,7 @@
 
 Invariants:
 1. Both sides are rebuilt from rows that never change, so the time and the order of the runs do not matter.
-2. A run concludes nothing before the ledger is read, without a hole, from the opening to beyond its interval.
+2. A run concludes nothing before the ledger is read, without a gap, from the opening to beyond its interval.
 3. Today's positions move only by entries that were missed, each once; no balance is asked for.
 """
 
@@ -100,7 +100,7 @@ def _must_be_read(coverage: Coverage, end: datetime) -> bool:
 
 
 def _read(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: SyncPorts) -> None:
-    """Read the ledger from where it was last read without a hole, through to its head, and prove it.
+    """Read the ledger from where it was last read without a gap, through to its head, and prove it.
 
     A long one is read stretch by stretch, no further than the interval needs.
     """

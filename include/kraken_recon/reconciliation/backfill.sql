@@ -1,7 +1,7 @@
 -- The books as of a past moment. What is read here is only ever added to, so that an answer stays what it is.
 
 -- name: coverage
--- Read since when accounts have books here, and up to when their ledger was read without a hole.
+-- Read since when accounts have books here, and up to when their ledger was read without a gap.
 select
   a.account_id,
   case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor) end as begins_at,

@@ -239,8 +239,8 @@ from locked
 where a.account_id = locked.account_id;
 
 -- name: advance_coverage
--- Move on up to when each ledger was read without a hole, in account order. A stretch that begins beyond it leaves a
--- hole, in which missed entries may cancel out, and does not count.
+-- Move on up to when each ledger was read without a gap, in account order. A stretch that begins beyond it leaves a
+-- gap, in which missed entries may cancel out, and does not count.
 with locked as (
   select a.account_id, r.read_until
   from trading.accounts a

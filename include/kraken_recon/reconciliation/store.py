@@ -164,7 +164,7 @@ class ReconciliationStore(ArrayStore):
         )
 
     def advance_coverage(self, read: Mapping[int, tuple[datetime | None, datetime]]) -> None:
-        """Say between when ledgers were read and proved; a stretch beyond a hole adds nothing."""
+        """Say between when ledgers were read and proved; a stretch beyond a gap adds nothing."""
         if read:
             self._run(
                 "advance_coverage",

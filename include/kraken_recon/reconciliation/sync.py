@@ -221,7 +221,7 @@ def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
 
 
 def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: SyncPorts) -> Reading:
-    """Read from the watermark, or in a sweep from where the ledger was last read without a hole.
+    """Read from the watermark, or in a sweep from where the ledger was last read without a gap.
 
     Raises:
         StillMovingError: among others when the ledger is so long that only a stretch of it was booked.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Since when an account has books here, and up to when its ledger was read without a hole.
+    """Since when an account has books here, and up to when its ledger was read without a gap.
 
     ``begins_at`` is None for an account that was never opened, ``read_until`` for one that was never read: it
     may have been opened from a file.

@@ -33,7 +33,7 @@ class Need:
 
     ``has_open_findings`` says that a residual or a held repair waits; ``moved_at`` is the time of the newest
     entry on record, ``differed_at`` of the newest run that found a difference. ``waits_since`` is when it was
-    last looked at, or first known; ``read_until`` how far its ledger is read without a hole.
+    last looked at, or first known; ``read_until`` how far its ledger is read without a gap.
     """
 
     account_id: int

@@ -25,7 +25,7 @@ class AccountState:
 
     ``newest_entry_at`` is the time of the newest entry up to the watermark; nothing at or before
     ``ledger_floor`` is ever read again, because the opening already holds it. ``ledger_read_until`` is how
-    far the ledger was read without a hole, whatever the balances said. ``is_unexplained`` says that an
+    far the ledger was read without a gap, whatever the balances said. ``is_unexplained`` says that an
     adjustment waits for the entry that explains it, which is later than ``unexplained_after`` (None: any).
     """
 
