@@ -36,8 +36,8 @@ migrate: setup ## bring the demo's trading database up to date
 report: setup ## what a trader wants to know after a run
 	@$(STACK) run python -m kraken_recon report
 
-test: setup ## every test, on up to four cores; one file's tests stay together
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+test: setup ## every test, on up to four cores; one file's tests stay together, and the quick files come last
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup types contracts sessions ## ruff, mypy, the import contracts and the session rules
 	@$(BIN)/ruff check .

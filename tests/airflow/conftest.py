@@ -9,7 +9,9 @@ from airflow.api_fastapi.app import create_app
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.utils.db import initdb
 
-from desks.airflow import AirflowDesk, trading_connection
+from desks.airflow import AirflowDesk
+from desks.dag_runs import read_dags, record_dags
+from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +23,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def airflow_tables() -> None:
-    """Create Airflow's own tables in the SQLite file that the root conftest.py set aside."""
+    """Create Airflow's own tables, with our DAGs, in the SQLite file that the root conftest.py set aside."""
     initdb()
+    record_dags(read_dags())
 
 
 @pytest.fixture
 def trading_db(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the fresh database the connection `trading_db`, and return its URL."""
-    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(database_url))
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(database_url))
     return database_url
 
 

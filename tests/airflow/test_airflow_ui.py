@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.models.dag import DagOwnerAttributes  # noqa: TID251 - what the UI reads
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
 from fastapi.testclient import TestClient
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, record_dags, run_dag
 from desks.orders import TRADING
 from kraken_airflow.dag_parts.links import RUNBOOK_URL_VARIABLE, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow.dag_processing.dagbag import DagBag
     from fastapi import FastAPI
 
     from desks.airflow import AirflowDesk
@@ -59,15 +58,11 @@ WRONG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def bag() -> DagBag:
-    found = DagBag(str(DAGS), bundle_path=DAGS)
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(found, "dags-folder", None)
-    return found
+    return read_dags()
 
 
 @pytest.fixture(scope="module")
-def admin(api_app: FastAPI, token_of: Callable[[str | None], str], bag: DagBag) -> TestClient:
-    assert not bag.import_errors
+def admin(api_app: FastAPI, token_of: Callable[[str | None], str]) -> TestClient:
     return TestClient(api_app, headers={"Authorization": f"Bearer {token_of('ADMIN')}"})
 
 
@@ -99,7 +94,7 @@ def test_a_task_that_ran_leads_to_its_page(
 ) -> None:
     desk.account("trader", XXBT="1", ZUSD="1000")
     desk.simulator.control.patch("accounts/trader", {"permissions": list(TRADING)})
-    run = without_deadline(bag.dags[runnable]).test()
+    run = run_dag(bag.dags[runnable])
     assert str(run.state) == "success"
     for task_id, page in PAGES[runnable].items():
         if task_id in NEVER_RUN_HERE:
@@ -178,11 +173,11 @@ def owner_links() -> dict[str, dict[str, str]]:
 def test_the_owner_of_a_dag_is_a_link_in_the_ui(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "maintenance" not in owner_links()
     monkeypatch.setenv(RUNBOOK_URL_VARIABLE, "https://wiki.example/{name}")
-    sync_bag_to_db(DagBag(str(DAGS), bundle_path=DAGS), "dags-folder", None)
+    record_dags(read_dags())
     try:
         links = owner_links()
     finally:
         monkeypatch.delenv(RUNBOOK_URL_VARIABLE)
-        sync_bag_to_db(DagBag(str(DAGS), bundle_path=DAGS), "dags-folder", None)
+        record_dags(read_dags())
     assert links == {dag_id: {"kraken-recon": f"https://wiki.example/{dag_id}"} for dag_id in PAGES}
     assert owner_links() == {}

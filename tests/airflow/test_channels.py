@@ -19,7 +19,6 @@ from uuid import UUID
 import pytest
 import requests
 
-from desks.airflow import trading_connection
 from kraken_airflow.alerting.channels import CHANNELS_VARIABLE, channels_of, send
 from kraken_airflow.watch import main
 from kraken_recon.alerts.kinds import AlertKind
@@ -28,6 +27,7 @@ from kraken_recon.alerts.run_coverage import RunOfDag
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
+from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,7 +219,7 @@ def test_one_round_of_the_watch(
 ) -> None:
     port, arrived = http
     connect(monkeypatch, conn_type="http", host=f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(trading_db))
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(trading_db))
     monkeypatch.setenv(CHANNELS_VARIABLE, "missing,channel")
     with UnitOfWork(create_engine(trading_db)) as unit:
         AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.common.compat.lineage.entities import File, Table
 
+from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.telemetry.lineage import Lineage, table
 from kraken_recon.settings import LINEAGE_DATABASE
 
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 # How the program that runs a DAG is started; what is sent is written by the provider itself.
 RUN = """
-from airflow.dag_processing.dagbag import DagBag
-dag = DagBag("dags").dags["order_verification"]
-dag.deadline = None
-dag.test()
+from desks.dag_runs import read_dags, run_dag
+run_dag(read_dags().dags["order_verification"])
 """
 WRITTEN = """
 select relname from pg_stat_user_tables
@@ -35,10 +33,10 @@ where schemaname = 'trading' and n_tup_ins + n_tup_upd + n_tup_del > 0
 OF_EVERY_SESSION = {"session_owners", "api_keys", "heartbeats"}
 
 
-def tasks(repository: Path) -> dict[str, Any]:
+def tasks() -> dict[str, Any]:
     """List the tasks of all DAGs that are of this project's operators."""
     found = {}
-    for dag in DagBag(str(repository / "dags")).dags.values():
+    for dag in read_dags().dags.values():
         for task in dag.tasks:
             kind = task.operator_class if task.is_mapped else type(task)
             if issubclass(kind, Lineage):
@@ -46,8 +44,8 @@ def tasks(repository: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_task_says_what_it_reads_and_writes(repository: Path, desk: AirflowDesk) -> None:
-    found = tasks(repository)
+def test_every_task_says_what_it_reads_and_writes(desk: AirflowDesk) -> None:
+    found = tasks()
     assert len(found) >= 12
     tables_there = "select relname from pg_class where relnamespace = 'trading'::regnamespace"
     known = {row["relname"] for row in desk.rows(tables_there)}
@@ -69,12 +67,10 @@ def test_a_table_is_named_as_the_providers_converter_names_an_asset_of_it(
     )
 
 
-def test_a_sync_writes_no_table_that_it_does_not_name(repository: Path, desk: AirflowDesk) -> None:
+def test_a_sync_writes_no_table_that_it_does_not_name(desk: AirflowDesk) -> None:
     desk.account("desk", USD="1000")
     for _ in range(2):
-        dag = DagBag(str(repository / "dags")).dags["position_sync"]
-        dag.deadline = None
-        assert dag.test().state == "success"
+        assert run_dag(read_dags().dags["position_sync"]).state == "success"
         deposit = {"kind": "deposit", "asset": "USD", "amount": "5"}
         desk.simulator.control.post("accounts/desk/events", deposit)
         desk.simulator.control.post("accounts/desk/residual", {"asset": "USD", "amount": "1"})
@@ -83,7 +79,7 @@ def test_a_sync_writes_no_table_that_it_does_not_name(repository: Path, desk: Ai
     assert {"positions", "ledger_entries", "reconciliation_runs", "discrepancies"} <= written
     named = {
         one.name.removeprefix("trading.")
-        for name, task in tasks(repository).items()
+        for name, task in tasks().items()
         if name.startswith("position_sync.")
         for one in task.outlets
         if isinstance(one, Table)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
@@ -18,12 +15,9 @@ if TYPE_CHECKING:
     from desks.airflow import AirflowDesk
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dag() -> DAG:
-    bag = DagBag(str(Path(__file__).parents[2] / "dags"))
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(bag, "dags-folder", None)
-    return without_deadline(bag.dags["maintenance"])
+    return read_dags().dags["maintenance"]
 
 
 def test_a_run_tidies_and_values_an_account(
@@ -32,7 +26,7 @@ def test_a_run_tidies_and_values_an_account(
     desk.account("holder", XXBT="2", ZUSD="100")
     monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
     assert main(["sync", "--account", "holder"]) == 0
-    assert dag.test().state == "success"
+    assert run_dag(dag).state == "success"
     [snapshot] = desk.rows("select value, assets, unpriced from trading.asset_snapshots")
     assert (snapshot["assets"], snapshot["unpriced"]) == (2, 0)
     capsys.readouterr()
@@ -49,6 +43,6 @@ def test_without_prices_the_run_is_red_and_the_database_tidy_all_the_same(
     monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
     assert main(["sync", "--account", "holder"]) == 0
     monkeypatch.delenv("AIRFLOW_CONN_KRAKEN_HOLDER")
-    assert dag.test().state == "failed"
+    assert run_dag(dag).state == "failed"
     assert desk.rows("select * from trading.asset_snapshots") == []
     assert desk.rows("select 1 from pg_inherits where inhparent = 'trading.asset_snapshots'::regclass")

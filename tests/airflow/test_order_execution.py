@@ -8,23 +8,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from desks.orders import TRADING
 from kraken_airflow.operators.order_execution import ExecuteOrdersOperator, RecordDecisionOperator
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import DAG
 
     from desks.airflow import AirflowDesk
 
 
 @pytest.fixture
-def dag(repository: Path) -> DAG:
-    return without_deadline(DagBag(str(repository / "dags")).dags["order_execution"])
+def dag() -> DAG:
+    return read_dags().dags["order_execution"]
 
 
 @pytest.fixture
@@ -46,7 +43,7 @@ def orders(desk: AirflowDesk) -> list[tuple[str, str, str]]:
 
 def test_the_form_decides_and_the_run_places(dag: DAG, trader: AirflowDesk) -> None:
     form = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.25", "reason": "by hand"}
-    run = dag.test(run_conf=form)
+    run = run_dag(dag, run_conf=form)
     assert run.state == "success"
     assert orders(trader) == [("manual", "closed", "airflow")]
     [held] = trader.rows("select quantity from trading.positions where asset = 'BTC'")
@@ -58,12 +55,12 @@ def test_an_empty_form_works_on_what_is_in_the_table(dag: DAG, trader: AirflowDe
         "insert into trading.order_decisions (payload) values"
         """ ('{"account": "trader", "pair": "XBTUSD", "side": "sell", "portion": "0.5"}')"""
     )
-    assert dag.test().state == "success"
+    assert run_dag(dag).state == "success"
     assert orders(trader) == [("manual", "closed", "row")]
 
 
 def test_a_bad_form_is_refused_whole_and_kept(dag: DAG, trader: AirflowDesk) -> None:
-    run = dag.test(run_conf={"account": "trader", "pair": "BTC/USD", "side": "buy"})
+    run = run_dag(dag, run_conf={"account": "trader", "pair": "BTC/USD", "side": "buy"})
     assert run.state == "failed"
     [kept] = trader.rows("select status, refusal, payload from trading.order_decisions")
     assert kept["status"] == "refused"
@@ -74,7 +71,7 @@ def test_a_bad_form_is_refused_whole_and_kept(dag: DAG, trader: AirflowDesk) -> 
 
 def test_a_cleared_task_decides_nothing_again(dag: DAG, trader: AirflowDesk) -> None:
     form = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.1"}
-    run = dag.test(run_conf=form)
+    run = run_dag(dag, run_conf=form)
     again = RecordDecisionOperator(task_id="again", decision=json.dumps(form))
     context: Any = {"dag_run": run, "dag": dag}
     again.execute(context)
@@ -91,7 +88,7 @@ def test_one_accounts_failure_turns_the_run_red_and_stops_no_other(dag: DAG, tra
             "'account', %s::text, 'pair', 'BTC/USD', 'side', 'buy', 'volume', '0.1'))",
             name,
         )
-    assert dag.test().state == "failed"
+    assert run_dag(dag).state == "failed"
     statuses = trader.rows(
         "select name, status from trading.orders join trading.accounts using (account_id) order by 1"
     )
@@ -106,7 +103,7 @@ FORM = {"account": "trader", "pair": "BTC/USD", "side": "buy", "volume": "0.25"}
 
 def state_of(dag: DAG, conf: dict[str, Any] | None = None) -> str:
     """Run a copy: a run leaves its rendered fields in the DAG that it was given."""
-    return str(deepcopy(dag).test(run_conf=conf).state)
+    return str(run_dag(deepcopy(dag), run_conf=conf).state)
 
 
 def work_on_the_table() -> None:

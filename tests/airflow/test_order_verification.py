@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.dashboard.pages.orders import judge_of
 from kraken_airflow.sensors.order_verification import OrderVerificationSensor
 from kraken_airflow.sensors.verification_batch import RULES, verifying_ports
@@ -22,7 +21,6 @@ from kraken_recon.verification.verifying import claim_orders
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from pathlib import Path
 
     from airflow.sdk import DAG
 
@@ -60,8 +58,8 @@ def fill_order(desk: AirflowDesk, volume: str = "0.1") -> None:
 
 
 @pytest.fixture
-def dag(repository: Path) -> DAG:
-    return without_deadline(DagBag(str(repository / "dags")).dags["order_verification"])
+def dag() -> DAG:
+    return read_dags().dags["order_verification"]
 
 
 def verdicts(desk: AirflowDesk) -> list[Any]:
@@ -70,7 +68,7 @@ def verdicts(desk: AirflowDesk) -> list[Any]:
 
 
 def test_a_run_verifies_what_ended_and_publishes_the_rates(dag: DAG, traded: AirflowDesk) -> None:
-    run = dag.test()
+    run = run_dag(dag)
     assert run.state == "success"
     assert verdicts(traded) == ["verified"]
     [judged] = traded.rows("select judged_by from trading.order_verifications")
@@ -83,12 +81,12 @@ def test_a_run_verifies_what_ended_and_publishes_the_rates(dag: DAG, traded: Air
 
 def test_a_run_without_work_ends_at_once(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("desk", ZUSD="1")
-    assert dag.test().state == "success"
+    assert run_dag(dag).state == "success"
 
 
 def test_books_that_lag_defer_the_task_and_are_verified_when_they_come(dag: DAG, traded: AirflowDesk) -> None:
     traded.simulator.control.post("faults", {"name": "lag", "view": "ledger", "seconds": 4})
-    run = dag.test()
+    run = run_dag(dag)
     assert run.state == "success"
     assert verdicts(traded) == ["verified"]
     [row] = traded.rows("select judged_at - enlisted_at as took from trading.order_verifications")

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
 from airflow.sdk.exceptions import AirflowFailException
 from fastapi.testclient import TestClient
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.operators.position_sync import ListAccountsOperator, in_groups, unreconciled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from airflow.sdk import DAG
     from fastapi import FastAPI
@@ -35,8 +32,8 @@ order by a.name, r.recorded_as_of
 
 
 @pytest.fixture
-def dag(repository: Path) -> DAG:
-    return without_deadline(DagBag(str(repository / "dags")).dags["position_sync"])
+def dag() -> DAG:
+    return read_dags().dags["position_sync"]
 
 
 def states(dag_run: Any) -> dict[str, Counter[str]]:
@@ -54,7 +51,7 @@ def all_of(count: int, state: str) -> Counter[str]:
 def test_every_account_is_reconciled(dag: DAG, desk: AirflowDesk) -> None:
     for number in range(6):
         desk.account(f"desk{number}", USD="1000.25", XXBT="0.5")
-    run = dag.test()
+    run = run_dag(dag)
     assert states(run) == {
         "list_accounts": all_of(1, "success"),
         "reconcile_accounts": all_of(2, "success"),
@@ -81,14 +78,14 @@ def test_a_run_that_proves_an_account_ends_the_alert_that_its_proof_is_old(
         "insert into trading.alerts (kind, account_id, message)"
         " select 'stale_positions', account_id, 'too old' from trading.accounts"
     )
-    dag.test()
+    run_dag(dag)
     assert desk.rows("select status from trading.alerts") == [{"status": "resolved"}]
 
 
 def test_one_wrong_key_turns_the_run_red_and_stops_no_other_account(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("good", USD="1000")
     desk.account("bad", has_right_key=False)
-    run = dag.test()
+    run = run_dag(dag)
     assert run.state == "failed"
     assert states(run)["reconcile_accounts"] == all_of(1, "success")
     assert states(run)["publish_summary"] == all_of(1, "success")
@@ -106,7 +103,7 @@ def test_account_that_somebody_holds_fails_its_task_in_the_end_and_the_others_ar
     dag.task_dict["reconcile_accounts"].partial_kwargs["retries"] = 0
     with psycopg.connect(desk.database_url) as colleague:
         colleague.execute("select * from trading.accounts where name = 'held' for update")
-        run = dag.test()
+        run = run_dag(dag)
         colleague.rollback()
     assert states(run)["reconcile_accounts"] == all_of(1, "failed")
     assert states(run)["publish_summary"] == all_of(1, "success")
@@ -117,14 +114,14 @@ def test_account_that_somebody_holds_fails_its_task_in_the_end_and_the_others_ar
 def test_params_choose_accounts_and_mode(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("one", USD="1")
     desk.account("two", USD="2")
-    dag.test(run_conf={"accounts": ["two"], "mode": "dry_run", "tolerance": "0"})
+    run_dag(dag, run_conf={"accounts": ["two"], "mode": "dry_run", "tolerance": "0"})
     assert [(row["name"], row["mode"]) for row in desk.rows(RUNS)] == [("two", "dry_run")]
     assert desk.rows("select * from trading.positions where quantity <> 0") == []
 
 
 def test_an_unknown_account_fails_before_anything_is_asked(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("known", USD="1")
-    run = dag.test(run_conf={"accounts": ["known", "unknown"]})
+    run = run_dag(dag, run_conf={"accounts": ["known", "unknown"]})
     assert run.state == "failed"
     assert states(run) == {
         "list_accounts": all_of(1, "failed"),
@@ -139,11 +136,11 @@ def test_an_unknown_account_fails_before_anything_is_asked(dag: DAG, desk: Airfl
 
 def test_a_run_for_the_past_answers_as_of_its_interval_s_end(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("desk", USD="1")
-    dag.test()
+    run_dag(dag)
     desk.execute("update trading.accounts set opened_at = now() - interval '2 days'")
     desk.execute("update trading.position_events set recorded_at = now() - interval '2 days'")
     desk.execute("update trading.positions set quantity = 5")
-    run = dag.test(logical_date=timezone.utcnow() - timedelta(days=1))
+    run = run_dag(dag, logical_date=timezone.utcnow() - timedelta(days=1))
     assert run.state == "success"
     then = desk.rows(
         "select status, error, interval_start, interval_end, recorded_as_of, reported_as_of, dag_run_id"
@@ -172,10 +169,8 @@ def test_a_run_for_the_past_answers_as_of_its_interval_s_end(dag: DAG, desk: Air
     ids=str,
 )
 def test_the_form_refuses_wrong_params(
-    api_app: FastAPI, token_of: Callable[[str | None], str], repository: Path, conf: dict[str, Any]
+    api_app: FastAPI, token_of: Callable[[str | None], str], conf: dict[str, Any]
 ) -> None:
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(DagBag(str(repository / "dags"), bundle_path=repository / "dags"), "dags-folder", None)
     reply = TestClient(api_app).post(
         "/api/v2/dags/position_sync/dagRuns",
         json={"logical_date": None, "conf": conf},
@@ -212,7 +207,7 @@ def test_an_account_whose_group_died_is_named_like_one_that_failed() -> None:
 
 def test_a_misspelt_field_ends_red_before_anything_is_repaired(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("one", XXBT="1")
-    run = dag.test(run_conf={"acounts": ["one"], "mod": "dry_run"})
+    run = run_dag(dag, run_conf={"acounts": ["one"], "mod": "dry_run"})
     assert run.state == "failed"
     assert desk.rows("select * from trading.reconciliation_runs") == []
     context: Any = {"dag_run": run, "dag": dag}

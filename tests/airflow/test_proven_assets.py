@@ -7,12 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk import timezone
 from fastapi.testclient import TestClient
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, record_dags, run_dag
 from kraken_airflow.dag_parts.proven_assets import (
     ANNOUNCED_MAX,
     account_reconciled,
@@ -66,8 +64,8 @@ def airflow(api_app: FastAPI, token_of: Callable[[str | None], str]) -> Airflow:
 
 
 @pytest.fixture
-def dag(repository: Path) -> DAG:
-    return without_deadline(DagBag(str(repository / "dags")).dags["position_sync"])
+def dag() -> DAG:
+    return read_dags().dags["position_sync"]
 
 
 def test_each_proven_account_and_all_of_them_are_announced(
@@ -75,7 +73,7 @@ def test_each_proven_account_and_all_of_them_are_announced(
 ) -> None:
     desk.account("one", USD="1")
     desk.account("two", USD="2")
-    dag.test()
+    run_dag(dag)
     events = airflow.events()
     assert set(events) == {
         "account_reconciled:one",
@@ -102,14 +100,14 @@ def test_an_account_that_failed_keeps_the_event_for_all_back(
 ) -> None:
     desk.account("good", USD="1")
     desk.account("bad", has_right_key=False)
-    assert dag.test().state == "failed"
+    assert run_dag(dag).state == "failed"
     assert set(airflow.events()) == {"account_reconciled:good"}
 
 
 def test_a_run_of_some_accounts_is_no_proof_of_all(dag: DAG, desk: AirflowDesk, airflow: Airflow) -> None:
     desk.account("one", USD="1")
     desk.account("two", USD="2")
-    dag.test(run_conf={"accounts": ["two"]})
+    run_dag(dag, run_conf={"accounts": ["two"]})
     assert set(airflow.events()) == {"account_reconciled:two"}
 
 
@@ -117,9 +115,9 @@ def test_dry_runs_and_runs_for_the_past_announce_nothing(
     dag: DAG, desk: AirflowDesk, airflow: Airflow
 ) -> None:
     desk.account("desk", USD="1")
-    dag.test(run_conf={"mode": "dry_run"})
+    run_dag(dag, run_conf={"mode": "dry_run"})
     assert airflow.events() == {}
-    dag.test(logical_date=timezone.utcnow() - timedelta(days=1))
+    run_dag(dag, logical_date=timezone.utcnow() - timedelta(days=1))
     assert airflow.events() == {}
 
 
@@ -127,10 +125,10 @@ def test_nothing_is_announced_while_a_residual_waits_to_be_confirmed(
     dag: DAG, desk: AirflowDesk, airflow: Airflow
 ) -> None:
     desk.account("desk", USD="1")
-    dag.test()
+    run_dag(dag)
     assert set(airflow.events()) == {"account_reconciled:desk", "positions_reconciled"}
     desk.simulator.control.post("accounts/desk/residual", {"asset": "USD", "amount": "500"})
-    dag.test()
+    run_dag(dag)
     newest = "select status, awaiting from trading.reconciliation_runs order by recorded_as_of desc limit 1"
     assert desk.rows(newest) == [{"status": "succeeded", "awaiting": 1}]
     assert airflow.events() == {}
@@ -160,15 +158,13 @@ def test_the_example_runs_after_the_proof_of_its_account(
     page = (repository / "docs/how-to/run-after-a-proven-sync.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "risk_report.py").write_text(example)
-    bag = DagBag(str(tmp_path), bundle_path=tmp_path)
-    assert bag.import_errors == {}
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(bag, "dags-folder", None)
+    bag = read_dags(tmp_path)
+    record_dags(bag)
     airflow.unpause("risk_report")
     desk.account("other", USD="1")
-    dag.test()
+    run_dag(dag)
     assert airflow.queued_for("risk_report") == 0
     desk.account("desk", USD="1")
-    dag.test()
+    run_dag(dag)
     assert airflow.queued_for("risk_report") == 1
-    assert bag.dags["risk_report"].test().state == "success"
+    assert run_dag(bag.dags["risk_report"]).state == "success"

@@ -10,11 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.dag_parts.approval_runs import open_approvals
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.repair_approval import ActOnAnswerOperator, AskForApprovalOperator, waiting_time
@@ -28,7 +26,6 @@ from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from desks.airflow import AirflowDesk
 
@@ -38,14 +35,12 @@ AT = "2026-01-05T12:00:00+00:00"
 
 
 @pytest.fixture
-def sync(repository: Path) -> Callable[[], list[str]]:
+def sync() -> Callable[[], list[str]]:
     """Run position_sync; return how its questions ended."""
-    bag = DagBag(str(repository / "dags"), bundle_path=repository / "dags")
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(bag, "dags-folder", None)
+    dag = read_dags().dags["position_sync"]
 
     def run() -> list[str]:
-        done = without_deadline(bag.dags["position_sync"]).test()
+        done = run_dag(dag)
         assert done.state == "success"
         return [str(ti.state) for ti in done.get_task_instances() if ti.task_id == "ask_for_approval"]
 

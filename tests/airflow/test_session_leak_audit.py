@@ -13,17 +13,16 @@ import psycopg
 import pytest
 import uvicorn
 from airflow.configuration import conf
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from airflow.sdk.observability import stats
 
-from desks.airflow import trading_connection
+from desks.dag_runs import read_dags, run_dag
 from kraken_airflow import watch
 from kraken_airflow.operators.session_leak_audit import audited_connections, request_of
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.sessions.airflow_api import AirflowApi
 from kraken_recon.sessions.rules.records import AuditAction, AuditRule, Progress
 from kraken_recon.values.task_identity import TaskIdentity
+from local_stack.databases import postgres_connection
 from local_stack.ports import free_port
 from local_stack.processes import poll_until
 
@@ -58,14 +57,10 @@ def api(api_url: str, token_of: Callable[[str | None], str], monkeypatch: pytest
 
 @pytest.fixture
 def run(trading_db: str) -> Callable[..., Any]:  # noqa: ARG001 - its connection is used
-    bag = DagBag(str(Path(__file__).parents[2] / "dags"))
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(bag, "dags-folder", None)
-    dag = bag.dags[DAG_ID]
-    dag.deadline = None  # `dag.test` cannot run a DAG with one
+    dag = read_dags().dags[DAG_ID]
 
     def audit(**params: Any) -> Any:
-        return dag.test(run_conf=params)
+        return run_dag(dag, run_conf=params)
 
     return audit
 
@@ -171,9 +166,9 @@ def test_another_database_is_looked_at_and_an_unreachable_one_fails_the_run(
     run: Callable[..., Any], trading_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = trading_db.rsplit("/", 1)[0]
-    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", trading_connection(f"{other}/postgres"))
+    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", postgres_connection(f"{other}/postgres"))
     assert str(run(connections=["trading_db", "metadata_audit"]).state) == "success"
-    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", trading_connection(f"{other}/no_such_database"))
+    monkeypatch.setenv("AIRFLOW_CONN_METADATA_AUDIT", postgres_connection(f"{other}/no_such_database"))
     assert str(run(connections=["trading_db", "metadata_audit"]).state) != "success"
     with psycopg.connect(trading_db) as connection:
         rows = connection.execute(

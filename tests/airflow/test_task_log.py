@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.bundles.manager import DagBundlesManager
-from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-from desks.airflow import without_deadline
+from desks.dag_runs import read_dags, run_dag
 from desks.orders import TRADING
 from kraken_airflow.telemetry.task_log import COUNTS_SHOWN, LINES_MAX, account_lines, named, story
 
 if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
+
     from desks.airflow import AirflowDesk
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -39,10 +39,7 @@ OPERATORS = {
 
 @pytest.fixture(scope="module")
 def bag() -> DagBag:
-    found = DagBag(str(DAGS), bundle_path=DAGS)
-    DagBundlesManager().sync_bundles_to_db()
-    sync_bag_to_db(found, "dags-folder", None)
-    return found
+    return read_dags()
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def five(desk: AirflowDesk) -> AirflowDesk:
 
 
 def run(bag: DagBag, dag_id: str) -> None:
-    assert str(without_deadline(bag.dags[dag_id]).test().state) == "success"
+    assert str(run_dag(bag.dags[dag_id]).state) == "success"
 
 
 def stories(output: str) -> dict[str, list[list[str]]]:

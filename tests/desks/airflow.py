@@ -14,7 +14,6 @@ from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     import pytest
-    from airflow.sdk import DAG
 
     from conftest import Simulator
 
@@ -35,12 +34,6 @@ def trading_connection(url: str, **changes: Any) -> str:
     return json.dumps(json.loads(postgres_connection(url)) | changes)
 
 
-def without_deadline(dag: DAG) -> DAG:
-    """Take a DAG's deadline away: with one, ``dag.test()`` ends in an error (apache/airflow#73428)."""
-    dag.deadline = None
-    return dag
-
-
 @dataclass
 class AirflowDesk:
     """Accounts that exist at the simulator, in the trading database and as Airflow connections."""
@@ -55,7 +48,7 @@ class AirflowDesk:
     def __post_init__(self) -> None:
         self.variables = {
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-            "AIRFLOW_CONN_TRADING_DB": trading_connection(self.database_url),
+            "AIRFLOW_CONN_TRADING_DB": postgres_connection(self.database_url),
         }
 
     def account(self, name: str, *, has_right_key: bool = True, **opening: str) -> None:

@@ -19,13 +19,12 @@ import pytest
 import requests
 from psycopg.rows import dict_row
 
-from desks.airflow import trading_connection
 from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.maintenance.retention import Month
 from kraken_recon.maintenance.store import MaintenanceStore
 from local_stack import airflow
-from local_stack.databases import Database, insert_accounts, plant_drift
+from local_stack.databases import Database, insert_accounts, plant_drift, postgres_connection
 from local_stack.exchange import Account, Exchange
 from local_stack.processes import poll_until
 
@@ -95,7 +94,7 @@ def variables_of(accounts: list[Account], database_url: str) -> dict[str, str]:
     return {
         "KRAKEN_RECON_DSN": database_url,
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(database_url),
         **{account.connection_variable: account.connection for account in accounts},
     }
 

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from desks.airflow import trading_connection
 from kraken_recon.cli.main import main
 from kraken_recon.values.intervals import RUN_INTERVAL
+from local_stack.databases import postgres_connection
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def connections(simulator: Simulator, database_url: str, monkeypatch: pytest.Mon
     variables = {
         "KRAKEN_RECON_DSN": database_url,
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(database_url),
         "AIRFLOW_CONN_KRAKEN_DESK": json.dumps({**connection, "extra": {"tier": "unlimited"}}),
     }
     for name, value in variables.items():

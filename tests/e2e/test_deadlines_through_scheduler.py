@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from desks.airflow import trading_connection
+from local_stack.databases import postgres_connection
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def api(
         "password": SECRET,
     }
     connections = {
-        "AIRFLOW_CONN_TRADING_DB": trading_connection(database_url),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(database_url),
         "AIRFLOW_CONN_ALERTS_WEBHOOK": json.dumps(webhook),
         "KRAKEN_RECON_ALERT_CHANNELS": "alerts_webhook",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),

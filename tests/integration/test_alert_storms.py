@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from desks.airflow import trading_connection
 from desks.fake_exchange import Desk, minutes
 from kraken_airflow.alerting.channels import send
 from kraken_airflow.dag_parts.deadlines import record_missed_deadline, resolve_missed_deadlines
@@ -25,6 +24,7 @@ from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.ledger.entries import SPOT, HoldingKey
 from kraken_recon.values.intervals import RUN_INTERVAL
 from kraken_recon.wiring import utc_now
+from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def watched(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watc
     serving.start()
     address = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_address[1]}"}
     monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(address))
-    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(database_url))
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(database_url))
     monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
     yield Watched(Desk(database_url, now=utc_now()), handler.messages)  # type: ignore[attr-defined]
     server.shutdown()
