@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from e2e.test_position_sync_of_recorded_accounts import TICK_SECONDS, Replay, quarter_after, recorded_entries
+from desks.recorded_accounts import TICK_SECONDS, Replay, quarter_after, recorded_entries
 from kraken_recon.cli.main import main
 from kraken_recon.costs.recomputing import cost_view, recompute_account
 from kraken_recon.costs.store import CostStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from e2e.test_position_sync_of_recorded_accounts import (
+from desks.recorded_accounts import (
     SOUND_EXPORTS,
     TICK_SECONDS,
     Replay,
