@@ -10,7 +10,8 @@ import pytest
 
 from desks.dag_runs import read_dags, run_dag
 from desks.orders import TRADING
-from kraken_airflow.telemetry.task_log import COUNTS_SHOWN, LINES_MAX, account_lines, named, story
+from kraken_airflow.telemetry.task_log import LINES_MAX, account_lines, named, story
+from kraken_recon.reconciliation.rules.counts import TOLD
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -115,7 +116,7 @@ def test_a_story_stays_short_and_the_worst_comes_first() -> None:
 
 
 def account(name: str, status: str, **more: Any) -> dict[str, Any]:
-    counts = dict.fromkeys(COUNTS_SHOWN, 0)
+    counts = {count.name: 0 for count in TOLD}
     return {
         "account": name, "status": status, "mode": "repair", "error": None, "note": None,
         "api_calls": 1, "seconds": "0.1", **counts, **more,

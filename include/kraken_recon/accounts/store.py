@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.account import Account
 from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from sqlalchemy.engine import CursorResult
+    from collections.abc import Collection
 
     from kraken_recon.accounts.tolerance import Tolerance
-
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "accounts").items()}
 
 
 class AccountStore(Store):
     """What people say about accounts."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        return self._connection.execute(QUERIES[query], values)
+    queries = named_queries(__file__, "accounts")
 
     def add(self, name: str, kraken_conn_id: str, quote_currency: str) -> bool:
         """Add an account; False when one has its name or its connection."""
         values = {"name": name, "kraken_conn_id": kraken_conn_id, "quote_currency": quote_currency}
         return self._execute("add_account", **values).one_or_none() is not None
 
-    def namesakes(self, name: str, kraken_conn_id: str) -> list[Mapping[str, Any]]:
+    def namesakes(self, name: str, kraken_conn_id: str) -> list[dict[str, Any]]:
         """Find the accounts that have a name or a connection."""
         rows = self._execute("namesakes", name=name, kraken_conn_id=kraken_conn_id)
         return [row._asdict() for row in rows]
@@ -63,9 +55,9 @@ class AccountStore(Store):
         values = {"quantity": tolerance.quantity, "value": tolerance.value}
         return self._execute("set_tolerance", name=name, asset=asset, **values).rowcount == 1
 
-    def every(self) -> list[Mapping[str, Any]]:
+    def every(self) -> list[dict[str, Any]]:
         """List every account, also those that are paused."""
-        return [row._asdict() for row in self._execute("list_accounts")]
+        return self._rows("list_accounts")
 
     def find_accounts(self, names: Collection[str] | None) -> list[Account]:
         """List active accounts; all of them, or those named."""

@@ -144,17 +144,12 @@ where notification_id = any(cast(:notification_ids as bigint[]))
   and sent_at is null;
 
 -- name: freshness
--- Read how old each active account's newest proof is: its newest run that is one.
+-- Read how old each active account's newest proof is.
 select
   a.account_id, a.name as account, a.created_at, p.proven_at, a.freshness_limit_minutes as limit_minutes,
   coalesce(p.proven_at, a.created_at) < :now - make_interval(mins => a.freshness_limit_minutes) as is_stale
 from trading.accounts a
-left join lateral (
-  select max(r.reported_as_of) as proven_at
-  from trading.reconciliation_runs r
-  where r.account_id = a.account_id
-    and r.is_proof
-) p on true
+left join trading.newest_proofs p on p.account_id = a.account_id
 where a.is_active
 order by a.name;
 

@@ -35,8 +35,8 @@ class AlertStore(Store):
     def _execute(self, query: str, **values: object) -> CursorResult[Any]:
         return self._connection.execute(QUERIES[query], values)
 
-    def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
-        return [dict(row) for row in self._execute(query, **values).mappings()]
+    def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        return self._rows(query, **values)
 
     def lock_telling(self) -> None:
         """Wait until no other process decides what to tell."""
@@ -177,7 +177,7 @@ class AlertStore(Store):
         """Resolve alerts, and keep what ended them."""
         self._execute("resolve_run_alerts", alert_ids=sorted(alert_ids), resolution=resolution)
 
-    def find_alerts(self, *, with_resolved: bool, most: int) -> list[Mapping[str, Any]]:
+    def find_alerts(self, *, with_resolved: bool, most: int) -> list[dict[str, Any]]:
         """Read alerts, newest first."""
         return self._rows("find_alerts", with_resolved=with_resolved, most=most)
 
@@ -195,11 +195,11 @@ class AlertStore(Store):
             raise ConfigurationError(f"no open alert {named}")
         return count
 
-    def freshness(self, now: datetime) -> list[Mapping[str, Any]]:
+    def freshness(self, now: datetime) -> list[dict[str, Any]]:
         """Read how old each active account's newest proof is."""
         return self._rows("freshness", now=now)
 
-    def unsent(self) -> list[Mapping[str, Any]]:
+    def unsent(self) -> list[dict[str, Any]]:
         """Count what waits to be sent, by channel."""
         return self._rows("unsent")
 

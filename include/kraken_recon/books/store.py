@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.books.events import RESIDUAL_REASONS, RecordedPosition
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import ArrayStore
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.books.events import Step
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "books").items()}
 CORRECTABLE: Final = (
     *("refid", "entry_time", "entry_type", "subtype", "asset", "wallet", "amount", "fee", "balance"),
 )
@@ -38,10 +34,10 @@ def key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
     }
 
 
-class BookStore(ArrayStore):
+class BookStore(Store):
     """Ledger entries, positions and the events that move them."""
 
-    queries = QUERIES
+    queries = named_queries(__file__, "books")
 
     def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
         """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
@@ -71,7 +67,7 @@ class BookStore(ArrayStore):
             "new": [key.wallet for key in names.values()],
         }
         for query in ("respell_entries", "respell_events", "connect_respelled", "respell_positions"):
-            self._execute(query, values)
+            self._execute(query, **values)
         touched = sorted({*names, *names.values()})
         self.forget_residuals((account_id, key) for key in touched)
 
@@ -176,7 +172,7 @@ class BookStore(ArrayStore):
             plan_ids=[plan_ids.get(account) for account, _ in rows],
         )
         ends = {(account, step.key): step.after for account, step in rows}
-        result = self._execute("move_positions", {**key_arrays(ends), "quantities": list(ends.values())})
+        result = self._execute("move_positions", **key_arrays(ends), quantities=list(ends.values()))
         if result.rowcount != len(ends):
             raise StoreError(f"expected to move {len(ends)} positions, moved {result.rowcount}")
 

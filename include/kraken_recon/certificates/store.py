@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any
 
 from kraken_recon.certificates.rules.build_and_check import Adjustment, HoldingEvidence, ProvingRun
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.reconciliation.rules.assess import Action, Discrepancy
@@ -20,9 +17,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "certificates").items()}
-
-
 def _key(row: Mapping[str, Any]) -> HoldingKey:
     return HoldingKey(row["asset"], row["wallet"])
 
@@ -30,12 +24,11 @@ def _key(row: Mapping[str, Any]) -> HoldingKey:
 class CertificateStore(Store):
     """What a certificate is built from."""
 
-    def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
+    queries = named_queries(__file__, "certificates")
 
     def begin_snapshot(self) -> None:
         """See one state of the database from now on; must come before anything else of the transaction."""
-        self._connection.execute(QUERIES["snapshot"])
+        self._execute("snapshot")
 
     def schema_version(self) -> str:
         """Read which migration the database is at."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon.costs.average_cost import AssetCost
 from kraken_recon.costs.records import (
     CostKey,
@@ -16,9 +14,7 @@ from kraken_recon.costs.records import (
     QuoteTotal,
     Written,
 )
-from kraken_recon.database.arrays import array_literal
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.ledger.conversions import CONVERSION_GAP, CONVERSIONS, RENAME_GAP, RENAMES
 from kraken_recon.ledger.entries import NO_OPERATION, HoldingKey, LedgerEntry
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
-
-    from sqlalchemy.engine import CursorResult
 
     from kraken_recon.costs.average_cost import RealisedResult
 
@@ -41,7 +35,6 @@ NEAR: Final = {
     "renames": sorted("/".join(kind) for kind in RENAMES),
     **NO_NAMES,
 }
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "costs").items()}
 
 
 def _key_arrays(keys: Collection[CostKey]) -> dict[str, list[Any]]:
@@ -55,11 +48,7 @@ def _key_arrays(keys: Collection[CostKey]) -> dict[str, list[Any]]:
 class CostStore(Store):
     """Average costs and realised results."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = named_queries(__file__, "costs")
 
     def account(self, name: str) -> tuple[int, str]:
         """Find an account's id and quote currency.
@@ -229,6 +218,6 @@ class CostStore(Store):
         )
         return forgotten + written.rowcount
 
-    def costs(self, account_id: int, asset: str | None) -> list[Mapping[str, Any]]:
+    def costs(self, account_id: int, asset: str | None) -> list[dict[str, Any]]:
         """Read the stored figures of an account's assets, or of one."""
-        return [dict(row) for row in self._execute("costs", account_id=account_id, asset=asset).mappings()]
+        return self._rows("costs", account_id=account_id, asset=asset)

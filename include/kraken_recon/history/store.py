@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.history.rules.account_history import AccountHistory
 from kraken_recon.history.rules.extending import KnownOpening
 from kraken_recon.ledger.entries import HoldingKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
-
-    from sqlalchemy.engine import Row
-
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "history").items()}
 
 
 class HistoryStore(Store):
     """What an import of Kraken's exports needs beyond the books."""
 
-    def _rows(self, query: str, **values: object) -> Sequence[Row[Any]]:
-        return self._connection.execute(QUERIES[query], values).all()
+    queries = named_queries(__file__, "history")
 
     def account_history(self, account_id: int) -> AccountHistory:
         """Read where an account's recorded history begins."""
-        row = self._rows("account_history", account_id=account_id)[0]
+        row = self._run("account_history", account_id=account_id)[0]
         return AccountHistory(**row._asdict())
 
     def lock_account(self, account_id: int) -> bool:
         """Lock the account's row; return whether the account is open by now."""
-        return bool(self._rows("lock_account", account_id=account_id)[0].is_open)
+        return bool(self._run("lock_account", account_id=account_id)[0].is_open)
 
     def openings(self, account_id: int) -> Mapping[HoldingKey, KnownOpening]:
         """Read what each holding's history begins with, and at which moment."""
         return {
             HoldingKey(row.asset, row.wallet): KnownOpening(row.quantity, row.effective_at)
-            for row in self._rows("openings", account_id=account_id)
+            for row in self._run("openings", account_id=account_id)
         }
 
     def set_opening(self, account_id: int, source: str, ledger_floor: datetime | None) -> None:
         """Say where the locked account's history begins from now on."""
-        self._connection.execute(
-            QUERIES["set_opening"], {"account_id": account_id, "source": source, "ledger_floor": ledger_floor}
-        )
+        self._execute("set_opening", account_id=account_id, source=source, ledger_floor=ledger_floor)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon.accounts.account import Account
-from kraken_recon.database.arrays import array_literal
 from kraken_recon.database.migrate import SCHEMA
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.holdings.valuation import Unsettled
 from kraken_recon.maintenance.retention import Month
 
@@ -20,22 +16,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy.engine import CursorResult
-
     from kraken_recon.holdings.valuation import Valuation, ValuedAsset
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "maintenance").items()}
 PARTITIONED: Final = ("asset_snapshots", "asset_snapshot_rows")
 
 
 class MaintenanceStore(Store):
     """What is kept how long, and what accounts were worth."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = named_queries(__file__, "maintenance")
 
     def lock_partitions(self) -> None:
         """Keep others from making or dropping partitions until this transaction ends."""
@@ -170,7 +159,7 @@ class MaintenanceStore(Store):
 
     def curve(self, account_id: int, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Read what an account was worth since a moment, oldest first."""
-        return [dict(row) for row in self._execute("curve", account_id=account_id, since=since).mappings()]
+        return self._rows("curve", account_id=account_id, since=since)
 
 
 def _places(snapshots: Collection[Unsettled]) -> dict[str, Any]:

@@ -139,9 +139,8 @@ def _book(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: Sy
                 else:
                     then = _booked(unit, work, request)
                 seconds = work.seconds + time.monotonic() - started
-                BackfillStore(unit).record_run(
-                    _run_record(work, coverage, request, then, seconds), then.findings
-                )
+                run = _run_record(work, coverage, request, then, seconds)
+                ReconciliationStore(unit).record_runs([run], {run.run_id: then.findings})
                 unit.commit()
         except StoreUnreachableError:
             raise
@@ -197,6 +196,7 @@ def _run_record(
         mode=request.mode,
         status="failed" if work.error else "moving" if work.moving else "succeeded",
         trigger=request.trigger,
+        recorded_as_of=request.interval.end,
         reported_as_of=None if unsettled or not has_books else request.interval.end,
         reported_head=then.head,
         counts={

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.reconciliation.rules.priority import Need
 
 if TYPE_CHECKING:
@@ -15,13 +12,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "priority").items()}
-
-
 class PriorityStore(Store):
     """Which accounts come first."""
 
+    queries = named_queries(__file__, "priority")
+
     def needs(self, account_ids: Collection[int], since: datetime) -> list[Need]:
         """Read why accounts may have to come before others; differences older than ``since`` do not count."""
-        rows = self._connection.execute(QUERIES["needs"], {"account_ids": list(account_ids), "since": since})
+        rows = self._execute("needs", account_ids=list(account_ids), since=since)
         return [Need(**row._asdict()) for row in rows]

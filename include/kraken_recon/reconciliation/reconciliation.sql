@@ -282,64 +282,25 @@ set residual = excluded.residual,
     is_settled = excluded.is_settled;
 
 -- name: record_runs
--- Write runs, replacing an earlier try at the same interval that did not succeed; return the ids written.
+-- Write runs, replacing an earlier try at the same interval that did not succeed; return the ids written. The counts are
+-- those of the table of counts; only a run as of the past says as of when its books are.
 insert into trading.reconciliation_runs (
   run_id, account_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of,
-  reported_head, checked, matched, within_tolerance, explained, updated, added, removed, held, awaiting, failed,
-  entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id, dag_run_id
+  reported_head, {counts}, entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id, dag_run_id
 )
 select
-  r.run_id, r.account_id, :interval_start, :interval_end, :mode, r.status, r.trigger, clock_timestamp(),
-  r.reported_as_of, r.reported_head, r.checked, r.matched, r.within_tolerance, r.explained, r.updated, r.added,
-  r.removed, r.held, r.awaiting, r.failed, r.entries_ingested, r.api_calls, r.seconds, r.lock_hold_ms, r.note,
-  r.error, r.dag_id, r.dag_run_id
-from unnest(
-  cast(:run_ids as uuid[]),
-  cast(:account_ids as bigint[]),
-  cast(:statuses as text[]),
-  cast(:triggers as text[]),
-  cast(:reported_as_of as timestamptz[]),
-  cast(:reported_heads as text[]),
-  cast(:checked as int[]),
-  cast(:matched as int[]),
-  cast(:within_tolerance as int[]),
-  cast(:explained as int[]),
-  cast(:updated as int[]),
-  cast(:added as int[]),
-  cast(:removed as int[]),
-  cast(:held as int[]),
-  cast(:awaiting as int[]),
-  cast(:failed as int[]),
-  cast(:entries_ingested as int[]),
-  cast(:api_calls as int[]),
-  cast(:seconds as numeric[]),
-  cast(:lock_hold_ms as numeric[]),
-  cast(:notes as text[]),
-  cast(:errors as text[]),
-  cast(:dag_ids as text[]),
-  cast(:dag_run_ids as text[])
-) as r(
-  run_id, account_id, status, trigger, reported_as_of, reported_head, checked, matched, within_tolerance,
-  explained, updated, added, removed, held, awaiting, failed, entries_ingested, api_calls, seconds,
-  lock_hold_ms, note, error, dag_id, dag_run_id
-)
-order by r.run_id
+  run_id, account_id, interval_start, interval_end, mode, status, trigger, coalesce(recorded_as_of, clock_timestamp()),
+  reported_as_of, reported_head, {counts}, entries_ingested, api_calls, seconds, lock_hold_ms, note, error, dag_id,
+  dag_run_id
+from jsonb_populate_recordset(cast(null as trading.reconciliation_runs), cast(:runs as jsonb))
+order by run_id
 on conflict (run_id) do update
 set status = excluded.status,
     trigger = excluded.trigger,
     recorded_as_of = excluded.recorded_as_of,
     reported_as_of = excluded.reported_as_of,
     reported_head = excluded.reported_head,
-    checked = excluded.checked,
-    matched = excluded.matched,
-    within_tolerance = excluded.within_tolerance,
-    explained = excluded.explained,
-    updated = excluded.updated,
-    added = excluded.added,
-    removed = excluded.removed,
-    held = excluded.held,
-    awaiting = excluded.awaiting,
-    failed = excluded.failed,
+    ({counts}) = row({new_counts}),
     entries_ingested = excluded.entries_ingested
       + case when reconciliation_runs.mode = 'repair' then reconciliation_runs.entries_ingested else 0 end,
     api_calls = reconciliation_runs.api_calls + excluded.api_calls,
@@ -352,13 +313,10 @@ set status = excluded.status,
 where reconciliation_runs.status <> 'succeeded'
 returning run_id;
 
--- name: forget_planned
--- Forget what an earlier try at the same dry run found: it applied nothing, so it is not added to.
-delete from trading.discrepancies d
-using trading.reconciliation_runs r
-where d.run_id = any(cast(:run_ids as uuid[]))
-  and r.run_id = d.run_id
-  and r.mode = 'dry_run';
+-- name: forget_discrepancies
+-- Forget what earlier tries at these runs found.
+delete from trading.discrepancies
+where run_id = any(cast(:run_ids as uuid[]));
 
 -- name: insert_discrepancies
 -- Write what differed; a later try at the same run adds to what an earlier one found.
@@ -367,24 +325,9 @@ insert into trading.discrepancies (
   ledger_ids
 )
 select
-  d.run_id, d.account_id, d.asset, d.wallet, d.db_quantity, d.exchange_quantity, d.explained, d.database_drift,
-  d.residual, d.action, coalesce(string_to_array(nullif(d.ledger_ids, ''), ' '), '{}')
-from unnest(
-  cast(:run_ids as uuid[]),
-  cast(:account_ids as bigint[]),
-  cast(:assets as text[]),
-  cast(:wallets as text[]),
-  cast(:db_quantities as numeric[]),
-  cast(:exchange_quantities as numeric[]),
-  cast(:explained as numeric[]),
-  cast(:database_drifts as numeric[]),
-  cast(:residuals as numeric[]),
-  cast(:actions as text[]),
-  cast(:ledger_ids as text[])
-) as d(
   run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
   ledger_ids
-)
+from jsonb_populate_recordset(cast(null as trading.discrepancies), cast(:discrepancies as jsonb))
 on conflict (run_id, asset, wallet) do update
 set exchange_quantity = excluded.exchange_quantity,
     explained = discrepancies.explained + excluded.explained,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
-
-import sqlalchemy as sa
+import json
+from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore, key_arrays
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import ArrayStore
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+from kraken_recon.reconciliation.rules.counts import COUNTS
 from kraken_recon.reconciliation.rules.evidence import Observation
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.run import AccountState, Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
+    from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.accounts.account import Account
@@ -26,21 +25,6 @@ if TYPE_CHECKING:
     from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.rules.run import Opening, RunRecord
     from kraken_recon.values.intervals import Interval
-
-
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "reconciliation").items()}
-COUNTS: Final = (
-    "checked",
-    "matched",
-    "within_tolerance",
-    "explained",
-    "updated",
-    "added",
-    "removed",
-    "held",
-    "awaiting",
-    "failed",
-)
 
 
 def _holdings(
@@ -52,10 +36,15 @@ def _holdings(
     }
 
 
-class ReconciliationStore(ArrayStore):
+class ReconciliationStore(Store):
     """What runs read and write of accounts, residuals, runs and discrepancies."""
 
-    queries = QUERIES
+    queries = named_queries(
+        __file__,
+        "reconciliation",
+        counts=", ".join(count.name for count in COUNTS),
+        new_counts=", ".join(f"excluded.{count.name}" for count in COUNTS),
+    )
 
     def load_states(self, accounts: Sequence[Account]) -> list[AccountState]:
         """Read what a sync must know of each account, in the order given."""
@@ -198,44 +187,59 @@ class ReconciliationStore(ArrayStore):
 
     def record_runs(self, runs: Sequence[RunRecord], findings: Mapping[UUID, Sequence[Discrepancy]]) -> None:
         """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
-        written = {row.run_id for row in self._run("record_runs", **_run_arrays(runs))} if runs else set()
-        if runs and runs[0].mode is Mode.DRY_RUN:
-            self._run("forget_planned", run_ids=list(written))
-        rows = [(run, f) for run in runs if run.run_id in written for f in findings.get(run.run_id, ())]
-        if not rows:
+        if not runs:
             return
-        self._run(
-            "insert_discrepancies",
-            **key_arrays((run.account_id, finding.key) for run, finding in rows),
-            run_ids=[run.run_id for run, _ in rows],
-            db_quantities=[finding.recorded for _, finding in rows],
-            exchange_quantities=[finding.reported for _, finding in rows],
-            explained=[finding.explained for _, finding in rows],
-            database_drifts=[finding.database_drift for _, finding in rows],
-            residuals=[finding.residual for _, finding in rows],
-            actions=[str(finding.action) for _, finding in rows],
-            ledger_ids=[" ".join(finding.ledger_ids) for _, finding in rows],
-        )
+        written = {row.run_id for row in self._run("record_runs", runs=_json(map(_run_row, runs)))}
+        kept = [run for run in runs if run.run_id in written]
+        # What applies nothing finds all there is each time; a repair adds to what an earlier try found.
+        whole = [run.run_id for run in kept if run.mode is Mode.DRY_RUN or run.recorded_as_of]
+        if whole:
+            self._run("forget_discrepancies", run_ids=whole)
+        rows = [_discrepancy_row(run, finding) for run in kept for finding in findings.get(run.run_id, ())]
+        if rows:
+            self._run("insert_discrepancies", discrepancies=_json(rows))
 
 
-def _run_arrays(runs: Sequence[RunRecord]) -> dict[str, Any]:
+def _json(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write rows by column, amounts and moments as exact text."""
+    return json.dumps(list(rows), default=str)
+
+
+def _run_row(run: RunRecord) -> dict[str, Any]:
     return {
-        "interval_start": runs[0].interval.start,
-        "interval_end": runs[0].interval.end,
-        "mode": str(runs[0].mode),
-        "run_ids": [run.run_id for run in runs],
-        "account_ids": [run.account_id for run in runs],
-        "statuses": [run.status for run in runs],
-        "triggers": [run.trigger for run in runs],
-        "reported_as_of": [run.reported_as_of for run in runs],
-        "reported_heads": [run.reported_head for run in runs],
-        **{name: [run.counts.get(name, 0) for run in runs] for name in COUNTS},
-        "entries_ingested": [run.entries_ingested for run in runs],
-        "api_calls": [run.api_calls for run in runs],
-        "seconds": [Decimal(f"{run.seconds:.3f}") for run in runs],
-        "lock_hold_ms": [Decimal(f"{run.lock_hold_ms:.3f}") for run in runs],
-        "notes": [run.note for run in runs],
-        "errors": [run.error for run in runs],
-        "dag_ids": [run.dag_run.dag_id if run.dag_run else None for run in runs],
-        "dag_run_ids": [run.dag_run.run_id if run.dag_run else None for run in runs],
+        "run_id": run.run_id,
+        "account_id": run.account_id,
+        "interval_start": run.interval.start,
+        "interval_end": run.interval.end,
+        "mode": run.mode,
+        "status": run.status,
+        "trigger": run.trigger,
+        "recorded_as_of": run.recorded_as_of,
+        "reported_as_of": run.reported_as_of,
+        "reported_head": run.reported_head,
+        **{count.name: run.counts.get(count.name, 0) for count in COUNTS},
+        "entries_ingested": run.entries_ingested,
+        "api_calls": run.api_calls,
+        "seconds": f"{run.seconds:.3f}",
+        "lock_hold_ms": f"{run.lock_hold_ms:.3f}",
+        "note": run.note,
+        "error": run.error,
+        "dag_id": run.dag_run.dag_id if run.dag_run else None,
+        "dag_run_id": run.dag_run.run_id if run.dag_run else None,
+    }
+
+
+def _discrepancy_row(run: RunRecord, finding: Discrepancy) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "account_id": run.account_id,
+        "asset": finding.key.asset,
+        "wallet": finding.key.wallet,
+        "db_quantity": finding.recorded,
+        "exchange_quantity": finding.reported,
+        "explained": finding.explained,
+        "database_drift": finding.database_drift,
+        "residual": finding.residual,
+        "action": finding.action,
+        "ledger_ids": finding.ledger_ids,
     }

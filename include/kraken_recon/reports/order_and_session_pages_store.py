@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,18 +14,15 @@ if TYPE_CHECKING:
     # The time and the number of the last row of the page before.
     Key = tuple[datetime, int]
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "order_and_session_pages").items()}
-
 
 class OrderAndSessionPagesStore(Store):
     """What the pages read over one connection, beyond the views that the command line shares."""
 
-    def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
-        return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
+    queries = named_queries(__file__, "order_and_session_pages")
 
     def rates_over_time(
         self, since: datetime, *, window_seconds: int, account: str | None = None
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Count the verdicts of all accounts or of one in each window of one length, oldest first."""
         return self._rows("rates_over_time", since=since, window_seconds=window_seconds, account=account)
 
@@ -46,7 +40,7 @@ class OrderAndSessionPagesStore(Store):
         pair: str | None = None,
         before: Key | None = None,
         most: int,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Read the orders that did not do what they say, newest first, each with its failed levels."""
         return self._rows(
             "mismatches", since=since, account=account, level=level, pair=pair, **_key(before), most=most
@@ -67,7 +61,7 @@ class OrderAndSessionPagesStore(Store):
         verdict: str | None = None,
         before: Key | None = None,
         most: int,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Read orders, and decisions that became none, newest first; ``at`` and ``place`` are their key."""
         filters = {"account": account, "state": state, "source": source, "verdict": verdict}
         return self._rows("decided", since=since, **filters, **_key(before), most=most)
@@ -85,7 +79,7 @@ class OrderAndSessionPagesStore(Store):
         account: str | None = None,
         most: int,
         rows_most: int | None = None,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Read by how many basis points the ``most`` newest prices were worse than expected, the worst first.
 
         A row is either of all accounts, by side and the place of the slippage between ``edges``, or of one
@@ -96,15 +90,15 @@ class OrderAndSessionPagesStore(Store):
             "slippages", since=since, edges=list(edges), account=account, most=most, rows_most=rows_most
         )
 
-    def samples_over_time(self, since: datetime, *, stretch_seconds: int) -> list[Mapping[str, Any]]:
+    def samples_over_time(self, since: datetime, *, stretch_seconds: int) -> list[dict[str, Any]]:
         """Read the largest counts of each stretch of time, by source, oldest first."""
         return self._rows("samples_over_time", since=since, stretch_seconds=stretch_seconds)
 
-    def samples(self, since: datetime, *, before: Key | None = None, most: int) -> list[Mapping[str, Any]]:
+    def samples(self, since: datetime, *, before: Key | None = None, most: int) -> list[dict[str, Any]]:
         """Read samples of all sources, newest first."""
         return self._rows("samples", since=since, **_key(before), most=most)
 
-    def newest_samples(self, since: datetime) -> list[Mapping[str, Any]]:
+    def newest_samples(self, since: datetime) -> list[dict[str, Any]]:
         """Read the newest sample of each source."""
         return self._rows("newest_samples", since=since)
 
@@ -119,7 +113,7 @@ class OrderAndSessionPagesStore(Store):
         rule: str | None = None,
         before: Key | None = None,
         most: int,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Read findings, the last seen first; ``state`` is open, returned or acted."""
         return self._rows("findings", state=state, rule=rule, **_key(before), most=most)
 

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.reconciliation.rules.counts import TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +16,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "pages").items()}
 # What was written for leaves nothing outstanding.
 WRITTEN: Final = ["applied", "update", "add", "remove", "recorded"]
+#: What is told of each run of an account, in this order.
+RUN_COLUMNS: Final = (
+    *("recorded_as_of", "reported_as_of", "interval_start", "interval_end", "mode", "status", "trigger"),
+    *(count.name for count in TOLD),
+    *("entries_ingested", "api_calls", "seconds", "note", "error", "run_id", "dag_id", "dag_run_id"),
+)
 LONG_AGO: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -41,8 +44,7 @@ class AccountsPage:
 class PageStore(Store):
     """Read-only views over one connection."""
 
-    def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
+    queries = named_queries(__file__, "pages")
 
     def standing(  # noqa: PLR0913 - each is a filter of the page
         self,
@@ -188,13 +190,14 @@ class PageStore(Store):
     ) -> list[dict[str, Any]]:
         """Read a page of an account's runs, newest first."""
         recorded_as_of, run_id = before or (None, None)
-        return self._rows(
+        runs = self._rows(
             "account_runs",
             account_id=account_id,
             before_recorded_as_of=recorded_as_of,
             before_run_id=run_id,
             most=most,
         )
+        return [{name: run[name] for name in RUN_COLUMNS} for run in runs]
 
     def statement_wallets(self, account_id: int, asset: str) -> list[str]:
         """Name the wallets of an asset's ledger entries."""

@@ -12,15 +12,14 @@ with verdicts as (
 looks as (
   select
     a.account_id, a.name, r.status, r.mode, r.run_id, r.held, r.awaiting,
-    case when r.is_proof then r.reported_as_of else p.reported_as_of end as proven_at,
+    case when r.is_proof then r.reported_as_of else p.proven_at end as proven_at,
     case when r.status = 'succeeded' then r.differing_run_id else k.differing_run_id end as differing_run_id,
     a.freshness_limit_minutes
   from trading.accounts a
   left join lateral (
     select
       n.run_id, n.status, n.mode, n.held, n.awaiting, n.reported_as_of, n.is_proof,
-      case when n.within_tolerance + n.held + n.awaiting > 0 or n.mode = 'dry_run' then n.run_id end
-        as differing_run_id
+      case when n.may_differ then n.run_id end as differing_run_id
     from trading.reconciliation_runs n
     where n.account_id = a.account_id
     order by n.recorded_as_of desc
@@ -28,18 +27,14 @@ looks as (
   ) r on true
   -- The newest run is a proof of most accounts, and nothing else is looked up then.
   left join lateral (
-    select s.reported_as_of
-    from trading.reconciliation_runs s
-    where s.account_id = a.account_id
-      and s.is_proof
+    select n.proven_at
+    from trading.newest_proofs n
+    where n.account_id = a.account_id
       and not coalesce(r.is_proof, false)
-    order by s.reported_as_of desc
     limit 1
   ) p on true
   left join lateral (
-    select
-      case when n.within_tolerance + n.held + n.awaiting > 0 or n.mode = 'dry_run' then n.run_id end
-        as differing_run_id
+    select case when n.may_differ then n.run_id end as differing_run_id
     from trading.reconciliation_runs n
     where n.account_id = a.account_id
       and n.status = 'succeeded'
@@ -168,7 +163,7 @@ order by a.quote_currency, d.asset;
 select r.run_id
 from trading.accounts a
 cross join lateral (
-  select r.run_id, r.within_tolerance + r.held + r.awaiting > 0 or r.mode = 'dry_run' as may_differ
+  select r.run_id, r.may_differ
   from trading.reconciliation_runs r
   where r.account_id = a.account_id
     and r.status = 'succeeded'
@@ -248,10 +243,7 @@ order by p.quantity = 0, p.asset, p.wallet;
 
 -- name: account_runs
 -- Read a page of an account's runs, newest first.
-select
-  run_id, interval_start, interval_end, mode, status, trigger, recorded_as_of, reported_as_of, checked, matched,
-  within_tolerance, explained, updated, added, removed, held, awaiting, entries_ingested, api_calls, seconds, note,
-  error, dag_id, dag_run_id
+select *
 from trading.reconciliation_runs
 where account_id = :account_id
   and (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.margin.view import margin_view
+from kraken_recon.reconciliation.rules.counts import TOLD
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
@@ -29,19 +30,7 @@ AMOUNTS: Final = (
     "database_drift",
     "residual",
 )
-COUNTS: Final = (
-    "checked",
-    "matched",
-    "explained",
-    "within_tolerance",
-    "updated",
-    "added",
-    "removed",
-    "held",
-    "awaiting",
-    "entries_ingested",
-    "api_calls",
-)
+FIGURES: Final = (*(count.name for count in TOLD), "entries_ingested", "api_calls")
 ACTION_WORDS: Final = {
     "applied": "the missing entries were applied",
     "update": "the position was set to the right quantity",
@@ -100,7 +89,7 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "proven_at": _iso(run.get("proven_at")),
         "ledger_proven_at": _iso(run.get("ledger_proven_at")),
         "ledger_proof_age_seconds": run.get("ledger_proof_age_seconds"),
-        **{name: run[name] or 0 for name in COUNTS},
+        **{name: run[name] or 0 for name in FIGURES},
         "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
         "note": run["note"],
         "error": run["error"],
@@ -143,7 +132,7 @@ def _assembled(
         "totals": {
             "accounts": len(views),
             **Counter(view["status"].replace(" ", "_") for view in views),
-            **{name: sum(view[name] for view in views) for name in COUNTS},
+            **{name: sum(view[name] for view in views) for name in FIGURES},
         },
         "alerts": [
             {

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.margin.store import MarginStore
 
@@ -18,36 +15,32 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "reports").items()}
-
-
 class ReportStore(Store):
     """Read-only views for people."""
 
-    def _rows(self, query: str, **values: object) -> list[Mapping[str, Any]]:
-        return [dict(row) for row in self._connection.execute(QUERIES[query], values).mappings()]
+    queries = named_queries(__file__, "reports")
 
-    def latest_runs(self, names: Collection[str] | None) -> list[Mapping[str, Any]]:
+    def latest_runs(self, names: Collection[str] | None) -> list[dict[str, Any]]:
         """Read the newest run of each active account, or of those named."""
         return self._rows("latest_runs", names=sorted(names) if names is not None else None)
 
-    def runs(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+    def runs(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Read runs by id."""
         return self._rows("runs", run_ids=list(run_ids))
 
-    def findings_of(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+    def findings_of(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Read the discrepancies of runs."""
         return self._rows("findings_of", run_ids=list(run_ids))
 
-    def open_alerts(self, names: Collection[str] | None, *, most: int = 100) -> list[Mapping[str, Any]]:
+    def open_alerts(self, names: Collection[str] | None, *, most: int = 100) -> list[dict[str, Any]]:
         """Read the newest alerts that nobody resolved yet."""
         return self._rows("open_alerts", names=sorted(names) if names is not None else None, most=most)
 
-    def margin_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+    def margin_positions(self, names: Collection[str]) -> list[dict[str, Any]]:
         """Read the margin positions on record of these accounts that are not closed."""
         return MarginStore(self._unit).open_positions(names)
 
-    def margin_changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+    def margin_changes(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Read what runs found of margin positions."""
         return MarginStore(self._unit).changes(run_ids)
 
@@ -76,11 +69,11 @@ class ReportStore(Store):
         rows = self._rows("statement_openings", account_id=account_id, asset=asset, at=at)
         return {row["wallet"]: row["quantity"] for row in rows}
 
-    def statement_entries(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+    def statement_entries(self, account_id: int, asset: str, at: datetime) -> list[dict[str, Any]]:
         """Read an asset's ledger entries up to a moment, oldest first."""
         return self._rows("statement_entries", account_id=account_id, asset=asset, at=at)
 
-    def statement_adjustments(self, account_id: int, asset: str, at: datetime) -> list[Mapping[str, Any]]:
+    def statement_adjustments(self, account_id: int, asset: str, at: datetime) -> list[dict[str, Any]]:
         """Read what was written without a ledger entry."""
         return self._rows("statement_adjustments", account_id=account_id, asset=asset, at=at)
 

@@ -1,39 +1,11 @@
 -- Read-only views for people: the report, the statement of an account, the dashboard.
 
 -- name: latest_runs
--- Read the newest run of each active account, and the account's opening; accounts never run come with nulls.
+-- Read the newest run of each active account, and when it was last proven; accounts never run come with nulls.
 select
-  a.account_id,
   a.name,
-  a.quote_currency,
-  a.opening_source,
-  r.run_id,
-  r.status,
-  r.mode,
-  r.trigger,
-  r.interval_start,
-  r.interval_end,
-  r.recorded_as_of,
-  r.reported_as_of,
-  r.checked,
-  r.matched,
-  r.within_tolerance,
-  r.explained,
-  r.updated,
-  r.added,
-  r.removed,
-  r.held,
-  r.awaiting,
-  r.is_proof,
-  r.entries_ingested,
-  r.api_calls,
-  r.seconds,
-  r.lock_hold_ms,
-  r.note,
-  r.error,
-  r.dag_id,
-  r.dag_run_id,
-  proven.reported_as_of as proven_at,
+  r.*,
+  p.proven_at,
   a.ledger_read_until as ledger_proven_at,
   extract(epoch from now() - a.ledger_read_until)::bigint as ledger_proof_age_seconds
 from trading.accounts a
@@ -44,14 +16,7 @@ left join lateral (
   order by r.recorded_as_of desc
   limit 1
 ) r on true
-left join lateral (
-  select p.reported_as_of
-  from trading.reconciliation_runs p
-  where p.account_id = a.account_id
-    and p.is_proof
-  order by p.reported_as_of desc
-  limit 1
-) proven on true
+left join trading.newest_proofs p on p.account_id = a.account_id
 where a.is_active
   and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
 order by a.name;

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.reconciliation.margin.view import margin_lines
+from kraken_recon.reconciliation.rules.counts import TERMINAL_COLUMNS, figures_of
 from kraken_recon.values.shown_figures import rounded_for_people
 
 if TYPE_CHECKING:
@@ -33,30 +34,16 @@ def _holding(finding: Mapping[str, Any]) -> str:
 
 def render_report(report: Mapping[str, Any]) -> list[str]:
     """Write one line per account, then what differed and why, then the open alerts."""
-    header = (
-        "ACCOUNT",
-        "STATE",
-        "AGREE",
-        "EXPLAINED",
-        "REPAIRED",
-        "WAITING",
-        "HELD",
-        "CALLS",
-        "SECONDS",
-        "LEDGER PROOF",
-    )
+    header = ("ACCOUNT", "STATE", "AGREE", *TERMINAL_COLUMNS, "CALLS", "SECONDS", "LEDGER PROOF")
     rows = [header]
     for a in report["accounts"]:
-        repaired = a["updated"] + a["added"] + a["removed"]
+        figures = figures_of(a)
         rows.append(
             (
                 a["account"],
                 MARKS[a["status"]],
                 f"{a['matched']}/{a['checked']}",
-                str(a["explained"]),
-                str(repaired),
-                str(a["awaiting"]),
-                str(a["held"]),
+                *(str(figures[name]) for name in TERMINAL_COLUMNS.values()),
                 str(a["api_calls"]),
                 a["seconds"] or "-",
                 _age(a["ledger_proof_age_seconds"]),

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.raising_store import raise_alerts
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.sessions.rules.records import (
     AuditAction,
     AuditRule,
@@ -31,12 +30,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy.engine import CursorResult
-
     from kraken_recon.alerts.kinds import AlertKind
     from kraken_recon.sessions.rules.records import Finding
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "sessions").items()}
 # Whoever holds a writer's lock on one of these applies, or is about to apply, a repair or a fill.
 BOOKS: Final = (
     "positions",
@@ -53,12 +49,11 @@ WRITERS_LOCKS: Final = ("RowShareLock", "RowExclusiveLock", "ShareRowExclusiveLo
 class ServerSessions(Store):
     """The sessions of the server that a unit of work leads to."""
 
-    def _run(self, query: str, **values: object) -> CursorResult[Any]:
-        return self._connection.execute(QUERIES[query], values)
+    queries = named_queries(__file__, "sessions")
 
     def sample(self, source: str, app_roles: Collection[str], *, is_ours: bool) -> Sample:
         """Look at the server; statements are kept without their values."""
-        rows = self._run("backends", books=list(BOOKS), modes=list(WRITERS_LOCKS)).mappings()
+        rows = self._execute("backends", books=list(BOOKS), modes=list(WRITERS_LOCKS)).mappings()
         return Sample(
             source=source,
             backends=tuple(
@@ -71,10 +66,12 @@ class ServerSessions(Store):
                 )
                 for row in rows
             ),
-            usages=tuple(Usage(**row) for row in self._run("usages", app_roles=sorted(app_roles)).mappings()),
-            prepared=tuple(Prepared(**row) for row in self._run("prepared").mappings()),
-            slots=tuple(Slot(**row) for row in self._run("slots").mappings()),
-            taken_at=self._run("clock").scalar_one(),
+            usages=tuple(
+                Usage(**row) for row in self._execute("usages", app_roles=sorted(app_roles)).mappings()
+            ),
+            prepared=tuple(Prepared(**row) for row in self._execute("prepared").mappings()),
+            slots=tuple(Slot(**row) for row in self._execute("slots").mappings()),
+            taken_at=self._execute("clock").scalar_one(),
             app_roles=frozenset(app_roles),
             is_ours=is_ours,
         )
@@ -86,8 +83,8 @@ class ServerSessions(Store):
             for name in ("pid", "backend_start", "application_name", "state", "state_change")
         }
         try:
-            self._run("look_again")
-            sent = self._run(str(action), **guard, books=list(BOOKS), modes=list(WRITERS_LOCKS)).scalar()
+            self._execute("look_again")
+            sent = self._execute(str(action), **guard, books=list(BOOKS), modes=list(WRITERS_LOCKS)).scalar()
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
                 return "not_permitted"
@@ -98,27 +95,28 @@ class ServerSessions(Store):
 class SessionStore(Store):
     """What is on record of sessions."""
 
-    def _run(self, query: str, **values: object) -> CursorResult[Any]:
-        return self._connection.execute(QUERIES[query], values)
+    queries = named_queries(__file__, "sessions")
 
     def roles(self) -> frozenset[str]:
         """Name the roles under which the project works."""
-        return frozenset(self._run("roles").scalars())
+        return frozenset(self._execute("roles").scalars())
 
     def owners(self, names: Collection[str], task_instance_ids: Collection[UUID]) -> dict[str, Owner]:
         """Read who opened sessions of these names, and whatever else these tasks opened."""
-        rows = self._run("owners", names=sorted(names), task_instance_ids=list(task_instance_ids)).mappings()
+        rows = self._execute(
+            "owners", names=sorted(names), task_instance_ids=list(task_instance_ids)
+        ).mappings()
         return {row["application_name"]: _owner(dict(row)) for row in rows}
 
     def past_samples(self, source: str, since: datetime, *, most: int) -> list[PastSample]:
         """Read what earlier samples counted, oldest first."""
-        rows = self._run("past_samples", source=source, since=since, most=most).mappings()
+        rows = self._execute("past_samples", source=source, since=since, most=most).mappings()
         return [PastSample(**{**row, "client_waits": row["client_waits"] or {}}) for row in rows]
 
     def record_sample(self, sample: Sample, counts: Mapping[str, Any], *, by: str) -> None:
         """Keep what one look counted, and who looked."""
         usages = {usage.limit_name: [usage.used, usage.limit] for usage in sample.usages}
-        self._run(
+        self._execute(
             "record_sample",
             **{**counts, **{name: json.dumps(counts[name]) for name in ("by_owner", "client_waits")}},
             source=sample.source,
@@ -131,7 +129,7 @@ class SessionStore(Store):
         self, sample: Sample, findings: Sequence[Finding], *, by: str
     ) -> dict[tuple[str, str], int]:
         """Open findings, or count them again, and who saw them; return ids by rule and subject."""
-        rows = self._run(
+        rows = self._execute(
             "record_findings",
             source=sample.source,
             taken_at=sample.taken_at,
@@ -142,7 +140,7 @@ class SessionStore(Store):
 
     def record_returned(self, sample: Sample, judged: Collection[AuditRule]) -> int:
         """Note which findings are not so any more; return how many."""
-        return self._run(
+        return self._execute(
             "record_returned",
             source=sample.source,
             taken_at=sample.taken_at,
@@ -152,21 +150,21 @@ class SessionStore(Store):
 
     def cancelled(self, finding_ids: Collection[int]) -> set[int]:
         """Name the findings whose statement was cancelled before."""
-        return set(self._run("cancelled", finding_ids=sorted(finding_ids)).scalars())
+        return set(self._execute("cancelled", finding_ids=sorted(finding_ids)).scalars())
 
     def record_action(self, finding_id: int, action: AuditAction, by: str, *, is_dry_run: bool) -> int:
         """Write down what is about to be done, or in a dry run would be; return its id, 0 for none."""
         query = "record_dry_run" if is_dry_run else "record_action"
-        done = self._run(query, finding_id=finding_id, action=str(action), acted_by=by)
+        done = self._execute(query, finding_id=finding_id, action=str(action), acted_by=by)
         return 0 if is_dry_run else int(done.scalar_one())
 
     def record_outcome(self, action_id: int, outcome: str) -> None:
         """Write down what came of an action."""
-        self._run("record_outcome", action_id=action_id, outcome=outcome)
+        self._execute("record_outcome", action_id=action_id, outcome=outcome)
 
-    def open_findings(self) -> list[Mapping[str, Any]]:
+    def open_findings(self) -> list[dict[str, Any]]:
         """Read what is not returned, the gravest first, each with its newest action."""
-        return [dict(row) for row in self._run("open_findings").mappings()]
+        return self._rows("open_findings")
 
     def raise_alert(self, kind: AlertKind, message: str, evidence: Mapping[str, Any]) -> None:
         """Open the alert of a kind, or count it again."""
@@ -174,22 +172,22 @@ class SessionStore(Store):
 
     def resolve_alert(self, kind: AlertKind) -> None:
         """Resolve the alert of a kind."""
-        self._run("resolve_alert", kind=str(kind))
+        self._execute("resolve_alert", kind=str(kind))
 
     def forget(self, names: Collection[str], *, keep_days: int) -> None:
         """Forget what is older, except the owners of these names."""
         keep = f"{keep_days} days"
         for query in ("forget_samples", "forget_actions", "forget_findings"):
-            self._run(query, keep=keep)
-        self._run("forget_owners", names=sorted(names))
+            self._execute(query, keep=keep)
+        self._execute("forget_owners", names=sorted(names))
 
-    def samples(self, since: datetime) -> list[Mapping[str, Any]]:
+    def samples(self, since: datetime) -> list[dict[str, Any]]:
         """Read what samples counted since a moment, oldest first."""
-        return [dict(row) for row in self._run("samples", since=since).mappings()]
+        return self._rows("samples", since=since)
 
-    def findings_since(self, since: datetime) -> list[Mapping[str, Any]]:
+    def findings_since(self, since: datetime) -> list[dict[str, Any]]:
         """Read the findings that were seen since a moment, oldest first."""
-        return [dict(row) for row in self._run("findings_since", since=since).mappings()]
+        return self._rows("findings_since", since=since)
 
 
 def _owner(row: Mapping[str, Any]) -> Owner:

@@ -7,12 +7,8 @@ from collections import defaultdict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon.accounts.account import Account
-from kraken_recon.database.arrays import array_literal
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import LedgerEntry
 from kraken_recon.orders.rules.order import Fill, Order, OrderStatus, OrderType, Side, Source, TimeInForce
 from kraken_recon.verification.rules.records import Booked, ClaimedOrder, Judged, RecordedEntries, WindowCount
@@ -21,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.engine import CursorResult, Row
+    from sqlalchemy.engine import Row
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "verification").items()}
 _KINDS: Final = {
     "source": Source,
     "side": Side,
@@ -39,11 +34,7 @@ _FILL_FIELDS: Final = tuple(field.name for field in fields(Fill))
 class VerificationStore(Store):
     """The verification of orders."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = named_queries(__file__, "verification")
 
     def enlist(self, *, now: datetime, deadline: datetime, ended_after: datetime | None) -> int:
         """Give ended orders their row; return how many are new."""
@@ -159,13 +150,13 @@ class VerificationStore(Store):
         row = self._execute("verification", order_id=order_id).mappings().one_or_none()
         return dict(row) if row is not None else None
 
-    def levels(self, order_id: int) -> list[Mapping[str, Any]]:
+    def levels(self, order_id: int) -> list[dict[str, Any]]:
         """Read the levels of one order."""
-        return [dict(row) for row in self._execute("levels", order_id=order_id).mappings()]
+        return self._rows("levels", order_id=order_id)
 
-    def latest(self, account: str, *, most: int = 50) -> list[Mapping[str, Any]]:
+    def latest(self, account: str, *, most: int = 50) -> list[dict[str, Any]]:
         """Read the newest verdicts of an account."""
-        return [dict(row) for row in self._execute("latest", account=account, most=most).mappings()]
+        return self._rows("latest", account=account, most=most)
 
 
 def _claimed_order(row: Row[Any]) -> ClaimedOrder:

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from kraken_recon.reconciliation.rules.counts import figures_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -166,7 +168,7 @@ def account_view(account: Mapping[str, Any], rank: int, now: datetime) -> dict[s
         "level": verdict.level,
         "proof": ago(proven_at, now) if proven_at else "never",
         "differed": len(account["findings"]),
-        "repaired": account["updated"] + account["added"] + account["removed"],
+        **figures_of(account),
         "is_dry_run": account["mode"] == "dry_run",
     }
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
+from kraken_recon.reconciliation.rules.counts import TOLD
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -23,6 +25,7 @@ PREFIX: Final = "kraken_recon."
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
 TIMER: Final = "timer"
+DIFFERENCES: Final = tuple(count.name for count in TOLD if not count.is_agreement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ METRICS: Final = {
             COUNTER,
             "positions",
             "positions that differed, by what became of it: "
-            "`explained`, `within_tolerance`, `updated`, `added`, `removed`, `held`, `awaiting`",
+            + ", ".join(f"`{name}`" for name in DIFFERENCES),
             ("account", "kind"),
         ),
         Metric("calls.sent", COUNTER, "calls", "private calls to Kraken, by whichever DAG", ("account",)),
@@ -125,7 +128,6 @@ METRICS: Final = {
         ),
     )
 }
-DIFFERENCES: Final = ("explained", "within_tolerance", "updated", "added", "removed", "held", "awaiting")
 
 
 def set_gauge(name: str, value: float, **tags: str) -> None:

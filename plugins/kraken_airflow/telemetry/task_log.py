@@ -9,24 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_airflow.dag_parts.links import DASHBOARD, airflow_path
+from kraken_recon.reconciliation.rules.counts import TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 LINES_MAX: Final = 10
 NAMES_MAX: Final = 10
-COUNTS_SHOWN: Final = (
-    "checked",
-    "matched",
-    "within_tolerance",
-    "explained",
-    "updated",
-    "added",
-    "removed",
-    "held",
-    "awaiting",
-)
-AGREEING: Final = ("checked", "matched")
 
 
 def story(lines: Sequence[str], page: str) -> list[str]:
@@ -64,7 +53,7 @@ def account_lines(report: Mapping[str, Any]) -> list[str]:
 
 def account_line(account: Mapping[str, Any]) -> str:
     """Write one account of a report as one line for people."""
-    counts = ", ".join(f"{account[name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN if account[name])
+    counts = ", ".join(f"{account[count.name]} {count.words}" for count in TOLD if account[count.name])
     remark = account["error"] or account["note"]
     return (
         f"{account['account']}: {account['status']} ({account['mode']}); {counts or 'nothing checked'}; "
@@ -87,14 +76,14 @@ def total_line(report: Mapping[str, Any]) -> str:
     """Count the accounts by how their runs ended, and the positions by what became of them."""
     statuses = [account["status"] for account in report["accounts"]]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
-    counts = [f"{report['totals'][name]} {name.replace('_', ' ')}" for name in COUNTS_SHOWN]
+    counts = [f"{report['totals'][count.name]} {count.words}" for count in TOLD]
     return f"{counted(len(statuses), 'account')}: {ended}; positions: {', '.join(counts)}"
 
 
 def _says_something(account: Mapping[str, Any]) -> bool:
     if account["status"] != "succeeded" or account["error"] or account["note"]:
         return True
-    return any(account[name] for name in COUNTS_SHOWN if name not in AGREEING)
+    return any(account[count.name] for count in TOLD if not count.is_agreement)
 
 
 def _places_behind(account: Mapping[str, Any]) -> tuple[bool, str]:

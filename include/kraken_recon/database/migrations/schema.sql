@@ -119,6 +119,8 @@ create table trading.reconciliation_runs (
   dag_run_id text,
   is_proof boolean generated always as ((mode = 'repair') and (status = 'succeeded') and (held = 0) and
     (awaiting = 0) and (reported_as_of is not null)) stored not null,
+  may_differ boolean generated always as ((within_tolerance + held + awaiting > 0) or (mode = 'dry_run')) stored not
+    null,
   constraint pk_reconciliation_runs primary key (run_id),
   constraint uq_reconciliation_runs_account_id_interval_start_interv_1750 unique (account_id, interval_start,
     interval_end, mode),
@@ -142,7 +144,7 @@ comment on column trading.reconciliation_runs.trigger is 'What started it.';
 comment on column trading.reconciliation_runs.recorded_as_of is 'How our books stood when they were compared.';
 comment on column trading.reconciliation_runs.reported_as_of is 'When Kraken''s balances were read.';
 comment on column trading.reconciliation_runs.reported_head is 'The newest ledger entry that Kraken showed.';
-comment on column trading.reconciliation_runs.checked is 'MaintenanceStore looked at.';
+comment on column trading.reconciliation_runs.checked is 'Holdings looked at.';
 comment on column trading.reconciliation_runs.matched is 'Of those, in agreement.';
 comment on column trading.reconciliation_runs.within_tolerance is 'Unexplained, and small enough to leave alone.';
 comment on column trading.reconciliation_runs.explained is 'Wholly explained by ledger entries.';
@@ -161,6 +163,7 @@ comment on column trading.reconciliation_runs.error is 'Of a failed run: why.';
 comment on column trading.reconciliation_runs.dag_id is 'The DAG that made it; empty from the command line.';
 comment on column trading.reconciliation_runs.dag_run_id is 'Its run in Airflow.';
 comment on column trading.reconciliation_runs.is_proof is 'It proves the account: it succeeded, and left nothing held or awaiting.';
+comment on column trading.reconciliation_runs.may_differ is 'Of what it found something may still stand: left alone, waiting, or only looked at.';
 
 create table trading.position_events (
   event_id bigint generated always as identity,
@@ -1133,6 +1136,19 @@ comment on column trading.verification_rates.verified is 'Orders whose every lev
 comment on column trading.verification_rates.mismatched is 'Orders whose books contradict each other.';
 comment on column trading.verification_rates.inconclusive is 'Orders not settled yet.';
 comment on column trading.verification_rates.computed_at is 'When it was counted.';
+
+-- The newest proof of each account that has one: its newest run that is one, by when Kraken's balances were read.
+create view trading.newest_proofs as
+select a.account_id, r.run_id, r.reported_as_of as proven_at, r.dag_id, r.dag_run_id
+from trading.accounts a
+cross join lateral (
+  select p.run_id, p.reported_as_of, p.dag_id, p.dag_run_id
+  from trading.reconciliation_runs p
+  where p.account_id = a.account_id
+    and p.is_proof
+  order by p.reported_as_of desc
+  limit 1
+) r;
 
 create view trading.holdings as
 select account_id,

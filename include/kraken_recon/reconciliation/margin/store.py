@@ -9,11 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
-from kraken_recon.database.arrays import array_literal
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import LedgerEntry
 from kraken_recon.reconciliation.margin.rules import (
@@ -30,11 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    from sqlalchemy.engine import CursorResult
-
     from kraken_recon.reconciliation.margin.rules import MarginChange, MarginFinding, MarginLook
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "margin").items()}
 #: What a position is compared by, and what its changes are told in.
 COMPARED: Final = tuple(f.name for f in fields(MarginPosition) if f.compare and f.name != "position_id")
 
@@ -77,11 +70,7 @@ def _position(position_id: str, told: Mapping[str, Any]) -> MarginPosition:
 class MarginStore(Store):
     """Open margin positions."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return self._connection.execute(QUERIES[query], written)
+    queries = named_queries(__file__, "margin")
 
     def states(self, account_ids: Collection[int]) -> Mapping[int, MarginState]:
         """Tell when each account was last asked, and how many positions it has on record."""
@@ -202,10 +191,10 @@ class MarginStore(Store):
             effective_at=[look.as_of for look, _ in findings],
         )
 
-    def open_positions(self, names: Collection[str]) -> list[Mapping[str, Any]]:
+    def open_positions(self, names: Collection[str]) -> list[dict[str, Any]]:
         """Read the positions on record of these accounts that are not closed."""
         return [dict(row) for row in self._execute("open_positions", names=sorted(names)).mappings()]
 
-    def changes(self, run_ids: Collection[UUID]) -> list[Mapping[str, Any]]:
+    def changes(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Read what runs found of margin positions."""
         return [dict(row) for row in self._execute("changes", run_ids=list(run_ids)).mappings()]

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.books.events import REPAIR_REASONS, UNDO_REASONS
-from kraken_recon.database.arrays import array_literal
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.plans.plan import PlanStatus
 
@@ -19,12 +15,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from sqlalchemy.engine import Row
-
     from kraken_recon.alerts.alert import Alert
     from kraken_recon.reconciliation.plans.plan import RepairPlan
 
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "plans").items()}
 SETTLED_ALERTS: Final = [
     str(AlertKind.HELD_REPAIR),
     str(AlertKind.REPAIR_NOT_CONVERGING),
@@ -35,12 +28,7 @@ SETTLED_ALERTS: Final = [
 class PlanStore(Store):
     """Repair plans and what became of them."""
 
-    def _run(self, query: str, **values: object) -> Sequence[Row[Any]]:
-        written = {
-            name: array_literal(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        result = self._connection.execute(QUERIES[query], written)
-        return result.all() if result.returns_rows else ()
+    queries = named_queries(__file__, "plans")
 
     def last_repairs(
         self, keys: Iterable[tuple[int, HoldingKey]]
@@ -158,7 +146,7 @@ class PlanStore(Store):
         names: Collection[str] | None = None,
         is_open: bool = False,
         most: int = 100,
-    ) -> list[Mapping[str, Any]]:
+    ) -> list[dict[str, Any]]:
         """Read plans with ``account``, ``undone_by`` and ``written_as``, newest first."""
         rows = self._run(
             "find_plans",
@@ -170,9 +158,9 @@ class PlanStore(Store):
         )
         return [row._asdict() for row in rows]
 
-    def rows(self, plan_ids: Collection[UUID]) -> Mapping[UUID, list[Mapping[str, Any]]]:
+    def rows(self, plan_ids: Collection[UUID]) -> Mapping[UUID, list[dict[str, Any]]]:
         """Read what plans write, in order."""
-        found: dict[UUID, list[Mapping[str, Any]]] = {plan_id: [] for plan_id in plan_ids}
+        found: dict[UUID, list[dict[str, Any]]] = {plan_id: [] for plan_id in plan_ids}
         if found:
             for row in self._run("plan_rows", plan_ids=list(found)):
                 found[row.plan_id].append(row._asdict())

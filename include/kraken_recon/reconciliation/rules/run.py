@@ -67,7 +67,7 @@ class DagRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One row of ``reconciliation_runs``."""
+    """One row of ``reconciliation_runs``; as of the past where ``recorded_as_of`` says so, else as of now."""
 
     run_id: UUID
     account_id: int
@@ -75,6 +75,7 @@ class RunRecord:
     mode: Mode
     status: str
     trigger: str
+    recorded_as_of: datetime | None = None
     reported_as_of: datetime | None = None
     reported_head: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -20,7 +20,8 @@ from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.maintenance.store import MaintenanceStore
-from kraken_recon.reports.page_store import PageStore
+from kraken_recon.reconciliation.rules.counts import columns_of, titles
+from kraken_recon.reports.page_store import RUN_COLUMNS, PageStore
 from kraken_recon.reports.report import report
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.value_at_risk import drift_view
@@ -29,21 +30,6 @@ from kraken_recon.values.shown_figures import covered_share, rounded_for_people
 RUNS_SHOWN: Final = 30
 RUNS_PER_READ: Final = 2_000
 CURVE_AGE_MAX: Final = timedelta(days=30)
-RUN_FIELDS: Final = (
-    *("recorded_as_of", "reported_as_of", "interval_start", "interval_end", "mode", "status", "trigger"),
-    *(
-        "checked",
-        "matched",
-        "within_tolerance",
-        "explained",
-        "updated",
-        "added",
-        "removed",
-        "held",
-        "awaiting",
-    ),
-    *("entries_ingested", "api_calls", "seconds", "note", "error", "run_id", "dag_id", "dag_run_id"),
-)
 POSITION_FIELDS: Final = (
     *(
         "asset",
@@ -70,7 +56,15 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit, known_account():
             page = _page(unit, name, before, now)
-        return render("account.html", page=page, before=before, dag_id=DAG_ID)
+        return render(
+            "account.html",
+            page=page,
+            before=before,
+            dag_id=DAG_ID,
+            columns_of=columns_of,
+            agreeing=titles(is_agreement=True),
+            differing=titles(is_agreement=False),
+        )
 
     @router.get("/api/account")
     def account_data(name: Name) -> StreamingResponse:
@@ -89,7 +83,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
     @router.get("/api/runs.csv")
     def runs_rows(name: Name) -> StreamingResponse:
         """Give every run of an account as CSV."""
-        return csv_response("runs.csv", _all_runs(name), RUN_FIELDS)
+        return csv_response("runs.csv", _all_runs(name), RUN_COLUMNS)
 
     @router.get("/api/positions")
     def positions_data(name: Name) -> StreamingResponse:

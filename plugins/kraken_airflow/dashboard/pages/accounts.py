@@ -28,6 +28,7 @@ from kraken_airflow.dashboard.verdicts import (
 )
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.holdings.store import PriceStore
+from kraken_recon.reconciliation.rules.counts import columns_of, figure_names, titles
 from kraken_recon.reports.page_store import AccountsPage, PageStore
 from kraken_recon.reports.report import report
 from kraken_recon.reports.report_store import ReportStore
@@ -40,10 +41,11 @@ ALERTS_MOST: Final = 200
 DIFFERENCES_SHOWN: Final = 10
 FIELDS: Final = (
     *("account", "verdict", "level", "status", "mode", "trigger", "proven_at", "ledger_proven_at"),
-    *("checked", "matched", "differed", "within_tolerance", "explained", "repaired", "held", "awaiting"),
+    *(*figure_names(is_agreement=True), "differed", *figure_names(is_agreement=False)),
     *("entries_ingested", "api_calls", "seconds", "recorded_as_of", "run_id", "dag_id", "dag_run_id"),
     *("note", "error"),
 )
+TITLES: Final = (*titles(is_agreement=True), "Differed", *titles(is_agreement=False))
 State = Literal["", "failed", "old", "held", "new", "dry", "awaiting", "moving", "good"]
 OrderBy = Literal["worst", "stalest", "name"]
 
@@ -89,7 +91,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit:
             page = overview(unit, chosen, before, now)
-        return render("overview.html", page=page, before=before, dag_id=DAG_ID)
+        return render(
+            "overview.html", page=page, before=before, dag_id=DAG_ID, titles=TITLES, columns_of=_columns_of
+        )
 
     @router.get("/api/latest")
     def accounts_data(chosen: Chosen) -> StreamingResponse:
@@ -106,6 +110,12 @@ def add_routes(router: APIRouter, render: Render) -> None:
     def accounts_rows(chosen: Chosen) -> StreamingResponse:
         """Give every account with its newest run as CSV."""
         return csv_response("accounts.csv", _all(chosen, datetime.now(UTC)), FIELDS)
+
+
+def _columns_of(account: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Give the counts of an account's line, in the order of their columns."""
+    counts = {**columns_of(account), "Differed": account["differed"]}
+    return [(title, counts[title]) for title in TITLES]
 
 
 def overview(unit: UnitOfWork, chosen: Filters, before: str, now: datetime) -> dict[str, Any]:
