@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 
-from kraken_recon.alerts import alert, heartbeat_store, kinds, raising_store
+from kraken_recon.alerts import alert, heartbeat_store, kinds
 from kraken_recon.alerts import store as alert_store
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.rules import KIND_RULES
-from kraken_recon.sessions import store as session_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +25,8 @@ RUNBOOK = ROOT / "docs/runbooks/alerts.md"
 # All that writes to `alerts`: its rows, or their kind.
 RAISING: tuple[Callable[..., None], ...] = (
     alert_store.AlertStore.raise_alerts,
-    session_store.SessionStore.raise_alert,
-    raising_store.raise_alerts,
-    raising_store.keep_open,
+    alert_store.AlertStore.raise_run_alert,
+    alert_store.AlertStore.keep_open,
     heartbeat_store.HeartbeatStore.raise_silent,
 )
 MISUSE = """
@@ -53,22 +51,23 @@ def test_rules_are_about_declared_kinds() -> None:
 def test_whatever_raises_takes_a_declared_kind(raising: Callable[..., None]) -> None:
     names = {**vars(kinds), **vars(alert), **vars(inspect.getmodule(raising))}
     names |= {"Sequence": list, "Mapping": dict, "Collection": list}
-    hints = get_type_hints(raising, globalns=names, localns={"datetime": object, "Connection": object})
+    hints = get_type_hints(raising, globalns=names, localns={"datetime": object, "RunOfDag": object})
     assert AlertKind in hints.values() or list[Alert] in hints.values(), hints
 
 
-def test_no_other_statement_writes_alerts() -> None:
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("insert into trading.alerts ", "raise_alerts"), ("set status = 'resolved'", "resolve")],
+)
+def test_one_statement_raises_alerts_and_one_resolves_them(written: str, name: str) -> None:
     folder = ROOT / "include/kraken_recon"
     found = {
         (path.stem, block.split("\n", 1)[0].strip())
         for path in folder.rglob("*.sql")
         for block in path.read_text().split("-- name: ")[1:]
-        if "insert into trading.alerts " in block
+        if written in block
     }
-    assert found == {
-        ("alerts", "raise_alerts"),
-        ("alerts", "raise_run_alert"),
-    }
+    assert found == {("alerts", name)}
 
 
 def test_the_type_checker_refuses_an_undeclared_kind(tmp_path: Path) -> None:

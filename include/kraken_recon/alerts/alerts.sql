@@ -156,7 +156,8 @@ order by a.name;
 -- name: raise_alerts
 -- Open alerts, or see the same open alert again, with all that was put off. It waits for nobody: what is about a row that
 -- another session holds (the open alert's own; its account's, where the alert would be new) is put off, and whoever raises
--- alerts next tries it again.
+-- alerts next tries it again. Of a run of a DAG the first alert says why, and is not counted again for the same run; what it
+-- waits for is the run that reaches furthest.
 with due as (
   delete from trading.alerts_put_off
   where put_off_id in (
@@ -236,84 +237,56 @@ order by kind, account_id, asset, wallet
 on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
 set occurrences = alerts.occurrences + cast(:is_counted as int),
     message = excluded.message,
-    evidence = excluded.evidence,
-    last_seen_at = now();
-
--- name: resolve_others
--- Resolve the alerts of a kind that are about none of these, by the run that proved the account or by the work of a job;
--- what somebody holds is left to the next look.
-with resolved as (
-  select a.alert_id
-  from trading.alerts a
-  where a.kind = :kind
-    and a.status <> 'resolved'
-    and not exists (
-      select
-      from unnest(
-        cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[])
-      ) as r(account_id, asset, wallet)
-      where r.account_id is not distinct from a.account_id
-        and r.asset is not distinct from a.asset
-        and r.wallet is not distinct from a.wallet
-    )
-  order by a.kind, a.account_id, a.asset, a.wallet
-  for no key update of a skip locked
-)
-update trading.alerts a
-set status = 'resolved',
-    resolved_at = :now,
-    resolution = case
-      when a.account_id is null then a.asset || ' left a sign of work again'
-      else (
-        select 'run ' || coalesce(r.dag_run_id || ' of ' || r.dag_id, r.run_id::text) || ' proved it'
-        from trading.reconciliation_runs r
-        where r.account_id = a.account_id
-          and r.is_proof
-        order by r.reported_as_of desc nulls last
-        limit 1
-      )
-    end
-from resolved
-where a.alert_id = resolved.alert_id;
-
--- name: close_paused
--- Resolve what only an active account can have of those that are paused; what somebody holds is left to the next look.
-with closed as (
-  select l.alert_id
-  from trading.alerts l
-  join trading.accounts a using (account_id)
-  where not a.is_active
-    and l.kind = any(cast(:kinds as text[]))
-    and l.status <> 'resolved'
-  order by l.kind, l.account_id, l.asset, l.wallet
-  for no key update of l skip locked
-)
-update trading.alerts l
-set status = 'resolved',
-    resolved_at = :now,
-    resolution = 'its account, which was paused'
-from closed
-where l.alert_id = closed.alert_id;
-
--- name: raise_run_alert
--- Raise an alert about a run of a DAG, or count it again for another run; the first to tell of a run says why. A DAG and
--- what is particular about its run stand in for asset and wallet.
-insert into trading.alerts (kind, account_id, asset, wallet, message, evidence)
-values (
-  :kind,
-  (select account_id from trading.accounts where name = cast(:account as text)),
-  :dag_id, cast(:thread as text), :message, cast(:evidence as jsonb)
-)
-on conflict (kind, account_id, asset, wallet) where status <> 'resolved' do update
-set occurrences = alerts.occurrences + 1,
-    message = excluded.message,
     evidence = case
       when cast(alerts.evidence ->> 'reaches' as timestamptz) > cast(excluded.evidence ->> 'reaches' as timestamptz)
         then alerts.evidence
       else excluded.evidence
     end,
     last_seen_at = now()
-where alerts.evidence ->> 'dag_run_id' is distinct from excluded.evidence ->> 'dag_run_id';
+where excluded.evidence ->> 'dag_run_id' is null
+   or excluded.evidence ->> 'dag_run_id' is distinct from alerts.evidence ->> 'dag_run_id';
+
+-- name: find_over
+-- Lock the open alerts of some kinds, of some accounts or of whatever they are about, that are about none of what is named,
+-- with what ended them if nobody knows better: the work of a job, or the run that proved the account. What somebody holds
+-- is left to the next look.
+select
+  a.alert_id,
+  case
+    when a.account_id is null then a.asset || ' left a sign of work again'
+    else (
+      select 'run ' || coalesce(p.dag_run_id || ' of ' || p.dag_id, p.run_id::text) || ' proved it'
+      from trading.newest_proofs p
+      where p.account_id = a.account_id
+    )
+  end as resolution
+from trading.alerts a
+where a.kind = any(cast(:over_kinds as text[]))
+  and a.status <> 'resolved'
+  and (cast(:over_account_ids as bigint[]) is null or a.account_id = any(cast(:over_account_ids as bigint[])))
+  and not exists (
+    select
+    from unnest(
+      cast(:kinds as text[]), cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[])
+    ) as r(kind, account_id, asset, wallet)
+    where r.kind = a.kind
+      and r.account_id is not distinct from a.account_id
+      and r.asset is not distinct from a.asset
+      and r.wallet is not distinct from a.wallet
+  )
+order by a.kind, a.account_id, a.asset, a.wallet
+for no key update of a skip locked;
+
+-- name: find_paused
+-- Lock what only an active account can have of those that are paused; what somebody holds is left to the next look.
+select l.alert_id
+from trading.alerts l
+join trading.accounts a using (account_id)
+where not a.is_active
+  and l.kind = any(cast(:kinds as text[]))
+  and l.status <> 'resolved'
+order by l.kind, l.account_id, l.asset, l.wallet
+for no key update of l skip locked;
 
 -- name: amend_late
 -- Say how a run ended that was told of as late; nothing comes back where it was not.
@@ -346,14 +319,6 @@ where kind = any(cast(:kinds as text[]))
 order by kind, account_id, asset, wallet
 for no key update skip locked;
 
--- name: resolve_run_alerts
--- Resolve alerts about runs, and keep what ended them.
-update trading.alerts
-set status = 'resolved',
-    resolved_at = now(),
-    resolution = :resolution
-where alert_id = any(cast(:alert_ids as bigint[]));
-
 -- name: find_alerts
 -- Read alerts, newest first.
 select
@@ -366,41 +331,42 @@ where :with_resolved
 order by l.last_seen_at desc, l.alert_id desc
 limit :most;
 
+-- name: find_open
+-- Lock an open alert, or all of some kinds, also narrowed to what they are about; wait for whoever holds one.
+select alert_id
+from trading.alerts
+where (alert_id = cast(:alert_id as bigint) or kind = any(cast(:kinds as text[])))
+  and (cast(:account_id as bigint) is null or account_id = :account_id)
+  and (cast(:wallet as text) is null or wallet = :wallet)
+  and status <> 'resolved'
+order by kind, account_id, asset, wallet
+for no key update;
+
 -- name: acknowledge
--- Keep who looks after an open alert, or after all of a kind.
-with answered as (
-  select alert_id
-  from trading.alerts
-  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
-    and status <> 'resolved'
-  order by kind, account_id, asset, wallet
-  for no key update
-)
-update trading.alerts a
+-- Keep who looks after locked alerts.
+update trading.alerts
 set status = 'acknowledged',
     acknowledged_at = now(),
     acknowledged_by = :by,
     note = coalesce(:note, note)
-from answered
-where a.alert_id = answered.alert_id;
+where alert_id = any(cast(:alert_ids as bigint[]));
 
 -- name: resolve
--- Keep who resolved an alert, or all of a kind.
-with answered as (
-  select alert_id
-  from trading.alerts
-  where (alert_id = cast(:alert_id as bigint) or kind = cast(:kind as text))
-    and status <> 'resolved'
-  order by kind, account_id, asset, wallet
-  for no key update
-)
+-- Resolve locked alerts, and keep who said so or what ended each.
 update trading.alerts a
 set status = 'resolved',
-    resolved_at = now(),
+    resolved_at = coalesce(cast(:now as timestamptz), now()),
     resolved_by = :by,
-    note = coalesce(:note, note)
-from answered
-where a.alert_id = answered.alert_id;
+    resolution = r.resolution,
+    note = coalesce(:note, a.note)
+from unnest(cast(:alert_ids as bigint[]), cast(:resolutions as text[])) as r(alert_id, resolution)
+where a.alert_id = r.alert_id;
+
+-- name: account_id
+-- Find an account by name.
+select account_id
+from trading.accounts
+where name = :name;
 
 -- name: unsent
 -- Count what waits to be sent, by channel.
@@ -438,21 +404,3 @@ from trading.repair_plans
 where kind = 'held'
   and status = 'held'
   and closed_at is null;
-
--- name: resolve_alerts
--- Resolve open alerts of a kind; one that somebody holds is left to the next run, which asks for the same.
-with resolved as (
-  select alert_id
-  from trading.alerts
-  where account_id = any(cast(:account_ids as bigint[]))
-    and kind = :kind
-    and status <> 'resolved'
-  order by kind, account_id, asset, wallet
-  for no key update skip locked
-)
-update trading.alerts a
-set status = 'resolved',
-    resolved_at = now(),
-    resolution = :resolution
-from resolved
-where a.alert_id = resolved.alert_id;

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kraken_recon.alerts.alert import Alert
-from kraken_recon.alerts.raising_store import keep_open
 from kraken_recon.alerts.silence_rules import Heartbeat
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.store import Store, named_queries
 
 if TYPE_CHECKING:
@@ -33,19 +33,8 @@ class HeartbeatStore(Store):
 
     def raise_silent(self, kind: AlertKind, silent: Sequence[Heartbeat], now: datetime) -> None:
         """Keep one alert open for each of these jobs, and resolve the others of the kind."""
-        keep_open(
-            self._connection,
-            kind,
-            [
-                Alert(
-                    kind,
-                    None,
-                    beat.job,
-                    None,
-                    beat.message,
-                    evidence={"beat_at": beat.beat_at.isoformat()},
-                )
-                for beat in silent
-            ],
-            now,
-        )
+        alerts = [
+            Alert(kind, None, beat.job, None, beat.message, evidence={"beat_at": beat.beat_at.isoformat()})
+            for beat in silent
+        ]
+        AlertStore(self._unit).keep_open(kind, alerts, now)

@@ -38,6 +38,12 @@ class AlertKind(StrEnum):
     POOL_PRESSURE = "pool_pressure"
 
 
+# What a run over an account ends that finds nothing of it any more.
+SETTLED_BY_RUNS: Final = (
+    AlertKind.HELD_REPAIR,
+    AlertKind.REPAIR_NOT_CONVERGING,
+    AlertKind.LEDGER_INCOMPLETE,
+)
 # What only runs over an account raise and end: of one that is paused they would stay for ever.
 OF_ACTIVE_ACCOUNTS: Final = frozenset(
     {

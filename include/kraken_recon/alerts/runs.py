@@ -80,7 +80,7 @@ def tell_succeeded(store: AlertStore, run: RunOfDag, work: Work) -> int:
     waiting = store.open_run_alerts(run.dag_id)
     over = [alert_id for alert_id, missing in waiting if makes_up_for(run, missing, work)]
     if over:
-        store.resolve_run_alerts(over, f"run {run.run_id} of {run.dag_id} succeeded")
+        store.resolve(over, ended_by=f"run {run.run_id} of {run.dag_id} succeeded")
     return len(over)
 
 

@@ -1,4 +1,4 @@
-"""Alerts after they were raised, in Postgres; every statement is a named query of ``alerts.sql``."""
+"""Alerts in Postgres, from raising to resolving; every statement is a named query of ``alerts.sql``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import OF_ACTIVE_ACCOUNTS, AlertKind
-from kraken_recon.alerts.raising_store import QUERIES, keep_open, raise_alerts
 from kraken_recon.alerts.rules import (
     Lately,
     Notification,
@@ -17,13 +16,14 @@ from kraken_recon.alerts.rules import (
     Told,
 )
 from kraken_recon.alerts.run_coverage import BACKFILL, Missing
-from kraken_recon.database.store import Store
+from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from sqlalchemy.engine import CursorResult
+    from sqlalchemy.engine import Row
 
     from kraken_recon.alerts.rules import Judgement, Notice
     from kraken_recon.alerts.run_coverage import RunOfDag
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 class AlertStore(Store):
     """Alerts, who was told of them, and how old the newest proof of each account is."""
 
-    def _execute(self, query: str, **values: object) -> CursorResult[Any]:
-        return self._connection.execute(QUERIES[query], values)
-
-    def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        return self._rows(query, **values)
+    queries = named_queries(__file__, "alerts")
 
     def lock_telling(self) -> None:
         """Wait until no other process decides what to tell."""
@@ -101,8 +97,7 @@ class AlertStore(Store):
 
     def raise_stale(self, now: datetime) -> None:
         """Raise an alert for each account without a fresh proof, and resolve those of fresh ones."""
-        keep_open(
-            self._connection,
+        self.keep_open(
             AlertKind.STALE_POSITIONS,
             [
                 Alert(
@@ -126,27 +121,23 @@ class AlertStore(Store):
 
     def close_paused(self, now: datetime) -> None:
         """Resolve what only an active account can have of those that are paused."""
-        self._execute("close_paused", kinds=sorted(OF_ACTIVE_ACCOUNTS), now=now)
+        paused = self._run("find_paused", kinds=sorted(OF_ACTIVE_ACCOUNTS))
+        self._resolve({row.alert_id: "its account, which was paused" for row in paused}, now=now)
 
     def raise_run_alert(
         self, kind: AlertKind, run: RunOfDag, message: str, evidence: Mapping[str, object]
     ) -> None:
         """Open the alert of a run's thread, or count it again where the run is a new one."""
+        found = self._run("account_id", name=run.account)
         missing = {
             "dag_run_id": run.run_id,
             "reaches": run.reaches.isoformat(),
             "scope": dict(run.scope),
             "is_alone": run.is_alone,
         }
-        self._execute(
-            "raise_run_alert",
-            kind=str(kind),
-            account=run.account,
-            dag_id=run.dag_id,
-            thread=run.thread,
-            message=message,
-            evidence=json.dumps({**missing, **evidence}),
-        )
+        account_id = found[0].account_id if found else None
+        told = {**missing, **evidence}
+        self.raise_alerts([Alert(kind, account_id, run.dag_id, run.thread, message, evidence=told)])
 
     def amend_late(self, run: RunOfDag, message: str) -> bool:
         """Say of a run that was told of as late how it ended; False where it was not told of."""
@@ -173,10 +164,6 @@ class AlertStore(Store):
         rows = self._rows("open_run_alerts", kinds=kinds, dag_id=dag_id)
         return [(row["alert_id"], _missing(row["evidence"], row["opened_at"])) for row in rows]
 
-    def resolve_run_alerts(self, alert_ids: Collection[int], resolution: str) -> None:
-        """Resolve alerts, and keep what ended them."""
-        self._execute("resolve_run_alerts", alert_ids=sorted(alert_ids), resolution=resolution)
-
     def find_alerts(self, *, with_resolved: bool, most: int) -> list[dict[str, Any]]:
         """Read alerts, newest first."""
         return self._rows("find_alerts", with_resolved=with_resolved, most=most)
@@ -187,13 +174,17 @@ class AlertStore(Store):
         Raises:
             ConfigurationError: no such alert is open.
         """
-        query = "acknowledge" if status == "acknowledged" else "resolve"
-        alert_id, kind = (which, None) if isinstance(which, int) else (None, which)
-        count = self._execute(query, alert_id=alert_id, kind=kind, by=by, note=note).rowcount
-        if not count:
-            named = f"has the number {alert_id}" if kind is None else f"is of the kind {kind}"
+        if isinstance(which, int):
+            alert_ids, named = self._find_open(alert_id=which), f"has the number {which}"
+        else:
+            alert_ids, named = self._find_open(kinds=[which]), f"is of the kind {which}"
+        if not alert_ids:
             raise ConfigurationError(f"no open alert {named}")
-        return count
+        if status == "acknowledged":
+            self._execute("acknowledge", alert_ids=alert_ids, by=by, note=note)
+        else:
+            self._resolve(dict.fromkeys(alert_ids), by=by, note=note)
+        return len(alert_ids)
 
     def freshness(self, now: datetime) -> list[dict[str, Any]]:
         """Read how old each active account's newest proof is."""
@@ -211,16 +202,96 @@ class AlertStore(Store):
         """Count the held repairs that nobody decided yet."""
         return int(self._rows("approvals_waiting")[0]["plans"])
 
-    def raise_alerts(self, alerts: Sequence[Alert]) -> None:
-        """Open alerts, or count them again where the same one is open, with what was put off before."""
-        raise_alerts(self._connection, alerts)
+    def raise_alerts(self, alerts: Sequence[Alert], *, is_counted: bool = True) -> None:
+        """Open alerts, or see those again that are open, and count them; with them what was put off before.
+
+        It waits for nobody. A person who looks at an alert in an open transaction must not hold up the books
+        that it is about; what cannot be written now is put off, and whoever raises alerts next writes it.
+        """
+        told = [json.dumps({**alert.evidence, **_amount(alert)}) for alert in alerts]
+        messages = [alert.message for alert in alerts]
+        self._execute(
+            "raise_alerts", **_subjects(alerts), messages=messages, evidence=told, is_counted=is_counted
+        )
+
+    def keep_open(self, kind: AlertKind, alerts: Sequence[Alert], now: datetime) -> None:
+        """Keep exactly these alerts of a kind open, without counting how often they were looked at."""
+        over = self._find_over([kind], None, still=alerts)
+        self._resolve({row.alert_id: row.resolution for row in over}, now=now)
+        self.raise_alerts(alerts, is_counted=False)
 
     def resolve_alerts(
-        self, account_ids: Collection[int], kind: AlertKind, *, ended_by: str | None = None
+        self,
+        account_ids: Collection[int] | None,
+        *kinds: AlertKind,
+        still: Sequence[Alert] = (),
+        ended_by: str | None = None,
     ) -> None:
-        """Resolve the open alerts of a kind for these accounts, and keep what ended them."""
-        ids = sorted(account_ids)
-        self._execute("resolve_alerts", account_ids=ids, kind=str(kind), resolution=ended_by)
+        """Resolve the open alerts of these kinds that are over, and keep what ended them.
+
+        What somebody holds is left open: whoever looks next asks for the same.
+
+        Args:
+            account_ids: of these accounts; None for what is about no account.
+            kinds: all of which the caller has just looked for.
+            still: what it found, and what stays.
+            ended_by: in words; None where nobody can say.
+        """
+        over = self._find_over(kinds, account_ids, still=still)
+        self.resolve([row.alert_id for row in over], ended_by=ended_by)
+
+    def resolve_about(self, account_id: int, subject: str, kinds: Collection[AlertKind]) -> None:
+        """Resolve the open alerts of some kinds about one thing of an account; wait for whoever holds one."""
+        self.resolve(self._find_open(kinds=kinds, account_id=account_id, wallet=subject), ended_by=None)
+
+    def resolve(self, alert_ids: Collection[int], *, ended_by: str | None) -> None:
+        """Resolve locked alerts, and keep what ended them."""
+        self._resolve(dict.fromkeys(alert_ids, ended_by))
+
+    def _find_over(
+        self, kinds: Collection[AlertKind], account_ids: Collection[int] | None, *, still: Sequence[Alert]
+    ) -> Sequence[Row[Any]]:
+        ids = None if account_ids is None else sorted(account_ids)
+        return self._run("find_over", over_kinds=sorted(kinds), over_account_ids=ids, **_subjects(still))
+
+    def _find_open(
+        self,
+        *,
+        alert_id: int | None = None,
+        kinds: Collection[str] = (),
+        account_id: int | None = None,
+        wallet: str | None = None,
+    ) -> list[int]:
+        rows = self._run(
+            "find_open", alert_id=alert_id, kinds=sorted(kinds), account_id=account_id, wallet=wallet
+        )
+        return [row.alert_id for row in rows]
+
+    def _resolve(
+        self,
+        endings: Mapping[int, str | None],
+        *,
+        now: datetime | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        if endings:
+            ids, resolutions = list(endings), list(endings.values())
+            self._execute("resolve", alert_ids=ids, resolutions=resolutions, now=now, by=by, note=note)
+
+
+def _subjects(alerts: Sequence[Alert]) -> dict[str, list[Any]]:
+    """Write what alerts are about as the parallel arrays that statements take."""
+    return {
+        "kinds": [alert.kind for alert in alerts],
+        "account_ids": [alert.account_id for alert in alerts],
+        "assets": [alert.asset for alert in alerts],
+        "wallets": [alert.wallet for alert in alerts],
+    }
+
+
+def _amount(alert: Alert) -> dict[str, str]:
+    return {} if alert.amount is None else {"amount": format_amount(alert.amount)}
 
 
 def _missing(evidence: Mapping[str, Any], opened_at: datetime) -> Missing:

@@ -3,33 +3,26 @@
 -- transaction's in one statement), then accounts, then residuals, then plans, then alerts. Only the opening of an account
 -- takes its row of accounts before its positions: whoever meets it there has nothing of that account yet.
 
--- name: resolve_explained
--- Resolve the alerts about holdings of these accounts whose adjustments are all explained and taken back by now.
-with resolved as (
-  select a.alert_id
-  from trading.alerts a
-  where a.account_id = any(cast(:account_ids as bigint[]))
-    and a.kind = :kind
-    and a.status <> 'resolved'
-    and coalesce(
-      (
-        select sum(v.quantity_after - v.quantity_before)
-        from trading.position_events v
-        where (v.account_id, v.asset, v.wallet) = (a.account_id, a.asset, a.wallet)
-          and v.cause <> 'ledger'
-          and v.reason = any(cast(:residual_reasons as text[]))
-      ),
-      0
-    ) = 0
-  order by a.account_id, a.asset, a.wallet
-  for no key update of a skip locked
-)
-update trading.alerts a
-set status = 'resolved',
-    resolved_at = now(),
-    resolution = :resolution
-from resolved
-where a.alert_id = resolved.alert_id;
+-- name: find_explained
+-- Lock the alerts about holdings of these accounts whose adjustments are all explained and taken back by now; what somebody
+-- holds is left to the next run.
+select a.alert_id
+from trading.alerts a
+where a.account_id = any(cast(:account_ids as bigint[]))
+  and a.kind = :kind
+  and a.status <> 'resolved'
+  and coalesce(
+    (
+      select sum(v.quantity_after - v.quantity_before)
+      from trading.position_events v
+      where (v.account_id, v.asset, v.wallet) = (a.account_id, a.asset, a.wallet)
+        and v.cause <> 'ledger'
+        and v.reason = any(cast(:residual_reasons as text[]))
+    ),
+    0
+  ) = 0
+order by a.account_id, a.asset, a.wallet
+for no key update of a skip locked;
 
 -- name: update_available
 -- Bring available quantities of locked positions up to date where they differ and this reading is newer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.books.events import RESIDUAL_REASONS, RecordedPosition
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import StoreError
@@ -179,10 +180,10 @@ class BookStore(Store):
     def resolve_explained(self, account_ids: Collection[int], *, ended_by: str) -> None:
         """Resolve the alerts about adjustments of these accounts that entries explain by now."""
         if account_ids:
-            self._run(
-                "resolve_explained",
+            explained = self._run(
+                "find_explained",
                 account_ids=sorted(account_ids),
                 kind=str(AlertKind.UNEXPLAINED_DISCREPANCY),
                 residual_reasons=RESIDUAL_REASON_NAMES,
-                resolution=ended_by,
             )
+            AlertStore(self._unit).resolve([row.alert_id for row in explained], ended_by=ended_by)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import StoreError
 from kraken_recon.orders.alerts import subject_of
 from kraken_recon.orders.rules.order import OrderStatus, Source
@@ -86,4 +87,4 @@ def adopt(  # noqa: PLR0913 - all but three by name
     )
     detail = {"kraken_txid": report.kraken_txid, "status": report.status_reported}
     OrderStore(unit).save(order, adopted, what, by=by, detail=detail)
-    OrderStore(unit).resolve_alerts_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)
+    AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)

@@ -160,9 +160,7 @@ class OrderFinder:
                 settled_at=looked_at,
             )
             OrderStore(unit).save(order, ended, "not placed", by=self.ports.worker, detail=told(seen))
-            OrderStore(unit).resolve_alerts_about(
-                order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION
-            )
+            AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)
             AlertStore(unit).raise_alerts([order_alert(AlertKind.ORDER_NOT_PLACED, order, reason)])
 
     def _doubt(
@@ -287,7 +285,7 @@ class OrderFinder:
                     [now] = OrderStore(unit).lock_orders([order.order_id])
                     if now == order:
                         self._doubt(unit, now, doubted, looked_at, seen)
-                        OrderStore(unit).resolve_alerts_about(
+                        AlertStore(unit).resolve_about(
                             now.account_id, subject_of(now.order_id), [AlertKind.ORDER_NOT_PLACED]
                         )
                     unit.commit()

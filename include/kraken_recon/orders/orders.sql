@@ -378,24 +378,6 @@ delete from trading.order_verifications
 where order_id = :order_id
   and (verdict is null or verdict = 'inconclusive');
 
--- name: resolve_alerts_about
--- Resolve the open alerts of some kinds about one thing of an account.
-with answered as (
-  select alert_id
-  from trading.alerts
-  where account_id = :account_id
-    and wallet = :subject
-    and kind = any(cast(:kinds as text[]))
-    and status <> 'resolved'
-  order by kind, account_id, asset, wallet
-  for no key update
-)
-update trading.alerts a
-set status = 'resolved',
-    resolved_at = now()
-from answered
-where a.alert_id = answered.alert_id;
-
 -- name: account_of_order
 -- Find the account of an order.
 select a.account_id, a.name, a.kraken_conn_id, a.quote_currency

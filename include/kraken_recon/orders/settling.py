@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import ConfigurationError, OrderStuckError
 from kraken_recon.orders.absence_evidence import OrderSearch, told
 from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, lock_with_twins
@@ -143,7 +144,5 @@ def _say_not_placed(
         )
         detail = {"doubts": doubted, **told(seen)}
         OrderStore(unit).save(locked, ended, what, by=ports.worker, detail=detail)
-        OrderStore(unit).resolve_alerts_about(
-            order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION
-        )
+        AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)
         unit.commit()

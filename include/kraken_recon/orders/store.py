@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import CursorResult, Row
 
-    from kraken_recon.alerts.kinds import AlertKind
 
 _ORDER_FIELDS: Final = tuple(field.name for field in fields(Order))
 _FILL_FIELDS: Final = tuple(field.name for field in fields(Fill))
@@ -263,10 +262,6 @@ class OrderStore(Store):
         self._execute("give_fills", order_id=order_id, to_order_id=to_order_id)
         self._execute("drop_waiting_levels", order_id=order_id)
         self._execute("drop_waiting_verification", order_id=order_id)
-
-    def resolve_alerts_about(self, account_id: int, subject: str, kinds: Collection[AlertKind]) -> None:
-        """Resolve the open alerts of some kinds about one thing of an account."""
-        self._execute("resolve_alerts_about", account_id=account_id, subject=subject, kinds=sorted(kinds))
 
     def trace(self, order_id: int) -> dict[str, Any]:
         """Read everything on record of an order, rows as mappings; empty for an unknown one."""

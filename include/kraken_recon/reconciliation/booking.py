@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.kinds import SETTLED_BY_RUNS, AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.books.events import RecordedPosition
 from kraken_recon.books.store import BookStore
@@ -493,7 +493,9 @@ class _Booking:
                         AlertStore(self._unit), self._costs, work.state.account, work.reading.entries
                     )
             ended_by = self._request.told_as
-            self._plan_store.resolve_settled_alerts(self._judged, alerts, ended_by=ended_by)
+            AlertStore(self._unit).resolve_alerts(
+                self._judged, *SETTLED_BY_RUNS, still=alerts, ended_by=ended_by
+            )
             worked = [w.account_id for w in (*self._read, *self._matched)]
             AlertStore(self._unit).resolve_alerts(worked, AlertKind.SYNC_FAILURE, ended_by=ended_by)
             BookStore(self._unit).resolve_explained(

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.sessions.rules.identity import task_instance_id
 from kraken_recon.sessions.rules.leaks import (
@@ -92,7 +94,7 @@ def audit(request: AuditRequest, ports: AuditPorts) -> dict[str, Any]:
             failed.append(f"{source.name}: {error}")
     with ports.open_unit_of_work() as unit:
         found = SessionStore(unit).open_findings()
-        _alert(SessionStore(unit), found)
+        _alert(AlertStore(unit), found)
         unit.commit()
     return {"sources": views, "findings": [_finding_view(f) for f in found], "failed": failed}
 
@@ -214,7 +216,7 @@ def _owner_name(backend: Backend, owner: Owner | None) -> str:
     return backend.application_name.partition("#")[0] or f"role {backend.role}"
 
 
-def _alert(records: SessionStore, found: Sequence[Mapping[str, Any]]) -> None:
+def _alert(alerts: AlertStore, found: Sequence[Mapping[str, Any]]) -> None:
     """Keep one alert for leaked sessions and one for connections that run out."""
     for kind, rules in (
         (AlertKind.SESSION_LEAK, frozenset(AuditRule) - POOL_RULES),
@@ -222,13 +224,13 @@ def _alert(records: SessionStore, found: Sequence[Mapping[str, Any]]) -> None:
     ):
         of_kind = [finding for finding in found if finding["rule"] in rules]
         if not of_kind:
-            records.resolve_alert(kind)
+            alerts.resolve_alerts(None, kind, ended_by="an audit that found none any more")
             continue
         lines = [f"{f['rule']}: {f['message']}" for f in of_kind[:ALERT_MESSAGES_MAX]]
         if len(of_kind) > ALERT_MESSAGES_MAX:
             lines.append(f"and {len(of_kind) - ALERT_MESSAGES_MAX} more; see `python -m kraken_recon audit`")
         evidence = {"finding_ids": [f["finding_id"] for f in of_kind]}
-        records.raise_alert(kind, "; ".join(lines), evidence)
+        alerts.raise_alerts([Alert(kind, None, None, None, "; ".join(lines), evidence=evidence)])
 
 
 def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:

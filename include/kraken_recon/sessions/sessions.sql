@@ -110,30 +110,9 @@ where r.rolname = current_user
 -- Forget what this transaction saw: Postgres shows the sessions as of its first look.
 select pg_stat_clear_snapshot();
 
--- name: cancel
--- Cancel the statement of exactly the session that was judged, unless it stirred since or writes to the books.
-select pg_cancel_backend(a.pid) as is_sent
-from pg_stat_activity a
-where a.pid = :pid
-  and a.pid <> pg_backend_pid()
-  and a.datname = current_database()
-  and a.backend_start = :backend_start
-  and a.application_name = :application_name
-  and a.state = :state
-  and a.state_change = :state_change
-  and not exists (
-    select from pg_locks l
-    join pg_class c on c.oid = l.relation
-    where l.pid = a.pid
-      and l.locktype = 'relation'
-      and l.mode = any(cast(:modes as text[]))
-      and c.relnamespace = to_regnamespace('trading')
-      and c.relname = any(cast(:books as text[]))
-  );
-
--- name: terminate
--- End exactly the session that was judged, unless it stirred since or writes to the books.
-select pg_terminate_backend(a.pid, 2000) as is_sent
+-- name: act
+-- Cancel the statement of exactly the session that was judged, or end it, unless it stirred since or writes to the books.
+select case cast(:action as text) when 'cancel' then pg_cancel_backend(a.pid) else pg_terminate_backend(a.pid, 2000) end as is_sent
 from pg_stat_activity a
 where a.pid = :pid
   and a.pid <> pg_backend_pid()
@@ -268,21 +247,6 @@ left join lateral (
 ) a on true
 where f.returned_at is null
 order by f.severity, f.first_seen_at, f.finding_id;
-
--- name: resolve_alert
--- Resolve the open alert of a kind that is about no account; one that somebody holds is left to the next audit.
-update trading.alerts
-set status = 'resolved',
-    resolved_at = now(),
-    resolution = 'an audit that found none any more'
-where alert_id in (
-  select alert_id
-  from trading.alerts
-  where kind = :kind
-    and account_id is null
-    and status <> 'resolved'
-  for no key update skip locked
-);
 
 -- name: forget_samples
 -- Forget samples beyond the time they are kept.

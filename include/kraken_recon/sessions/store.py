@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg.errors
 import sqlalchemy as sa
 
-from kraken_recon.alerts.alert import Alert
-from kraken_recon.alerts.raising_store import raise_alerts
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.sessions.rules.records import (
     AuditAction,
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from kraken_recon.alerts.kinds import AlertKind
     from kraken_recon.sessions.rules.records import Finding
 
 # Whoever holds a writer's lock on one of these applies, or is about to apply, a repair or a fill.
@@ -84,7 +81,9 @@ class ServerSessions(Store):
         }
         try:
             self._execute("look_again")
-            sent = self._execute(str(action), **guard, books=list(BOOKS), modes=list(WRITERS_LOCKS)).scalar()
+            sent = self._execute(
+                "act", action=str(action), **guard, books=list(BOOKS), modes=list(WRITERS_LOCKS)
+            ).scalar()
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
                 return "not_permitted"
@@ -165,14 +164,6 @@ class SessionStore(Store):
     def open_findings(self) -> list[dict[str, Any]]:
         """Read what is not returned, the gravest first, each with its newest action."""
         return self._rows("open_findings")
-
-    def raise_alert(self, kind: AlertKind, message: str, evidence: Mapping[str, Any]) -> None:
-        """Open the alert of a kind, or count it again."""
-        raise_alerts(self._connection, [Alert(kind, None, None, None, message, evidence=evidence)])
-
-    def resolve_alert(self, kind: AlertKind) -> None:
-        """Resolve the alert of a kind."""
-        self._execute("resolve_alert", kind=str(kind))
 
     def forget(self, names: Collection[str], *, keep_days: int) -> None:
         """Forget what is older, except the owners of these names."""

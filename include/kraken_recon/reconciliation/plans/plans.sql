@@ -264,35 +264,3 @@ left join lateral (
 select asset, wallet, residual, first_seen_at, last_seen_at, confirmations
 from trading.residuals
 where account_id = :account_id;
-
--- name: resolve_settled_alerts
--- Resolve the alerts of these kinds that this run no longer raises for the accounts that it judged;
--- one that somebody holds is left to the next run.
-with raised as (
-  select *
-  from unnest(
-    cast(:kinds as text[]), cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[])
-  ) as r(kind, account_id, asset, wallet)
-),
-resolved as (
-  select a.alert_id
-  from trading.alerts a
-  where a.account_id = any(cast(:judged as bigint[]))
-    and a.kind = any(cast(:settled_kinds as text[]))
-    and a.status <> 'resolved'
-    and not exists (
-      select
-      from raised r
-      where (r.kind, r.account_id) = (a.kind, a.account_id)
-        and r.asset is not distinct from a.asset
-        and r.wallet is not distinct from a.wallet
-    )
-  order by a.kind, a.account_id, a.asset, a.wallet
-  for no key update of a skip locked
-)
-update trading.alerts a
-set status = 'resolved',
-    resolved_at = now(),
-    resolution = :resolution
-from resolved
-where a.alert_id = resolved.alert_id;

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.books.events import REPAIR_REASONS, UNDO_REASONS
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey
@@ -15,14 +14,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from kraken_recon.alerts.alert import Alert
     from kraken_recon.reconciliation.plans.plan import RepairPlan
-
-SETTLED_ALERTS: Final = [
-    str(AlertKind.HELD_REPAIR),
-    str(AlertKind.REPAIR_NOT_CONVERGING),
-    str(AlertKind.LEDGER_INCOMPLETE),
-]
 
 
 class PlanStore(Store):
@@ -182,21 +174,6 @@ class PlanStore(Store):
         """Read since when an account's residuals have been the same."""
         rows = self._run("residual_ages", account_id=account_id)
         return {HoldingKey(row.asset, row.wallet): row._asdict() for row in rows}
-
-    def resolve_settled_alerts(
-        self, judged: Collection[int], raised: Collection[Alert], *, ended_by: str | None = None
-    ) -> None:
-        """Resolve the alerts of held repairs that are no longer raised for these accounts."""
-        self._run(
-            "resolve_settled_alerts",
-            judged=sorted(judged),
-            settled_kinds=SETTLED_ALERTS,
-            resolution=ended_by,
-            kinds=[str(alert.kind) for alert in raised],
-            account_ids=[alert.account_id for alert in raised],
-            assets=[alert.asset for alert in raised],
-            wallets=[alert.wallet for alert in raised],
-        )
 
 
 def _plan_arrays(
