@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from desks.airflow import trading_connection
 from kraken_airflow.hooks.session_names import task_session_name
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork
+from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, translated_errors
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, StoreError
 from kraken_recon.values.usage_meter import Use
 from local_stack.processes import poll_until
@@ -22,12 +22,7 @@ from local_stack.processes import poll_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ACCOUNTS = sa.Table(
-    "accounts",
-    sa.MetaData(schema="trading"),
-    sa.Column("account_id", sa.BigInteger, primary_key=True),
-    sa.Column("name", sa.Text),
-)
+LOCK = sa.text("select name from trading.accounts where name = 'desk' for no key update")
 INSERT = sa.text("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'desk')")
 
 
@@ -98,8 +93,8 @@ def test_the_server_ends_a_session_that_idles_in_a_transaction(sessions: Callabl
     with TradingDbHook(limits=limits).unit_of_work() as unit:
         unit.connection.execute(INSERT)
         assert poll_until(lambda: sessions() == [], timeout_seconds=10)
-        with pytest.raises(StoreError):
-            unit.lock_rows(ACCOUNTS, [{"account_id": 1}])
+        with pytest.raises(StoreError), translated_errors():
+            unit.connection.execute(LOCK)
     assert count_accounts() == 0
 
 
@@ -109,20 +104,18 @@ def test_a_locked_row_keeps_another_task_out_until_the_lock_timeout() -> None:
         unit.connection.execute(INSERT)
         unit.commit()
     with TradingDbHook().unit_of_work() as first:
-        (row,) = first.connection.execute(sa.select(ACCOUNTS.c.account_id)).all()
-        key = {"account_id": row.account_id}
-        assert first.lock_rows(ACCOUNTS, [key])[0]["name"] == "desk"
+        assert first.connection.execute(LOCK).scalar_one() == "desk"
         limits = SessionLimits(lock_timeout_seconds=1)
         # session: allowed - the two are meant to meet
-        with TradingDbHook(limits=limits).unit_of_work() as second, pytest.raises(LockUnavailableError):
-            second.lock_rows(ACCOUNTS, [key])
+        with pytest.raises(LockUnavailableError), TradingDbHook(limits=limits).unit_of_work() as second:
+            second.connection.execute(LOCK)
         wiring = TradingDbHook(limits=limits).wiring()
         # session: allowed - the same
-        with UnitOfWork(wiring.engine()) as third, pytest.raises(LockUnavailableError):
-            third.lock_rows(ACCOUNTS, [key])
+        with pytest.raises(LockUnavailableError), UnitOfWork(wiring.engine()) as third:
+            third.connection.execute(LOCK)
         # session: allowed - the same
-        with UnitOfWork(wiring.engine()) as third, pytest.raises(StoreError):
-            third.lock_rows(ACCOUNTS, [{"account_id": "none"}])
+        with pytest.raises(StoreError), UnitOfWork(wiring.engine()) as third:
+            third.connection.execute(sa.text("select cast('none' as bigint)"))
     assert wiring.meter.drain() == Use(locks_refused=1)
 
 

@@ -12,12 +12,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.runtime.migration import MigrationContext
 
 from desks.fake_exchange import Desk
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.store import BookStore
 from kraken_recon.database import migrations
-from kraken_recon.database.migrate import SCHEMA, _config, current_revision, expected_revision, migrate
+from kraken_recon.database.migrate import SCHEMA, _config, expected_revision, migrate
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import SchemaMismatchError
 
@@ -51,6 +52,11 @@ CATALOGUE = {
         where relnamespace = 'trading'::regnamespace and relkind in ('r', 'p')
     """,
 }
+
+
+def current_revision(connection: sa.Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
 
 
 @pytest.fixture

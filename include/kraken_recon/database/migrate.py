@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from kraken_recon.errors import SchemaMismatchError
@@ -34,12 +33,6 @@ def expected_revision() -> str:
     if revision is None:
         raise SchemaMismatchError("this installation holds no migrations; reinstall it")
     return revision
-
-
-def current_revision(connection: Connection) -> str | None:
-    """Read the revision of the database; None where it was never migrated."""
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    return context.get_current_revision()
 
 
 def migrate(engine: Engine) -> str:

@@ -30,7 +30,7 @@ from kraken_recon.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
     from typing import Any, Self
 
@@ -230,24 +230,3 @@ class UnitOfWork:
         """Say which of our tables another session has locked as a whole, or waits to lock, and who it is."""
         with translated_errors():
             return list(self.connection.execute(QUERIES["locked_tables"]).scalars())
-
-    def lock_rows(
-        self, table: sa.Table, keys: Sequence[Mapping[str, object]], *, key_share: bool = True
-    ) -> list[Mapping[str, Any]]:
-        """Lock rows by primary key, in primary-key order, and return them as they are now.
-
-        Args:
-            table: the table.
-            keys: one mapping per row, naming every primary-key column.
-            key_share: True takes ``FOR NO KEY UPDATE``, which lets child rows go on referring to the row;
-                False takes ``FOR UPDATE``.
-
-        Raises:
-            LockUnavailableError: another session held a row longer than the lock timeout.
-        """
-        columns = list(table.primary_key.columns)
-        wanted = sa.or_(*(sa.and_(*(column == key[column.name] for column in columns)) for key in keys))
-        query = sa.select(table).where(wanted if keys else sa.false()).order_by(*columns)
-        with translated_errors():
-            rows = self.connection.execute(query.with_for_update(key_share=key_share)).mappings().all()
-        return [dict(row) for row in rows]

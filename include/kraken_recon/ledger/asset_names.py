@@ -57,8 +57,6 @@ QUOTE_CURRENCIES: Final = (
     *("RLUSD", "USD1", "USDD", "USDG", "USDQ", "USDR", "EUROP", "EURQ", "EURR"),
 )
 
-_KRAKEN_ALTNAMES: Final[Mapping[str, str]] = MappingProxyType({"BTC": "XBT", "DOGE": "XDG"})
-
 # Kraken's wallet suffixes: .S staked, .M opt-in rewards, .B bonded, .F auto-earn, .P parachain, .T tokenized,
 # .HOLD fiat on hold. A two-digit number before .S or .B is a bonding term of 1 to 28 days (DOT28.S); a larger
 # number (C98, BANANAS31) belongs to the asset's own name.
@@ -74,12 +72,3 @@ def parse_kraken_code(code: str) -> HoldingKey:
         return HoldingKey(LEGACY_NAMES.get(code, code), SPOT)
     asset = match["asset"] or match["plain"]
     return HoldingKey(LEGACY_NAMES.get(asset, asset), match["term"] or match["suffix"])
-
-
-def to_kraken_code(key: HoldingKey) -> str:
-    """Write a holding as Kraken's altname, which every request accepts in place of the id."""
-    asset = _KRAKEN_ALTNAMES.get(key.asset, key.asset)
-    if key.wallet == SPOT:
-        return asset
-    separator = "" if key.wallet[0].isdigit() else "."
-    return f"{asset}{separator}{key.wallet}"

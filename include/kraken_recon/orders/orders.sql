@@ -411,10 +411,6 @@ left join trading.position_events v on v.account_id = e.account_id and v.ledger_
 where f.order_id = :order_id
 order by e.entry_time, e.ledger_id;
 
--- name: has_verifications
--- Tell whether this schema verifies orders.
-select to_regclass('trading.order_verifications') is not null;
-
 -- name: trace_verifications
 -- Read what verifications said of an order.
 select to_jsonb(v)::text as verification

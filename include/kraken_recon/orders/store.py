@@ -272,10 +272,8 @@ class OrderStore(Store):
             name: self._rows(f"trace_{name}", order_id=order_id) for name in ("events", "entries")
         }
         parts["fills"] = [asdict(fill) for fill, _ in self.fills_of([order_id])[order_id]]
-        parts["verifications"] = []
-        if self._execute("has_verifications").scalar_one():
-            rows = self._execute("trace_verifications", order_id=order_id)
-            parts["verifications"] = [json.loads(row.verification) for row in rows]
+        verifications = self._execute("trace_verifications", order_id=order_id)
+        parts["verifications"] = [json.loads(row.verification) for row in verifications]
         return {"order": dict(order), **parts}
 
 

@@ -55,10 +55,6 @@ class ReportStore(Store):
             raise ConfigurationError(f"no account is named {name}; see `python -m kraken_recon report`")
         return int(rows[0]["account_id"])
 
-    def account_assets(self, account_id: int) -> list[str]:
-        """Name the assets that an account has or had."""
-        return [row["asset"] for row in self._rows("account_assets", account_id=account_id)]
-
     def was_held(self, account_id: int, asset: str) -> bool:
         """Say whether anything is on record of an asset of an account."""
         [row] = self._rows("was_held", account_id=account_id, asset=asset)

@@ -122,10 +122,3 @@ from trading.residuals
 where account_id = :account_id
   and asset = :asset
   and first_seen_at <= :at;
-
--- name: account_assets
--- Name the assets that an account has or had.
-select distinct asset
-from trading.positions
-where account_id = :account_id
-order by asset;

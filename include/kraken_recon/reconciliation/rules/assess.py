@@ -67,11 +67,6 @@ class Discrepancy:
         """Reported minus recorded, signed."""
         return EXACT.subtract(self.reported, self.recorded)
 
-    @property
-    def unexplained(self) -> Decimal:
-        """What no newly applied ledger entry accounts for."""
-        return EXACT.subtract(self.drift, self.explained)
-
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
