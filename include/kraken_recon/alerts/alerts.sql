@@ -320,14 +320,14 @@ order by kind, account_id, asset, wallet
 for no key update skip locked;
 
 -- name: find_alerts
--- Read alerts, newest first.
+-- Read alerts, of all accounts or of those named, newest first.
 select
   l.alert_id, l.kind, a.name as account, l.asset, l.wallet, l.status, l.message, l.evidence, l.occurrences,
   l.opened_at, l.last_seen_at, l.acknowledged_at, l.acknowledged_by, l.resolved_at, l.resolved_by, l.note
 from trading.alerts l
 left join trading.accounts a using (account_id)
-where :with_resolved
-   or l.status <> 'resolved'
+where (:with_resolved or l.status <> 'resolved')
+  and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
 order by l.last_seen_at desc, l.alert_id desc
 limit :most;
 

@@ -164,9 +164,12 @@ class AlertStore(Store):
         rows = self._rows("open_run_alerts", kinds=kinds, dag_id=dag_id)
         return [(row["alert_id"], _missing(row["evidence"], row["opened_at"])) for row in rows]
 
-    def find_alerts(self, *, with_resolved: bool, most: int) -> list[dict[str, Any]]:
-        """Read alerts, newest first."""
-        return self._rows("find_alerts", with_resolved=with_resolved, most=most)
+    def find_alerts(
+        self, names: Collection[str] | None = None, *, with_resolved: bool, most: int
+    ) -> list[dict[str, Any]]:
+        """Read alerts, of all accounts or of those named, newest first."""
+        listed = None if names is None else sorted(names)
+        return self._rows("find_alerts", names=listed, with_resolved=with_resolved, most=most)
 
     def answer(self, which: int | str, status: str, by: str, note: str | None) -> int:
         """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many.

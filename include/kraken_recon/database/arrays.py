@@ -1,12 +1,18 @@
-"""Write Postgres arrays as text."""
+"""Write many values as one: Postgres arrays as text, and rows as JSON."""
 
 from __future__ import annotations
 
+import json
 from types import NoneType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
+    """Write rows by column for ``jsonb_populate_recordset``; amounts, moments and ids as exact text."""
+    return json.dumps(list(rows), default=str)
 
 
 def array_literal(values: Sequence[object]) -> str:

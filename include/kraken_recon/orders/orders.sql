@@ -222,21 +222,9 @@ values (:order_id, :status_before, :status_after, :what, cast(:detail as jsonb),
 insert into trading.fills (
   account_id, trade_id, order_id, kraken_txid, pair, side, trade_time, price, volume, cost, fee, is_maker
 )
-select :account_id, f.*
-from unnest(
-  cast(:trade_ids as text[]),
-  cast(:order_ids as bigint[]),
-  cast(:txids as text[]),
-  cast(:pairs as text[]),
-  cast(:sides as text[]),
-  cast(:trade_times as timestamptz[]),
-  cast(:prices as numeric[]),
-  cast(:volumes as numeric[]),
-  cast(:costs as numeric[]),
-  cast(:fees as numeric[]),
-  cast(:makers as boolean[])
-) as f(trade_id, order_id, txid, pair, side, trade_time, price, volume, cost, fee, is_maker)
-order by f.trade_id
+select :account_id, trade_id, order_id, kraken_txid, pair, side, trade_time, price, volume, cost, fee, is_maker
+from jsonb_populate_recordset(cast(null as trading.fills), cast(:fills as jsonb))
+order by trade_id
 on conflict (account_id, trade_id) do nothing
 returning trade_id;
 

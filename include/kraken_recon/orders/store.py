@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.accounts.account import Account
+from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.orders.rules.order import (
@@ -190,22 +191,11 @@ class OrderStore(Store):
         """Record fills by trade id, each with its order's id; return those that are new."""
         if not fills:
             return set()
-        listed = list(fills.values())
-        rows = self._execute(
-            "record_fills",
-            account_id=account_id,
-            trade_ids=list(fills),
-            order_ids=[order_id for order_id, _ in listed],
-            txids=[fill.kraken_txid for _, fill in listed],
-            pairs=[fill.pair for _, fill in listed],
-            sides=[fill.side.value for _, fill in listed],
-            trade_times=[fill.trade_time for _, fill in listed],
-            prices=[fill.price for _, fill in listed],
-            volumes=[fill.volume for _, fill in listed],
-            costs=[fill.cost for _, fill in listed],
-            fees=[fill.fee for _, fill in listed],
-            makers=[fill.is_maker for _, fill in listed],
+        listed = (
+            {**asdict(fill), "trade_id": trade_id, "order_id": order_id}
+            for trade_id, (order_id, fill) in fills.items()
         )
+        rows = self._execute("record_fills", account_id=account_id, fills=json_rows(listed))
         return {row.trade_id for row in rows}
 
     def fills_of(self, order_ids: Collection[int]) -> dict[int, list[tuple[Fill, int]]]:

@@ -259,20 +259,9 @@ where a.account_id = locked.account_id;
 
 -- name: remember_residuals
 -- Keep the residuals that a coherent reading saw.
-insert into trading.residuals (
-  account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled
-)
-select *
-from unnest(
-  cast(:account_ids as bigint[]),
-  cast(:assets as text[]),
-  cast(:wallets as text[]),
-  cast(:residuals as numeric[]),
-  cast(:first_seen_at as timestamptz[]),
-  cast(:last_seen_at as timestamptz[]),
-  cast(:confirmations as int[]),
-  cast(:settled as boolean[])
-) as r(account_id, asset, wallet, residual, first_seen_at, last_seen_at, confirmations, is_settled)
+insert into trading.residuals
+select r.*
+from jsonb_populate_recordset(cast(null as trading.residuals), cast(:residuals as jsonb)) as r
 order by r.account_id, r.asset, r.wallet
 on conflict (account_id, asset, wallet) do update
 set residual = excluded.residual,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore, key_arrays
+from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore
+from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.reconciliation.rules.counts import COUNTS
@@ -15,7 +15,7 @@ from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.run import AccountState, Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
@@ -172,15 +172,20 @@ class ReconciliationStore(Store):
         """Keep the residuals that coherent readings saw, and forget those that went away."""
         seen = [(account, key, o) for account, by_key in observed.items() for key, o in by_key.items()]
         if seen:
-            self._run(
-                "remember_residuals",
-                **key_arrays((account, key) for account, key, _ in seen),
-                residuals=[o.residual for _, _, o in seen],
-                first_seen_at=[o.first_seen_at for _, _, o in seen],
-                last_seen_at=[as_of[account] for account, _, _ in seen],
-                confirmations=[o.confirmations for _, _, o in seen],
-                settled=[(account, key) in settled for account, key, _ in seen],
+            rows = (
+                {
+                    "account_id": account,
+                    "asset": key.asset,
+                    "wallet": key.wallet,
+                    "residual": o.residual,
+                    "first_seen_at": o.first_seen_at,
+                    "last_seen_at": as_of[account],
+                    "confirmations": o.confirmations,
+                    "is_settled": (account, key) in settled,
+                }
+                for account, key, o in seen
             )
+            self._run("remember_residuals", residuals=json_rows(rows))
         gone = [(account, key) for account, keys in cleared.items() for key in keys]
         if gone:
             BookStore(self._unit).forget_residuals(gone)
@@ -189,7 +194,7 @@ class ReconciliationStore(Store):
         """Write runs with their discrepancies, replacing an unsuccessful try at the same interval."""
         if not runs:
             return
-        written = {row.run_id for row in self._run("record_runs", runs=_json(map(_run_row, runs)))}
+        written = {row.run_id for row in self._run("record_runs", runs=json_rows(map(_run_row, runs)))}
         kept = [run for run in runs if run.run_id in written]
         # What applies nothing finds all there is each time; a repair adds to what an earlier try found.
         whole = [run.run_id for run in kept if run.mode is Mode.DRY_RUN or run.recorded_as_of]
@@ -197,12 +202,7 @@ class ReconciliationStore(Store):
             self._run("forget_discrepancies", run_ids=whole)
         rows = [_discrepancy_row(run, finding) for run in kept for finding in findings.get(run.run_id, ())]
         if rows:
-            self._run("insert_discrepancies", discrepancies=_json(rows))
-
-
-def _json(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows by column, amounts and moments as exact text."""
-    return json.dumps(list(rows), default=str)
+            self._run("insert_discrepancies", discrepancies=json_rows(rows))
 
 
 def _run_row(run: RunRecord) -> dict[str, Any]:

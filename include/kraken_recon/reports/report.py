@@ -138,7 +138,7 @@ def _assembled(
             {
                 "alert_id": alert["alert_id"],
                 "kind": alert["kind"],
-                "account": alert["name"],
+                "account": alert["account"],
                 "asset": alert["asset"],
                 "wallet": alert["wallet"],
                 "status": alert["status"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.margin.store import MarginStore
@@ -34,7 +35,7 @@ class ReportStore(Store):
 
     def open_alerts(self, names: Collection[str] | None, *, most: int = 100) -> list[dict[str, Any]]:
         """Read the newest alerts that nobody resolved yet."""
-        return self._rows("open_alerts", names=sorted(names) if names is not None else None, most=most)
+        return AlertStore(self._unit).find_alerts(names, with_resolved=False, most=most)
 
     def margin_positions(self, names: Collection[str]) -> list[dict[str, Any]]:
         """Read the margin positions on record of these accounts that are not closed."""

@@ -61,17 +61,6 @@ left join lateral (
 where d.run_id = any(cast(:run_ids as uuid[]))
 order by a.name, d.asset, d.wallet;
 
--- name: open_alerts
--- Read the alerts that nobody resolved yet, newest first.
-select
-  l.alert_id, l.kind, a.name, l.asset, l.wallet, l.status, l.message, l.occurrences, l.opened_at, l.last_seen_at
-from trading.alerts l
-left join trading.accounts a using (account_id)
-where l.status <> 'resolved'
-  and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
-order by l.last_seen_at desc, l.alert_id desc
-limit :most;
-
 -- name: account_id
 -- Find an account by name, active or not.
 select account_id

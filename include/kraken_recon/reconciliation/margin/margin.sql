@@ -74,34 +74,9 @@ insert into trading.margin_positions (
 )
 select
   account_id, position_id, status, order_id, pair, side, order_type, opened_at, volume, volume_closed, cost, fee,
-  margin, terms, rollover_at, value, net, ledger_seq, doubted_since, cast(doubt as jsonb), run_id, run_id, seen_at
-from unnest(
-  cast(:account_ids as bigint[]),
-  cast(:position_ids as text[]),
-  cast(:statuses as text[]),
-  cast(:order_ids as text[]),
-  cast(:pairs as text[]),
-  cast(:sides as text[]),
-  cast(:order_types as text[]),
-  cast(:opened_at as timestamptz[]),
-  cast(:volumes as numeric[]),
-  cast(:volumes_closed as numeric[]),
-  cast(:costs as numeric[]),
-  cast(:fees as numeric[]),
-  cast(:margins as numeric[]),
-  cast(:terms as text[]),
-  cast(:rollover_at as timestamptz[]),
-  cast(:valued as numeric[]),
-  cast(:nets as numeric[]),
-  cast(:ledger_seqs as bigint[]),
-  cast(:doubted_since as timestamptz[]),
-  cast(:doubts as text[]),
-  cast(:run_ids as uuid[]),
-  cast(:seen_at as timestamptz[])
-) as n(
-  account_id, position_id, status, order_id, pair, side, order_type, opened_at, volume, volume_closed, cost, fee,
-  margin, terms, rollover_at, value, net, ledger_seq, doubted_since, doubt, run_id, seen_at
-)
+  margin, terms, rollover_at, value, net, ledger_seq, doubted_since, doubt, last_seen_run_id, last_seen_run_id,
+  last_seen_at
+from jsonb_populate_recordset(cast(null as trading.margin_positions), cast(:positions as jsonb))
 order by account_id, position_id
 on conflict (account_id, position_id) do update
 set status = excluded.status,
@@ -126,23 +101,9 @@ insert into trading.margin_position_events (
   account_id, position_id, action, is_applied, is_explained, before, after, ledger_ids, run_id, effective_at
 )
 select
-  account_id, position_id, action, is_applied, is_explained, cast(before as jsonb), cast(after as jsonb),
-  coalesce(string_to_array(nullif(ledger_ids, ''), ' '), '{}'), run_id, effective_at
-from unnest(
-  cast(:account_ids as bigint[]),
-  cast(:position_ids as text[]),
-  cast(:actions as text[]),
-  cast(:applied as boolean[]),
-  cast(:explained as boolean[]),
-  cast(:before as text[]),
-  cast(:after as text[]),
-  cast(:ledger_ids as text[]),
-  cast(:run_ids as uuid[]),
-  cast(:effective_at as timestamptz[])
-) with ordinality as v(
-  account_id, position_id, action, is_applied, is_explained, before, after, ledger_ids, run_id, effective_at, place
-)
-order by place;
+  account_id, position_id, action, is_applied, is_explained, before, after, ledger_ids, run_id, effective_at
+from jsonb_populate_recordset(cast(null as trading.margin_position_events), cast(:events as jsonb)) with ordinality
+order by ordinality;
 
 -- name: see
 -- Remember what changes by itself of the positions that were seen just now.
@@ -151,20 +112,11 @@ set terms = n.terms,
     rollover_at = n.rollover_at,
     value = n.value,
     net = n.net,
-    last_seen_run_id = n.run_id,
-    last_seen_at = n.seen_at
-from unnest(
-  cast(:account_ids as bigint[]),
-  cast(:position_ids as text[]),
-  cast(:terms as text[]),
-  cast(:rollover_at as timestamptz[]),
-  cast(:valued as numeric[]),
-  cast(:nets as numeric[]),
-  cast(:run_ids as uuid[]),
-  cast(:seen_at as timestamptz[])
-) as n(account_id, position_id, terms, rollover_at, value, net, run_id, seen_at)
+    last_seen_run_id = n.last_seen_run_id,
+    last_seen_at = n.last_seen_at
+from jsonb_populate_recordset(cast(null as trading.margin_positions), cast(:positions as jsonb)) as n
 where (p.account_id, p.position_id) = (n.account_id, n.position_id)
-  and p.last_seen_at <= n.seen_at;
+  and p.last_seen_at <= n.last_seen_at;
 
 -- name: checked
 -- Remember that accounts were asked.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import LedgerEntry
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 COMPARED: Final = tuple(f.name for f in fields(MarginPosition) if f.compare and f.name != "position_id")
 
 
-def _text(position: MarginPosition | None) -> str | None:
-    """Write what is compared of a position as JSON; amounts as exact text."""
+def _told(position: MarginPosition | None) -> dict[str, str] | None:
+    """Write what is compared of a position; amounts as exact text."""
     if position is None:
         return None
-    return json.dumps({name: _plain(getattr(position, name)) for name in COMPARED})
+    return {name: _plain(getattr(position, name)) for name in COMPARED}
+
+
+def _seen(look: MarginLook, position: MarginPosition) -> dict[str, Any]:
+    """Write all of a position as the row that a look leaves."""
+    seen = {"last_seen_run_id": look.run_id, "last_seen_at": look.as_of}
+    return {"account_id": look.account_id, **asdict(position), **seen}
 
 
 def _plain(value: object) -> str:
@@ -124,26 +130,17 @@ class MarginStore(Store):
         if not changes:
             return
         listed = sorted(changes, key=lambda change: (change.look.account_id, change.position.position_id))
-        positions = [change.position for change in listed]
-        doubts = [change.doubt for change in listed]
-        written = self._execute(
-            "write_positions",
-            **self._seen([(change.look, change.position) for change in listed]),
-            statuses=[str(change.status) for change in listed],
-            order_ids=[position.order_id for position in positions],
-            pairs=[position.pair for position in positions],
-            sides=[position.side for position in positions],
-            order_types=[position.order_type for position in positions],
-            opened_at=[position.opened_at for position in positions],
-            volumes=[position.volume for position in positions],
-            volumes_closed=[position.volume_closed for position in positions],
-            costs=[position.cost for position in positions],
-            fees=[position.fee for position in positions],
-            margins=[position.margin for position in positions],
-            ledger_seqs=[change.ledger_seq for change in listed],
-            doubted_since=[doubt.since if doubt else None for doubt in doubts],
-            doubts=[_text(doubt.reported) if doubt else None for doubt in doubts],
+        rows = (
+            {
+                **_seen(change.look, change.position),
+                "status": change.status,
+                "ledger_seq": change.ledger_seq,
+                "doubted_since": change.doubt.since if change.doubt else None,
+                "doubt": _told(change.doubt.reported) if change.doubt else None,
+            }
+            for change in listed
         )
+        written = self._execute("write_positions", positions=json_rows(rows))
         if written.rowcount != len(listed):
             raise StoreError(f"expected to write {len(listed)} margin positions, wrote {written.rowcount}")
 
@@ -153,7 +150,7 @@ class MarginStore(Store):
             return
         seen = [(look, position) for look in looks for position in look.reported.values()]
         if seen:
-            self._execute("see", **self._seen(seen))
+            self._execute("see", positions=json_rows(_seen(look, position) for look, position in seen))
         self._execute(
             "checked",
             account_ids=[look.account_id for look in looks],
@@ -161,35 +158,26 @@ class MarginStore(Store):
             run_ids=[look.run_id for look in looks],
         )
 
-    def _seen(self, seen: Sequence[tuple[MarginLook, MarginPosition]]) -> dict[str, list[Any]]:
-        return {
-            "account_ids": [look.account_id for look, _ in seen],
-            "position_ids": [position.position_id for _, position in seen],
-            "terms": [position.terms for _, position in seen],
-            "rollover_at": [position.rollover_at for _, position in seen],
-            "valued": [position.value for _, position in seen],
-            "nets": [position.net for _, position in seen],
-            "run_ids": [look.run_id for look, _ in seen],
-            "seen_at": [look.as_of for look, _ in seen],
-        }
-
     def record(self, findings: Sequence[tuple[MarginLook, MarginFinding]], *, applies: bool) -> None:
         """Append what was found; in a dry run nothing of it is applied."""
         if not findings:
             return
-        self._execute(
-            "write_events",
-            account_ids=[look.account_id for look, _ in findings],
-            position_ids=[finding.position_id for _, finding in findings],
-            actions=[str(finding.action) for _, finding in findings],
-            applied=[applies and finding.is_applied for _, finding in findings],
-            explained=[finding.is_explained for _, finding in findings],
-            before=[_text(finding.before) for _, finding in findings],
-            after=[_text(finding.after) for _, finding in findings],
-            ledger_ids=[" ".join(finding.ledger_ids) for _, finding in findings],
-            run_ids=[look.run_id for look, _ in findings],
-            effective_at=[look.as_of for look, _ in findings],
+        rows = (
+            {
+                "account_id": look.account_id,
+                "position_id": finding.position_id,
+                "action": finding.action,
+                "is_applied": applies and finding.is_applied,
+                "is_explained": finding.is_explained,
+                "before": _told(finding.before),
+                "after": _told(finding.after),
+                "ledger_ids": finding.ledger_ids,
+                "run_id": look.run_id,
+                "effective_at": look.as_of,
+            }
+            for look, finding in findings
         )
+        self._execute("write_events", events=json_rows(rows))
 
     def open_positions(self, names: Collection[str]) -> list[dict[str, Any]]:
         """Read the positions on record of these accounts that are not closed."""

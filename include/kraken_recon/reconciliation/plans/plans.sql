@@ -71,16 +71,7 @@ insert into trading.repair_plans (
 select
   plan_id, account_id, kind, :status, run_id, as_of, fingerprint, row_count, why,
   case when :status = 'applied' then now() end, now()
-from unnest(
-  cast(:plan_ids as uuid[]),
-  cast(:account_ids as bigint[]),
-  cast(:kinds as text[]),
-  cast(:run_ids as uuid[]),
-  cast(:as_of as timestamptz[]),
-  cast(:fingerprints as uuid[]),
-  cast(:row_counts as int[]),
-  cast(:whys as text[])
-) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
+from jsonb_populate_recordset(cast(null as trading.repair_plans), cast(:plans as jsonb))
 order by plan_id
 on conflict (plan_id) do update
 set status = excluded.status,
@@ -92,23 +83,9 @@ returning plan_id;
 
 -- name: insert_plan_rows
 -- Write the rows of plans that are not written.
-insert into trading.repair_plan_rows (
-  plan_id, place, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, effective_at, price
-)
+insert into trading.repair_plan_rows
 select *
-from unnest(
-  cast(:plan_ids as uuid[]),
-  cast(:places as int[]),
-  cast(:assets as text[]),
-  cast(:wallets as text[]),
-  cast(:before as numeric[]),
-  cast(:after as numeric[]),
-  cast(:causes as text[]),
-  cast(:reasons as text[]),
-  cast(:ledger_ids as text[]),
-  cast(:effective_at as timestamptz[]),
-  cast(:prices as numeric[])
-) as r(plan_id, place, asset, wallet, quantity_before, quantity_after, cause, reason, ledger_id, effective_at, price);
+from jsonb_populate_recordset(cast(null as trading.repair_plan_rows), cast(:rows as jsonb));
 
 -- name: forget_planned
 -- Forget what dry runs planned: by run, where the same dry run is tried again, or by plan, where it is now held.
@@ -155,16 +132,7 @@ where p.plan_id = stale.plan_id
 -- Hold plans of accounts that have none open; return those really held.
 insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why)
 select plan_id, account_id, kind, 'held', run_id, as_of, fingerprint, row_count, why
-from unnest(
-  cast(:plan_ids as uuid[]),
-  cast(:account_ids as bigint[]),
-  cast(:kinds as text[]),
-  cast(:run_ids as uuid[]),
-  cast(:as_of as timestamptz[]),
-  cast(:fingerprints as uuid[]),
-  cast(:row_counts as int[]),
-  cast(:whys as text[])
-) as p(plan_id, account_id, kind, run_id, as_of, fingerprint, row_count, why)
+from jsonb_populate_recordset(cast(null as trading.repair_plans), cast(:plans as jsonb))
 order by plan_id
 on conflict do nothing
 returning plan_id;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.books.events import REPAIR_REASONS, UNDO_REASONS
+from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.plans.plan import PlanStatus
@@ -59,7 +60,7 @@ class PlanStore(Store):
         if not plans:
             return
         ids = [plan.plan_id for plan in plans]
-        written = self._run("insert_plans", status=str(status), **_plan_arrays(plans, ids, run_ids))
+        written = self._run("insert_plans", status=str(status), plans=_plan_rows(plans, ids, run_ids))
         if status is PlanStatus.PLANNED:
             self._insert_rows(plans, ids, {row.plan_id for row in written})
 
@@ -77,33 +78,32 @@ class PlanStore(Store):
         if plans:
             ids = [plan.plan_id for plan in plans]
             self._run("forget_planned", run_ids=[], plan_ids=ids)
-            held = self._run("hold_plans", **_plan_arrays(plans, ids, run_ids))
+            held = self._run("hold_plans", plans=_plan_rows(plans, ids, run_ids))
             self._insert_rows(plans, ids, {row.plan_id for row in held})
 
     def _insert_rows(
         self, plans: Sequence[RepairPlan], ids: Sequence[UUID], chosen: Collection[UUID]
     ) -> None:
         rows = [
-            (plan_id, place, row, plan.prices.get(row.key.asset))
+            {
+                "plan_id": plan_id,
+                "place": place,
+                "asset": row.key.asset,
+                "wallet": row.key.wallet,
+                "quantity_before": row.before,
+                "quantity_after": row.after,
+                "cause": row.cause,
+                "reason": row.reason,
+                "ledger_id": row.ledger_id,
+                "effective_at": row.effective_at,
+                "price": plan.prices.get(row.key.asset),
+            }
             for plan, plan_id in zip(plans, ids, strict=True)
             if plan_id in chosen
             for place, row in enumerate(plan.rows)
         ]
         if rows:
-            self._run(
-                "insert_plan_rows",
-                plan_ids=[plan_id for plan_id, _, _, _ in rows],
-                places=[place for _, place, _, _ in rows],
-                assets=[row.key.asset for _, _, row, _ in rows],
-                wallets=[row.key.wallet for _, _, row, _ in rows],
-                before=[row.before for _, _, row, _ in rows],
-                after=[row.after for _, _, row, _ in rows],
-                causes=[str(row.cause) for _, _, row, _ in rows],
-                reasons=[str(row.reason) if row.reason else None for _, _, row, _ in rows],
-                ledger_ids=[row.ledger_id for _, _, row, _ in rows],
-                effective_at=[row.effective_at for _, _, row, _ in rows],
-                prices=[price for _, _, _, price in rows],
-            )
+            self._run("insert_plan_rows", rows=json_rows(rows))
 
     def decide(self, plan_id: UUID, status: PlanStatus, by: str, note: str | None) -> bool:
         """Claim the decision about a held plan; False when somebody else was first or it is closed."""
@@ -176,16 +176,17 @@ class PlanStore(Store):
         return {HoldingKey(row.asset, row.wallet): row._asdict() for row in rows}
 
 
-def _plan_arrays(
-    plans: Sequence[RepairPlan], ids: Sequence[UUID], run_ids: Mapping[int, UUID]
-) -> dict[str, list[Any]]:
-    return {
-        "plan_ids": list(ids),
-        "account_ids": [plan.account_id for plan in plans],
-        "kinds": [str(plan.kind) for plan in plans],
-        "run_ids": [run_ids[plan.account_id] for plan in plans],
-        "as_of": [plan.as_of for plan in plans],
-        "fingerprints": [plan.fingerprint for plan in plans],
-        "row_counts": [len(plan.rows) for plan in plans],
-        "whys": [plan.why for plan in plans],
-    }
+def _plan_rows(plans: Sequence[RepairPlan], ids: Sequence[UUID], run_ids: Mapping[int, UUID]) -> str:
+    return json_rows(
+        {
+            "plan_id": plan_id,
+            "account_id": plan.account_id,
+            "kind": plan.kind,
+            "run_id": run_ids[plan.account_id],
+            "as_of": plan.as_of,
+            "fingerprint": plan.fingerprint,
+            "row_count": len(plan.rows),
+            "why": plan.why,
+        }
+        for plan, plan_id in zip(plans, ids, strict=True)
+    )
