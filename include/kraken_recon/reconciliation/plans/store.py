@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.books.events import REPAIR_REASONS, UNDO_REASONS
+from kraken_recon.books.store import key_arrays
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey
@@ -32,11 +33,9 @@ class PlanStore(Store):
             return {}
         rows = self._run(
             "last_repairs",
-            account_ids=[account for account, _ in listed],
-            assets=[key.asset for _, key in listed],
-            wallets=[key.wallet for _, key in listed],
-            repair_reasons=[str(reason) for reason in REPAIR_REASONS],
-            undo_reasons=[str(reason) for reason in UNDO_REASONS],
+            **key_arrays(listed),
+            repair_reasons=list(REPAIR_REASONS),
+            undo_reasons=list(UNDO_REASONS),
         )
         return {(row.account_id, HoldingKey(row.asset, row.wallet)): frozenset(row.changes) for row in rows}
 
@@ -47,11 +46,9 @@ class PlanStore(Store):
             return {}
         rows = self._run(
             "undone_repairs",
-            account_ids=[account for account, _ in listed],
-            assets=[key.asset for _, key in listed],
-            wallets=[key.wallet for _, key in listed],
-            repair_reasons=[str(reason) for reason in REPAIR_REASONS],
-            undo_reasons=[str(reason) for reason in UNDO_REASONS],
+            **key_arrays(listed),
+            repair_reasons=list(REPAIR_REASONS),
+            undo_reasons=list(UNDO_REASONS),
         )
         return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.decided_by for row in rows}
 
@@ -164,9 +161,7 @@ class PlanStore(Store):
         """Read positions with the place where their newest event ended."""
         rows = self._run(
             "event_totals",
-            account_ids=[account_id for _ in keys],
-            assets=[key.asset for key in keys],
-            wallets=[key.wallet for key in keys],
+            **key_arrays((account_id, key) for key in keys),
         )
         return {HoldingKey(row.asset, row.wallet): (row.quantity, row.event_total) for row in rows}
 
