@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from desks.fake_exchange import Desk
 from desks.orders import TradingDesk
 from kraken_recon.accounts.store import AccountStore
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.run_coverage import RunOfDag
+from kraken_recon.alerts.store import AlertStore
 from kraken_recon.alerts.telling import prepare_notifications, watch_freshness
 from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, create_engine
 from kraken_recon.errors import AccountsLeftError, LockTimeoutError
@@ -126,6 +129,26 @@ def test_alert_is_opened_anew_if_the_one_who_held_it_resolved_it(desk: Desk) -> 
     assert alerts(desk) == set()
     desk.sync("bob")
     assert alerts(desk) == {("ann", "sync_failure")}
+
+
+def test_alert_about_a_run_that_a_person_holds_is_raised_by_whoever_raises_next(desk: Desk) -> None:
+    def tell(*run_ids: str) -> None:
+        with UnitOfWork(desk.engine) as unit:
+            for run_id in run_ids:
+                run = RunOfDag("position_sync", run_id, "scheduled", utc_now())
+                AlertStore(unit).raise_run_alert(AlertKind.RUN_FAILURE, run, f"{run_id} failed", {})
+            AlertStore(unit).raise_alerts([])
+            unit.commit()
+
+    alerts = "select occurrences, message, evidence ->> 'dag_run_id' as run_id from trading.alerts"
+    first = {"occurrences": 1, "message": "first failed", "run_id": "first"}
+    tell("first", "first")
+    assert desk.rows(alerts) == [first]
+    with held(desk, "select from trading.alerts for update"):
+        tell("second")
+        assert desk.rows(alerts) == [first]
+    tell()
+    assert desk.rows(alerts) == [{"occurrences": 2, "message": "second failed", "run_id": "second"}]
 
 
 @pytest.mark.parametrize(

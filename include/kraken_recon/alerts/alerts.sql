@@ -247,19 +247,9 @@ where excluded.evidence ->> 'dag_run_id' is null
    or excluded.evidence ->> 'dag_run_id' is distinct from alerts.evidence ->> 'dag_run_id';
 
 -- name: find_over
--- Lock the open alerts of some kinds, of some accounts or of whatever they are about, that are about none of what is named,
--- with what ended them if nobody knows better: the work of a job, or the run that proved the account. What somebody holds
--- is left to the next look.
-select
-  a.alert_id,
-  case
-    when a.account_id is null then a.asset || ' left a sign of work again'
-    else (
-      select 'run ' || coalesce(p.dag_run_id || ' of ' || p.dag_id, p.run_id::text) || ' proved it'
-      from trading.newest_proofs p
-      where p.account_id = a.account_id
-    )
-  end as resolution
+-- Lock the open alerts of some kinds, of some accounts or of whatever they are about, that are about none of what is named;
+-- what somebody holds is left to the next look.
+select a.alert_id, a.account_id, a.asset
 from trading.alerts a
 where a.kind = any(cast(:over_kinds as text[]))
   and a.status <> 'resolved'
@@ -276,6 +266,12 @@ where a.kind = any(cast(:over_kinds as text[]))
   )
 order by a.kind, a.account_id, a.asset, a.wallet
 for no key update of a skip locked;
+
+-- name: proved_by
+-- Name the runs that proved accounts last.
+select account_id, 'run ' || coalesce(dag_run_id || ' of ' || dag_id, run_id::text) as run
+from trading.newest_proofs
+where account_id = any(cast(:account_ids as bigint[]));
 
 -- name: find_paused
 -- Lock what only an active account can have of those that are paused; what somebody holds is left to the next look.

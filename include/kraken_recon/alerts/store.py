@@ -220,7 +220,11 @@ class AlertStore(Store):
     def keep_open(self, kind: AlertKind, alerts: Sequence[Alert], now: datetime) -> None:
         """Keep exactly these alerts of a kind open, without counting how often they were looked at."""
         over = self._find_over([kind], None, still=alerts)
-        self._resolve({row.alert_id: row.resolution for row in over}, now=now)
+        runs = {
+            row.account_id: row.run
+            for row in self._run("proved_by", account_ids=[r.account_id for r in over])
+        }
+        self._resolve({row.alert_id: _ended_by(row, runs) for row in over}, now=now)
         self.raise_alerts(alerts, is_counted=False)
 
     def resolve_alerts(
@@ -291,6 +295,13 @@ def _subjects(alerts: Sequence[Alert]) -> dict[str, list[Any]]:
         "assets": [alert.asset for alert in alerts],
         "wallets": [alert.wallet for alert in alerts],
     }
+
+
+def _ended_by(over: Row[Any], runs: Mapping[int, str]) -> str | None:
+    """Say what ended an alert: the work of the job that it is about, or the run that proved its account."""
+    if over.account_id is None:
+        return f"{over.asset} left a sign of work again"
+    return f"{runs[over.account_id]} proved it" if over.account_id in runs else None
 
 
 def _amount(alert: Alert) -> dict[str, str]:
