@@ -24,11 +24,10 @@ ROOT = Path(__file__).parents[2]
 SEND = """
 from datetime import timedelta
 from kraken_airflow.telemetry.metrics import observe, publish_desk, publish_sync, publish_use, start_sending
+from kraken_recon.reconciliation.rules.counts import TOLD
 from kraken_recon.values.usage_meter import KeyUse, Use
 start_sending()
-account = dict.fromkeys(
-    ("explained", "within_tolerance", "updated", "added", "removed", "held", "awaiting"), 0
-)
+account = {count.name: 0 for count in TOLD}
 account |= {"account": "desk", "seconds": "1.5", "ledger_proof_age_seconds": 60, "api_calls": 3}
 publish_sync({"accounts": [{**account, "status": "failed", "explained": 2}]})
 publish_use(Use({"desk": KeyUse(7, 62.5, room_seconds=1.5, turn_seconds=0.25)}, locks_refused=2))
