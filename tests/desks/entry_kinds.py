@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from kraken_recon.ledger.entry_kinds import MOVES
+
 
 class Row(NamedTuple):
     """One ledger row; ``at`` is in seconds from when the case begins."""
@@ -75,7 +77,6 @@ STAKED: Final = (
     Row("B1", "transfer", "spottostaking", "XETH", "-1"),
     Row("R1", "transfer", "stakingfromspot", "ETH2.S", "1", at=7),
 )
-MOVES: Final = ("allocation", "deallocation", "autoallocation", "autoallocate", "migration")
 
 TRADES: Final = (
     Case(
@@ -287,10 +288,7 @@ EARNINGS: Final = (
         alone("earn", "reward", "XBT.F", "0.002", "0.0005"),
         {"BTC": ("10", "0.0015", "1000")},
     ),
-    *(
-        Case(f"earn {subtype}", two("earn", subtype, ("XXBT", "-1"), ("XBT.F", "1")), UNTOUCHED)
-        for subtype in MOVES
-    ),
+    *(Case(" ".join(kind), two(*kind, ("XXBT", "-1"), ("XBT.F", "1")), UNTOUCHED) for kind in sorted(MOVES)),
     Case(
         "migrated under two refids",
         two("earn", "migration", ("DOT", "-4"), ("DOT.P", "4"), refids="AB"),

@@ -18,7 +18,7 @@ from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.kraken.credentials import KrakenCredentials
 from kraken_recon.ledger.asset_names import parse_kraken_code
-from kraken_recon.ledger.entry_kinds import ANY, KNOWN_KINDS
+from kraken_recon.ledger.entry_kinds import ANY, KINDS
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
@@ -196,8 +196,9 @@ def test_what_is_not_known_is_told(desks: Desks, case: Case) -> None:
 def test_the_cases_cover_every_kind_that_is_known() -> None:
     seen = {(row.entry_type, row.subtype) for case in CASES for row in (*BASE, *case.rows)}
     known = {
-        (kind, "" if subtype == ANY else subtype)
-        for kind, listed in KNOWN_KINDS.items()
-        for subtype in listed
+        (entry_type, "" if subtype == ANY else subtype)
+        for listed in KINDS.values()
+        for row in listed
+        for entry_type, subtype in row.kinds
     }
     assert known <= seen

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from desks.cost_books import QUOTE, costed, happen
 from desks.fakes import FakeBooks
-from kraken_recon.costs.average_cost import MOVES, CostBook, grouped
+from kraken_recon.costs.average_cost import CostBook, grouped
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
 from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.ledger.entry_kinds import MOVES
 from kraken_recon.values.money import exact_arithmetic, format_amount
 from properties.histories import fresh_account
 
@@ -194,7 +195,7 @@ def test_cost_in_less_cost_out_is_the_cost_that_remains(history: list[Happening]
 @given(happenings(*KINDS))
 def test_moves_between_wallets_are_neutral(history: list[Happening]) -> None:
     entries = written(history)
-    without = [e for e in entries if (e.entry_type, e.subtype) not in MOVES]
+    without = [e for e in entries if e.kind not in MOVES]
     moved, still = costed(entries), costed(without)
     assert moved.results == still.results
     for asset, cost in still.costs.items():

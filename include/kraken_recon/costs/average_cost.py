@@ -19,6 +19,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.ledger.chain import Chain, by_holding, prove_chain
+from kraken_recon.ledger.entry_kinds import MOVES
 from kraken_recon.ledger.operations import EntryGroup, in_time, moved_elsewhere
 from kraken_recon.values.money import INTEGER_DIGITS_MAX, SCALE_MAX, ZERO, exact_arithmetic
 
@@ -36,20 +37,6 @@ DIVISION: Final = decimal.Context(
     rounding=decimal.ROUND_HALF_EVEN,
     traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow, decimal.FloatOperation],
 )
-MOVES: Final = frozenset(
-    {
-        ("transfer", "spottostaking"),
-        ("transfer", "stakingfromspot"),
-        ("transfer", "stakingtospot"),
-        ("transfer", "spotfromstaking"),
-        ("earn", "allocation"),
-        ("earn", "deallocation"),
-        ("earn", "autoallocation"),
-        ("earn", "autoallocate"),
-        ("earn", "migration"),
-    }
-)
-"""Types and subtypes of entries that carry an asset from one of its wallets to another."""
 
 
 def _portion(whole: Decimal, part: Decimal, of: Decimal) -> Decimal:
@@ -270,9 +257,9 @@ class CostBook:
         changes: dict[str, Decimal] = defaultdict(lambda: ZERO)
         traded: set[str] = set()
         # From one asset to another (ETH2 to ETH) it is no move between wallets, whatever it is called.
-        is_move = len({e.asset for e in group.entries if (e.entry_type, e.subtype) in MOVES}) == 1
+        is_move = len({e.asset for e in group.entries if e.kind in MOVES}) == 1
         for entry in group.entries:
-            if is_move and (entry.entry_type, entry.subtype) in MOVES:
+            if is_move and entry.kind in MOVES:
                 self._holding(entry.asset).moving += entry.amount
                 changes[entry.asset] -= entry.fee
                 continue

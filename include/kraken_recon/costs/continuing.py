@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kraken_recon.costs.average_cost import CostBook, connects, grouped, undecided_holdings
 from kraken_recon.costs.records import CostKey, CountedCost
-from kraken_recon.ledger.conversions import CONVERSIONS
+from kraken_recon.ledger.entry_kinds import CONVERSIONS
 from kraken_recon.ledger.operations import EntryGroup, place_of
 from kraken_recon.values.money import exact_arithmetic
 
@@ -104,8 +104,7 @@ def _looks_back(entry: LedgerEntry) -> bool:
     The other leg of a conversion may have been counted already, and so may one that Kraken did not name;
     what comes back from elsewhere brings the cost that it left with.
     """
-    is_leg = (entry.entry_type, entry.subtype) in CONVERSIONS
-    return is_leg or entry.operation is None or place_of(entry) is not None
+    return entry.kind in CONVERSIONS or entry.operation is None or place_of(entry) is not None
 
 
 def _are_all(news: Collection[LedgerEntry], progress: Mapping[CostKey, CostProgress]) -> bool:

@@ -16,24 +16,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.costs.average_cost import MOVES, AssetCost, CostBook, grouped
+from kraken_recon.costs.average_cost import AssetCost, CostBook, grouped
 from kraken_recon.costs.continuing import continuations
 from kraken_recon.costs.records import CostKey, CostScope, CountedCost, Written
 from kraken_recon.errors import LockUnavailableError
-from kraken_recon.ledger.conversions import RENAMES, unpaired_legs
-from kraken_recon.ledger.entry_kinds import kind_of
-from kraken_recon.ledger.operations import PLACES, lying_elsewhere
+from kraken_recon.ledger.conversions import unpaired_legs
+from kraken_recon.ledger.entry_kinds import PLACES, RENAMES, as_columns, kind_of
+from kraken_recon.ledger.operations import lying_elsewhere
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.values.shown_figures import covered_share
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from kraken_recon.costs.average_cost import RealisedResult
     from kraken_recon.costs.records import QuoteTotal
     from kraken_recon.costs.store import CostStore
-    from kraken_recon.ledger.entries import LedgerEntry
+    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 FIGURES: Final = ("avg_cost", "quantity_known", "quantity_unknown", "quantity_moving", "cost", "realised")
 
@@ -68,6 +68,31 @@ def scope_of(
         (*linked.positions, *(store.wallets(kept) if kept else ())),
         frozenset(continued),
     )
+
+
+def scope_of_news(
+    store: CostStore,
+    quotes: Mapping[int, str],
+    news: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
+    openings: Mapping[int, Collection[HoldingKey]] | None = None,
+) -> CostScope:
+    """Find the scope of new entries, and of openings that are written after this, by account.
+
+    ``quotes`` are the currencies that the accounts count in.
+    """
+    openings = openings or {}
+    touched, paid = set(), set()
+    for account, by_key in news.items():
+        quote = quotes[account]
+        touched |= {CostKey(account, key.asset, quote) for key in (*by_key, *openings.get(account, ()))}
+        paid |= {
+            (CostKey(account, quote, quote), entry.refid)
+            for key, of in by_key.items()
+            if key.asset == quote
+            for entry in of
+            if entry.operation
+        }
+    return scope_of(store, touched, paid, opening=openings.keys())
 
 
 @exact_arithmetic()
@@ -121,7 +146,7 @@ def _rebuilt(
             costs[key] = CountedCost(cost, counted[key.asset], opened.get(key.asset, ZERO))
         results += [(account_id, result) for result in book.results]
     if money:
-        totals = store.quote_totals(money, MOVES)
+        totals = store.quote_totals(money)
         costs |= {key: _money_cost(totals[key.account_id]) for key in money}
     return costs, results
 
@@ -194,4 +219,4 @@ def what_lies_elsewhere(store: CostStore, account_id: int) -> list[dict[str, str
 
 def unpaired_of(store: CostStore, account_id: int) -> list[LedgerEntry]:
     """List the legs of an account's renames and delistings that have no certain other leg."""
-    return unpaired_legs(store.entries_of_kinds(account_id, ["/".join(kind) for kind in RENAMES]))
+    return unpaired_legs(store.entries_of_kinds(account_id, as_columns(RENAMES)))

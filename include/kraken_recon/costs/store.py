@@ -16,8 +16,9 @@ from kraken_recon.costs.records import (
 )
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.ledger.conversions import CONVERSION_GAP, CONVERSIONS, RENAME_GAP, RENAMES
+from kraken_recon.ledger.conversions import CONVERSION_GAP, RENAME_GAP
 from kraken_recon.ledger.entries import NO_OPERATION, HoldingKey, LedgerEntry
+from kraken_recon.ledger.entry_kinds import CONVERSIONS, MOVES, RENAMES, as_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,8 +32,8 @@ NO_NAMES: Final = {"no_operation": sorted(NO_OPERATION)}
 NEAR: Final = {
     "near": 2 * CONVERSION_GAP,
     "far": 2 * RENAME_GAP,
-    "conversions": sorted("/".join(kind) for kind in CONVERSIONS),
-    "renames": sorted("/".join(kind) for kind in RENAMES),
+    "conversions": as_columns(CONVERSIONS),
+    "renames": as_columns(RENAMES),
     **NO_NAMES,
 }
 
@@ -146,14 +147,11 @@ class CostStore(Store):
         )
         return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
 
-    def quote_totals(
-        self, keys: Collection[CostKey], moves: Collection[tuple[str, str]]
-    ) -> Mapping[int, QuoteTotal]:
+    def quote_totals(self, keys: Collection[CostKey]) -> Mapping[int, QuoteTotal]:
         """Sum openings and entries of these quote currencies, by account."""
-        listed = sorted("/".join(move) for move in moves)
         return {
             row.account_id: QuoteTotal(row.quantity, row.moving, row.as_of, row.opening, row.entries)
-            for row in self._execute("quote_totals", **_key_arrays(keys), moves=listed)
+            for row in self._execute("quote_totals", **_key_arrays(keys), moves=as_columns(MOVES))
         }
 
     def write(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from kraken_recon.alerts.store import AlertStore
-from kraken_recon.books.events import Cause, Reason, RecordedPosition, Step
+from kraken_recon.books.steps import Steps
 from kraken_recon.books.store import BookStore
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
@@ -28,7 +28,7 @@ from kraken_recon.history.rules.match_trades import TradeFinding, join_trade
 from kraken_recon.history.store import HistoryStore
 from kraken_recon.ledger.chain import by_holding
 from kraken_recon.ledger.entries import WALLET_NAMES, differences
-from kraken_recon.ledger.entry_kinds import strange_entries
+from kraken_recon.ledger.entry_kinds import EXCHANGING_TYPES, strange_entries
 from kraken_recon.ledger.wallets import placed
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.reconciliation.unknown_entries import strange_alerts
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.accounts.account import Account
+    from kraken_recon.books.events import RecordedPosition, Step
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.history.rules.account_history import AccountHistory
     from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 TRIES_MAX: Final = 3
 CONTRADICTIONS_SHOWN_MAX: Final = 20
-EXCHANGING_TYPES: Final = frozenset({"trade", "spend", "receive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,27 +310,15 @@ def _steps(extension: Extension, row: RecordedPosition, opening: KnownOpening | 
     The opening is taken back at the moment at which it stood, and set anew where the history begins now: a
     statement as of any time finds the right one.
     """
-    key, quantity = extension.key, row.event_total
-    steps: list[Step] = []
-
-    def change(amount: Decimal, cause: Cause, at: datetime, ledger_id: str | None = None) -> None:
-        nonlocal quantity
-        steps.append(Step(key, quantity, quantity + amount, cause, at, ledger_id=ledger_id))
-        quantity += amount
-
+    added, begins_at = extension.added, extension.begins_at
     moves_opening = extension.opening_before != extension.opening_after
-    if not extension.added and not moves_opening:
-        return steps
-    if row.quantity != row.event_total:
-        # Somebody changed it without an event; the next sync judges it, with both facts on record.
-        at = extension.added[-1].entry_time if extension.added else extension.begins_at
-        steps.append(Step(key, quantity, row.quantity, Cause.ADJUSTMENT, at, Reason.FOUND_CHANGED))
-        quantity = row.quantity
+    if not added and not moves_opening:
+        return []
+    steps = Steps.begin(extension.key, row, added[-1].entry_time if added else begins_at)
     if moves_opening and extension.opening_before:
-        at = opening.at if opening is not None and opening.at is not None else extension.begins_at
-        change(-extension.opening_before, Cause.OPENING, at)
+        stood_at = opening.at if opening is not None and opening.at is not None else begins_at
+        steps.open_by(-extension.opening_before, stood_at)
     if moves_opening and extension.opening_after:
-        change(extension.opening_after, Cause.OPENING, extension.begins_at)
-    for entry in extension.added:
-        change(entry.change, Cause.LEDGER, entry.entry_time, entry.ledger_id)
-    return steps
+        steps.open_by(extension.opening_after, begins_at)
+    steps.book(added)
+    return steps.made

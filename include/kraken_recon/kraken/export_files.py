@@ -34,6 +34,7 @@ from kraken_recon.ledger.entries import (
     LedgerEntry,
     differences,
 )
+from kraken_recon.ledger.entry_kinds import ANNOUNCED_TYPES
 from kraken_recon.ledger.plausible import implausible
 from kraken_recon.plain_text import can_be_kept, visible
 from kraken_recon.values.money import ZERO, parse_amount
@@ -49,7 +50,6 @@ TRADE_COLUMNS: Final = (
     "txid", "ordertxid", "pair", "time", "type", "ordertype",
     "price", "cost", "fee", "vol", "margin", "ledgers",
 )  # fmt: skip
-ANNOUNCED: Final = frozenset({"deposit", "withdrawal"})
 TRADE_AMOUNTS: Final = ("price", "cost", "fee", "vol", "margin")
 WALLETS: Final[Mapping[str, str]] = {
     "": SPOT,
@@ -282,7 +282,7 @@ def _ledger(
     for line, cells in rows:
         row = _Row(name, line, dict(zip(header, cells, strict=True)))
         if row.text("txid").strip().lower() in NO_OPERATION:
-            if row.text("balance") or row.text("type") not in ANNOUNCED:
+            if row.text("balance") or row.text("type") not in ANNOUNCED_TYPES:
                 nameless.append(line)
             pending += 1
         elif row.word("aclass") != "currency":

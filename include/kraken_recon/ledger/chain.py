@@ -152,6 +152,14 @@ def prove_chain(key: HoldingKey, entries: Iterable[LedgerEntry], *, known_balanc
     return Chain(key, tuple(ordered), opening, tuple(gaps))
 
 
+def in_chain_order(entries: Iterable[LedgerEntry]) -> dict[HoldingKey, tuple[LedgerEntry, ...]]:
+    """Group entries by the holding they change, each group in the order that the balances prove."""
+    return {
+        key: prove_chain(key, of, known_balance=None).entries if len(of) > 1 else tuple(of)
+        for key, of in by_holding(entries).items()
+    }
+
+
 def by_holding(entries: Iterable[LedgerEntry]) -> dict[HoldingKey, list[LedgerEntry]]:
     """Group entries by the holding they change, in the order of the holdings' names."""
     groups: dict[HoldingKey, list[LedgerEntry]] = defaultdict(list)

@@ -14,6 +14,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.ledger.entry_kinds import CONVERSIONS, RENAMES, SWAPS
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.ledger.entries import LedgerEntry
 
-STAKING: Final = frozenset({"spottostaking", "stakingfromspot", "stakingtospot", "spotfromstaking"})
-SWAPS: Final = frozenset(
-    {*(("transfer", subtype) for subtype in STAKING), ("earn", "migration"), ("earn", "")}
-)
-"""Kinds of entries that may turn an asset into just as much of another, at once."""
-RENAMES: Final = frozenset(
-    {("adjustment", ""), ("transfer", "delistingconversion"), ("earn", "delistingconversion")}
-)
-"""Kinds of entries by which an asset is renamed or delisted; the other leg may come days later."""
-CONVERSIONS: Final = SWAPS | RENAMES
-"""Types and subtypes of entries that may be one leg of a conversion."""
 CONVERSION_GAP: Final = timedelta(minutes=1)
 """How far apart two legs may be that nothing but their time joins; recorded ones were 7 seconds apart."""
 RENAME_GAP: Final = timedelta(days=30)
@@ -99,9 +89,7 @@ def _lone_legs(entries: Iterable[LedgerEntry], kinds: frozenset[tuple[str, str]]
     legs = [
         entry
         for entry in listed
-        if (entry.entry_type, entry.subtype) in kinds
-        and entry.amount
-        and (entry.operation is None or under[entry.operation] == 1)
+        if entry.kind in kinds and entry.amount and (entry.operation is None or under[entry.operation] == 1)
     ]
     return sorted(legs, key=lambda entry: (entry.entry_time, entry.ledger_id))
 
@@ -131,7 +119,7 @@ class _Pairing:
     ) -> dict[str, list[LedgerEntry]]:
         """List, by leg, the others that may belong to it; nearest first."""
         partners: dict[str, list[LedgerEntry]] = defaultdict(list)
-        legs = [leg for leg in self._legs if (leg.entry_type, leg.subtype) in kinds]
+        legs = [leg for leg in self._legs if leg.kind in kinds]
         for place, leg in enumerate(legs):
             for other in legs[place + 1 :]:
                 if other.entry_time - leg.entry_time > gap:
@@ -191,7 +179,7 @@ class _Pairing:
 
 
 def _is_swap(leg: LedgerEntry) -> bool:
-    return (leg.entry_type, leg.subtype) in SWAPS
+    return leg.kind in SWAPS
 
 
 def _may_belong_together(one: LedgerEntry, other: LedgerEntry) -> bool:

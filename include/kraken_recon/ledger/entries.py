@@ -82,6 +82,11 @@ class LedgerEntry:
         return HoldingKey(self.asset, self.wallet)
 
     @property
+    def kind(self) -> tuple[str, str]:
+        """Its type and subtype, as `ledger.entry_kinds` knows them."""
+        return self.entry_type, self.subtype
+
+    @property
     def operation(self) -> str | None:
         """What Kraken calls the operation that the entry is a leg of; None where it names none."""
         return None if self.refid.strip().lower() in NO_OPERATION else self.refid

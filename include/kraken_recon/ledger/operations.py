@@ -8,31 +8,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kraken_recon.ledger.conversions import Conversion, conversions
+from kraken_recon.ledger.entry_kinds import LONE_TYPES, PLACES, kind_of
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import LedgerEntry
-
-ALONE: Final = frozenset({"margin", "rollover"})
-"""Types of entries that are no leg of anything; a conversion of collateral may have the same ``refid``."""
-PLACES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "hybridearnwithdrawal": "vault",
-        "hybridearndeposit": "vault",
-        "transfer/spottofutures": "futures account",
-        "transfer/spotfromfutures": "futures account",
-        "custodytransfer": "custody",
-    }
-)
-"""Where entries of one leg carry own money to and from, by type or by type and subtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +37,7 @@ class EntryGroup:
 
 def place_of(entry: LedgerEntry) -> str | None:
     """Say where an entry carries money to or from, outside of what is reconciled here."""
-    return PLACES.get(entry.entry_type) or PLACES.get(f"{entry.entry_type}/{entry.subtype}")
+    return PLACES.get(entry.entry_type) or PLACES.get(kind_of(entry))
 
 
 @exact_arithmetic()
@@ -90,7 +77,7 @@ def in_time(entries: Iterable[LedgerEntry]) -> list[EntryGroup]:
     named = {leg.ledger_id: one.name for one in found for leg in one.legs} | _unnamed_pairs(listed)
     by_name: dict[str, list[LedgerEntry]] = defaultdict(list)
     for entry in listed:
-        own = None if entry.entry_type in ALONE else named.get(entry.ledger_id, entry.operation)
+        own = None if entry.entry_type in LONE_TYPES else named.get(entry.ledger_id, entry.operation)
         by_name[own or entry.ledger_id].append(entry)
     apart = {one.name: one for one in found if one.comes_later}
     groups = [

@@ -12,6 +12,7 @@ from datetime import timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.ledger.entry_kinds import TRADE
 from kraken_recon.orders.rules.absence import AbsenceEvidence, may_be, unexplained_holds
 from kraken_recon.orders.rules.order import Side, Source
 from kraken_recon.orders.rules.sizing import TRADABLE_WALLETS
@@ -43,7 +44,6 @@ DECIMALS: Final = 10
 PRICE_SLACK: Final = Decimal("0.05")
 FEE_PERCENT_MAX: Final = Decimal(1)
 COST_MAX: Final = Decimal(10) ** 19
-TRADE: Final = "trade"
 # A trade is written a moment before its ledger entries.
 TRADE_LEAD: Final = timedelta(minutes=1)
 ENTRIES_WITHIN: Final = timedelta(hours=2)

@@ -12,10 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kraken_recon.alerts.store import AlertStore
-from kraken_recon.books.events import Cause, Reason, Step
+from kraken_recon.books.booking_entries import move_by_new
 from kraken_recon.books.store import BookStore
-from kraken_recon.costs.recomputing import recompute, scope_of
-from kraken_recon.costs.records import CostKey
 from kraken_recon.costs.store import CostStore
 from kraken_recon.database.retrying import repeated
 from kraken_recon.errors import PayloadInvalidError
@@ -109,45 +107,14 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
 
     ``to_head`` says that the reading goes up to the newest entry, so that the watermark may follow.
     """
-    account = work.account_id
-    respell_all(BookStore(unit), account, reading)
-    inserted = BookStore(unit).ingest({account: reading.entries}, {account: work.run_id})
-    fresh = {
-        key: new
-        for key, entries in reading.chained.items()
-        if (new := [entry for entry in entries if (account, entry.ledger_id) in inserted])
-    }
-    places = sorted((account, key) for key in fresh)
-    quote = work.state.account.quote_currency
-    money = CostKey(account, quote, quote)
-    scope = scope_of(
-        CostStore(unit),
-        [CostKey(account, key.asset, quote) for key in fresh],
-        [(money, e.refid) for key, new in fresh.items() if key.asset == quote for e in new if e.operation],
-    )
-    if places:
-        BookStore(unit).lock_positions(sorted({*places, *scope.positions}))
-    steps: list[Step] = []
-    for (_, key), row in sorted(BookStore(unit).recorded(places).items()) if places else ():
-        quantity = row.quantity
-        if quantity != row.event_total:
-            # Somebody changed it silently: said here so that the events connect; the next sync puts it right.
-            steps.append(
-                Step(key, row.event_total, quantity, Cause.ADJUSTMENT, reading.as_of, Reason.FOUND_CHANGED)
-            )
-        for entry in fresh[key]:
-            after = quantity + entry.change
-            steps.append(
-                Step(key, quantity, after, Cause.LEDGER, entry.entry_time, ledger_id=entry.ledger_id)
-            )
-            quantity = after
-    BookStore(unit).write_steps({account: steps}, {account: work.run_id})
-    recompute(CostStore(unit), scope)
+    account = work.state.account
+    respell_all(BookStore(unit), work.account_id, reading)
+    news = move_by_new(unit, {account: reading.entries}, work.run_id, found_at=reading.as_of)
+    fresh = [entry for of in news[work.account_id].values() for entry in of]
     if to_head:
-        ReconciliationStore(unit).advance_watermarks({account: reading.entries}, {})
-    ReconciliationStore(unit).advance_coverage({account: (reading.after, reading.as_of)})
-    if inserted:
-        strange = strange_entries(entry for entries in fresh.values() for entry in entries)
-        AlertStore(unit).raise_alerts(strange_alerts(work.state.account, strange))
-        tell_unpaired(AlertStore(unit), CostStore(unit), work.state.account, reading.entries)
-    return len(inserted)
+        ReconciliationStore(unit).advance_watermarks({work.account_id: reading.entries}, {})
+    ReconciliationStore(unit).advance_coverage({work.account_id: (reading.after, reading.as_of)})
+    if fresh:
+        AlertStore(unit).raise_alerts(strange_alerts(account, strange_entries(fresh)))
+        tell_unpaired(AlertStore(unit), CostStore(unit), account, reading.entries)
+    return len(fresh)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.ledger.chain import Gap, by_holding, prove_chain
+from kraken_recon.ledger.chain import Gap, by_holding, in_chain_order, prove_chain
 from kraken_recon.ledger.entries import WITHDRAWN, differences
 from kraken_recon.ledger.plausible import refuse_implausible
 from kraken_recon.ledger.wallets import renamed, respelled, told_apart
@@ -81,10 +81,7 @@ class Reading:
     @property
     def chained(self) -> dict[HoldingKey, tuple[LedgerEntry, ...]]:
         """The entries per holding, in the order that the balances prove."""
-        return {
-            key: prove_chain(key, entries, known_balance=None).entries if len(entries) > 1 else tuple(entries)
-            for key, entries in by_holding(self.entries).items()
-        }
+        return in_chain_order(self.entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _words(entry: LedgerEntry) -> str:
-    if is_known_kind(entry.entry_type, entry.subtype):
+    if is_known_kind(*entry.kind):
         return f"{entry.asset} (a wallet that is not known here)"
     return kind_of(entry)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.costs.recomputing import unpaired_of
-from kraken_recon.ledger.conversions import RENAMES
+from kraken_recon.ledger.entry_kinds import RENAMES
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def tell_unpaired(
     alerts: AlertStore, costs: CostStore, account: Account, added: Iterable[LedgerEntry]
 ) -> None:
     """Raise or end an account's alert, if what was added may have changed which legs stand alone."""
-    if not any((entry.entry_type, entry.subtype) in RENAMES for entry in added):
+    if not any(entry.kind in RENAMES for entry in added):
         return
     legs = unpaired_of(costs, account.account_id)
     if not legs:

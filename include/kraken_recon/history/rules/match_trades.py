@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.ledger.entry_kinds import TRADE
 from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _is_spot(trade: ExportedTrade, legs: list[LedgerEntry]) -> bool:
     return (
         trade.margin == ZERO
         and len(legs) == LEGS_OF_A_SPOT_TRADE
-        and all(leg.entry_type == "trade" for leg in legs)
+        and all(leg.entry_type == TRADE for leg in legs)
     )
 
 

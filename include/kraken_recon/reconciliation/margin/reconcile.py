@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.ledger.entry_kinds import MARGIN_TYPES
 from kraken_recon.reconciliation.margin.rules import (
-    MARGIN_TYPES,
     Doubt,
     MarginAction,
     MarginAssessment,

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from kraken_recon.ledger.entry_kinds import CLOSING_TYPES
 from kraken_recon.values.money import EXACT, ZERO
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kraken_recon.ledger.entries import LedgerEntry
-
-MARGIN_TYPES: Final = frozenset({"margin", "rollover", "settled", "collateralconversion"})
-"""Types of entries that tell of a margin position."""
-CLOSING_TYPES: Final = frozenset({"margin", "settled"})
 
 
 class MarginAction(StrEnum):

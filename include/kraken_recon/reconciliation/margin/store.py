@@ -12,8 +12,8 @@ from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import LedgerEntry
+from kraken_recon.ledger.entry_kinds import MARGIN_TYPES
 from kraken_recon.reconciliation.margin.rules import (
-    MARGIN_TYPES,
     Doubt,
     MarginPosition,
     MarginState,

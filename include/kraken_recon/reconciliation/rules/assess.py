@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kraken_recon.books.events import REPAIR_REASONS, Cause, Reason, RecordedPosition, Step
+from kraken_recon.books.steps import Steps
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, unfolded
 from kraken_recon.values.money import EXACT, ZERO, exact_arithmetic
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.ledger.entries import HoldingKey
     from kraken_recon.reconciliation.rules.policy import Policy
 
 
@@ -148,31 +149,19 @@ def _explain(evidence: Evidence, key: HoldingKey, admitted: Collection[HoldingKe
     """Correct database drift, apply entries, and take back a repair whose ledger line turned up."""
     recorded = evidence.recorded[key]
     entries = evidence.ingested.get(key, ())
-    steps: list[Step] = []
-    quantity = recorded.event_total
-
-    def move(after: Decimal, reason: Reason | None = None, entry: LedgerEntry | None = None) -> None:
-        nonlocal quantity
-        cause = Cause.LEDGER if entry else Cause.ADJUSTMENT
-        at, ledger_id = (entry.entry_time, entry.ledger_id) if entry else (evidence.as_of, None)
-        steps.append(Step(key, quantity, after, cause, at, reason, ledger_id))
-        quantity = after
-
-    if recorded.quantity != quantity:
-        move(recorded.quantity, Reason.FOUND_CHANGED)
+    steps = Steps.begin(key, recorded, evidence.as_of)
     correction = recorded.expected - recorded.quantity
     is_repeated = bool(correction) and _is_repeated(evidence, admitted, key, correction)
     withheld = correction if is_repeated else ZERO
     if correction and not is_repeated:
-        move(recorded.expected, Reason.DRIFT_REPAIRED)
-    for entry in entries:
-        move(quantity + entry.change, entry=entry)
+        steps.adjust(recorded.expected, Reason.DRIFT_REPAIRED, evidence.as_of)
+    steps.book(entries)
     reported = _reported(evidence, key)
-    taken_back = _taken_back(evidence, recorded, quantity + withheld - reported)
+    taken_back = _taken_back(evidence, recorded, steps.quantity + withheld - reported)
     if _is_repeated(evidence, admitted, key, -taken_back):
         taken_back = ZERO
     if taken_back:
-        move(quantity - taken_back, Reason.RESIDUAL_REVERSED)
+        steps.adjust(steps.quantity - taken_back, Reason.RESIDUAL_REVERSED, evidence.as_of)
     explained = sum((entry.change for entry in entries), ZERO) - taken_back
     finding = Discrepancy(
         key,
@@ -188,7 +177,7 @@ def _explain(evidence: Evidence, key: HoldingKey, admitted: Collection[HoldingKe
         else Action.APPLIED,
         tuple(entry.ledger_id for entry in entries),
     )
-    return _Judged(finding, tuple(steps), quantity, withheld, is_repeated=is_repeated)
+    return _Judged(finding, tuple(steps.made), steps.quantity, withheld, is_repeated=is_repeated)
 
 
 def _observe(evidence: Evidence, policy: Policy, judged: _Judged) -> _Judged:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from kraken_recon.ledger.chain import prove_chain
 from kraken_recon.ledger.entries import SPOT, HoldingKey
+from kraken_recon.ledger.entry_kinds import MARGIN_TYPES
 from kraken_recon.orders.rules.order import Side
 from kraken_recon.values.money import ZERO, format_amount
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from kraken_recon.orders.rules.order import Fill, Order
 
 FEE_CREDITS: Final = "KFEE"
-MARGIN_TYPES: Final = frozenset({"margin", "rollover", "settled"})
 # A leg that rounds to zero is left out of the ledger; no asset of Kraken has fewer decimals where it matters.
 NEGLIGIBLE: Final = Decimal("0.00005")
 # A trade's entries are at most some hundred milliseconds later than the trade.
