@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from benchmarks.workload import INTERVAL, REQUEST
-from kraken_recon.reconciliation.booking import ACCOUNTS_PER_TRANSACTION
+from kraken_recon.reconciliation.transactions import ACCOUNTS_PER_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,7 @@ def _differing(connection: psycopg.Connection, prepared: Sequence[PreparedWork])
     reported = [
         (p.work.account_id, key.asset, key.wallet, balance.balance, balance.available)
         for p in prepared
-        for key, balance in (p.work.balances or {}).items()
+        for key, balance in p.balances.items()
     ]
     return dict(connection.execute(DIFFERING, _columns(reported, 5)).fetchall())
 
@@ -151,9 +151,9 @@ def _book(connection: psycopg.Connection, batch: Sequence[PreparedWork], found: 
             *_columns(
                 [
                     (
-                        *(p.work.run_id, p.work.account_id, p.work.as_of),
+                        *(p.work.run_id, p.work.account_id, INTERVAL.end),
                         p.reading.entries[-1].ledger_id if p.work.account_id in found else None,
-                        *(len(p.work.balances or {}), found.get(p.work.account_id, 0), p.work.calls),
+                        *(len(p.balances), found.get(p.work.account_id, 0), p.work.calls),
                     )
                     for p in batch
                 ],

@@ -79,7 +79,7 @@ def _sync(url: str, prepared: Sequence[PreparedWork], *, stamps_every_position: 
 
 def _sync_account(session: Session, prepared: PreparedWork, *, stamps_every_position: bool) -> None:
     work = prepared.work
-    balances = work.balances or {}
+    balances = prepared.balances
     run: Any = _Run(
         run_id=work.run_id,
         account_id=work.account_id,
@@ -89,7 +89,7 @@ def _sync_account(session: Session, prepared: PreparedWork, *, stamps_every_posi
         status="succeeded",
         trigger=REQUEST.trigger,
         recorded_as_of=datetime.now(UTC),
-        reported_as_of=work.as_of,
+        reported_as_of=INTERVAL.end,
         api_calls=work.calls,
         seconds=ZERO,
         lock_hold_ms=ZERO,
@@ -147,7 +147,7 @@ def _apply(
         applied.append(entry)
     position.updated_at = datetime.now(UTC)
     position.available_quantity = balance.available
-    position.available_as_of = work.as_of
+    position.available_as_of = INTERVAL.end
     explained = sum((entry.change for entry in applied), Decimal(0))
     session.add(
         _Discrepancy(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmarks.workload import REQUEST
+from benchmarks.workload import INTERVAL, REQUEST
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.reconciliation.booking import book
+from kraken_recon.reconciliation.stages import Compared, Read
 from kraken_recon.reconciliation.store import ReconciliationStore
 
 if TYPE_CHECKING:
@@ -30,11 +31,10 @@ def sync_with_costs(url: str, prepared: Sequence[PreparedWork]) -> None:
 def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> None:
     engine = create_engine(url, application_name="benchmark product")
     with UnitOfWork(engine) as unit:
-        comparisons = ReconciliationStore(unit).compare(
-            {p.work.account_id: p.work.balances or {} for p in prepared}
-        )
+        comparisons = ReconciliationStore(unit).compare({p.work.account_id: p.balances for p in prepared})
     for p in prepared:
-        p.work.comparison = comparisons[p.work.account_id]
+        comparison = comparisons[p.work.account_id]
+        p.work.stage = Compared(INTERVAL.end, p.balances, comparison)
         if p.work.needs_reading:
-            p.work.reading = p.reading
+            p.work.stage = Read(p.balances, comparison, p.reading, {})
     book([p.work for p in prepared], request, lambda: UnitOfWork(engine))

@@ -26,7 +26,7 @@ from kraken_recon.reconciliation.run import AccountWork, SyncRequest, run_id_of
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SEED: Final = 20260105
 INTERVAL: Final = Interval(datetime(2026, 1, 5, 12, 0, tzinfo=UTC), datetime(2026, 1, 5, 12, 15, tzinfo=UTC))
@@ -82,6 +82,7 @@ class PreparedWork:
     """One account's work as a sync has it after asking Kraken, and the reading it gets if it differs."""
 
     work: AccountWork
+    balances: Mapping[HoldingKey, Balance]
     reading: Reading
 
 
@@ -101,10 +102,8 @@ class Desk:
         works = []
         for account in self.accounts:
             work = AccountWork(account.state, run_id_of(account.state.account, REQUEST))
-            work.balances = account.balances(with_missed=True)
-            work.as_of = INTERVAL.end
             work.calls = CALLS_OF_A_READING if account.missed else 1
-            works.append(PreparedWork(work, account.reading()))
+            works.append(PreparedWork(work, account.balances(with_missed=True), account.reading()))
         return works
 
 

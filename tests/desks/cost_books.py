@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kraken_recon.costs.average_cost import CostBook, grouped
+from kraken_recon.costs.average_cost import CostBook
+from kraken_recon.ledger.sequence import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from desks.cost_books import QUOTE, costed, happen
 from desks.fakes import FakeBooks
-from kraken_recon.costs.average_cost import CostBook, grouped
+from kraken_recon.costs.average_cost import CostBook
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.ledger.entry_kinds import MOVES
+from kraken_recon.ledger.sequence import grouped
 from kraken_recon.values.money import exact_arithmetic, format_amount
 from properties.histories import fresh_account
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from desks.cost_books import QUOTE
 from desks.fakes import START, FakeBooks
-from kraken_recon.costs.average_cost import AssetCost, CostBook, grouped
+from kraken_recon.costs.average_cost import AssetCost, CostBook
 from kraken_recon.costs.continuing import continuations
 from kraken_recon.costs.records import CostKey, CostProgress, CountedCost
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+from kraken_recon.ledger.sequence import grouped
 from kraken_recon.values.money import ZERO, exact_arithmetic
 from properties.test_average_cost import ASSETS, KINDS, Happening, amounts, happenings, write
 

@@ -11,9 +11,10 @@ import pytest
 
 from desks.cost_books import costed, happen
 from desks.fakes import START, FakeBooks
-from kraken_recon.costs.average_cost import AssetCost, CostBook, RealisedResult, grouped
+from kraken_recon.costs.average_cost import AssetCost, CostBook, RealisedResult
 from kraken_recon.ledger.conversions import unpaired_legs
 from kraken_recon.ledger.operations import lying_elsewhere
+from kraken_recon.ledger.sequence import grouped
 
 if TYPE_CHECKING:
     from kraken_recon.costs.average_cost import CostBook as Book

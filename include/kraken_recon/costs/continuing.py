@@ -13,10 +13,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kraken_recon.costs.average_cost import CostBook, connects, grouped, undecided_holdings
+from kraken_recon.costs.average_cost import CostBook
 from kraken_recon.costs.records import CostKey, CountedCost
 from kraken_recon.ledger.entry_kinds import CONVERSIONS
 from kraken_recon.ledger.operations import EntryGroup, place_of
+from kraken_recon.ledger.sequence import connects, grouped, undecided_holdings
 from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:

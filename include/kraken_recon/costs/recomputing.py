@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.costs.average_cost import AssetCost, CostBook, grouped
+from kraken_recon.costs.average_cost import AssetCost, CostBook
 from kraken_recon.costs.continuing import continuations
 from kraken_recon.costs.records import CostKey, CostScope, CountedCost, Written
 from kraken_recon.errors import LockUnavailableError
 from kraken_recon.ledger.conversions import unpaired_legs
 from kraken_recon.ledger.entry_kinds import PLACES, RENAMES, as_columns, kind_of
 from kraken_recon.ledger.operations import lying_elsewhere
+from kraken_recon.ledger.sequence import grouped
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 from kraken_recon.values.shown_figures import covered_share
 

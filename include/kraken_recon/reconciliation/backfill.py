@@ -9,32 +9,31 @@ Invariants:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.books.store import BookStore
 from kraken_recon.database.lock_patience import LockPatience
-from kraken_recon.database.retrying import STORE_TRIES_MAX, is_worth_repeating
-from kraken_recon.errors import StoreError, StoreUnreachableError
 from kraken_recon.reconciliation.backfill_store import BackfillStore
 from kraken_recon.reconciliation.long_ledgers import apply_missed, book_stretch, ledger_reader, not_caught_up
 from kraken_recon.reconciliation.reading import LAG_MAX, LongLedgerError, Reading
 from kraken_recon.reconciliation.rules.as_of import findings_then
 from kraken_recon.reconciliation.rules.policy import Mode
-from kraken_recon.reconciliation.rules.run import RunRecord
 from kraken_recon.reconciliation.run import AccountWork, run_id_of
+from kraken_recon.reconciliation.run_summary import run_record
+from kraken_recon.reconciliation.stages import Moving
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.reconciliation.sync import recorded_runs, work_by_work
+from kraken_recon.reconciliation.transactions import write_in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.ledger.entries import LedgerEntry
     from kraken_recon.reconciliation.rules.as_of import Coverage
     from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
@@ -80,11 +79,11 @@ def reconcile_as_of(accounts: Sequence[Account], request: SyncRequest, ports: Sy
     end = request.interval.end
     if ports.clock() < end + SETTLING:
         for work in works:
-            work.moving = NOT_SETTLED
-    unread = [w for w in works if not w.moving and _must_be_read(coverages[w.account_id], end)]
-    work_by_work(unread, lambda work: _read(work, coverages[work.account_id], request, ports), request, ports)
-    for work in works:
-        _book(work, coverages[work.account_id], request, ports)
+            work.stage = Moving(NOT_SETTLED, work.reached)
+    past = _Past(request, ports, coverages)
+    unread = [w for w in works if not w.is_stopped and _must_be_read(coverages[w.account_id], end)]
+    work_by_work(unread, past.read, request, ports)
+    write_in_batches(works, past.write, ports.open_unit_of_work, accounts_per_transaction=1)
     return recorded_runs(accounts, works, finished, ports)
 
 
@@ -99,14 +98,23 @@ def _must_be_read(coverage: Coverage, end: datetime) -> bool:
     return coverage.read_until is None or coverage.read_until < end + SETTLING
 
 
-def _read(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: SyncPorts) -> None:
-    """Read the ledger from where it was last read without a gap, through to its head, and prove it.
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """One run as of a past moment; ``readings`` are of the accounts whose ledger had to be read for it."""
 
-    A long one is read stretch by stretch, no further than the interval needs.
-    """
-    read_until = coverage.read_until
-    with ports.open_exchange(work.state.account) as exchange:
-        try:
+    request: SyncRequest
+    ports: SyncPorts
+    coverages: Mapping[int, Coverage]
+    readings: dict[int, Reading] = field(default_factory=dict)
+
+    def read(self, work: AccountWork) -> None:
+        """Read the ledger from where it was last read without a gap, through to its head, and prove it.
+
+        A long one is read stretch by stretch, no further than the interval needs.
+        """
+        request, ports = self.request, self.ports
+        read_until = self.coverages[work.account_id].read_until
+        with work.asking(ports) as exchange:
             exchange.check_key()
             for stretch in range(STRETCHES_MAX + 1):
                 as_of = ports.clock()
@@ -120,96 +128,52 @@ def _read(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: Sy
                     if read_until >= request.interval.end + SETTLING:
                         return
                 else:
-                    work.reading = Reading({}, tuple(pages.entries.values()), after, as_of, coherent=True)
+                    self.readings[work.account_id] = Reading(
+                        {}, tuple(pages.entries.values()), after, as_of, coherent=True
+                    )
                     return
-        finally:
-            work.calls += exchange.calls
 
-
-def _book(work: AccountWork, coverage: Coverage, request: SyncRequest, ports: SyncPorts) -> None:
-    """Write everything of one account in one transaction; what cannot be written is recorded as failed."""
-    tries = 0
-    while True:
-        tries += 1
+    def write(self, unit: UnitOfWork, works: Sequence[AccountWork]) -> None:
+        """Write everything of one account."""
+        (work,) = works
         started = time.monotonic()
-        try:
-            with ports.open_unit_of_work() as unit:
-                if work.error or work.moving or not _has_books(coverage, request.interval.end):
-                    then = _Then()
-                else:
-                    then = _booked(unit, work, request)
-                seconds = work.seconds + time.monotonic() - started
-                run = _run_record(work, coverage, request, then, seconds)
-                ReconciliationStore(unit).record_runs([run], {run.run_id: then.findings})
-                unit.commit()
-        except StoreUnreachableError:
-            raise
-        except StoreError as error:
-            if is_worth_repeating(error) and tries < STORE_TRIES_MAX:
-                continue
-            reason = f"{type(error).__name__}: {error}"
-            if work.error:
-                work.left = f"{work.error}; it could not be recorded: {reason}"
-                return
-            work.error, tries = reason, 0
-        else:
-            return
+        has_books = _has_books(self.coverages[work.account_id], self.request.interval.end)
+        is_known = has_books and not work.is_stopped
+        then = self._booked(unit, work) if is_known else _Then()
+        stopped = work.stage.why if isinstance(work.stage, Moving) else None
+        run = run_record(
+            work,
+            self.request,
+            recorded_as_of=self.request.interval.end,
+            as_of=self.request.interval.end if is_known else None,
+            head=then.head,
+            counts={
+                "checked": then.checked,
+                "matched": then.checked - len(then.findings),
+                "explained": sum(1 for finding in then.findings if finding.explained),
+                "failed": int(bool(work.error)),
+            },
+            ingested=then.ingested,
+            seconds=time.monotonic() - started,
+            lock_hold_ms=then.lock_hold_ms,
+            note=None if work.error else stopped or (None if has_books else BOOKS_BEGIN_LATER),
+        )
+        ReconciliationStore(unit).record_runs([run], {run.run_id: then.findings})
 
-
-def _booked(unit: UnitOfWork, work: AccountWork, request: SyncRequest) -> _Then:
-    end, reading = request.interval.end, work.reading
-    ingested, held_ms = 0, 0.0
-    if reading is not None and request.mode is Mode.REPAIR:
-        started = time.monotonic()
-        ingested = apply_missed(unit, work, reading, to_head=True)
-        held_ms = (time.monotonic() - started) * 1000
-    read = reading.entries if reading is not None else ()
-    holdings = BackfillStore(unit).holdings_then(work.account_id, end, read)
-    recorded_head = BackfillStore(unit).head_then(work.account_id, end)
-    newest_read = max(
-        ((entry.entry_time, entry.ledger_id) for entry in read if entry.entry_time < end), default=None
-    )
-    if request.mode is Mode.DRY_RUN:
-        ingested = _count_unknown(unit, work, read)
-    return _Then(
-        findings_then(holdings),
-        len(holdings),
-        newest_read[1] if newest_read else recorded_head,
-        ingested,
-        held_ms,
-    )
-
-
-def _count_unknown(unit: UnitOfWork, work: AccountWork, read: Sequence[LedgerEntry]) -> int:
-    return len(read) - len(BookStore(unit).known_ids({work.account_id: read})) if read else 0
-
-
-def _run_record(
-    work: AccountWork, coverage: Coverage, request: SyncRequest, then: _Then, seconds: float
-) -> RunRecord:
-    unsettled = work.error or work.moving
-    has_books = _has_books(coverage, request.interval.end)
-    return RunRecord(
-        run_id=work.run_id,
-        account_id=work.account_id,
-        interval=request.interval,
-        mode=request.mode,
-        status="failed" if work.error else "moving" if work.moving else "succeeded",
-        trigger=request.trigger,
-        recorded_as_of=request.interval.end,
-        reported_as_of=None if unsettled or not has_books else request.interval.end,
-        reported_head=then.head,
-        counts={
-            "checked": then.checked,
-            "matched": then.checked - len(then.findings),
-            "explained": sum(1 for finding in then.findings if finding.explained),
-            "failed": int(bool(work.error)),
-        },
-        entries_ingested=work.caught_up + then.ingested,
-        api_calls=work.calls,
-        seconds=seconds,
-        lock_hold_ms=then.lock_hold_ms,
-        note=None if work.error else work.moving or (None if has_books else BOOKS_BEGIN_LATER),
-        error=work.error,
-        dag_run=request.dag_run,
-    )
+    def _booked(self, unit: UnitOfWork, work: AccountWork) -> _Then:
+        end, reading = self.request.interval.end, self.readings.get(work.account_id)
+        read = reading.entries if reading is not None else ()
+        ingested, held_ms = 0, 0.0
+        if self.request.mode is Mode.DRY_RUN:
+            ingested = len(read) - len(BookStore(unit).known_ids({work.account_id: read})) if read else 0
+        elif reading is not None:
+            started = time.monotonic()
+            ingested = apply_missed(unit, work, reading, to_head=True)
+            held_ms = (time.monotonic() - started) * 1000
+        store = BackfillStore(unit)
+        holdings = store.holdings_then(work.account_id, end, read)
+        newest_read = max(
+            ((entry.entry_time, entry.ledger_id) for entry in read if entry.entry_time < end), default=None
+        )
+        head = newest_read[1] if newest_read else store.head_then(work.account_id, end)
+        return _Then(findings_then(holdings), len(holdings), head, ingested, held_ms)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
-from kraken_recon.errors import (
-    ConfigurationError,
-)
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
+from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from datetime import datetime
-    from decimal import Decimal
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.ledger.entries import Balance, HoldingKey
+    from kraken_recon.errors import KrakenReconError
     from kraken_recon.reconciliation.exchange import Exchange
     from kraken_recon.reconciliation.margin.rules import MarginFinding, MarginLook
     from kraken_recon.reconciliation.plans.recording import Approval
-    from kraken_recon.reconciliation.reading import Reading
     from kraken_recon.reconciliation.rules.policy import Mode, Policy
-    from kraken_recon.reconciliation.rules.run import AccountState, Comparison, DagRun
+    from kraken_recon.reconciliation.rules.run import AccountState, DagRun
+    from kraken_recon.reconciliation.stages import Reached, Stage
     from kraken_recon.values.intervals import Interval
 
 SWEEP_HOURS_MAX: Final = 24 * 31
@@ -94,28 +93,21 @@ RUN_NAMESPACE: Final = UUID("7d0c5b0e-6a4f-4b57-9f0d-6f6b72656b6e")
 
 @dataclass(slots=True)
 class AccountWork:
-    """One account on its way through a run; each step fills in what it found.
+    """One account on its way through a run; ``stage`` says how far it has come, and what is known by then.
 
     ``is_swept`` has its ledger read even if its balances agree; ``caught_up`` counts entries of a long ledger
-    that were booked, stretch by stretch, before the account could be compared. ``left`` says why not even a
-    run could be recorded.
+    that were booked, stretch by stretch, before the account could be compared. ``margin`` is what Kraken told
+    of its margin positions, if it was asked, and ``margin_findings`` what differed of them.
     """
 
     state: AccountState
     run_id: UUID
-    seconds: float = 0.0
-    balances: Mapping[HoldingKey, Balance] | None = None
-    as_of: datetime | None = None
-    comparison: Comparison | None = None
-    reading: Reading | None = None
-    prices: Mapping[str, Decimal] = field(default_factory=dict)
-    calls: int = 0
-    error: str | None = None
-    left: str | None = None
-    moving: str | None = None
+    stage: Stage = field(default_factory=Waiting)
+    is_swept: bool = False
     margin: MarginLook | None = None
     margin_findings: tuple[MarginFinding, ...] = ()
-    is_swept: bool = False
+    seconds: float = 0.0
+    calls: int = 0
     caught_up: int = 0
 
     @property
@@ -126,9 +118,47 @@ class AccountWork:
     @property
     def needs_reading(self) -> bool:
         """Say whether the balances alone do not settle the account."""
-        if self.error or self.comparison is None:
+        if not isinstance(self.stage, Compared):
             return False
-        return not self.state.is_open or self.is_swept or bool(self.comparison.differing)
+        return not self.state.is_open or self.is_swept or bool(self.stage.comparison.differing)
+
+    @property
+    def reached(self) -> Reached:
+        """What is known of the account, also of one that goes no further."""
+        return self.stage.reached if isinstance(self.stage, (Moving, Failed, Left)) else self.stage
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether the account goes no further in this run."""
+        return self.stage is not self.reached
+
+    @property
+    def error(self) -> str | None:
+        """Why the account could not be reconciled, if it could not."""
+        return self.stage.why if isinstance(self.stage, Failed) else None
+
+    @property
+    def status(self) -> str:
+        """What its run came to."""
+        if isinstance(self.stage, Failed):
+            return "failed"
+        is_moving = isinstance(self.stage, Moving) or (
+            isinstance(self.stage, Read) and not self.stage.reading.coherent
+        )
+        return "moving" if is_moving else "succeeded"
+
+    def fail(self, error: KrakenReconError) -> None:
+        """Go no further, because of this."""
+        self.stage = Failed(f"{type(error).__name__}: {error}", self.reached)
+
+    @contextmanager
+    def asking(self, ports: SyncPorts) -> Iterator[Exchange]:
+        """Open the account at Kraken, and count the calls."""
+        with ports.open_exchange(self.state.account) as exchange:
+            try:
+                yield exchange
+            finally:
+                self.calls += exchange.calls
 
 
 def run_id_of(account: Account, request: SyncRequest) -> UUID:

@@ -11,49 +11,86 @@ from kraken_recon.holdings.pricing import worth_evidence, worth_words
 from kraken_recon.ledger.entry_kinds import strange_entries
 from kraken_recon.reconciliation.margin.reconcile import margin_alerts, margin_awaiting, margin_note
 from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy
+from kraken_recon.reconciliation.rules.run import RunRecord
+from kraken_recon.reconciliation.stages import Compared, Moving, Read
 from kraken_recon.reconciliation.unknown_entries import strange_alerts, strange_note
 from kraken_recon.values.money import ZERO, format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.holdings.pricing import PriceList
-    from kraken_recon.ledger.entries import LedgerEntry
-    from kraken_recon.reconciliation.run import AccountWork
+    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.reconciliation.reading import Reading
+    from kraken_recon.reconciliation.run import AccountWork, SyncRequest
 
 
-def is_moving(work: AccountWork) -> bool:
-    """Say whether the account moved too much for its balances to be judged."""
-    return work.reading is not None and not work.reading.coherent
+def run_record(  # noqa: PLR0913 - what a run came to
+    work: AccountWork,
+    request: SyncRequest,
+    *,
+    as_of: datetime | None,
+    head: str | None,
+    counts: Mapping[str, int],
+    ingested: int,
+    seconds: float,
+    lock_hold_ms: float,
+    note: str | None,
+    recorded_as_of: datetime | None = None,
+) -> RunRecord:
+    """Write down one account's run; ``seconds`` are those of the writing alone."""
+    return RunRecord(
+        run_id=work.run_id,
+        account_id=work.account_id,
+        interval=request.interval,
+        mode=request.mode,
+        status=work.status,
+        trigger=request.trigger,
+        recorded_as_of=recorded_as_of,
+        reported_as_of=as_of,
+        reported_head=head,
+        counts=counts,
+        entries_ingested=work.caught_up + ingested,
+        api_calls=work.calls,
+        seconds=work.seconds + seconds,
+        lock_hold_ms=lock_hold_ms,
+        note=note,
+        error=work.error,
+        dag_run=request.dag_run,
+    )
 
 
 def note_of(work: AccountWork, found: Collection[Discrepancy] = ()) -> str | None:
     """Say what a person should know of a run that went well."""
-    if work.moving:
-        return work.moving
-    reading = work.reading
-    opened = f"opened from {_OPENING_WORDS[reading.opening.source]}" if reading and reading.opening else None
-    respelled = ", ".join(f"{old} is now {new}" for old, new in reading.respelled.items()) if reading else ""
-    told = (
-        opened,
-        f"wallets called as Kraken calls them: {respelled}" if respelled else None,
-        reading.note if reading else None,
-        strange_note(_strange(work, found)),
-        margin_note(work),
-    )
+    if isinstance(work.stage, Moving):
+        return work.stage.why
+    told = [*_reading_notes(work.reached.reading)] if isinstance(work.reached, Read) else []
+    told += [strange_note(_strange(work, found)), margin_note(work)]
     return "; ".join(text for text in told if text) or None
+
+
+def _reading_notes(reading: Reading) -> Iterator[str | None]:
+    if reading.opening:
+        yield f"opened from {_OPENING_WORDS[reading.opening.source]}"
+    if reading.respelled:
+        respelled = ", ".join(f"{old} is now {new}" for old, new in reading.respelled.items())
+        yield f"wallets called as Kraken calls them: {respelled}"
+    yield reading.note
 
 
 def _strange(work: AccountWork, found: Collection[Discrepancy]) -> list[LedgerEntry]:
     """Pick the entries of an unknown kind among those that this run added."""
-    if work.reading is None or work.error:
+    if not isinstance(work.stage, Read):
         return []
-    if work.reading.opening:
-        return strange_entries(work.reading.entries)
+    reading = work.stage.reading
+    if reading.opening:
+        return strange_entries(reading.entries)
     added = {ledger_id for finding in found for ledger_id in finding.ledger_ids}
-    return strange_entries(entry for entry in work.reading.entries if entry.ledger_id in added)
+    return strange_entries(entry for entry in reading.entries if entry.ledger_id in added)
 
 
 _OPENING_WORDS: Final = {
@@ -65,30 +102,29 @@ _OPENING_WORDS: Final = {
 
 def findings_of(work: AccountWork, assessment: Assessment | None) -> tuple[Discrepancy, ...]:
     """List what differed; an opening is no difference, and a tolerated residual still is one."""
-    if work.error or work.moving or work.comparison is None:
-        return ()
-    if assessment is None:
-        return tuple(
-            Discrepancy(
-                key,
-                (reported := work.balances[key].balance if work.balances and key in work.balances else ZERO)
-                - residual,
-                reported,
-                ZERO,
-                ZERO,
-                residual,
-                Action.WITHIN_TOLERANCE,
+    match work.stage:
+        case Read(reading=reading) if assessment:
+            return tuple(
+                f for f in assessment.findings if not reading.opening or f.database_drift or f.residual
             )
-            for key, residual in sorted(work.comparison.settled.items())
-        )
-    opening = bool(work.reading and work.reading.opening)
-    return tuple(f for f in assessment.findings if not opening or f.database_drift or f.residual)
+        case Compared(balances=balances, comparison=comparison):
+            return tuple(
+                _settled(key, balances[key].balance if key in balances else ZERO, residual)
+                for key, residual in sorted(comparison.settled.items())
+            )
+    return ()
+
+
+def _settled(key: HoldingKey, reported: Decimal, residual: Decimal) -> Discrepancy:
+    return Discrepancy(key, reported - residual, reported, ZERO, ZERO, residual, Action.WITHIN_TOLERANCE)
 
 
 def counts_of(work: AccountWork, found: Sequence[Discrepancy]) -> dict[str, int]:
     """Count what a run checked and found."""
+    if work.error:
+        return {"failed": 1}
     actions = Counter(finding.action for finding in found)
-    checked = work.comparison.checked if work.comparison else 0
+    checked = work.reached.comparison.checked if isinstance(work.reached, (Compared, Read)) else 0
     return {
         "checked": checked,
         "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
@@ -104,14 +140,14 @@ def counts_of(work: AccountWork, found: Sequence[Discrepancy]) -> dict[str, int]
 
 def _count_alerts(work: AccountWork) -> list[Alert]:
     """Say that Kraken counts more entries than it shows."""
-    if work.reading is None or not work.reading.missing:
+    if not isinstance(work.stage, Read) or not work.stage.reading.missing:
         return []
-    name = work.state.account.name
+    name, reading = work.state.account.name, work.stage.reading
     message = (
-        f"{name}: {work.reading.note}; until it shows them all nothing is repaired, and nothing counts as "
+        f"{name}: {reading.note}; until it shows them all nothing is repaired, and nothing counts as "
         f"proven. If what is shown is all there is: sync --account {name} --trust-chain"
     )
-    evidence = {"run_id": str(work.run_id), "missing": str(work.reading.missing)}
+    evidence = {"run_id": str(work.run_id), "missing": str(reading.missing)}
     return [Alert(AlertKind.LEDGER_INCOMPLETE, work.account_id, None, None, message, evidence=evidence)]
 
 

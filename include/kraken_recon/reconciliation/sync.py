@@ -37,17 +37,19 @@ from kraken_recon.reconciliation.reading import LongLedgerError, StillMovingErro
 from kraken_recon.reconciliation.rules.priority import ACTIVE_FOR, due_for_sweep, in_order_of_need
 from kraken_recon.reconciliation.run import AccountWork, SyncPorts, SyncRequest, run_id_of
 from kraken_recon.reconciliation.run_summary import failure_alert
+from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Replied, Waiting
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.values.threads import side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.ledger.entries import Balance, HoldingKey
     from kraken_recon.reconciliation.exchange import Exchange
     from kraken_recon.reconciliation.reading import Reading
     from kraken_recon.reconciliation.rules.run import AccountState
@@ -87,7 +89,7 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
     for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
         batch = unsettled[start : start + READINGS_BOOKED_TOGETHER]
         work_by_work(batch, lambda work: _explain(work, request, ports), request, ports)
-        for quote, prices in {w.state.account.quote_currency: w.prices for w in batch if w.prices}.items():
+        for quote, prices in _prices_by_quote(batch).items():
             keep_prices(quote, prices, ports)
         ask_about_margin_and_book(batch)
     return recorded_runs(accounts, works, finished, ports)
@@ -101,13 +103,15 @@ def recorded_runs(
     Raises:
         AccountsLeftError: some have none; there is an alert for each, if that could be written.
     """
-    left = {work.account_id: work.left for work in works if work.left}
+    left = {work.account_id: work.stage.why for work in works if isinstance(work.stage, Left)}
     run_ids = {work.account_id: work.run_id for work in works} | dict(finished)
     recorded = [run_ids[a.account_id] for a in accounts if a.account_id not in left]
     if left:
         try:
             with ports.open_unit_of_work() as unit:
-                AlertStore(unit).raise_alerts([failure_alert(work, work.left) for work in works if work.left])
+                AlertStore(unit).raise_alerts(
+                    [failure_alert(work, left[work.account_id]) for work in works if work.account_id in left]
+                )
                 unit.commit()
         except StoreError as error:
             log.warning("no alert could be written of accounts that were left: %s", error)
@@ -163,64 +167,65 @@ def work_by_work(
         try:
             step(work)
         except StillMovingError as moving:
-            work.moving = str(moving)
+            work.stage = Moving(str(moving), work.reached)
         except KrakenReconError as error:
-            work.error = f"{type(error).__name__}: {error}"
+            work.fail(error)
         except Exception as error:
             # A defect met on one account must not cost the others their run; it is logged in full.
             log.exception("account %s: unexpected failure", work.state.account.name)
-            work.error = f"unexpected {type(error).__name__}, see the task's log"
+            work.stage = Failed(f"unexpected {type(error).__name__}, see the task's log", work.reached)
         work.seconds += time.monotonic() - started
 
     side_by_side(works, guarded, concurrency=request.concurrency, stop=ports.stop)
 
 
 def _ask(work: AccountWork, ports: SyncPorts) -> None:
-    with ports.open_exchange(work.state.account) as exchange:
-        work.as_of = ports.clock()
-        try:
-            exchange.check_key()
-            work.balances = exchange.balances()
-        finally:
-            work.calls += exchange.calls
+    with work.asking(ports) as exchange:
+        as_of = ports.clock()
+        work.stage = Waiting(as_of)
+        exchange.check_key()
+        work.stage = Replied(as_of, exchange.balances())
 
 
 def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
     """Compare all replies at once, or one by one where the database refuses something in one of them."""
-    replied = [work for work in works if work.balances is not None]
+    replied = [(work, work.stage) for work in works if isinstance(work.stage, Replied)]
     if not replied:
         return
     try:
         with ports.open_unit_of_work() as unit:
             comparisons = ReconciliationStore(unit).compare(
-                {w.account_id: w.balances for w in replied if w.balances is not None}
+                {work.account_id: reply.balances for work, reply in replied}
             )
-    except LockTimeoutError as error:
-        # What is only read waits for nothing but a lock of a whole table: it is the same for every account.
-        for work in replied:
-            work.error = f"{type(error).__name__}: {error}"
-        return
     except StoreError as error:
-        if len(replied) == 1:
-            replied[0].error = f"{type(error).__name__}: {error}"
+        # What is only read waits for nothing but a lock of a whole table: it is the same for every account.
+        if len(replied) == 1 or isinstance(error, LockTimeoutError):
+            for work, _ in replied:
+                work.fail(error)
         else:
-            for work in replied:
+            for work, _ in replied:
                 _compare([work], ports)
         return
-    for work in replied:
-        work.comparison = comparisons.get(work.account_id)
+    for work, reply in replied:
+        work.stage = Compared(reply.as_of, reply.balances, comparisons[work.account_id])
 
 
 def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
-    with ports.open_exchange(work.state.account) as exchange:
-        try:
-            work.reading = _read(work, exchange, request, ports)
-            work.prices = _prices(work, request, exchange)
-        finally:
-            work.calls += exchange.calls
+    assert isinstance(work.stage, Compared)  # noqa: S101 - for the type checker
+    balances, comparison = work.stage.balances, work.stage.comparison
+    with work.asking(ports) as exchange:
+        reading = _read(work, balances, exchange, request, ports)
+        prices = _prices(work, reading.as_of - request.policy.confirmation_age, exchange)
+    work.stage = Read(balances, comparison, reading, prices)
 
 
-def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: SyncPorts) -> Reading:
+def _read(
+    work: AccountWork,
+    balances: Mapping[HoldingKey, Balance],
+    exchange: Exchange,
+    request: SyncRequest,
+    ports: SyncPorts,
+) -> Reading:
     """Read from the watermark, or in a sweep from where the ledger was last read without a gap.
 
     Raises:
@@ -237,20 +242,15 @@ def _read(work: AccountWork, exchange: Exchange, request: SyncRequest, ports: Sy
     for start in starts:
         reader = ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain)
         try:
-            return read_coherently(reader, work.balances or {}, ports.clock)
+            return read_coherently(reader, balances, ports.clock)
         except LongLedgerError as error:
             long = error
     reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
     raise not_caught_up(long, book_stretch(work, reader, long, request.mode, ports))
 
 
-def _prices(work: AccountWork, request: SyncRequest, exchange: Exchange) -> Mapping[str, Decimal]:
-    """Ask for prices only where a residual is old enough to be judged by its value.
-
-    Without prices nothing of value is repaired: the guard holds what it cannot value.
-    """
-    assert work.reading is not None  # noqa: S101 - for the type checker
-    oldest = work.reading.as_of - request.policy.confirmation_age
+def _prices(work: AccountWork, oldest: datetime, exchange: Exchange) -> Mapping[str, Decimal]:
+    """Ask for prices only where a residual is as old as ``oldest``: then it is judged by its value."""
     if not any(seen.first_seen_at <= oldest for seen in work.state.observations.values()):
         return {}
     try:
@@ -258,3 +258,11 @@ def _prices(work: AccountWork, request: SyncRequest, exchange: Exchange) -> Mapp
     except ExchangeError as error:
         log.warning("account %s: no prices, repairs are held: %s", work.state.account.name, error)
         return {}
+
+
+def _prices_by_quote(works: Iterable[AccountWork]) -> dict[str, Mapping[str, Decimal]]:
+    return {
+        work.state.account.quote_currency: work.stage.prices
+        for work in works
+        if isinstance(work.stage, Read) and work.stage.prices
+    }

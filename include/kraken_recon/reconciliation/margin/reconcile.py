@@ -29,6 +29,7 @@ from kraken_recon.reconciliation.margin.rules import (
     assess_margin,
 )
 from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.reconciliation.stages import Compared, Read
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -45,25 +46,22 @@ BEFORE_OPENING: Final = timedelta(minutes=1)
 
 def must_ask(work: AccountWork, state: MarginState) -> bool:
     """Say whether an account's open positions could differ from those on record."""
-    if work.error or work.moving or work.comparison is None:
+    if not isinstance(work.stage, (Compared, Read)):
         return False
     if state.on_record:
         return True
-    if work.reading is None:
+    if isinstance(work.stage, Compared):
         return False
-    if state.checked_at is None or work.reading.as_of - state.checked_at > WHOLE_CHECK_AGE_MAX:
+    reading = work.stage.reading
+    if state.checked_at is None or reading.as_of - state.checked_at > WHOLE_CHECK_AGE_MAX:
         return True
-    return any(entry.entry_type in MARGIN_TYPES for entry in work.reading.entries)
+    return any(entry.entry_type in MARGIN_TYPES for entry in reading.entries)
 
 
 def ask_positions(work: AccountWork, state: MarginState, ports: SyncPorts) -> None:
     """Ask Kraken for an account's open positions."""
-    with ports.open_exchange(work.state.account) as exchange:
-        as_of = ports.clock()
-        try:
-            reported = exchange.open_positions()
-        finally:
-            work.calls += exchange.calls
+    with work.asking(ports) as exchange:
+        as_of, reported = ports.clock(), exchange.open_positions()
     work.margin = MarginLook(work.account_id, work.run_id, as_of, reported, state.checked_at is None)
 
 
@@ -77,11 +75,11 @@ def reconcile_margin(
 
     ``new`` are the entries that this run adds (in a dry run: would add). Each work gets its findings.
     """
-    asked = {work.account_id: work for work in works if work.margin is not None and not work.error}
-    if not asked:
+    asked = {work.account_id: work for work in works if not work.error}
+    looks = {account: work.margin for account, work in asked.items() if work.margin is not None}
+    if not looks:
         return
     is_repair = request.mode is Mode.REPAIR
-    looks = {account: work.margin for account, work in asked.items() if work.margin is not None}
     recorded = store.recorded({account: look.reported for account, look in looks.items()}, locked=is_repair)
     newest = store.newest_entries(looks)
     entries = _entries(store, looks, recorded)
