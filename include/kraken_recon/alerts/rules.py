@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.alerts.kinds import AlertKind
-from kraken_recon.values.money import format_amount
+from kraken_recon.values.money import exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -226,6 +226,7 @@ def _is_over(standing: Standing, now: datetime, policy: TellingPolicy) -> bool:
     return standing.resolved_at is not None and now - standing.resolved_at >= quiet
 
 
+@exact_arithmetic()
 def _change(amount: Decimal | None, told: Decimal | None, policy: TellingPolicy) -> TellingReason | None:
     if not amount or not told:
         return None

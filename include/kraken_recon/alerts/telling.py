@@ -20,15 +20,14 @@ from kraken_recon.holdings.store import PriceStore
 from kraken_recon.maintenance.store import MaintenanceStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
-    from decimal import Decimal
 
     from kraken_recon.alerts.rules import Notification, Standing
     from kraken_recon.alerts.silence_rules import Heartbeat
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.holdings.pricing import Worth
+    from kraken_recon.holdings.pricing import PriceList
 
     LinksOf = Callable[[Standing | None], Mapping[str, str]]
 
@@ -83,18 +82,19 @@ def _context(unit: UnitOfWork, standing: Standing | None, now: datetime, links: 
         return Context(links=links)
     currency = standing.quote_currency
     if standing.amount is not None and standing.asset:
-        worth = _worth(unit, currency, {standing.asset: abs(standing.amount)}, now)
+        worth = _prices(unit, currency, [standing.asset], now).worth_of_changes(
+            currency, {standing.asset: standing.amount}
+        )
         # Whoever raised it may have said so already, at the prices of then.
         words = None if "; worth " in standing.message else worth_words(worth)
         return Context(words, worth.as_view(), links)
     held = MaintenanceStore(unit).quantities([standing.account_id]).get(standing.account_id, {})
-    books = worth_words(_worth(unit, currency, held, now)) if held else "nothing"
+    books = worth_words(_prices(unit, currency, held, now).worth(currency, held)) if held else "nothing"
     return Context(f"not known; the account's books: {books}", {}, links)
 
 
-def _worth(unit: UnitOfWork, currency: str, quantities: Mapping[str, Decimal], now: datetime) -> Worth:
-    prices = price_list(PriceStore(unit), [(currency, asset) for asset in quantities], now)
-    return prices.worth(currency, quantities)
+def _prices(unit: UnitOfWork, currency: str, assets: Iterable[str], now: datetime) -> PriceList:
+    return price_list(PriceStore(unit), [(currency, asset) for asset in assets], now)
 
 
 def deliver(

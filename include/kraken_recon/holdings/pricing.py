@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.holdings.valuation import value_holdings
-from kraken_recon.values.money import format_amount
+from kraken_recon.values.money import exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -95,7 +95,7 @@ class PriceList:
         return self.prices.get((currency, asset), (None, None))
 
     def worth(self, currency: str, quantities: Mapping[str, Decimal]) -> Worth:
-        """Value quantities by asset; whoever sums differences hands in absolute ones."""
+        """Value quantities by asset."""
         found = {asset: self.of(currency, asset) for asset in quantities}
         priced = {asset: price for asset, (price, _) in found.items() if price is not None}
         valued = value_holdings(quantities, priced)
@@ -107,6 +107,11 @@ class PriceList:
             unpriced,
             min((time for time in times if time is not None), default=None),
         )
+
+    @exact_arithmetic()
+    def worth_of_changes(self, currency: str, changes: Mapping[str, Decimal]) -> Worth:
+        """Value differences by asset, in whichever direction each goes."""
+        return self.worth(currency, {asset: abs(change) for asset, change in changes.items()})
 
 
 def price_list(store: PriceStore, wanted: Iterable[tuple[str, str]], now: datetime) -> PriceList:

@@ -153,8 +153,8 @@ def _count_alerts(work: AccountWork) -> list[Alert]:
 
 def _hand_change_words(finding: Discrepancy) -> str:
     """Tell what somebody changed by hand apart from what missed entries explain."""
-    change = -finding.database_drift
-    by_hand = f"was changed in the database by {format_amount(change)} without a reason on record"
+    change = format_amount(finding.changed_by_hand)
+    by_hand = f"was changed in the database by {change} without a reason on record"
     missed = f"; missed entries explain {format_amount(finding.explained)}" if finding.explained else ""
     return f"{by_hand}, which was put back{missed}"
 
@@ -213,7 +213,7 @@ def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
 ) -> Alert:
     """Make the alert about one holding that differed, with what the difference is worth."""
     amount = finding.database_drift or finding.residual
-    worth = prices.worth(account.quote_currency, {finding.key.asset: abs(amount)})
+    worth = prices.worth_of_changes(account.quote_currency, {finding.key.asset: amount})
     return Alert(
         kind,
         account.account_id,
@@ -226,7 +226,7 @@ def difference_alert(  # noqa: PLR0913 - what an alert about a difference says
             "run_id": str(run_id),
             "recorded": format_amount(finding.recorded),
             "reported": format_amount(finding.reported),
-            "changed_by_hand": format_amount(-finding.database_drift),
+            "changed_by_hand": format_amount(finding.changed_by_hand),
             "explained": format_amount(finding.explained),
             **worth_evidence(worth),
         },

@@ -78,7 +78,9 @@ def statement_entries(
     with open_unit() as unit:
         account_id = holder_of(ReportStore(unit), account, asset)
         wallets = PageStore(unit).statement_wallets(account_id, asset)
-        running = sum(ReportStore(unit).statement_openings(account_id, asset, at).values(), ZERO)
+        openings = ReportStore(unit).statement_openings(account_id, asset, at)
+    with exact_arithmetic():
+        running = sum(openings.values(), ZERO)
     after: tuple[datetime, int] | None = None
     while True:
         with open_unit() as unit:

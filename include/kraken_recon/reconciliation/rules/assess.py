@@ -68,6 +68,11 @@ class Discrepancy:
         """Reported minus recorded, signed."""
         return EXACT.subtract(self.reported, self.recorded)
 
+    @property
+    def changed_by_hand(self) -> Decimal:
+        """What somebody changed in the database; putting it back is the other way round."""
+        return EXACT.minus(self.database_drift)
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:

@@ -158,7 +158,7 @@ def _view(row: Mapping[str, Any], priced: PriceList) -> dict[str, Any]:
     quote, asset = row["quote_currency"], row["asset"]
     price, priced_at = priced.of(quote, asset)
     values = {
-        f"{name}_value": priced.worth(quote, {asset: abs(row[name])}).value
+        f"{name}_value": priced.worth_of_changes(quote, {asset: row[name]}).value
         for name in ("drift", "unexplained")
     }
     return {
