@@ -1,4 +1,4 @@
-"""Asset names: Kraken's spelling to ours and back.
+"""Asset names: Kraken's spelling to ours.
 
 Invariants:
 1. Legacy ids (``XXBT``, ``ZEUR``) are a closed list kept as data; no letter is ever stripped, so that

@@ -24,26 +24,10 @@ WALLET_NAMES: Final = ("liquid", "bonded", "flexible", "locked")
 _EARNING: Final = re.compile(rf"F|B|M|S|[0-9]{{2}}\.[SB]|{'|'.join(WALLET_NAMES)}")
 NO_OPERATION: Final = frozenset(
     {
-        *(
-            "",
-            "-",
-            "--",
-            "---",
-            "?",
-            "??",
-            "???",
-            "0",
-            "00",
-            "000",
-            "0.0",
-            "<na>",
-            "#n/a",
-            "n/a",
-            "n.a.",
-            "na",
-        ),
-        *("unknown", "(unknown)", "<unknown>", "none", "(none)", "<none>", "null", "(null)", "<null>", "nil"),
-        *("nan", "nat", "undefined", "missing", "empty", "(empty)", "not available", "tbd", "false"),
+        *("", "-", "--", "---", "?", "??", "???", "0", "00", "000", "0.0"),
+        *("<na>", "#n/a", "n/a", "n.a.", "na", "nan", "nat", "nil", "not available", "tbd", "false"),
+        *("unknown", "(unknown)", "<unknown>", "none", "(none)", "<none>", "null", "(null)", "<null>"),
+        *("undefined", "missing", "empty", "(empty)"),
     }
 )
 """What stands for "no operation" in place of a ``refid``, in lower case: equality of these joins nothing.

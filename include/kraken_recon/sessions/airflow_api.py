@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 VARIABLE: Final = connection_variable(AIRFLOW_API.name)
 TIMEOUT_SECONDS: Final = 5
 TRIES_MAX: Final = 500
-RUNNING_MAX: Final = 500
 ENDED_STATES: Final = frozenset(
     {"success", "failed", "skipped", "upstream_failed", "removed", "up_for_retry", "shutdown"}
 )

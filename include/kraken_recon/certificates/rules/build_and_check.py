@@ -356,9 +356,7 @@ def _finding_problems(run: Mapping[str, Any]) -> Iterator[Problem]:
     for finding in run["findings"]:
         where = f"run {run['run_id']}, {holding_name(finding)}"
         drift = parse_amount(finding["reported"]) - parse_amount(finding["recorded"])
-        parts = sum(
-            (parse_amount(finding[part]) for part in ("explained", "database_drift", "residual")), ZERO
-        )
+        parts = sum((parse_amount(finding[part]) for part in _PARTS_OF_DRIFT), ZERO)
         yield from _differs(where, "drift", finding["drift"], drift)
         if parts != drift:
             yield Problem(where, f"explained, database_drift and residual add up to {format_amount(parts)}")
