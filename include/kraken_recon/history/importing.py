@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from kraken_recon.alerts.store import AlertStore
 from kraken_recon.books.steps import Steps
 from kraken_recon.books.store import BookStore
 from kraken_recon.costs.recomputing import recompute_account
@@ -28,11 +27,10 @@ from kraken_recon.history.rules.match_trades import TradeFinding, join_trade
 from kraken_recon.history.store import HistoryStore
 from kraken_recon.ledger.chain import by_holding
 from kraken_recon.ledger.entries import WALLET_NAMES, differences
-from kraken_recon.ledger.entry_kinds import EXCHANGING_TYPES, strange_entries
+from kraken_recon.ledger.entry_kinds import EXCHANGING_TYPES
 from kraken_recon.ledger.wallets import placed
+from kraken_recon.reconciliation.entry_alerts import tell_of_added
 from kraken_recon.reconciliation.store import ReconciliationStore
-from kraken_recon.reconciliation.unknown_entries import strange_alerts
-from kraken_recon.reconciliation.unpaired_conversions import tell_unpaired
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -86,10 +84,7 @@ def import_exports(
                 done = _Import(unit, account.account_id, files).run()
                 recompute_account(CostStore(unit), account.name)
                 if done.imported:
-                    AlertStore(unit).raise_alerts(
-                        strange_alerts(account, strange_entries(files.entries.values()))
-                    )
-                    tell_unpaired(AlertStore(unit), CostStore(unit), account, files.entries.values())
+                    tell_of_added(unit, account, files.entries.values())
                 unit.commit()
                 return done
         except LockUnavailableError:

@@ -23,6 +23,7 @@ from kraken_recon.costs.store import CostStore
 from kraken_recon.errors import StoreError
 from kraken_recon.holdings.pricing import PriceList, price_list
 from kraken_recon.holdings.store import PriceStore
+from kraken_recon.reconciliation.entry_alerts import tell_unpaired
 from kraken_recon.reconciliation.judging import Batch, Judging
 from kraken_recon.reconciliation.margin.reconcile import reconcile_margin
 from kraken_recon.reconciliation.margin.store import MarginStore
@@ -36,7 +37,6 @@ from kraken_recon.reconciliation.run_summary import alerts_of, counts_of, findin
 from kraken_recon.reconciliation.stages import Compared, Read
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.reconciliation.transactions import AccountRefusedError, write_in_batches
-from kraken_recon.reconciliation.unpaired_conversions import tell_unpaired
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -264,8 +264,7 @@ class _Booking:
         store.raise_alerts(alerts)
         for account, one in batch.read.items():
             if self.new[account]:
-                its = batch.works[account].state.account
-                tell_unpaired(store, CostStore(self.unit), its, one.reading.entries)
+                tell_unpaired(self.unit, batch.works[account].state.account, one.reading.entries)
         store.resolve_alerts(batch.judged, *SETTLED_BY_RUNS, still=alerts, ended_by=ended_by)
         store.resolve_alerts([*batch.read, *batch.matched], AlertKind.SYNC_FAILURE, ended_by=ended_by)
         unexplained = [account for account in batch.read if batch.works[account].state.is_unexplained]

@@ -11,13 +11,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from kraken_recon.alerts.store import AlertStore
 from kraken_recon.books.booking_entries import move_by_new
 from kraken_recon.books.store import BookStore
-from kraken_recon.costs.store import CostStore
 from kraken_recon.database.retrying import repeated
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.ledger.entry_kinds import strange_entries
+from kraken_recon.reconciliation.entry_alerts import tell_of_added
 from kraken_recon.reconciliation.reading import (
     KnownBooks,
     LedgerReader,
@@ -27,8 +25,6 @@ from kraken_recon.reconciliation.reading import (
 )
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.store import ReconciliationStore
-from kraken_recon.reconciliation.unknown_entries import strange_alerts
-from kraken_recon.reconciliation.unpaired_conversions import tell_unpaired
 from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
@@ -115,6 +111,5 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
         ReconciliationStore(unit).advance_watermarks({work.account_id: reading.entries}, {})
     ReconciliationStore(unit).advance_coverage({work.account_id: (reading.after, reading.as_of)})
     if fresh:
-        AlertStore(unit).raise_alerts(strange_alerts(account, strange_entries(fresh)))
-        tell_unpaired(AlertStore(unit), CostStore(unit), account, reading.entries)
+        tell_of_added(unit, account, fresh)
     return len(fresh)

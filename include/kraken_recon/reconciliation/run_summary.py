@@ -9,11 +9,11 @@ from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.holdings.pricing import worth_evidence, worth_words
 from kraken_recon.ledger.entry_kinds import strange_entries
+from kraken_recon.reconciliation.entry_alerts import strange_alerts, strange_note
 from kraken_recon.reconciliation.margin.reconcile import margin_alerts, margin_awaiting, margin_note
 from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy
 from kraken_recon.reconciliation.rules.run import RunRecord
 from kraken_recon.reconciliation.stages import Compared, Moving, Read
-from kraken_recon.reconciliation.unknown_entries import strange_alerts, strange_note
 from kraken_recon.values.money import ZERO, format_amount
 
 if TYPE_CHECKING:
