@@ -184,3 +184,12 @@ def test_an_order_book_is_bids_and_asks() -> None:
                 if re.search(r"order[ _-]?books?", THE_TABLE.sub("", line), re.IGNORECASE)
             ]
     assert not found, "Kraken's records of our orders are no order book; call them orders"
+
+
+def test_a_page_and_its_template_have_one_name() -> None:
+    pages = (AIRFLOW / "dashboard/pages").glob("*.py")
+    rendered = [
+        (page.stem, name) for page in pages for name in re.findall(r'"(\w+)\.html"', page.read_text())
+    ]
+    assert len(rendered) > 5
+    assert [one for one in rendered if one[0] != one[1]] == []

@@ -92,7 +92,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
         with open_unit() as unit:
             page = overview(unit, chosen, before, now)
         return render(
-            "overview.html", page=page, before=before, dag_id=DAG_ID, titles=TITLES, columns_of=_columns_of
+            "accounts.html", page=page, before=before, dag_id=DAG_ID, titles=TITLES, columns_of=_columns_of
         )
 
     @router.get("/api/latest")

@@ -78,7 +78,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
         with open_unit() as unit:
             page = _page(unit, chosen, before)
         token = form_token(user.get_id()) if may_edit(user) else None
-        return render("wants.html", page=page, token=token, before=before)
+        return render("needs_you.html", page=page, token=token, before=before)
 
     @router.get("/api/wants", dependencies=shown)
     def wants_data(chosen: Chosen) -> StreamingResponse:

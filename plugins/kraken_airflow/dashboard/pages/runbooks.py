@@ -32,7 +32,7 @@ def add_routes(router: APIRouter, render: Callable[..., str], folder: Path = FOL
             raise HTTPException(404, "no such page of the documentation is installed here")
         tokens = parsed(known[page].read_text())
         _adapt(tokens, page, known)
-        return render("document.html", title=_title(tokens), body=written(tokens))
+        return render("runbooks.html", title=_title(tokens), body=written(tokens))
 
 
 def document_path(page: str, fragment: str = "") -> str:
