@@ -193,3 +193,4 @@ def test_a_page_and_its_template_have_one_name() -> None:
     ]
     assert len(rendered) > 5
     assert [one for one in rendered if one[0] != one[1]] == []
+    assert all((AIRFLOW / f"dashboard/templates/{name}.html").is_file() for _, name in rendered)
