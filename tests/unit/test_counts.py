@@ -1,4 +1,4 @@
-"""The table of the counts of a run is the only list of them beside the schema's columns."""
+"""What is said once of runs: their counts beside the schema's columns, and which proof is the newest."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def test_no_query_lists_the_counts() -> None:
         if sum(bool(re.search(rf"\b{name}\b", line)) for name in names) > 2
     ]
     assert lists == []
+
+
+def test_the_newest_proof_is_asked_of_one_view() -> None:
+    """What a proof is, and which one is the newest, is said in the schema alone."""
+    own = [
+        f"{path.relative_to(CORE)}: {query.split()[0]}"
+        for path in CORE.rglob("*.sql")
+        if path != SCHEMA
+        for query in path.read_text(encoding="utf-8").split("-- name: ")[1:]
+        if re.search(r"and (\w+\.)?is_proof\n\s+order by (\w+\.)?(reported|recorded)_as_of desc", query)
+    ]
+    assert own == []
 
 
 def test_columns_and_figures_sum_what_is_shown_as_one() -> None:

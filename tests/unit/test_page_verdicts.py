@@ -22,6 +22,7 @@ from kraken_airflow.dashboard.verdicts import (
     nothing_differed,
     verdict_of,
 )
+from kraken_recon.reconciliation.rules.counts import TOLD
 
 NOW = datetime(2026, 11, 22, 10, 20, tzinfo=UTC)
 GOOD = Facts("succeeded")
@@ -121,6 +122,7 @@ def test_repairs_of_every_kind_are_counted_together() -> None:
         "account": "desk",
         "mode": "repair",
         "proven_at": None,
+        **{count.name: 0 for count in TOLD},
         "updated": 1,
         "added": 2,
         "removed": 3,
