@@ -42,6 +42,7 @@ CLIENTS: Final = (1, 4)
 REQUEST_TIMEOUT_SECONDS: Final = 120
 COUNTED_REQUESTS: Final = 3
 NEXT_PAGE: Final = re.compile(r'<a href="([^"]+)" rel="next"')
+NAVIGATION: Final = re.compile(r'<a href="(?:\./)?([^"]*)"[^>]*>([^<]+)</a>')
 # desk-00001 has 3 % of all entries; desk-00123 is one of many.
 BIGGEST: Final = "account=desk-00001&asset=USD"
 USUAL: Final = "account=desk-00123&asset=USD"
@@ -150,6 +151,13 @@ class Reader:
             path = urljoin(self._base_url + path, html.unescape(found[1])).removeprefix(self._base_url)
         return path
 
+    def unlisted(self) -> list[Page]:
+        """Name the pages of the navigation that ``PAGES`` does not have."""
+        with self._get("") as reply:
+            links = NAVIGATION.findall(reply.text.partition("<nav")[2].partition("</nav>")[0])
+        listed = {page.path.partition("?")[0] for page in PAGES}
+        return [Page(words, path) for path, words in links if path.partition("?")[0] not in listed]
+
     def blocked(self, path: str) -> tuple[int, float]:
         """Read a page that cannot answer; return its status and after how many seconds it gave up."""
         started = time.perf_counter()
@@ -168,7 +176,8 @@ def measure(stack: PageStack, pages: Sequence[Page], requests_each: int) -> list
     reader = Reader(stack)
     reader.read("wants")  # the plugin is imported by the first request
     named_rows = stack.named_rows(NAMED_ROWS)
-    paths = {page: reader.resolve(page, named_rows) for page in pages}
+    everything = [*pages, *(reader.unlisted() if len(pages) == len(PAGES) else ())]
+    paths = {page: reader.resolve(page, named_rows) for page in everything}
     _say("first requests, and the statements of each page ...")
     found = {}
     for page, path in paths.items():

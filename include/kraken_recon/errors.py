@@ -68,6 +68,12 @@ class ConfigurationError(KrakenReconError):
     remedy = "Change what the message names: a connection, a key at Kraken, a variable, a parameter."
 
 
+class NotOnRecordError(ConfigurationError):
+    """What was named is not on record: there is no such account, asset, order or alert."""
+
+    remedy = "Look for another spelling; `python -m kraken_recon account list` names the accounts."
+
+
 class ClockOffError(ConfigurationError):
     """This machine's clock differs from Kraken's by more than a deadline allows; nothing was sent."""
 

@@ -140,13 +140,15 @@ def test_names_are_made_of_words_of_the_glossary(what: str, names: list[str]) ->
     assert not strange, f"{what} without a word of docs/glossary.md: {strange}"
 
 
-def test_a_file_of_sql_is_named_after_its_folder_or_after_a_store_beside_it() -> None:
+def test_a_file_of_sql_is_named_after_its_folder_or_a_store_beside_it_or_a_page() -> None:
+    pages = {path.stem for path in (AIRFLOW / "dashboard/pages").glob("[!_]*.py")}
     for path in CORE.rglob("*.sql"):
         beside = {module.stem.removesuffix("_store") for module in path.parent.glob("*.py")}
         assert (
             path.stem == path.parent.name
             or words(path.stem) in [words(name) for name in beside]
             or (path.stem in {"schema", "locks"})
+            or (path.parent == CORE / "reports/pages" and path.stem in pages)
         ), path
         if path.stem != "schema":
             assert load(str(path.parent / "store.py"), path.stem)

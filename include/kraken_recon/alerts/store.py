@@ -17,7 +17,7 @@ from kraken_recon.alerts.rules import (
 )
 from kraken_recon.alerts.run_coverage import BACKFILL, Missing
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.errors import ConfigurationError
+from kraken_recon.errors import NotOnRecordError
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -175,14 +175,14 @@ class AlertStore(Store):
         """Keep who acknowledged or resolved an alert, or all open ones of a kind; return how many.
 
         Raises:
-            ConfigurationError: no such alert is open.
+            NotOnRecordError: no such alert is open.
         """
         if isinstance(which, int):
             alert_ids, named = self._find_open(alert_id=which), f"has the number {which}"
         else:
             alert_ids, named = self._find_open(kinds=[which]), f"is of the kind {which}"
         if not alert_ids:
-            raise ConfigurationError(f"no open alert {named}")
+            raise NotOnRecordError(f"no open alert {named}")
         if status == "acknowledged":
             self._execute("acknowledge", alert_ids=alert_ids, by=by, note=note)
         else:

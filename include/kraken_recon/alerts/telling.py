@@ -9,7 +9,6 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from kraken_recon.alerts.store import AlertStore
 from kraken_recon.holdings.pricing import price_list, worth_words
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.maintenance.store import MaintenanceStore
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -145,15 +145,11 @@ def alerts_view(
 ) -> dict[str, Any]:
     """Collect alerts, the age of each account's newest proof and each job's work, and what is unsent."""
     return {
-        "jobs": [_plain(asdict(job)) for job in jobs],
-        "alerts": [_plain(row) for row in desk.find_alerts(with_resolved=with_resolved, most=500)],
-        "freshness": [_plain(row) for row in desk.freshness(now)],
-        "unsent": [_plain(row) for row in desk.unsent()],
+        "jobs": plain(jobs),
+        "alerts": plain(desk.find_alerts(with_resolved=with_resolved, most=500)),
+        "freshness": plain(desk.freshness(now)),
+        "unsent": plain(desk.unsent()),
     }
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
 
 
 def render_alerts(view: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,8 @@ from kraken_recon.ledger.conversions import unpaired_legs
 from kraken_recon.ledger.entry_kinds import PLACES, RENAMES, as_columns, kind_of
 from kraken_recon.ledger.operations import lying_elsewhere
 from kraken_recon.ledger.sequence import grouped
-from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.values.money import ZERO, exact_arithmetic
+from kraken_recon.values.plain import plain
 from kraken_recon.values.shown_figures import covered_share
 
 if TYPE_CHECKING:
@@ -185,12 +186,9 @@ def cost_view(store: CostStore, name: str, asset: str | None) -> dict[str, Any]:
         "assets": [
             {
                 "asset": row["asset"],
-                **{
-                    figure: format_amount(row[figure]) if row[figure] is not None else None
-                    for figure in FIGURES
-                },
+                **plain({figure: row[figure] for figure in FIGURES}),
                 "covers": covered_share(row["quantity_known"], row["quantity_unknown"]),
-                "as_of": row["as_of"].isoformat() if row["as_of"] else None,
+                "as_of": plain(row["as_of"]),
             }
             for row in store.costs(account_id, asset)
         ],
@@ -198,9 +196,9 @@ def cost_view(store: CostStore, name: str, asset: str | None) -> dict[str, Any]:
         "unpaired": [
             {
                 "asset": leg.asset,
-                "amount": format_amount(leg.amount),
+                "amount": plain(leg.amount),
                 "ledger_id": leg.ledger_id,
-                "time": leg.entry_time.isoformat(),
+                "time": plain(leg.entry_time),
                 "kind": kind_of(leg),
             }
             for leg in unpaired
@@ -213,7 +211,7 @@ def what_lies_elsewhere(store: CostStore, account_id: int) -> list[dict[str, str
     """List what an account brought to products of Kraken's that no balance shows, and did not take back."""
     lying = lying_elsewhere(store.entries_of_kinds(account_id, PLACES))
     return [
-        {"asset": asset, "place": place, "quantity": format_amount(quantity)}
+        {"asset": asset, "place": place, "quantity": plain(quantity)}
         for (place, asset), quantity in lying.items()
     ]
 

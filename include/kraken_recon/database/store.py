@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
@@ -10,12 +10,15 @@ from kraken_recon.database.arrays import array_literal
 from kraken_recon.database.named_sql import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import TextClause
     from sqlalchemy.engine import CursorResult, Row
 
     from kraken_recon.database.unit_of_work import UnitOfWork
+
+
+Made = TypeVar("Made")
 
 
 def named_queries(module_file: str, name: str, **lists: str) -> Mapping[str, TextClause]:
@@ -58,3 +61,7 @@ class Store:
     def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Run a query and read all its rows as mappings."""
         return [dict(row) for row in self._execute(query, **values).mappings()]
+
+    def _value(self, make: Callable[[Any], Made], query: str, **values: object) -> Made:
+        """Run a query that gives one value, and read that."""
+        return make(self._execute(query, **values).scalar_one())

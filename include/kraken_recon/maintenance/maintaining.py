@@ -23,6 +23,7 @@ from kraken_recon.holdings.valuation import value_holdings
 from kraken_recon.maintenance.retention import POLICY, months_missing, months_to_drop
 from kraken_recon.maintenance.store import MaintenanceStore
 from kraken_recon.values.money import format_amount, parse_amount
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -257,29 +258,12 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
     return {
         "account": account.name,
         "quote_currency": account.quote_currency,
-        "as_of": now.isoformat(),
-        "value": format_amount(valued.value),
+        "as_of": plain(now),
+        "value": plain(valued.value),
         "unpriced": valued.unpriced,
-        "assets": [
-            {
-                "asset": asset.asset,
-                "quantity": format_amount(asset.quantity),
-                "price": None if asset.price is None else format_amount(asset.price),
-                "value": None if asset.value is None else format_amount(asset.value),
-            }
-            for asset in valued.assets
-        ],
+        "assets": plain(valued.assets),
         "elsewhere": [{**row, "value": _worth(row["asset"], row["quantity"], prices)} for row in elsewhere],
-        "curve": [
-            {
-                "taken_at": row["taken_at"].isoformat(),
-                "quote_currency": row["quote_currency"],
-                "value": None if row["value"] is None else format_amount(row["value"]),
-                "assets": row["assets"],
-                "unpriced": row["unpriced"],
-            }
-            for row in curve
-        ],
+        "curve": plain(curve),
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.accounts.account import Account
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.errors import ConfigurationError, StoreError
+from kraken_recon.errors import NotOnRecordError, StoreError
 from kraken_recon.orders.rules.order import (
     Fill,
     NewDecision,
@@ -97,10 +97,10 @@ class OrderStore(Store):
         return [Account(**row._asdict()) for row in self._execute("accounts_at_work")]
 
     def account_of(self, order_id: int) -> Account:
-        """Find the account of an order (``ConfigurationError`` for an unknown one)."""
+        """Find the account of an order (``NotOnRecordError`` for an unknown one)."""
         row = self._execute("account_of_order", order_id=order_id).one_or_none()
         if row is None:
-            raise ConfigurationError(f"there is no order {order_id}")
+            raise NotOnRecordError(f"there is no order {order_id}")
         return Account(**row._asdict())
 
     def lock_account(self, account_id: int) -> None:

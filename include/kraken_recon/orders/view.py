@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.errors import ConfigurationError
-from kraken_recon.values.money import format_amount
+from kraken_recon.errors import NotOnRecordError
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kraken_recon.orders.rules.order import Order
     from kraken_recon.orders.store import OrderStore
 
@@ -25,7 +24,7 @@ _DECISION: Final = ("decision_id", "received_via", "received_at", "payload")
 
 def order_view(order: Order) -> dict[str, Any]:
     """Show what came of an order; amounts as text."""
-    return {name: _plain(getattr(order, name)) for name in _SHOWN}
+    return {name: plain(getattr(order, name)) for name in _SHOWN}
 
 
 def render_order(view: Mapping[str, Any]) -> list[str]:
@@ -49,12 +48,12 @@ def trace(store: OrderStore, order_id: int) -> dict[str, Any]:
     """Show everything on record of an order: decision, order, events, fills, ledger, positions, verdicts.
 
     Raises:
-        ConfigurationError: there is no such order.
+        NotOnRecordError: there is no such order.
     """
     found = store.trace(order_id)
     if not found:
-        raise ConfigurationError(f"there is no order {order_id}")
-    order: dict[str, Any] = _plain(found["order"])
+        raise NotOnRecordError(f"there is no order {order_id}")
+    order: dict[str, Any] = plain(found["order"])
     decision = {name: order.pop(name) for name in _DECISION}
     decision["payload"] = json.loads(decision["payload"]) if decision["payload"] else None
     return {
@@ -64,15 +63,15 @@ def trace(store: OrderStore, order_id: int) -> dict[str, Any]:
         "reason": order["reason"],
         "order": order,
         "events": [_event(event) for event in found["events"]],
-        "fills": _plain(found["fills"]),
+        "fills": plain(found["fills"]),
         "ledger_entries": [_entry(row) for row in found["entries"]],
         "position_events": [
             {
                 "event_id": row["event_id"],
                 "ledger_id": row["ledger_id"],
                 "asset": row["asset"],
-                "before": _plain(row["quantity_before"]),
-                "after": _plain(row["quantity_after"]),
+                "before": plain(row["quantity_before"]),
+                "after": plain(row["quantity_after"]),
             }
             for row in found["entries"]
             if row["event_id"] is not None
@@ -82,13 +81,13 @@ def trace(store: OrderStore, order_id: int) -> dict[str, Any]:
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:
-    event: dict[str, Any] = _plain(row)
+    event: dict[str, Any] = plain(row)
     return event | {"detail": json.loads(row["detail"])}
 
 
 def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
     names = ("ledger_id", "refid", "entry_time", "type", "asset", "wallet", "amount", "fee", "balance")
-    return {name: _plain(row[name]) for name in names}
+    return {name: plain(row[name]) for name in names}
 
 
 def render_trace(view: Mapping[str, Any]) -> list[str]:
@@ -125,14 +124,3 @@ def _fill_line(fill: Mapping[str, Any]) -> str:
 def _entry_line(entry: Mapping[str, Any]) -> str:
     figures = f"{entry['amount']} {entry['asset']}, fee {entry['fee']}, balance {entry['balance']}"
     return f"{entry['ledger_id']} of {entry['refid']}: {figures}"
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
-    """Write a value as JSON can hold it: amounts and times as text."""
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, Decimal):
-        return format_amount(value)
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -11,7 +11,8 @@ from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.plans.plan import PlanStatus
 from kraken_recon.repairs.undoing import facts_of
 from kraken_recon.reports.report import explanation
-from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.values.money import ZERO, exact_arithmetic
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from kraken_recon.reconciliation.plans.store import PlanStore
     from kraken_recon.reports.report_store import ReportStore
 
+PLAN_FIELDS: Final = (
+    *("plan_id", "account", "quote_currency", "kind", "status", "as_of", "run_id", "row_count", "why"),
+    *("undoes", "undone_by", "written_as", "created_at", "applied_at", "decided_by", "decided_at", "note"),
+)
 STATUS_WORDS: Final = {
     "planned": "what a repair would write",
     "applied": "written",
@@ -33,51 +38,21 @@ STATUS_WORDS: Final = {
 }
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _id(value: UUID | None) -> str | None:
-    return str(value) if value else None
-
-
 @exact_arithmetic()
 def _row_view(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "asset": row["asset"],
-        "wallet": row["wallet"],
-        "before": format_amount(row["quantity_before"]),
-        "after": format_amount(row["quantity_after"]),
-        "change": format_amount(row["quantity_after"] - row["quantity_before"]),
-        "cause": row["cause"],
-        "reason": row["reason"],
-        "ledger_id": row["ledger_id"],
-    }
+    before, after = row["quantity_before"], row["quantity_after"]
+    told = {name: row[name] for name in ("asset", "wallet", "cause", "reason", "ledger_id")}
+    shown: dict[str, Any] = plain({**told, "before": before, "after": after, "change": after - before})
+    return shown
 
 
 def plan_view(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """Describe one plan; with its rows where they are given."""
     is_held = plan["kind"] == "held" and plan["status"] == PlanStatus.PLANNED
     view: dict[str, Any] = {
-        "plan_id": str(plan["plan_id"]),
-        "account": plan["account"],
-        "quote_currency": plan["quote_currency"],
-        "kind": plan["kind"],
-        "status": plan["status"],
+        **plain({name: plan[name] for name in PLAN_FIELDS}),
         "meaning": "what a repair would hold for a person" if is_held else STATUS_WORDS[plan["status"]],
-        "as_of": _iso(plan["as_of"]),
-        "run_id": _id(plan["run_id"]),
-        "row_count": plan["row_count"],
-        "why": plan["why"],
-        "undoes": _id(plan["undoes"]),
-        "undone_by": _id(plan["undone_by"]),
-        "written_as": _id(plan["written_as"]),
-        "created_at": _iso(plan["created_at"]),
-        "applied_at": _iso(plan["applied_at"]),
-        "closed_at": _iso(plan["closed_at"]) if plan["kind"] == "held" else None,
-        "decided_by": plan["decided_by"],
-        "decided_at": _iso(plan["decided_at"]),
-        "note": plan["note"],
+        "closed_at": plain(plan["closed_at"]) if plan["kind"] == "held" else None,
     }
     if rows is not None:
         view["rows"] = [_row_view(row) for row in rows]
@@ -131,17 +106,21 @@ def case_of(
         finding, age = findings.get(key), ages.get(key)
         worth = priced.worth(quote, {row["asset"]: abs(row["quantity_after"] - row["quantity_before"])})
         price, priced_at = priced.of(quote, row["asset"])
-        shown |= {
-            "recorded": format_amount(finding["db_quantity"]) if finding else shown["before"],
-            "reported": format_amount(finding["exchange_quantity"]) if finding else shown["after"],
-            "drift": format_amount(finding["drift"]) if finding else shown["change"],
-            "explanation": explanation(finding) if finding else "no finding is on record",
-            "price": format_amount(price) if price is not None else None,
-            "priced_at": _iso(priced_at),
-            "value": worth.as_view()["value"],
-            "seen_since": _iso(age["first_seen_at"]) if age else None,
-            "confirmations": age["confirmations"] if age else 0,
-        }
+        shown.update(
+            plain(
+                {
+                    "recorded": finding["db_quantity"] if finding else shown["before"],
+                    "reported": finding["exchange_quantity"] if finding else shown["after"],
+                    "drift": finding["drift"] if finding else shown["change"],
+                    "explanation": explanation(finding) if finding else "no finding is on record",
+                    "price": price,
+                    "priced_at": priced_at,
+                    "value": worth.value,
+                    "seen_since": age["first_seen_at"] if age else None,
+                    "confirmations": age["confirmations"] if age else 0,
+                }
+            )
+        )
     return view | _worth_view(quote, _absolute_changes(rows), priced)
 
 

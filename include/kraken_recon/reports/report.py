@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.errors import ConfigurationError
+from kraken_recon.errors import NotOnRecordError
 from kraken_recon.reconciliation.margin.view import margin_view
 from kraken_recon.reconciliation.rules.counts import TOLD
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,6 +32,25 @@ AMOUNTS: Final = (
     "residual",
 )
 FIGURES: Final = (*(count.name for count in TOLD), "entries_ingested", "api_calls")
+RUN_FIELDS: Final = (
+    *("run_id", "mode", "trigger", "dag_id", "dag_run_id", "recorded_as_of", "reported_as_of", "proven_at"),
+    *("ledger_proven_at", "ledger_proof_age_seconds", "seconds", "note", "error"),
+)
+ALERT_FIELDS: Final = (
+    *(
+        "alert_id",
+        "kind",
+        "account",
+        "asset",
+        "wallet",
+        "status",
+        "message",
+        "occurrences",
+        "opened_at",
+        "last_seen_at",
+    ),
+)
+ENTRY_FIELDS: Final = ("ledger_id", "refid", "type", "subtype", "wallet", "amount", "fee", "balance")
 ACTION_WORDS: Final = {
     "applied": "the missing entries were applied",
     "update": "the position was set to the right quantity",
@@ -63,42 +83,20 @@ def explanation(finding: Mapping[str, Any]) -> str:
 
 def finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
     """Write what differed, with amounts as text and the reason in words."""
-    return {
-        "asset": finding["asset"],
-        "wallet": finding["wallet"],
-        **{name: format_amount(finding[name]) for name in AMOUNTS},
-        "action": finding["action"],
-        "ledger_ids": list(finding["ledger_ids"]),
-        "explanation": explanation(finding),
-    }
+    told = {name: finding[name] for name in ("asset", "wallet", *AMOUNTS, "action", "ledger_ids")}
+    return {**plain(told), "explanation": explanation(finding)}
 
 
 def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "account": run["name"],
-        "run_id": str(run["run_id"]) if run["run_id"] else None,
+        **plain({name: run.get(name) for name in RUN_FIELDS}),
         "status": run["status"] or "never run",
-        "mode": run["mode"],
-        "trigger": run["trigger"],
-        "dag_id": run["dag_id"],
-        "dag_run_id": run["dag_run_id"],
-        "interval": [_iso(run["interval_start"]), _iso(run["interval_end"])],
-        "recorded_as_of": _iso(run["recorded_as_of"]),
-        "reported_as_of": _iso(run["reported_as_of"]),
+        "interval": plain([run["interval_start"], run["interval_end"]]),
         "is_proof": bool(run["is_proof"]),
-        "proven_at": _iso(run.get("proven_at")),
-        "ledger_proven_at": _iso(run.get("ledger_proven_at")),
-        "ledger_proof_age_seconds": run.get("ledger_proof_age_seconds"),
         **{name: run[name] or 0 for name in FIGURES},
-        "seconds": format_amount(run["seconds"]) if run["seconds"] is not None else None,
-        "note": run["note"],
-        "error": run["error"],
         "findings": [finding_view(f) for f in findings],
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
 
 
 def report(reports: ReportStore, names: Collection[str] | None) -> dict[str, Any]:
@@ -134,21 +132,7 @@ def _assembled(
             **Counter(view["status"].replace(" ", "_") for view in views),
             **{name: sum(view[name] for view in views) for name in FIGURES},
         },
-        "alerts": [
-            {
-                "alert_id": alert["alert_id"],
-                "kind": alert["kind"],
-                "account": alert["account"],
-                "asset": alert["asset"],
-                "wallet": alert["wallet"],
-                "status": alert["status"],
-                "message": alert["message"],
-                "occurrences": alert["occurrences"],
-                "opened_at": _iso(alert["opened_at"]),
-                "last_seen_at": _iso(alert["last_seen_at"]),
-            }
-            for alert in alerts
-        ],
+        "alerts": [plain({name: alert[name] for name in ALERT_FIELDS}) for alert in alerts],
     }
 
 
@@ -156,11 +140,11 @@ def holder_of(reports: ReportStore, account: str, asset: str) -> int:
     """Find an account that holds or held an asset; what was never there has no statement, not an empty one.
 
     Raises:
-        ConfigurationError: there is no such account, or nothing is on record of the asset.
+        NotOnRecordError: there is no such account, or nothing is on record of the asset.
     """
     account_id = reports.account_id(account)
     if not reports.was_held(account_id, asset):
-        raise ConfigurationError(f"account {account} never held {asset}: nothing is on record of it")
+        raise NotOnRecordError(f"account {account} never held {asset}: nothing is on record of it")
     return account_id
 
 
@@ -172,10 +156,10 @@ def statement(reports: ReportStore, account: str, asset: str, at: datetime) -> d
     accounts for, and what Kraken's balance shows beyond its own ledger.
 
     Raises:
-        ConfigurationError: there is no such account, or it never held the asset.
+        NotOnRecordError: there is no such account, or it never held the asset.
     """
     account_id = holder_of(reports, account, asset)
-    opening = sum(reports.statement_openings(account_id, asset, at).values(), ZERO)
+    opening = reports.statement_opening(account_id, asset, at)
     running = opening
     entries = []
     for entry in reports.statement_entries(account_id, asset, at):
@@ -187,18 +171,9 @@ def statement(reports: ReportStore, account: str, asset: str, at: datetime) -> d
 
 def entry_view(entry: Mapping[str, Any], running: Decimal) -> dict[str, Any]:
     """Write a ledger entry as a line of a statement; ``running`` is the quantity after it."""
-    return {
-        "ledger_id": entry["ledger_id"],
-        "refid": entry["refid"],
-        "time": _iso(entry["entry_time"]),
-        "type": entry["type"],
-        "subtype": entry["subtype"],
-        "wallet": entry["wallet"],
-        "amount": format_amount(entry["amount"]),
-        "fee": format_amount(entry["fee"]),
-        "balance": format_amount(entry["balance"]),
-        "running": format_amount(running),
-    }
+    told = {name: entry[name] for name in ENTRY_FIELDS}
+    line: dict[str, Any] = plain({**told, "time": entry["entry_time"], "running": running})
+    return line
 
 
 @exact_arithmetic()
@@ -209,21 +184,24 @@ def statement_frame(  # noqa: PLR0913 - what a statement is of
     account_id = reports.account_id(account)
     adjustments = reports.statement_adjustments(account_id, asset, at)
     adjusted = sum((a["quantity_after"] - a["quantity_before"] for a in adjustments), ZERO)
-    return {
-        "account": account,
-        "asset": asset,
-        "at": _iso(at),
-        "opening": format_amount(opening),
-        "adjustments": [
-            {
-                "time": _iso(a["effective_at"]),
-                "wallet": a["wallet"],
-                "reason": a["reason"],
-                "amount": format_amount(a["quantity_after"] - a["quantity_before"]),
-                "run_id": str(a["run_id"]) if a["run_id"] else None,
-            }
-            for a in adjustments
-        ],
-        "closing": format_amount(closing),
-        "residual": format_amount(adjusted + reports.statement_residual(account_id, asset, at)),
-    }
+    frame: dict[str, Any] = plain(
+        {
+            "account": account,
+            "asset": asset,
+            "at": at,
+            "opening": opening,
+            "adjustments": [
+                {
+                    "time": a["effective_at"],
+                    "wallet": a["wallet"],
+                    "reason": a["reason"],
+                    "amount": a["quantity_after"] - a["quantity_before"],
+                    "run_id": a["run_id"],
+                }
+                for a in adjustments
+            ],
+            "closing": closing,
+            "residual": adjusted + reports.statement_residual(account_id, asset, at),
+        }
+    )
+    return frame

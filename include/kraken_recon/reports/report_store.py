@@ -1,19 +1,24 @@
-"""Read-only views for people; every statement is a named query of ``reports.sql``."""
+"""What the report and an asset's statement read; every statement is a named query of ``reports.sql``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.errors import ConfigurationError
+from kraken_recon.errors import NotOnRecordError
 from kraken_recon.reconciliation.margin.store import MarginStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from datetime import datetime
-    from decimal import Decimal
+    from collections.abc import Collection, Sequence
     from uuid import UUID
+
+
+# Where an entry stands in its statement: its time, and its number among those of the same time.
+Place: TypeAlias = tuple[datetime, int]
+BEGINNING: Final[Place] = (datetime(1, 1, 1, tzinfo=UTC), 0)
 
 
 class ReportStore(Store):
@@ -49,22 +54,20 @@ class ReportStore(Store):
         """Find an account by name.
 
         Raises:
-            ConfigurationError: there is none.
+            NotOnRecordError: there is none.
         """
         rows = self._rows("account_id", name=name)
         if not rows:
-            raise ConfigurationError(f"no account is named {name}; see `python -m kraken_recon report`")
+            raise NotOnRecordError(f"no account is named {name}; see `python -m kraken_recon report`")
         return int(rows[0]["account_id"])
 
     def was_held(self, account_id: int, asset: str) -> bool:
         """Say whether anything is on record of an asset of an account."""
-        [row] = self._rows("was_held", account_id=account_id, asset=asset)
-        return bool(row["was_held"])
+        return self._value(bool, "was_held", account_id=account_id, asset=asset)
 
-    def statement_openings(self, account_id: int, asset: str, at: datetime) -> Mapping[str, Decimal]:
-        """Sum what an asset opened with, per wallet."""
-        rows = self._rows("statement_openings", account_id=account_id, asset=asset, at=at)
-        return {row["wallet"]: row["quantity"] for row in rows}
+    def statement_opening(self, account_id: int, asset: str, at: datetime) -> Decimal:
+        """Sum what an asset opened with."""
+        return self._value(Decimal, "statement_opening", account_id=account_id, asset=asset, at=at)
 
     def statement_entries(self, account_id: int, asset: str, at: datetime) -> list[dict[str, Any]]:
         """Read an asset's ledger entries up to a moment, oldest first."""
@@ -76,6 +79,47 @@ class ReportStore(Store):
 
     def statement_residual(self, account_id: int, asset: str, at: datetime) -> Decimal:
         """Sum the residuals of an asset that are seen now and not written anywhere."""
-        rows = self._rows("statement_residuals", account_id=account_id, asset=asset, at=at)
-        residual: Decimal = rows[0]["residual"]
-        return residual
+        return self._value(Decimal, "statement_residual", account_id=account_id, asset=asset, at=at)
+
+    def statement_wallets(self, account_id: int, asset: str) -> list[str]:
+        """Name the wallets of an asset's ledger entries."""
+        rows = self._rows("statement_wallets", account_id=account_id, asset=asset)
+        return [row["wallet"] for row in rows]
+
+    def statement_part(  # noqa: PLR0913 - each narrows the part
+        self,
+        account_id: int,
+        asset: str,
+        at: datetime,
+        *,
+        wallets: Sequence[str],
+        before: Place | None = None,
+        after: Place | None = None,
+        most: int,
+    ) -> list[dict[str, Any]]:
+        """Read entries up to a moment: newest first those before a place, or oldest first those after one."""
+        time, seq = after or before or (None, None)
+        of = {"account_id": account_id, "asset": asset, "at": at, "wallets": list(wallets), "most": most}
+        return self._rows("statement_after" if after else "statement_page", **of, time=time, seq=seq)
+
+    def statement_total(self, account_id: int, asset: str, at: datetime) -> Decimal:
+        """Sum all entries of an asset up to a moment."""
+        return self._value(Decimal, "statement_total", account_id=account_id, asset=asset, at=at)
+
+    def statement_newer(self, account_id: int, asset: str, at: datetime, than: Place) -> Decimal:
+        """Sum the entries of an asset up to a moment that are newer than one of them."""
+        time, seq = than
+        of = {"account_id": account_id, "asset": asset, "at": at}
+        return self._value(Decimal, "statement_newer", **of, time=time, seq=seq)
+
+    def statement_place(self, account_id: int, asset: str, ledger_ids: Collection[str]) -> Place | None:
+        """Find the newest of these entries."""
+        rows = self._rows(
+            "statement_place", account_id=account_id, asset=asset, ledger_ids=sorted(ledger_ids)
+        )
+        return (rows[0]["entry_time"], rows[0]["ingest_seq"]) if rows else None
+
+    def explaining_entries(self, account_id: int, asset: str, run_id: UUID) -> frozenset[str]:
+        """Name the entries that explain what a run found."""
+        rows = self._rows("explaining_entries", account_id=account_id, asset=asset, run_id=run_id)
+        return frozenset(row["ledger_id"] for row in rows)

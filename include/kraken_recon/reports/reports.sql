@@ -75,15 +75,14 @@ select
   or exists (select from trading.position_events v where v.account_id = :account_id and v.asset = :asset)
   or exists (select from trading.discrepancies d where d.account_id = :account_id and d.asset = :asset) as was_held;
 
--- name: statement_openings
--- Sum what an asset opened with, per wallet.
-select wallet, sum(quantity_after - quantity_before) as quantity
+-- name: statement_opening
+-- Sum what an asset opened with.
+select coalesce(sum(quantity_after - quantity_before), 0) as opening
 from trading.position_events
 where account_id = :account_id
   and asset = :asset
   and cause = 'opening'
-  and effective_at <= :at
-group by wallet;
+  and effective_at <= :at;
 
 -- name: statement_entries
 -- Read an asset's ledger entries up to a moment, oldest first.
@@ -104,10 +103,119 @@ where account_id = :account_id
   and effective_at <= :at
 order by event_id;
 
--- name: statement_residuals
+-- name: statement_residual
 -- Sum the residuals of an asset that are seen now and not written anywhere.
 select coalesce(sum(residual), 0) as residual
 from trading.residuals
 where account_id = :account_id
   and asset = :asset
   and first_seen_at <= :at;
+
+-- name: statement_wallets
+-- Name the wallets of an asset's ledger entries; one look into the index for each.
+with recursive wallets as (
+  (
+    select e.wallet
+    from trading.ledger_entries e
+    where e.account_id = :account_id
+      and e.asset = :asset
+    order by e.wallet
+    limit 1
+  )
+  union all
+  select (
+    select e.wallet
+    from trading.ledger_entries e
+    where e.account_id = :account_id
+      and e.asset = :asset
+      and e.wallet > w.wallet
+    order by e.wallet
+    limit 1
+  )
+  from wallets w
+  where w.wallet is not null
+)
+select wallet
+from wallets
+where wallet is not null;
+
+-- name: statement_page
+-- Read a page of an asset's ledger entries up to a moment, newest first; from each wallet, so that an index leads.
+select p.*
+from unnest(cast(:wallets as text[])) as w(wallet)
+cross join lateral (
+  select
+    e.ledger_id, e.refid, e.entry_time, e.ingest_seq, e.type, e.subtype, e.wallet, e.amount, e.fee, e.balance
+  from trading.ledger_entries e
+  where e.account_id = :account_id
+    and e.asset = :asset
+    and e.wallet = w.wallet
+    and e.entry_time <= :at
+    and (
+      cast(:time as timestamptz) is null
+      or (
+        e.entry_time <= cast(:time as timestamptz)
+        and (e.entry_time, e.ingest_seq) < (cast(:time as timestamptz), cast(:seq as bigint))
+      )
+    )
+  order by e.entry_time desc, e.ingest_seq desc
+  limit :most
+) p
+order by p.entry_time desc, p.ingest_seq desc
+limit :most;
+
+-- name: statement_after
+-- Read the next of an asset's ledger entries up to a moment, oldest first.
+select p.*
+from unnest(cast(:wallets as text[])) as w(wallet)
+cross join lateral (
+  select
+    e.ledger_id, e.refid, e.entry_time, e.ingest_seq, e.type, e.subtype, e.wallet, e.amount, e.fee, e.balance
+  from trading.ledger_entries e
+  where e.account_id = :account_id
+    and e.asset = :asset
+    and e.wallet = w.wallet
+    and e.entry_time <= :at
+    and e.entry_time >= cast(:time as timestamptz)
+    and (e.entry_time, e.ingest_seq) > (cast(:time as timestamptz), cast(:seq as bigint))
+  order by e.entry_time, e.ingest_seq
+  limit :most
+) p
+order by p.entry_time, p.ingest_seq
+limit :most;
+
+-- name: statement_total
+-- Sum an asset's entries up to a moment.
+select coalesce(sum(e.amount - e.fee), 0) as total
+from trading.ledger_entries e
+where e.account_id = :account_id
+  and e.asset = :asset
+  and e.entry_time <= :at;
+
+-- name: statement_newer
+-- Sum an asset's entries up to a moment that are newer than one of them.
+select coalesce(sum(e.amount - e.fee), 0) as newer
+from trading.ledger_entries e
+where e.account_id = :account_id
+  and e.asset = :asset
+  and e.entry_time <= :at
+  and e.entry_time >= cast(:time as timestamptz)
+  and (e.entry_time, e.ingest_seq) > (cast(:time as timestamptz), cast(:seq as bigint));
+
+-- name: statement_place
+-- Find the newest of these entries of an asset.
+select e.entry_time, e.ingest_seq
+from trading.ledger_entries e
+where e.account_id = :account_id
+  and e.asset = :asset
+  and e.ledger_id = any(cast(:ledger_ids as text[]))
+order by e.entry_time desc, e.ingest_seq desc
+limit 1;
+
+-- name: explaining_entries
+-- Name the ledger entries that explain what a run of an account found of an asset.
+select distinct unnest(d.ledger_ids) as ledger_id
+from trading.discrepancies d
+where d.run_id = :run_id
+  and d.account_id = :account_id
+  and d.asset = :asset;

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kraken_recon.reports.page_store import PageStore
 from kraken_recon.reports.report import entry_view, holder_of, statement_frame
-from kraken_recon.reports.report_store import ReportStore
-from kraken_recon.values.money import ZERO, exact_arithmetic
+from kraken_recon.reports.report_store import BEGINNING, Place, ReportStore
+from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,7 @@ class StatementPage:
     """A page of a statement, its newest entry first; ``next_place`` begins the next page, if there is one."""
 
     view: dict[str, Any]
-    next_place: tuple[datetime, int] | None
+    next_place: Place | None
 
 
 @exact_arithmetic()
@@ -40,30 +39,29 @@ def statement_page(  # noqa: PLR0913 - what a page is of
     asset: str,
     at: datetime,
     *,
-    before: tuple[datetime, int] | None = None,
+    before: Place | None = None,
     most: int,
 ) -> StatementPage:
     """Write the entries older than a place as a part of a bank statement.
 
     Raises:
-        ConfigurationError: there is no such account, or it never held the asset.
+        NotOnRecordError: there is no such account, or it never held the asset.
     """
-    account_id = holder_of(ReportStore(unit), account, asset)
-    wallets = PageStore(unit).statement_wallets(account_id, asset)
-    rows = PageStore(unit).statement_page(
-        account_id, asset, at, wallets=wallets, before=before, most=most + 1
-    )
+    reports = ReportStore(unit)
+    account_id = holder_of(reports, account, asset)
+    wallets = reports.statement_wallets(account_id, asset)
+    rows = reports.statement_part(account_id, asset, at, wallets=wallets, before=before, most=most + 1)
     shown = rows[:most]
-    opening = sum(ReportStore(unit).statement_openings(account_id, asset, at).values(), ZERO)
-    closing = opening + PageStore(unit).statement_total(account_id, asset, at)
+    opening = reports.statement_opening(account_id, asset, at)
+    closing = opening + reports.statement_total(account_id, asset, at)
     running = closing
     if before and shown:
-        running -= PageStore(unit).statement_newer(account_id, asset, at, _place(shown[0]))
+        running -= reports.statement_newer(account_id, asset, at, _place(shown[0]))
     entries = []
     for row in shown:
         entries.append(entry_view(row, running))
         running -= row["amount"] - row["fee"]
-    frame = statement_frame(ReportStore(unit), account, asset, at, opening=opening, closing=closing)
+    frame = statement_frame(reports, account, asset, at, opening=opening, closing=closing)
     return StatementPage({**frame, "entries": entries}, _place(shown[-1]) if len(rows) > most else None)
 
 
@@ -73,18 +71,17 @@ def statement_entries(
     """Read every entry of a statement, oldest first; a transaction is open only while some are read.
 
     Raises:
-        ConfigurationError: there is no such account, or it never held the asset.
+        NotOnRecordError: there is no such account, or it never held the asset.
     """
     with open_unit() as unit:
-        account_id = holder_of(ReportStore(unit), account, asset)
-        wallets = PageStore(unit).statement_wallets(account_id, asset)
-        openings = ReportStore(unit).statement_openings(account_id, asset, at)
-    with exact_arithmetic():
-        running = sum(openings.values(), ZERO)
-    after: tuple[datetime, int] | None = None
+        reports = ReportStore(unit)
+        account_id = holder_of(reports, account, asset)
+        wallets = reports.statement_wallets(account_id, asset)
+        running = reports.statement_opening(account_id, asset, at)
+    after = BEGINNING
     while True:
         with open_unit() as unit:
-            rows = PageStore(unit).statement_after(
+            rows = ReportStore(unit).statement_part(
                 account_id, asset, at, wallets=wallets, after=after, most=ENTRIES_PER_READ
             )
         for row in rows:
@@ -96,5 +93,5 @@ def statement_entries(
         after = _place(rows[-1])
 
 
-def _place(entry: Mapping[str, Any]) -> tuple[datetime, int]:
+def _place(entry: Mapping[str, Any]) -> Place:
     return entry["entry_time"], entry["ingest_seq"]

@@ -26,6 +26,7 @@ from kraken_recon.sessions.rules.leaks import (
 )
 from kraken_recon.sessions.rules.records import AuditAction, AuditRule, Ownership
 from kraken_recon.sessions.store import SessionStore
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -96,7 +97,7 @@ def audit(request: AuditRequest, ports: AuditPorts) -> dict[str, Any]:
         found = SessionStore(unit).open_findings()
         _alert(AlertStore(unit), found)
         unit.commit()
-    return {"sources": views, "findings": [_finding_view(f) for f in found], "failed": failed}
+    return {"sources": views, "findings": plain(found), "failed": failed}
 
 
 class _SourceAudit:
@@ -231,11 +232,6 @@ def _alert(alerts: AlertStore, found: Sequence[Mapping[str, Any]]) -> None:
             lines.append(f"and {len(of_kind) - ALERT_MESSAGES_MAX} more; see `python -m kraken_recon audit`")
         evidence = {"finding_ids": [f["finding_id"] for f in of_kind]}
         alerts.raise_alerts([Alert(kind, None, None, None, "; ".join(lines), evidence=evidence)])
-
-
-def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
-    moments = {name: finding[name].isoformat() for name in ("first_seen_at", "last_seen_at")}
-    return {**finding, **moments}
 
 
 def render_audit(view: Mapping[str, Any]) -> list[str]:

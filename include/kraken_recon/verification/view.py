@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.errors import ConfigurationError
-from kraken_recon.values.money import format_amount
+from kraken_recon.errors import NotOnRecordError
+from kraken_recon.values.plain import plain
 from kraken_recon.verification.rules.judge import Level
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def verification_view(reports: VerificationStore, order_id: int) -> dict[str, An
     """Collect one order's verdict with its levels; without a verdict while the order has not ended.
 
     Raises:
-        ConfigurationError: there is no such order.
+        NotOnRecordError: there is no such order.
     """
     row = reports.verification(order_id)
     if row is None:
-        raise ConfigurationError(f"there is no order {order_id}; see trading.orders")
+        raise NotOnRecordError(f"there is no order {order_id}; see trading.orders")
     levels = {level["level"]: level for level in reports.levels(order_id)}
     return {
         "order_id": order_id,
@@ -49,9 +49,9 @@ def verification_view(reports: VerificationStore, order_id: int) -> dict[str, An
         "failed_levels": list(row["failed_levels"] or ()),
         "message": row["message"] or _why_not(row),
         "attempts": row["attempts"] or 0,
-        "judged_at": _iso(row["judged_at"]),
-        "due_at": _iso(row["due_at"]) if row["verdict"] == "inconclusive" else None,
-        "deadline": _iso(row["deadline"]),
+        "judged_at": plain(row["judged_at"]),
+        "due_at": plain(row["due_at"]) if row["verdict"] == "inconclusive" else None,
+        "deadline": plain(row["deadline"]),
         "levels": [_level_view(levels[level]) for level in Level if level in levels],
     }
 
@@ -74,10 +74,6 @@ def _level_view(level: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
 def verifications_view(
     reports: VerificationStore, account: str, *, now: datetime, most: int
 ) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def verifications_view(
         "rates": [
             {
                 "window_seconds": count.window_seconds,
-                "window_start": count.window_start.isoformat(),
+                "window_start": plain(count.window_start),
                 "source": count.source,
                 "verified": count.verified,
                 "mismatched": count.mismatched,
@@ -102,12 +98,12 @@ def verifications_view(
                 "source": row["source"],
                 "pair": row["pair"],
                 "side": row["side"],
-                "volume_executed": format_amount(row["volume_executed"]),
-                "ended_at": _iso(row["ended_at"]),
+                "volume_executed": plain(row["volume_executed"]),
+                "ended_at": plain(row["ended_at"]),
                 "verdict": row["verdict"] or "waiting",
                 "failed_levels": list(row["failed_levels"]),
                 "message": row["message"],
-                "judged_at": _iso(row["judged_at"]),
+                "judged_at": plain(row["judged_at"]),
             }
             for row in reports.latest(account, most=most)
         ],

@@ -3,8 +3,8 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
@@ -20,7 +20,6 @@ from pydantic import AfterValidator
 from kraken_airflow.dashboard.paging import CURSOR_LENGTH_MAX
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork
-from kraken_recon.errors import ConfigurationError
 from kraken_recon.plain_text import can_be_kept, one_line
 
 DAG_ID: Final = "position_sync"
@@ -41,8 +40,22 @@ User = Annotated[BaseUser, Depends(get_user)]
 Kept = Annotated[str, AfterValidator(_kept)]
 Name = Annotated[Kept, Query(min_length=1, max_length=200)]
 Text = Annotated[Kept, Query(max_length=200)]
+Word = Annotated[Kept, AfterValidator(str.strip), Query(max_length=200)]
 Cursor = Annotated[Kept, Query(max_length=CURSOR_LENGTH_MAX)]
 Note = Annotated[Kept, Form(max_length=500)]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a request asks a page for; each page has its own fields, which FastAPI reads."""
+
+    def as_query(self) -> dict[str, object]:
+        """Name what is chosen, for links; what is chosen where nothing is said is left empty."""
+        presets = {field.name: field.default for field in fields(self)}
+        chosen = asdict(self)
+        return {
+            name: "" if chosen[name] and chosen[name] == presets[name] else chosen[name] for name in chosen
+        }
 
 
 def may_read(dag_id: str) -> Any:  # noqa: ANN401 - what FastAPI calls a dependency
@@ -56,7 +69,8 @@ def known_parameters(request: Request) -> None:
     Raises:
         HTTPException: 400, with the nearest name that there is.
     """
-    known = [field.alias for field in get_flat_dependant(request.scope["route"].dependant).query_params]
+    fields_of_route = get_flat_dependant(request.scope["route"].dependant).query_params
+    known = list(dict.fromkeys(field.alias for field in fields_of_route))
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
@@ -88,15 +102,6 @@ def may_edit(user: BaseUser) -> bool:
 def open_unit() -> UnitOfWork:
     """Give one session and transaction, for a ``with`` block."""
     return TradingDbHook(limits=LIMITS, application_name="kraken_recon:dashboard").unit_of_work()
-
-
-@contextmanager
-def known_account() -> Iterator[None]:
-    """Turn the name of an account that there is not into 404."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise HTTPException(404, str(error)) from None
 
 
 def moment_of(text: str, name: str) -> datetime | None:

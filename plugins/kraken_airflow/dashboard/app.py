@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 
 from kraken_airflow.dag_parts.links import airflow_path
 from kraken_airflow.dashboard.access import DAG_ID, Render, known_parameters, may_read
+from kraken_airflow.dashboard.downloads import plain
 from kraken_airflow.dashboard.inline_files import (
     PLACE,
     chart_scripts,
@@ -37,26 +38,18 @@ from kraken_airflow.dashboard.inline_files import (
     page_style,
     script_tags,
 )
-from kraken_airflow.dashboard.pages import (
-    account,
-    accounts,
-    database,
-    differences,
-    needs_you,
-    order,
-    orders,
-    repair,
-    runbooks,
-    statement,
-)
+from kraken_airflow.dashboard.pages import all_pages, navigation
 from kraken_airflow.dashboard.paging import query_of
-from kraken_recon.errors import KrakenReconError, TextRefusedError
+from kraken_airflow.dashboard.tables import Column, page_columns
+from kraken_recon.errors import KrakenReconError, NotOnRecordError, TextRefusedError
 from kraken_recon.holdings.pricing import money_words
 from kraken_recon.plain_text import visible
 
 # What a page says to a request that it cannot answer; whoever may not come in is told by Airflow.
 NOT_LOGGED_IN: Final = 401
 REFUSED: Final = frozenset({400, 404, 422})
+# Errors of ours that are whoever's who asks.
+TOLD: Final = {TextRefusedError: 422, NotOnRecordError: 404}
 
 
 def create_app() -> FastAPI:
@@ -72,16 +65,8 @@ def create_app() -> FastAPI:
 
     # On the router, so that a route added later is closed too.
     router = _Router(dependencies=[may_read(DAG_ID)])
-    accounts.add_routes(router, render)
-    account.add_routes(router, render)
-    differences.add_routes(router, render)
-    statement.add_routes(router, render)
-    needs_you.add_routes(router, render)
-    repair.add_routes(router, render)
-    runbooks.add_routes(router, render)
-    orders.add_routes(router, render)
-    order.add_routes(router, render)
-    database.add_routes(router, render)
+    for page in all_pages():
+        page.add_routes(router, render)
     app.include_router(router)
     _answer_what_fails(app, render)
 
@@ -99,8 +84,9 @@ def _answer_what_fails(app: FastAPI, render: Render) -> None:
 
     @app.exception_handler(KrakenReconError)
     async def unavailable(request: Request, error: KrakenReconError) -> Response:
-        if isinstance(error, TextRefusedError):
-            return await refused(request, HTTPException(422, str(error)))
+        for told, status in TOLD.items():
+            if isinstance(error, told):
+                return await refused(request, HTTPException(status, str(error)))
         if "/api/" in request.url.path:
             return JSONResponse({"detail": str(error)}, status_code=503)
         return HTMLResponse(render("unavailable.html", message=str(error)), status_code=503)
@@ -152,7 +138,12 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals["navigation"] = navigation()
+    templates.globals["column"] = Column
+    templates.globals["dag_id"] = DAG_ID
+    templates.filters["columns"] = page_columns
     templates.filters["moment"] = _moment
+    templates.tests["moment"] = lambda value: isinstance(value, datetime)
     templates.filters["query"] = query_of
     templates.globals["page_script"] = lambda: script_tags(page_script())
     templates.globals["chart_scripts"] = lambda: script_tags(*chart_scripts())
@@ -164,12 +155,14 @@ def _templates() -> Environment:
 
 def _shown(value: object) -> object:
     """Show what a page prints without the characters that turn or hide what stands beside them."""
-    return visible(value) if type(value) is str else value
+    written = plain(value)
+    return visible(written) if type(written) is str else value
 
 
-def _moment(text: str) -> str:
+def _moment(moment: str | datetime) -> str:
     """Write a time for people; where it stands, its ``datetime`` attribute has all of it."""
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    known = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return known.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _security_headers(style: str) -> dict[str, str]:

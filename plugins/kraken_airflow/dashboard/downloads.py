@@ -1,45 +1,92 @@
-"""Hand rows out as CSV and JSON, piece by piece; no cell runs as a formula in a spreadsheet."""
+"""Hand rows out as CSV and JSON, piece by piece; no cell runs as a formula in a spreadsheet.
 
-from __future__ import annotations
+This module has no postponed annotations: FastAPI must see the real ones.
+"""
 
 import csv
 import io
 import json
 import re
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import Annotated, Any, Final, TypeVar
 
+from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
+from kraken_airflow.dashboard.access import Choice, open_unit
+from kraken_airflow.dashboard.tables import csv_fields
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.plain_text import visible
-from kraken_recon.values.money import format_amount
+from kraken_recon.values import plain as serialiser
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
+Row = TypeVar("Row")
 ROWS_PER_PIECE: Final = 1_000
 # What a spreadsheet would run as a formula.
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+# Of what leaves here, times have whole seconds.
+plain = partial(serialiser.plain, timespec="seconds")
 
 
-def csv_response(
-    file_name: str, rows: Iterable[Mapping[str, Any]], fields: Sequence[str]
-) -> StreamingResponse:
-    """Send rows as a file of comma-separated values, however many there are.
+def _no_head() -> dict[str, object]:
+    return {}
 
-    The first rows are read before anything is sent, so that what cannot be read at all is told as an error.
+
+def filters_of(choice: type[Choice]) -> Callable[..., Mapping[str, object]]:
+    """Make a head that names what the request chose."""
+
+    def head(chosen: Annotated[Choice, Depends(choice)]) -> Mapping[str, object]:
+        return {"filters": chosen.as_query()}
+
+    return head
+
+
+def add_downloads(  # noqa: PLR0913 - by name
+    router: APIRouter,
+    place: str,
+    rows: Callable[..., Iterable[Any]],
+    columns: type | Sequence[str],
+    *,
+    head: Callable[..., Mapping[str, object]] = _no_head,
+    name: str = "",
+    file_name: str = "",
+    dependencies: Sequence[Any] = (),
+) -> None:
+    """Add ``api/<place>`` and ``api/<place>.csv``: the same rows for the same parameters.
+
+    ``rows`` and ``head``, which stands before them in the JSON, are FastAPI's dependencies: their parameters
+    are the request's. ``columns`` are the row's type, or names; ``name`` is the rows' in the JSON.
     """
-    pieces = csv_pieces(rows, fields)
-    whole = chain([next(pieces)], pieces)
-    named = {"Content-Disposition": f'attachment; filename="{file_name}"'}
-    return StreamingResponse(whole, media_type="text/csv; charset=utf-8", headers=named)
+    name = name or place
+    fields = csv_fields(columns) if isinstance(columns, type) else columns
+
+    @router.get(f"/api/{place}", dependencies=dependencies)
+    def as_json(
+        told: Annotated[Mapping[str, object], Depends(head)], found: Annotated[Iterable[Any], Depends(rows)]
+    ) -> StreamingResponse:
+        return json_response(told, name, found)
+
+    @router.get(f"/api/{place}.csv", dependencies=dependencies)
+    def as_csv(found: Annotated[Iterable[Any], Depends(rows)]) -> StreamingResponse:
+        pieces = csv_pieces(found, fields)
+        # The first rows are read before anything is sent, so that what cannot be read is told as an error.
+        whole = chain([next(pieces)], pieces)
+        named = {"Content-Disposition": f'attachment; filename="{file_name or name}.csv"'}
+        return StreamingResponse(whole, media_type="text/csv; charset=utf-8", headers=named)
 
 
-def csv_pieces(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Iterator[str]:
+def every_row(read: Callable[[UnitOfWork, str], tuple[Sequence[Row], str | None]]) -> Iterator[Row]:
+    """Read page after page, each in a transaction of its own."""
+    cursor: str | None = ""
+    while cursor is not None:
+        with open_unit() as unit:
+            rows, cursor = read(unit, cursor)
+        yield from rows
+
+
+def csv_pieces(rows: Iterable[object], fields: Sequence[str]) -> Iterator[str]:
     """Write the header and these fields of every row, some rows at a time."""
     left = iter(rows)
     file = io.StringIO()
@@ -47,7 +94,7 @@ def csv_pieces(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Iter
     writer.writerow(fields)
     while True:
         some = list(islice(left, ROWS_PER_PIECE))
-        writer.writerows([_cell(row[name]) for name in fields] for row in some)
+        writer.writerows([_cell(row[name]) for name in fields] for row in map(plain, some))
         yield file.getvalue()
         if len(some) < ROWS_PER_PIECE:
             return
@@ -55,13 +102,13 @@ def csv_pieces(rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> Iter
         file.truncate()
 
 
-def json_response(head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
+def json_response(head: Mapping[str, object], name: str, rows: Iterable[object]) -> StreamingResponse:
     """Send an object with ``rows`` under ``name`` behind what ``head`` says, however many there are."""
     pieces = json_pieces(head, name, rows)
     return StreamingResponse(chain([next(pieces)], pieces), media_type="application/json")
 
 
-def json_pieces(head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def json_pieces(head: Mapping[str, object], name: str, rows: Iterable[object]) -> Iterator[str]:
     """Write an object some rows at a time."""
     left = iter(rows)
     piece = f"{json.dumps(plain(head)).removesuffix('}')}{', ' if head else ''}{json.dumps(name)}: ["
@@ -78,21 +125,8 @@ def json_pieces(head: Mapping[str, Any], name: str, rows: Iterable[Mapping[str, 
         piece = ""
 
 
-def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a row into what JSON knows: times as ISO text, amounts as exact text."""
-    return {name: _plain(value) for name, value in row.items()}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's value
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    if isinstance(value, UUID):
-        return str(value)
-    return format_amount(value) if isinstance(value, Decimal) else value
-
-
 def _cell(value: Any) -> str:  # noqa: ANN401 - a column's value
-    text = visible(_text(_plain(value)))
+    text = visible(_text(value))
     return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text) else text
 
 

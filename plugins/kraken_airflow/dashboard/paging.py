@@ -10,15 +10,20 @@ import base64
 import binascii
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import HTTPException
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+from kraken_recon.reports.page_store import PageStore
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from kraken_recon.database.unit_of_work import UnitOfWork
+
+Row = TypeVar("Row")
 BIGINT_MAX: Final = 2**63 - 1
 CURSOR_LENGTH_MAX: Final = 1_000
 REFUSAL: Final = "this is no link to another page of ours; begin at the first page"
@@ -68,24 +73,35 @@ def _part(part: object, type_: type) -> Any:  # noqa: ANN401 - as its type says
     raise ValueError("another type")
 
 
-def page_of(
-    rows: Sequence[Mapping[str, Any]], most: int, key: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-) -> tuple[list[Mapping[str, Any]], str | None]:
+def read_page(  # noqa: PLR0913 - by name
+    unit: UnitOfWork,
+    query: str,
+    make: Callable[..., Row],
+    *,
+    key: Mapping[str, type],
+    cursor: str,
+    most: int,
+    **filters: object,
+) -> tuple[list[Row], str | None]:
+    """Read a page of ``<page>.<query>``, and the cursor of the next page.
+
+    The query knows the columns of the ``key`` of the last row shown as ``before_`` and their names.
+    """
+    found = key_of(cursor, *key.values()) or (None,) * len(key)
+    before = {f"before_{name}": part for name, part in zip(key, found, strict=True)}
+    rows = PageStore(unit).rows(query, make, **filters, **before, most=most + 1)
+    return page_of(rows, most, key)
+
+
+def page_of(rows: Sequence[Row], most: int, key: Iterable[str]) -> tuple[list[Row], str | None]:
     """Split rows, read with a limit of ``most + 1``, into those of a page and the cursor of the next page."""
     shown = list(rows[:most])
-    return shown, cursor_of(*key(shown[-1])) if len(rows) > most else None
+    following = cursor_of(*(_of(shown[-1], name) for name in key)) if len(rows) > most else None
+    return shown, following
 
 
-def rows_of_all_pages(
-    read: Callable[[str | None], tuple[Sequence[Mapping[str, Any]], str | None]],
-) -> Iterator[Mapping[str, Any]]:
-    """Read page after page, each in a transaction of its own that ``read`` opens and closes."""
-    cursor: str | None = None
-    while True:
-        rows, cursor = read(cursor)
-        yield from rows
-        if cursor is None:
-            return
+def _of(row: object, name: str) -> Any:  # noqa: ANN401 - a column's value
+    return row[name] if isinstance(row, dict) else getattr(row, name)
 
 
 def query_of(values: Mapping[str, object]) -> str:

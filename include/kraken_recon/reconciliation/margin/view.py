@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.values.money import format_amount
+from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
-    from decimal import Decimal
 
-AMOUNTS: Final = ("volume", "volume_closed", "cost", "fee", "margin", "value", "net")
+SHOWN: Final = (
+    *("position_id", "status", "pair", "side", "terms"),
+    *("volume", "volume_closed", "cost", "fee", "margin", "value", "net"),
+    *("opened_at", "rollover_at", "last_seen_at"),
+)
 CHANGE_WORDS: Final = {
     "opening": "was open already when the account was first asked",
     "opened": "was opened",
@@ -26,16 +28,8 @@ def margin_view(
 ) -> dict[str, Any]:
     """Show an account's positions that are not closed, and what its run found of any."""
     return {
-        "positions": [_position_view(position) for position in positions],
+        "positions": [plain({name: position[name] for name in SHOWN}) for position in positions],
         "changes": [_change_view(change) for change in changes],
-    }
-
-
-def _position_view(position: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **{name: position[name] for name in ("position_id", "status", "pair", "side", "terms")},
-        **{name: _amount(position[name]) for name in AMOUNTS},
-        **{name: _iso(position[name]) for name in ("opened_at", "rollover_at", "last_seen_at")},
     }
 
 
@@ -55,14 +49,6 @@ def _change_view(change: Mapping[str, Any]) -> dict[str, Any]:
         "ledger_ids": list(change["ledger_ids"]),
         "explanation": words,
     }
-
-
-def _amount(amount: Decimal | None) -> str | None:
-    return None if amount is None else format_amount(amount)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
 
 
 def margin_lines(margin: Mapping[str, Any]) -> list[str]:

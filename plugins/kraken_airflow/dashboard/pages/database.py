@@ -3,21 +3,23 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 
-from kraken_airflow.dashboard.access import Cursor, Render, may_read, open_unit
+from kraken_airflow.dashboard.access import Choice, Cursor, Render, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
-from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
-from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
+from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
+from kraken_airflow.dashboard.pages import Link
+from kraken_airflow.dashboard.paging import read_page
+from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.reports.order_and_session_pages_store import OrderAndSessionPagesStore
+from kraken_recon.reports.page_store import PageStore
 from kraken_recon.sessions.rules.records import AuditRule
 
 SESSIONS_DAG: Final = "session_leak_audit"
@@ -39,11 +41,9 @@ SAMPLE_FIELDS: Final = (
     *("idle_in_transaction", "waiting", "longest_wait_seconds", "pool_sessions", "pool_limit"),
     *("unattributed", "excess", "oldest_transaction_seconds", "findings", "dag_id", "dag_run_id"),
 )
-FINDING_FIELDS: Final = (
-    *("finding_id", "last_seen_at", "first_seen_at", "returned_at", "source", "rule", "severity", "message"),
-    *("application_name", "dag_id", "run_id", "task_id", "map_index", "try_number", "evidence"),
-    *("occurrences", "actions", "audit_dag_id", "audit_dag_run_id"),
-)
+SAMPLE_KEY: Final = {"taken_at": datetime, "sample_id": int}
+FINDING_KEY: Final = {"last_seen_at": datetime, "finding_id": int}
+LINK: Final = Link(5, "database", "Is the database healthy?")
 DRAWN: Final = (
     (
         "Connections",
@@ -67,33 +67,46 @@ State = Literal["open", "returned", "acted", "all"]
 RuleName = AuditRule | Literal[""]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A session that leaked, by its task, and what was done about it."""
+
+    finding_id: int
+    last_seen_at: Annotated[datetime, Column("Last seen", "age wide")]
+    first_seen_at: datetime
+    returned_at: datetime | None
+    source: Annotated[str, Column("Database")]
+    rule: Annotated[str, Column("Finding")]
+    severity: str
+    message: Annotated[str, Column("Message", "remark wide")]
+    application_name: str | None
+    dag_id: str | None
+    run_id: str | None
+    task_id: Annotated[str | None, Column("Task", "long")]
+    map_index: int | None
+    try_number: int | None
+    evidence: dict[str, Any]
+    occurrences: Annotated[int, Column("Seen", "number")]
+    actions: Annotated[list[dict[str, Any]], Column("Done", "long wide")]
+    audit_dag_id: str | None
+    audit_dag_run_id: str | None
+    auditor: Annotated[dict[str, str | None], JSON_ONLY]
+
+
 @dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Choice):
     """How long ago the charts begin, and which findings are shown."""
 
-    hours: str
-    state: str
-    rule: str
+    hours: Hours = "24"
+    state: State = "open"
+    rule: RuleName = ""
 
     def since(self, now: datetime) -> datetime:
         """Say when the charts begin."""
         return now - timedelta(hours=int(self.hours))
 
-    def as_query(self) -> dict[str, object]:
-        """Name what is chosen, for links."""
-        return {
-            "hours": "" if self.hours == "24" else self.hours,
-            "state": "" if self.state == "open" else self.state,
-            "rule": self.rule,
-        }
 
-
-def filters_of(hours: Hours = "24", state: State = "open", rule: RuleName = "") -> Filters:
-    """Read the filters of a request."""
-    return Filters(hours, state, rule)
-
-
-Chosen = Annotated[Filters, Depends(filters_of)]
+Chosen = Annotated[Filters, Depends()]
 
 
 def add_routes(router: APIRouter, render: Render) -> None:
@@ -106,9 +119,6 @@ def add_routes(router: APIRouter, render: Render) -> None:
         now = datetime.now(UTC)
         with open_unit() as unit:
             found, cursor = _findings(unit, chosen, before, FINDINGS_SHOWN)
-            stretches = OrderAndSessionPagesStore(unit).samples_over_time(
-                chosen.since(now), stretch_seconds=STRETCH_SECONDS[chosen.hours]
-            )
             page = {
                 **_summary(unit, chosen, now),
                 "findings": found,
@@ -120,54 +130,41 @@ def add_routes(router: APIRouter, render: Render) -> None:
                 "rules": RULES,
                 "chosen": chosen,
             }
-        return render(
-            "database.html", page=page, charts=database_charts(stretches), before=before, dag_id=SESSIONS_DAG
-        )
+            charts = _charts(unit, chosen, now)
+        return render("database.html", page=page, charts=charts, before=before, dag_id=SESSIONS_DAG)
 
-    @router.get("/api/database", dependencies=shown)
-    def database_data(chosen: Chosen) -> StreamingResponse:
-        """Give the newest sample of each source and every finding that was chosen as JSON."""
-        with open_unit() as unit:
-            head = _summary(unit, chosen, datetime.now(UTC))
-        return json_response({"filters": chosen.as_query(), **head}, "findings", _all_findings(chosen))
-
-    @router.get("/api/database.csv", dependencies=shown)
-    def database_rows(chosen: Chosen) -> StreamingResponse:
-        """Give every finding that was chosen as CSV."""
-        return csv_response("findings.csv", _all_findings(chosen), FINDING_FIELDS)
-
-    @router.get("/api/samples", dependencies=shown)
-    def samples_data(chosen: Chosen) -> StreamingResponse:
-        """Give every sample since the charts begin as JSON."""
-        return json_response({"filters": chosen.as_query()}, "samples", _all_samples(chosen))
-
-    @router.get("/api/samples.csv", dependencies=shown)
-    def samples_rows(chosen: Chosen) -> StreamingResponse:
-        """Give every sample since the charts begin as CSV."""
-        return csv_response("samples.csv", _all_samples(chosen), SAMPLE_FIELDS)
+    add_downloads(router, "database", _all_findings, Finding, head=_head, name="findings", dependencies=shown)
+    add_downloads(
+        router, "samples", _all_samples, SAMPLE_FIELDS, head=filters_of(Filters), dependencies=shown
+    )
 
 
-def database_charts(stretches: Sequence[Mapping[str, Any]]) -> list[Chart | None]:
-    """Draw connections, pools and lock waits of each source."""
+def _charts(unit: UnitOfWork, chosen: Filters, now: datetime) -> list[Chart | None]:
+    """Draw connections, pools and lock waits of each source: the largest of each stretch of time."""
+    stretch = STRETCH_SECONDS[chosen.hours]
+    since = chosen.since(now)
+    stretches: list[dict[str, Any]] = PageStore(unit).rows(
+        "database.samples_over_time", dict, since=since, stretch_seconds=stretch
+    )
     return [
         chart(
             f"{title} of {source}",
-            unit,
+            unit_of_values,
             [row["begins_at"] for row in rows],
             [(label, [row[name] for row in rows]) for name, label in lines],
         )
         for source, grouped in groupby(stretches, lambda row: row["source"])
         for rows in [list(grouped)]
-        for title, unit, lines in DRAWN
+        for title, unit_of_values, lines in DRAWN
     ]
 
 
 def _summary(unit: UnitOfWork, chosen: Filters, now: datetime) -> dict[str, Any]:
-    sources = [
-        plain({**row, **auditor_of(row["audited_by"])})
-        for row in OrderAndSessionPagesStore(unit).newest_samples(chosen.since(now))
-    ]
-    open_findings = OrderAndSessionPagesStore(unit).count_findings()
+    store = PageStore(unit)
+    sources = store.rows("database.newest_samples", _audited, since=chosen.since(now))
+    open_findings = dict(
+        store.rows("database.count_findings", lambda severity, findings: (severity, findings))
+    )
     is_critical = bool(open_findings.get("critical"))
     return {
         "sources": sources,
@@ -176,50 +173,56 @@ def _summary(unit: UnitOfWork, chosen: Filters, now: datetime) -> dict[str, Any]
     }
 
 
-def _findings(
-    unit: UnitOfWork, chosen: Filters, before: str, most: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    rows = OrderAndSessionPagesStore(unit).findings(
+def _audited(*, audited_by: str | None, **row: Any) -> dict[str, Any]:  # noqa: ANN401 - columns
+    return {**row, "audited_by": audited_by, **auditor_of(audited_by)}
+
+
+def _findings(unit: UnitOfWork, chosen: Filters, before: str, most: int) -> tuple[list[Finding], str | None]:
+    return read_page(
+        unit,
+        "database.findings",
+        _finding,
+        key=FINDING_KEY,
+        cursor=before,
+        most=most,
         state=None if chosen.state == "all" else chosen.state,
-        rule=chosen.rule or None,
-        before=key_of(before, datetime, int),
-        most=most + 1,
+        rule=chosen.rule,
     )
-    found, cursor = page_of(rows, most, lambda row: (row["last_seen_at"], row["finding_id"]))
-    return [_finding_view(row) for row in found], cursor
 
 
-def _finding_view(row: Mapping[str, Any]) -> dict[str, Any]:
-    auditor = auditor_of(row["last_seen_by"])
-    return {
-        **plain({name: row[name] for name in FINDING_FIELDS if name in row}),
-        "actions": [{**action, **auditor_of(action["acted_by"])} for action in row["actions"] or ()],
-        "audit_dag_id": auditor["dag_id"],
-        "audit_dag_run_id": auditor["dag_run_id"],
-        "auditor": auditor,
-    }
+def _finding(
+    *,
+    last_seen_by: str | None,
+    actions: list[dict[str, Any]] | None,
+    **row: Any,  # noqa: ANN401 - columns
+) -> Finding:
+    auditor = auditor_of(last_seen_by)
+    return Finding(
+        **row,
+        actions=[{**action, **auditor_of(action["acted_by"])} for action in actions or ()],
+        audit_dag_id=auditor["dag_id"],
+        audit_dag_run_id=auditor["dag_run_id"],
+        auditor=auditor,
+    )
 
 
-def _all_findings(chosen: Filters) -> Iterator[Mapping[str, Any]]:
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            return _findings(unit, chosen, cursor or "", FINDINGS_PER_READ)
-
-    return rows_of_all_pages(read)
+def _samples(unit: UnitOfWork, since: datetime, before: str) -> tuple[list[dict[str, Any]], str | None]:
+    query, most = "database.samples", SAMPLES_PER_READ
+    return read_page(unit, query, _audited, key=SAMPLE_KEY, cursor=before, most=most, since=since)
 
 
-def _all_samples(chosen: Filters) -> Iterator[Mapping[str, Any]]:
+def _all_findings(chosen: Chosen) -> Iterator[Finding]:
+    return every_row(lambda unit, cursor: _findings(unit, chosen, cursor, FINDINGS_PER_READ))
+
+
+def _all_samples(chosen: Chosen) -> Iterator[dict[str, Any]]:
     since = chosen.since(datetime.now(UTC))
+    return every_row(lambda unit, cursor: _samples(unit, since, cursor))
 
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            rows = OrderAndSessionPagesStore(unit).samples(
-                since, before=key_of(cursor, datetime, int), most=SAMPLES_PER_READ + 1
-            )
-        found, following = page_of(rows, SAMPLES_PER_READ, lambda row: (row["taken_at"], row["sample_id"]))
-        return [{**row, **auditor_of(row["audited_by"])} for row in found], following
 
-    return rows_of_all_pages(read)
+def _head(chosen: Chosen) -> dict[str, object]:
+    with open_unit() as unit:
+        return {"filters": chosen.as_query(), **_summary(unit, chosen, datetime.now(UTC))}
 
 
 def auditor_of(by: str | None) -> dict[str, str | None]:

@@ -3,20 +3,21 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
-from kraken_airflow.dashboard.access import Text, may_read, open_unit
-from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
-from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
+from kraken_airflow.dashboard.access import Choice, Render, Word, may_read, open_unit
+from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of, plain
+from kraken_airflow.dashboard.paging import read_page
+from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.orders.rules.order import OrderStatus, Source
-from kraken_recon.reports.order_and_session_pages_store import OrderAndSessionPagesStore
+from kraken_recon.reports.page_store import PageStore
 
 EXECUTION_DAG: Final = "order_execution"
 SHOWN: Final = 50
@@ -33,10 +34,7 @@ VERDICTS: Final = (
     *((verdict, verdict) for verdict in ("verified", "mismatch", "inconclusive")),
     ("none", "not judged"),
 )
-FIELDS: Final = (
-    *("at", "decision_id", "decision_key", "received_via", "order_id", "account", "source", "pair", "side"),
-    *("order_type", "volume", "limit_price", "state", "verdict", "reason"),
-)
+KEY: Final = {"at": datetime, "place": int}
 MARKS: Final = {
     **dict.fromkeys(("refused", "rejected", "not_placed", "mismatch"), "bad"),
     **dict.fromkeys(("unknown", "submitting", "new", "inconclusive"), "watch"),
@@ -52,80 +50,75 @@ Key = Annotated[str, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Decided:
+    """A decision, the order it became if it did, and what came of it."""
+
+    at: Annotated[datetime, Column("Decided", "age")]
+    decision_id: int | None
+    decision_key: str | None
+    received_via: str
+    order_id: Annotated[int | None, Column("Order")]
+    account: Annotated[str | None, Column("Account")]
+    source: Annotated[str, Column("By", "wide")]
+    pair: str | None
+    side: Annotated[str | None, Column("What", "amount wide")]
+    order_type: str | None
+    volume: str | None
+    limit_price: str | None
+    state: Annotated[str, Column("State")]
+    verdict: Annotated[str | None, Column("Verdict")]
+    reason: Annotated[str | None, Column("Reason", "remark wide")]
+    place: Annotated[int, JSON_ONLY]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Choice):
     """Which decisions and orders are listed."""
 
-    account: str
-    days: str
-    state: str
-    source: str
-    verdict: str
-
-    def as_query(self) -> dict[str, object]:
-        """Name what is chosen, for links."""
-        return {**asdict(self), "days": "" if self.days == DAYS_PRESET else self.days}
+    account: Word = ""
+    days: Days = DAYS_PRESET
+    state: StateName = ""
+    source: SourceName = ""
+    verdict: VerdictName = ""
 
 
-def wanted_of(
-    account: Text = "",
-    days: Days = DAYS_PRESET,
-    state: StateName = "",
-    source: SourceName = "",
-    verdict: VerdictName = "",
-) -> Wanted:
-    """Read the filters of a request."""
-    return Wanted(account.strip(), days, state, source, verdict)
+Chosen = Annotated[Wanted, Depends()]
 
 
-Chosen = Annotated[Wanted, Depends(wanted_of)]
-
-
-def add_routes(router: APIRouter) -> None:
-    """Add the downloads, and the answer for whoever asks by key."""
+def add_routes(router: APIRouter, _render: Render) -> None:
+    """Add the downloads, and the answer for whoever asks by key; the list stands on the page of orders."""
     shown = [may_read(EXECUTION_DAG)]
-
-    @router.get("/api/decisions", dependencies=shown)
-    def decisions_data(chosen: Chosen) -> StreamingResponse:
-        """Give every decision and order that was chosen as JSON."""
-        return json_response({"filters": chosen.as_query()}, "decisions", _all(chosen))
-
-    @router.get("/api/decisions.csv", dependencies=shown)
-    def decisions_rows(chosen: Chosen) -> StreamingResponse:
-        """Give the same as CSV."""
-        return csv_response("decisions.csv", _all(chosen), FIELDS)
+    add_downloads(router, "decisions", _all, Decided, head=filters_of(Wanted), dependencies=shown)
 
     @router.get("/api/decision", dependencies=shown)
     def decision_data(key: Key) -> JSONResponse:
         """Say what came of the decision that a key stands for; 404 where none arrived yet."""
         with open_unit() as unit:
-            found = OrderAndSessionPagesStore(unit).decision_of_key(key.strip())
-        if found is None:
+            found = PageStore(unit).rows("decisions.decision_of_key", dict[str, Any], key=key.strip())
+        if not found:
             raise HTTPException(404, "no decision came under this key yet; giving it again does no harm")
-        return JSONResponse(plain(found))
+        return JSONResponse(plain(found[0]))
 
 
 def decided_page(
     unit: UnitOfWork, chosen: Wanted, now: datetime, cursor: str, most: int
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[Decided], str | None]:
     """Read one page of decisions and orders, and the key of the next."""
-    rows = OrderAndSessionPagesStore(unit).decided(
-        now - timedelta(days=int(chosen.days)),
-        account=chosen.account or None,
-        state=chosen.state or None,
-        source=chosen.source or None,
-        verdict=chosen.verdict or None,
-        before=key_of(cursor, datetime, int),
-        most=most + 1,
+    return read_page(
+        unit,
+        "decisions.decided",
+        Decided,
+        key=KEY,
+        cursor=cursor,
+        most=most,
+        since=now - timedelta(days=int(chosen.days)),
+        account=chosen.account,
+        state=chosen.state,
+        source=chosen.source,
+        verdict=chosen.verdict,
     )
-    found, following = page_of(rows, most, lambda row: (row["at"], row["place"]))
-    return [plain(row) for row in found], following
 
 
-def _all(chosen: Wanted) -> Iterator[Mapping[str, Any]]:
+def _all(chosen: Chosen) -> Iterator[Decided]:
     now = datetime.now(UTC)
-
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            return decided_page(unit, chosen, now, cursor or "", PER_READ)
-
-    return rows_of_all_pages(read)
+    return every_row(lambda unit, cursor: decided_page(unit, chosen, now, cursor, PER_READ))

@@ -3,43 +3,34 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi import APIRouter, Depends, HTTPException
+from fastapi.responses import HTMLResponse
+from pydantic import BeforeValidator
 
-from kraken_airflow.dashboard.access import (
-    DAG_ID,
-    Cursor,
-    Render,
-    Text,
-    in_order,
-    known_account,
-    moment_of,
-    open_unit,
-)
-from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
-from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
-from kraken_airflow.dashboard.verdicts import action_level, ids_in_short
+from kraken_airflow.dashboard.access import Choice, Cursor, Render, Word, in_order, moment_of, open_unit
+from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
+from kraken_airflow.dashboard.pages import Link
+from kraken_airflow.dashboard.paging import read_page
+from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
+from kraken_airflow.dashboard.verdicts import TrafficLight, action_level, ids_in_short
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.holdings.pricing import PriceList, price_list
+from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.reconciliation.rules.assess import Action
-from kraken_recon.reports.page_store import PageStore
-from kraken_recon.reports.report import finding_view
+from kraken_recon.reports.page_store import WRITTEN, PageStore
+from kraken_recon.reports.report import explanation
 
+LINK: Final = Link(2, "differences", "What differed?")
 DIFFERENCES_SHOWN: Final = 50
 DIFFERENCES_PER_READ: Final = 2_000
-FIELDS: Final = (
-    *("found_at", "account", "asset", "wallet", "db_quantity", "exchange_quantity", "drift", "explained"),
-    *("unexplained", "database_drift", "residual", "drift_value", "unexplained_value", "quote_currency"),
-    *("price", "priced_at", "action", "explanation", "ledger_ids", "run_id", "mode"),
-    *("trigger", "interval_start", "interval_end", "recorded_as_of", "dag_id", "dag_run_id"),
-)
+KEY: Final = {"found_at": datetime, "run_id": UUID, "asset": str, "wallet": str}
 Kind = Literal["", "now", "explained", "unexplained"]
 KINDS: Final = (
     ("", "all that was found"),
@@ -60,46 +51,44 @@ ActionName = Literal[
     "recorded",
 ]
 ACTIONS: Final = (("", "any action"), *((action.value, action.value.replace("_", " ")) for action in Action))
+WHAT_AND_WHY: Final = Column(
+    "What was done and why, with ledger ids", "remark wide", label="What was done and why"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which differences are shown."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a run found of a holding, what was done about it, and what that is worth now."""
 
-    account: str
-    asset: str
-    kind: str
+    found_at: Annotated[datetime, Column("Found", "age")]
+    account: Annotated[str, Column("Account")]
+    asset: Annotated[str, Column("Asset")]
+    wallet: str
+    db_quantity: Annotated[Decimal, Column("Recorded", AMOUNT)]
+    exchange_quantity: Annotated[Decimal, Column("Kraken", AMOUNT)]
+    drift: Annotated[Decimal, Column("Drift", AMOUNT)]
+    explained: Decimal
+    unexplained: Annotated[Decimal, Column("Unexplained", f"{AMOUNT} zero")]
+    database_drift: Decimal
+    residual: Decimal
+    drift_value: Annotated[Decimal | None, Column("Drift's value now", "priced")] = None
+    unexplained_value: Decimal | None = None
+    quote_currency: str
+    price: Decimal | None = None
+    priced_at: datetime | None = None
     action: str
-    run: UUID | None
-    since: datetime | None
-    until: datetime | None
-
-    def as_query(self) -> dict[str, object]:
-        """Name what is chosen, for links."""
-        return {
-            "account": self.account,
-            "asset": self.asset,
-            "kind": self.kind,
-            "action": self.action,
-            "run": self.run,
-            "since": _for_form(self.since),
-            "until": _for_form(self.until),
-        }
-
-
-def filters_of(  # noqa: PLR0913, PLR0917 - each is a filter
-    account: Text = "",
-    asset: Text = "",
-    kind: Kind = "",
-    action: ActionName = "",
-    run: Annotated[str, Query(max_length=36)] = "",
-    since: Annotated[str, Query(max_length=40)] = "",
-    until: Annotated[str, Query(max_length=40)] = "",
-) -> Filters:
-    """Read the filters of a request."""
-    begins, ends = moment_of(since, "since"), moment_of(until, "until")
-    in_order(begins, ends)
-    return Filters(account.strip(), asset.strip(), kind, action, run_of(run), begins, ends)
+    explanation: Annotated[str, WHAT_AND_WHY]
+    ledger_ids: list[str]
+    run_id: UUID
+    mode: str
+    trigger: str
+    interval_start: datetime
+    interval_end: datetime
+    recorded_as_of: datetime
+    dag_id: str | None
+    dag_run_id: str | None
+    level: Annotated[TrafficLight, JSON_ONLY]
+    ids_in_short: Annotated[str, JSON_ONLY]
 
 
 def run_of(text: str) -> UUID | None:
@@ -114,7 +103,32 @@ def run_of(text: str) -> UUID | None:
         raise HTTPException(422, "run: expected the id of a run") from None
 
 
-Chosen = Annotated[Filters, Depends(filters_of)]
+RunId = Annotated[UUID | None, BeforeValidator(run_of)]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters(Choice):
+    """Which differences are shown."""
+
+    account: Word = ""
+    asset: Word = ""
+    kind: Kind = ""
+    action: ActionName = ""
+    run: RunId = None
+    since: Annotated[datetime | None, BeforeValidator(lambda text: moment_of(text, "since"))] = None
+    until: Annotated[datetime | None, BeforeValidator(lambda text: moment_of(text, "until"))] = None
+
+    def __post_init__(self) -> None:
+        """Refuse a range that ends before it begins."""
+        in_order(self.since, self.until)
+
+    def as_query(self) -> dict[str, object]:
+        """Name what is chosen, for links."""
+        moments = {"since": _for_form(self.since), "until": _for_form(self.until)}
+        return {**Choice.as_query(self), **moments}
+
+
+Chosen = Annotated[Filters, Depends()]
 
 
 def add_routes(router: APIRouter, render: Render) -> None:
@@ -124,78 +138,70 @@ def add_routes(router: APIRouter, render: Render) -> None:
     def differences(chosen: Chosen, before: Cursor = "") -> str:
         """Answer: what differed?"""
         with open_unit() as unit:
-            rows, cursor = _read(unit, chosen, before, DIFFERENCES_SHOWN)
-            differences = difference_views(unit, rows, datetime.now(UTC))
+            found, cursor = differences_page(unit, chosen, before, DIFFERENCES_SHOWN)
         page = {
-            "differences": differences,
+            "differences": found,
             "filters": chosen.as_query(),
             "kinds": KINDS,
             "actions": ACTIONS,
             "next": cursor,
         }
-        return render("differences.html", page=page, before=before, dag_id=DAG_ID)
+        return render("differences.html", page=page, before=before)
 
-    @router.get("/api/differences")
-    def differences_data(chosen: Chosen) -> StreamingResponse:
-        """Give every difference that was chosen as JSON."""
-        return json_response({"filters": chosen.as_query()}, "differences", _all(chosen))
-
-    @router.get("/api/differences.csv")
-    def differences_rows(chosen: Chosen) -> StreamingResponse:
-        """Give every difference that was chosen as CSV."""
-        return csv_response("differences.csv", _all(chosen), FIELDS)
+    add_downloads(router, "differences", _all, Difference, head=filters_of(Filters))
 
 
-def difference_views(
-    unit: UnitOfWork, rows: Sequence[Mapping[str, Any]], now: datetime
-) -> list[dict[str, Any]]:
-    """Write differences with their value now, their reasons in words, and the runs that found them."""
-    priced = price_list(PriceStore(unit), [(row["quote_currency"], row["asset"]) for row in rows], now)
-    return [_view(row, priced) for row in rows]
-
-
-def _view(row: Mapping[str, Any], priced: PriceList) -> dict[str, Any]:
-    quote, asset = row["quote_currency"], row["asset"]
-    price, priced_at = priced.of(quote, asset)
-    values = {
-        f"{name}_value": priced.worth_of_changes(quote, {asset: row[name]}).value
-        for name in ("drift", "unexplained")
-    }
-    return {
-        **plain({name: row[name] for name in FIELDS if name in row}),
-        **plain({**values, "price": price, "priced_at": priced_at}),
-        **finding_view(row),
-        "level": action_level(row["action"]),
-        "ids_in_short": ids_in_short(row["ledger_ids"]),
-    }
-
-
-def _read(
+def differences_page(
     unit: UnitOfWork, chosen: Filters, before: str, most: int
-) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-    with known_account():
-        rows = PageStore(unit).differences(
-            account=chosen.account or None,
-            asset=chosen.asset or None,
-            action=chosen.action or None,
-            is_explained={"explained": True, "unexplained": False}.get(chosen.kind),
-            is_outstanding=chosen.kind == "now",
-            run_id=chosen.run,
-            since=chosen.since,
-            until=chosen.until,
-            before=key_of(before, datetime, UUID, str, str),
-            most=most + 1,
+) -> tuple[list[Difference], str | None]:
+    """Read a page of what differed, what was found last first, with its value now."""
+    store = PageStore(unit)
+    is_outstanding = chosen.kind == "now"
+    shown, cursor = read_page(
+        unit,
+        "differences.differences",
+        _difference,
+        key=KEY,
+        cursor=before,
+        most=most,
+        account_id=store.account(chosen.account).account_id if chosen.account else None,
+        asset=chosen.asset,
+        action=chosen.action,
+        is_explained={"explained": True, "unexplained": False}.get(chosen.kind),
+        run_id=chosen.run,
+        run_ids=store.rows("differences.outstanding_runs", lambda run_id: run_id) if is_outstanding else None,
+        written=WRITTEN,
+        since=chosen.since,
+        until=chosen.until,
+    )
+    return _priced(unit, shown), cursor
+
+
+def _difference(*, entry_types: list[str], **row: Any) -> Difference:  # noqa: ANN401 - columns
+    in_short = ids_in_short(row["ledger_ids"])
+    why = explanation({**row, "entry_types": entry_types})
+    return Difference(**row, explanation=why, level=action_level(row["action"]), ids_in_short=in_short)
+
+
+def _priced(unit: UnitOfWork, rows: list[Difference]) -> list[Difference]:
+    pairs = [(row.quote_currency, row.asset) for row in rows]
+    priced = price_list(PriceStore(unit), pairs, datetime.now(UTC))
+
+    def valued(row: Difference) -> Difference:
+        price, priced_at = priced.of(row.quote_currency, row.asset)
+        drift, unexplained = (
+            priced.worth_of_changes(row.quote_currency, {row.asset: amount}).value
+            for amount in (row.drift, row.unexplained)
         )
-    return page_of(rows, most, lambda row: (row["found_at"], row["run_id"], row["asset"], row["wallet"]))
+        return replace(
+            row, drift_value=drift, unexplained_value=unexplained, price=price, priced_at=priced_at
+        )
+
+    return [valued(row) for row in rows]
 
 
-def _all(chosen: Filters) -> Iterator[Mapping[str, Any]]:
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            rows, following = _read(unit, chosen, cursor or "", DIFFERENCES_PER_READ)
-            return difference_views(unit, rows, datetime.now(UTC)), following
-
-    return rows_of_all_pages(read)
+def _all(chosen: Chosen) -> Iterator[Difference]:
+    return every_row(lambda unit, cursor: differences_page(unit, chosen, cursor, DIFFERENCES_PER_READ))
 
 
 def _for_form(moment: datetime | None) -> str:

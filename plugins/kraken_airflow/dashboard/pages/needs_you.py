@@ -3,42 +3,42 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Response
-from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from kraken_airflow.dag_parts.approval_runs import APPROVAL_DAG, PLANS_MAX, open_approvals
 from kraken_airflow.dashboard.access import (
     DAG_ID,
+    Choice,
     Cursor,
     Note,
     Render,
     Text,
     User,
-    known_account,
+    Word,
     may_edit,
     may_read,
     open_unit,
 )
-from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
+from kraken_airflow.dashboard.downloads import add_downloads, every_row
 from kraken_airflow.dashboard.form_token import form_token, is_from_page
-from kraken_airflow.dashboard.paging import BIGINT_MAX, key_of, page_of, rows_of_all_pages
+from kraken_airflow.dashboard.pages import Link
+from kraken_airflow.dashboard.paging import BIGINT_MAX, read_page
+from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.errors import ConfigurationError
 from kraken_recon.reports.page_store import PageStore
 
 ALERTS_SHOWN: Final = 50
 ALERTS_PER_READ: Final = 2_000
-ALERT_FIELDS: Final = (
-    *("alert_id", "kind", "account", "asset", "wallet", "status", "message", "occurrences", "opened_at"),
-    *("last_seen_at", "acknowledged_at", "acknowledged_by", "note", "evidence"),
-)
+LINK: Final = Link(3, "wants", "What wants me?")
+KEY: Final = {"last_seen_at": datetime, "alert_id": int}
 HELD_FIELDS: Final = (
     *("plan_id", "account", "status", "meaning", "why", "row_count", "value", "quote_currency", "unpriced"),
     *("priced_at", "as_of", "created_at", "run_id", "dag_id", "dag_run_id"),
@@ -46,26 +46,39 @@ HELD_FIELDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """Which alerts are shown."""
+class Alert:
+    """An alert, and who looks after it."""
 
-    kind: str = ""
-    account: str = ""
-    status: str = ""
-    alert: int | None = None
+    alert_id: int
+    kind: Annotated[str, Column("Alert")]
+    account: Annotated[str | None, Column("Account", "age")]
+    asset: str | None
+    wallet: str | None
+    status: str
+    message: Annotated[str, Column("Message", "remark wide")]
+    occurrences: Annotated[int, Column("Seen", "number")]
+    opened_at: datetime
+    last_seen_at: Annotated[datetime, Column("Last seen", "age")]
+    acknowledged_at: datetime | None
+    acknowledged_by: Annotated[str | None, Column("Who looks after it", "wide")]
+    note: str | None
+    evidence: dict[str, Any]
+    resolved_at: Annotated[datetime | None, JSON_ONLY]
+    resolved_by: Annotated[str | None, JSON_ONLY]
+    resolution: Annotated[str | None, JSON_ONLY]
 
 
-def filters_of(
-    kind: Text = "",
-    account: Text = "",
-    status: Literal["", "open", "acknowledged"] = "",
-    alert: Annotated[int | None, Query(gt=0, le=BIGINT_MAX)] = None,
-) -> Filters:
-    """Read the filters of a request; messages lead to one alert by its number, also when it is over."""
-    return Filters(kind, account.strip(), status, alert)
+@dataclass(frozen=True, slots=True)
+class Filters(Choice):
+    """Which alerts are shown; messages lead to one alert by its number, also when it is over."""
+
+    kind: Text = ""
+    account: Word = ""
+    status: Literal["", "open", "acknowledged"] = ""
+    alert: Annotated[int | None, Query(gt=0, le=BIGINT_MAX)] = None
 
 
-Chosen = Annotated[Filters, Depends(filters_of)]
+Chosen = Annotated[Filters, Depends()]
 
 
 def add_routes(router: APIRouter, render: Render) -> None:
@@ -80,27 +93,8 @@ def add_routes(router: APIRouter, render: Render) -> None:
         token = form_token(user.get_id()) if may_edit(user) else None
         return render("needs_you.html", page=page, token=token, before=before)
 
-    @router.get("/api/wants", dependencies=shown)
-    def wants_data(chosen: Chosen) -> StreamingResponse:
-        """Give the held repairs and the alerts that were chosen as JSON."""
-        with open_unit() as unit:
-            held = open_approvals(unit, datetime.now(UTC))
-        return json_response({"held": held}, "alerts", _all_alerts(chosen))
-
-    @router.get("/api/wants.csv", dependencies=shown)
-    def alerts_rows(chosen: Chosen) -> StreamingResponse:
-        """Give the alerts that were chosen as CSV."""
-        return csv_response("alerts.csv", _all_alerts(chosen), ALERT_FIELDS)
-
-    @router.get("/api/held", dependencies=shown)
-    def held_data() -> StreamingResponse:
-        """Give the held repairs as JSON."""
-        return json_response({}, "held", _held())
-
-    @router.get("/api/held.csv", dependencies=shown)
-    def held_rows() -> StreamingResponse:
-        """Give the held repairs as CSV."""
-        return csv_response("held.csv", _held(), HELD_FIELDS)
+    add_downloads(router, "wants", _all, Alert, head=_held_too, name="alerts", dependencies=shown)
+    add_downloads(router, "held", _held, HELD_FIELDS, dependencies=shown)
 
     @router.post(
         "/acknowledge", dependencies=[Depends(requires_access_dag(method="PUT", param_dag_id=DAG_ID))]
@@ -115,16 +109,13 @@ def add_routes(router: APIRouter, render: Render) -> None:
         if not is_from_page(token, user.get_id()):
             raise HTTPException(403, "this form is not from the page, or too old; open the page again")
         with open_unit() as unit:
-            try:
-                AlertStore(unit).answer(alert_id, "acknowledged", user.get_name(), note.strip() or None)
-            except ConfigurationError as error:
-                raise HTTPException(404, str(error)) from None
+            AlertStore(unit).answer(alert_id, "acknowledged", user.get_name(), note.strip() or None)
             unit.commit()
         return RedirectResponse("wants", status_code=303)
 
 
 def _page(unit: UnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
-    alerts, cursor = _alerts(unit, chosen, before, ALERTS_SHOWN)
+    alerts, cursor = alerts_page(unit, chosen, before, ALERTS_SHOWN)
     held = open_approvals(unit, datetime.now(UTC))
     kinds = PageStore(unit).alerts_waiting()
     waiting, unanswered = sum(plan["is_waiting"] for plan in held), sum(kinds.values())
@@ -133,7 +124,7 @@ def _page(unit: UnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
         "alerts": alerts,
         "next": cursor,
         "kinds": kinds,
-        "filters": asdict(chosen),
+        "filters": chosen.as_query(),
         "waiting": waiting,
         "is_cut": len(held) == PLANS_MAX,
         "unanswered": unanswered,
@@ -141,30 +132,30 @@ def _page(unit: UnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
     }
 
 
-def _alerts(
-    unit: UnitOfWork, chosen: Filters, before: str, most: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    with known_account():
-        rows = PageStore(unit).alerts(
-            kind=chosen.kind or None,
-            account=chosen.account or None,
-            is_unanswered={"open": True, "acknowledged": False}.get(chosen.status),
-            alert_id=chosen.alert,
-            before=key_of(before, datetime, int),
-            most=most + 1,
-        )
-    shown, cursor = page_of(rows, most, lambda row: (row["last_seen_at"], row["alert_id"]))
-    return [plain(row) for row in shown], cursor
+def alerts_page(unit: UnitOfWork, chosen: Filters, before: str, most: int) -> tuple[list[Alert], str | None]:
+    """Read a page of the alerts that nobody resolved, what was seen last first, or one alert."""
+    return read_page(
+        unit,
+        "needs_you.alerts",
+        Alert,
+        key=KEY,
+        cursor=before,
+        most=most,
+        kind=chosen.kind,
+        account_id=PageStore(unit).account(chosen.account).account_id if chosen.account else None,
+        is_unanswered={"open": True, "acknowledged": False}.get(chosen.status),
+        alert_id=chosen.alert,
+    )
 
 
-def _all_alerts(chosen: Filters) -> Iterator[Mapping[str, Any]]:
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            return _alerts(unit, chosen, cursor or "", ALERTS_PER_READ)
-
-    return rows_of_all_pages(read)
+def _all(chosen: Chosen) -> Iterator[Alert]:
+    return every_row(lambda unit, cursor: alerts_page(unit, chosen, cursor, ALERTS_PER_READ))
 
 
 def _held() -> list[dict[str, Any]]:
     with open_unit() as unit:
         return open_approvals(unit, datetime.now(UTC))
+
+
+def _held_too() -> dict[str, object]:
+    return {"held": _held()}

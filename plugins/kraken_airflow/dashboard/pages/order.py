@@ -5,13 +5,12 @@ This module has no postponed annotations: FastAPI must see the real ones.
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from kraken_airflow.dashboard.access import Render, may_read, open_unit
 from kraken_airflow.dashboard.pages.orders import ORDERS_DAG, judge_of
 from kraken_airflow.dashboard.paging import BIGINT_MAX
-from kraken_recon.errors import ConfigurationError
 from kraken_recon.orders.store import OrderStore
 from kraken_recon.orders.view import trace
 from kraken_recon.verification.store import VerificationStore
@@ -47,10 +46,5 @@ def add_routes(router: APIRouter, render: Render) -> None:
 
 def _page(order_id: int) -> dict[str, Any]:
     with open_unit() as unit:
-        try:
-            return {
-                **trace(OrderStore(unit), order_id),
-                "verification": verification_view(VerificationStore(unit), order_id),
-            }
-        except ConfigurationError as error:
-            raise HTTPException(404, str(error)) from None
+        told = trace(OrderStore(unit), order_id)
+        return {**told, "verification": verification_view(VerificationStore(unit), order_id)}

@@ -3,23 +3,25 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
+from pydantic import AfterValidator
 
-from kraken_airflow.dashboard.access import Cursor, Render, Text, may_read, open_unit
+from kraken_airflow.dashboard.access import Choice, Cursor, Render, Word, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
-from kraken_airflow.dashboard.downloads import csv_response, json_response, plain
-from kraken_airflow.dashboard.pages import decisions
-from kraken_airflow.dashboard.paging import key_of, page_of, rows_of_all_pages
+from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
+from kraken_airflow.dashboard.pages import Link, decisions
+from kraken_airflow.dashboard.paging import read_page
+from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.reports.order_and_session_pages_store import OrderAndSessionPagesStore
+from kraken_recon.reports.page_store import PageStore
 from kraken_recon.verification.rules.judge import Level
 
 ORDERS_DAG: Final = "order_verification"
@@ -40,50 +42,78 @@ BUCKETS: Final = (
     f"{EDGES[-1]} and more",
 )
 COUNTS: Final = ("verified", "mismatched", "inconclusive")
-MISMATCH_FIELDS: Final = (
-    *("judged_at", "order_id", "account", "source", "pair", "side", "volume_executed", "kraken_txid"),
-    *("message", "levels", "dag_id", "dag_run_id"),
-)
-SLIPPAGE_FIELDS: Final = ("account", "side", "orders", "best", "median", "worst_of_95_percent", "worst")
+LINK: Final = Link(4, "orders", "Do my orders do what they say?")
+KEY: Final = {"judged_at": datetime, "order_id": int}
 
 Days = Literal["1", "7", "30"]
 LevelName = Level | Literal[""]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """An order that did not do what it says, and the levels that failed."""
+
+    judged_at: Annotated[datetime, Column("Judged", "age wide")]
+    order_id: Annotated[int, Column("Order")]
+    account: Annotated[str, Column("Account")]
+    source: Annotated[str, Column("By")]
+    pair: str
+    side: Annotated[str, Column("What", "amount")]
+    volume_executed: Decimal | None
+    kraken_txid: str | None
+    message: str | None
+    levels: Annotated[
+        list[dict[str, Any]] | None,
+        Column("What differs, level by level", "remark wide", label="What differs"),
+    ]
+    dag_id: str | None
+    dag_run_id: str | None
+    judged_by: Annotated[str | None, JSON_ONLY]
+    trigger: Annotated[str | None, JSON_ONLY]
+
+
 @dataclass(frozen=True, slots=True)
-class Filters:
+class Slippage:
+    """By how many basis points orders of an account and side were worse than expected."""
+
+    account: Annotated[str, Column("Account")]
+    side: Annotated[str, Column("Side")]
+    orders: Annotated[int, Column("Orders", "number")]
+    best: Annotated[Decimal, Column("Best", AMOUNT)]
+    median: Annotated[Decimal, Column("Median", AMOUNT)]
+    worst_of_95_percent: Annotated[Decimal, Column("Worst of 95 %", AMOUNT)]
+    worst: Annotated[Decimal, Column("Worst", AMOUNT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many orders were judged in a stretch of time."""
+
+    window_start: datetime
+    verified: int
+    mismatched: int
+    inconclusive: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filters(Choice):
     """Which orders are shown; the level and the pair are of mismatches alone."""
 
-    account: str
-    level: str
-    pair: str
-    days: str
+    account: Word = ""
+    level: LevelName = ""
+    pair: Annotated[Word, AfterValidator(str.upper)] = ""
+    days: Days = "7"
 
     def since(self, now: datetime) -> datetime:
         """Say when the page begins."""
         return now - timedelta(days=int(self.days))
 
-    def as_query(self) -> dict[str, object]:
-        """Name what is chosen, for links."""
-        return {
-            "account": self.account,
-            "level": self.level,
-            "pair": self.pair,
-            "days": "" if self.days == "7" else self.days,
-        }
 
-
-def filters_of(account: Text = "", level: LevelName = "", pair: Text = "", days: Days = "7") -> Filters:
-    """Read the filters of a request."""
-    return Filters(account.strip(), level, pair.strip().upper(), days)
-
-
-Chosen = Annotated[Filters, Depends(filters_of)]
+Chosen = Annotated[Filters, Depends()]
 
 
 def add_routes(router: APIRouter, render: Render) -> None:
     """Add the page and its downloads."""
-    decisions.add_routes(router)
     shown = [may_read(ORDERS_DAG)]
 
     @router.get("/orders", response_class=HTMLResponse, dependencies=shown)
@@ -93,27 +123,11 @@ def add_routes(router: APIRouter, render: Render) -> None:
         """Answer: do my orders do what they say?"""
         now = datetime.now(UTC)
         with open_unit() as unit:
-            found, cursor = _mismatches(unit, chosen, now, before, MISMATCHES_SHOWN)
+            page = _page(unit, chosen, wanted, now, before)
             listed, older = decisions.decided_page(unit, wanted, now, decided_before, decisions.SHOWN)
-            page = {
-                **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
-                "accounts_shown": ACCOUNTS_SHOWN,
-                "mismatches": found,
-                "next": cursor,
-                "decided": listed,
-                "decided_next": older,
-                "wanted": wanted,
-                "filters": {**chosen.as_query(), **wanted.as_query()},
-                "of_judged": chosen.as_query(),
-                "of_decided": wanted.as_query(),
-                "since": dict(DAYS)[chosen.days],
-                "days": DAYS,
-                "levels": LEVELS,
-                "chosen": chosen,
-            }
         return render(
             "orders.html",
-            page=page,
+            page={**page, "decided": listed, "decided_next": older},
             charts=orders_charts(page),
             before=before,
             decided_before=decided_before,
@@ -121,38 +135,29 @@ def add_routes(router: APIRouter, render: Render) -> None:
             dag_id=ORDERS_DAG,
         )
 
-    @router.get("/api/orders", dependencies=shown)
-    def orders_data(chosen: Chosen) -> StreamingResponse:
-        """Give the same with every mismatch that was chosen as JSON."""
-        now = datetime.now(UTC)
-        with open_unit() as unit:
-            head = _summary(unit, chosen, now)
-        return json_response({"filters": chosen.as_query(), **head}, "mismatches", _all(chosen, now))
+    add_downloads(router, "orders", _all, Mismatch, head=_head, name="mismatches", dependencies=shown)
+    add_downloads(router, "slippage", _slippage_now, Slippage, head=filters_of(Filters), dependencies=shown)
+    add_downloads(router, "verdicts", _rates_now, Rate, head=filters_of(Filters), dependencies=shown)
 
-    @router.get("/api/orders.csv", dependencies=shown)
-    def orders_rows(chosen: Chosen) -> StreamingResponse:
-        """Give every mismatch that was chosen as CSV."""
-        return csv_response("mismatches.csv", _all(chosen, datetime.now(UTC)), MISMATCH_FIELDS)
 
-    @router.get("/api/slippage", dependencies=shown)
-    def slippage_data(chosen: Chosen) -> StreamingResponse:
-        """Give the slippage of each account and side, in basis points, as JSON."""
-        return json_response({"filters": chosen.as_query()}, "slippage", _slippage_now(chosen))
-
-    @router.get("/api/slippage.csv", dependencies=shown)
-    def slippage_rows(chosen: Chosen) -> StreamingResponse:
-        """Give the same as CSV."""
-        return csv_response("slippage.csv", _slippage_now(chosen), SLIPPAGE_FIELDS)
-
-    @router.get("/api/verdicts", dependencies=shown)
-    def verdicts_data(chosen: Chosen) -> StreamingResponse:
-        """Give how many orders were judged in each stretch of time as JSON."""
-        return json_response({"filters": chosen.as_query()}, "verdicts", _rates_now(chosen))
-
-    @router.get("/api/verdicts.csv", dependencies=shown)
-    def verdicts_rows(chosen: Chosen) -> StreamingResponse:
-        """Give the same as CSV."""
-        return csv_response("verdicts.csv", _rates_now(chosen), ("window_start", *COUNTS))
+def _page(
+    unit: UnitOfWork, chosen: Filters, wanted: decisions.Wanted, now: datetime, before: str
+) -> dict[str, Any]:
+    mismatches, cursor = _mismatches(unit, chosen, now, before, MISMATCHES_SHOWN)
+    return {
+        **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
+        "accounts_shown": ACCOUNTS_SHOWN,
+        "mismatches": mismatches,
+        "next": cursor,
+        "wanted": wanted,
+        "filters": {**chosen.as_query(), **wanted.as_query()},
+        "of_judged": chosen.as_query(),
+        "of_decided": wanted.as_query(),
+        "since": dict(DAYS)[chosen.days],
+        "days": DAYS,
+        "levels": LEVELS,
+        "chosen": chosen,
+    }
 
 
 def orders_charts(page: Mapping[str, Any]) -> dict[str, Chart | None]:
@@ -162,8 +167,8 @@ def orders_charts(page: Mapping[str, Any]) -> dict[str, Chart | None]:
         "verdicts": chart(
             "Orders judged",
             "orders in each day" if page["chosen"].days == "30" else "orders in each hour",
-            [datetime.fromisoformat(rate["window_start"]) for rate in rates],
-            [(name, [rate[name] for rate in rates]) for name in COUNTS],
+            [rate.window_start for rate in rates],
+            [(name, [getattr(rate, name) for rate in rates]) for name in COUNTS],
         ),
         "slippage": chart(
             "Slippage, worse than expected to the right",
@@ -177,12 +182,12 @@ def orders_charts(page: Mapping[str, Any]) -> dict[str, Chart | None]:
 def _summary(
     unit: UnitOfWork, chosen: Filters, now: datetime, *, rows_most: int | None = None
 ) -> dict[str, Any]:
-    since = chosen.since(now)
+    judged_since = {"since": chosen.since(now), "account": chosen.account}
     rates = _rates(unit, chosen, now)
     slippage, buckets, slippage_rows = _slippage(unit, chosen, now, rows_most=rows_most)
-    totals = {name: sum(rate[name] for rate in rates) for name in COUNTS}
+    totals = {name: sum(getattr(rate, name) for rate in rates) for name in COUNTS}
     judged = totals["verified"] + totals["mismatched"]
-    mismatches = OrderAndSessionPagesStore(unit).count_mismatches(since, account=chosen.account or None)
+    mismatches = PageStore(unit).count("orders.count_mismatches", **judged_since)
     return {
         "totals": totals,
         "verified_percent": f"{100 * totals['verified'] / judged:.2f}" if judged else None,
@@ -191,39 +196,36 @@ def _summary(
         "slippage_rows": slippage_rows,
         "slippage_buckets": buckets,
         "mismatches_counted": mismatches,
-        "refused_counted": OrderAndSessionPagesStore(unit).count_refused(
-            since, account=chosen.account or None
-        ),
+        "refused_counted": PageStore(unit).count("orders.count_refused", **judged_since),
         "level": "bad" if mismatches or totals["mismatched"] else "good" if judged else "watch",
     }
 
 
-def _rates(unit: UnitOfWork, chosen: Filters, now: datetime) -> list[dict[str, Any]]:
-    rows = OrderAndSessionPagesStore(unit).rates_over_time(
-        chosen.since(now), window_seconds=WINDOW_SECONDS[chosen.days], account=chosen.account or None
+def _rates(unit: UnitOfWork, chosen: Filters, now: datetime) -> list[Rate]:
+    """Count the verdicts of all accounts or of one in each window of one length, oldest first."""
+    return PageStore(unit).rows(
+        "orders.rates_over_time",
+        lambda window_start, **counts: Rate(window_start, *(int(counts[name]) for name in COUNTS)),
+        since=chosen.since(now),
+        window_seconds=WINDOW_SECONDS[chosen.days],
+        account=chosen.account,
     )
-    return [
-        {
-            "window_start": row["window_start"].isoformat(),
-            **{name: int(row[name]) for name in COUNTS},
-        }
-        for row in rows
-    ]
-
-
-def _rates_now(chosen: Filters) -> list[dict[str, Any]]:
-    with open_unit() as unit:
-        return _rates(unit, chosen, datetime.now(UTC))
 
 
 def _slippage(
     unit: UnitOfWork, chosen: Filters, now: datetime, *, rows_most: int | None = None
-) -> tuple[list[dict[str, Any]], dict[str, list[int]], int]:
-    """Read slippage by account and side, the worst first, by side and bucket, and count its rows."""
-    rows = OrderAndSessionPagesStore(unit).slippages(
-        chosen.since(now),
-        edges=EDGES,
-        account=chosen.account or None,
+) -> tuple[list[Slippage], dict[str, list[int]], int]:
+    """Read by how many basis points the newest prices were worse than expected.
+
+    By account and side, the worst first; by side and bucket; and how many rows there are of the former. The
+    latter are never cut off by ``rows_most``, if it leaves room for two for each bucket.
+    """
+    rows: list[dict[str, Any]] = PageStore(unit).rows(
+        "orders.slippages",
+        dict,
+        since=chosen.since(now),
+        edges=list(EDGES),
+        account=chosen.account,
         most=PRICES_MOST,
         rows_most=rows_most,
     )
@@ -232,37 +234,52 @@ def _slippage(
         if row["bucket"] is not None:
             buckets[row["side"]][row["bucket"]] = row["orders"]
     of_accounts = [
-        plain({name: row[name] for name in SLIPPAGE_FIELDS}) for row in rows if row["account"] is not None
+        Slippage(**{field.name: row[field.name] for field in fields(Slippage)})
+        for row in rows
+        if row["account"] is not None
     ]
     return of_accounts, buckets, rows[0]["sides_of_accounts"] if rows else 0
 
 
-def _slippage_now(chosen: Filters) -> list[dict[str, Any]]:
+def _mismatches(
+    unit: UnitOfWork, chosen: Filters, now: datetime, before: str, most: int
+) -> tuple[list[Mismatch], str | None]:
+    return read_page(
+        unit,
+        "orders.mismatches",
+        _mismatch,
+        key=KEY,
+        cursor=before,
+        most=most,
+        since=chosen.since(now),
+        account=chosen.account,
+        level=chosen.level,
+        pair=chosen.pair,
+    )
+
+
+def _mismatch(**row: Any) -> Mismatch:  # noqa: ANN401 - columns
+    return Mismatch(**row | judge_of(row["judged_by"]))
+
+
+def _all(chosen: Chosen) -> Iterator[Mismatch]:
+    now = datetime.now(UTC)
+    return every_row(lambda unit, cursor: _mismatches(unit, chosen, now, cursor, MISMATCHES_PER_READ))
+
+
+def _slippage_now(chosen: Chosen) -> list[Slippage]:
     with open_unit() as unit:
         return _slippage(unit, chosen, datetime.now(UTC))[0]
 
 
-def _mismatches(
-    unit: UnitOfWork, chosen: Filters, now: datetime, before: str, most: int
-) -> tuple[list[dict[str, Any]], str | None]:
-    rows = OrderAndSessionPagesStore(unit).mismatches(
-        chosen.since(now),
-        account=chosen.account or None,
-        level=chosen.level or None,
-        pair=chosen.pair or None,
-        before=key_of(before, datetime, int),
-        most=most + 1,
-    )
-    found, cursor = page_of(rows, most, lambda row: (row["judged_at"], row["order_id"]))
-    return [plain({**row, **judge_of(row["judged_by"])}) for row in found], cursor
+def _rates_now(chosen: Chosen) -> list[Rate]:
+    with open_unit() as unit:
+        return _rates(unit, chosen, datetime.now(UTC))
 
 
-def _all(chosen: Filters, now: datetime) -> Iterator[Mapping[str, Any]]:
-    def read(cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        with open_unit() as unit:
-            return _mismatches(unit, chosen, now, cursor or "", MISMATCHES_PER_READ)
-
-    return rows_of_all_pages(read)
+def _head(chosen: Chosen) -> dict[str, object]:
+    with open_unit() as unit:
+        return {"filters": chosen.as_query(), **_summary(unit, chosen, datetime.now(UTC))}
 
 
 def judge_of(token: str | None) -> dict[str, str | None]:

@@ -16,8 +16,10 @@ from fastapi.responses import HTMLResponse
 from markdown_it.token import Token
 
 from kraken_airflow.dashboard.markdown import parsed, written
+from kraken_airflow.dashboard.pages import Link
 
 FOLDER: Final = Path(__file__).resolve().parents[4] / "docs"
+LINK: Final = Link(6, "docs?page=README.md", "Documentation")
 Page = Annotated[str, Query(min_length=1, max_length=200)]
 
 

@@ -3,34 +3,26 @@
 This module has no postponed annotations: FastAPI must see the real ones.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
+from uuid import UUID
 
-from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
 
-from kraken_airflow.dashboard.access import DAG_ID, Cursor, Name, Render, Text, known_account, open_unit
-from kraken_airflow.dashboard.downloads import csv_response, json_response
-from kraken_airflow.dashboard.pages.differences import run_of
+from kraken_airflow.dashboard.access import Cursor, Name, Render, Text, open_unit
+from kraken_airflow.dashboard.downloads import add_downloads
+from kraken_airflow.dashboard.pages.differences import RunId
 from kraken_airflow.dashboard.paging import cursor_of, key_of
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.reports.page_store import PageStore
 from kraken_recon.reports.report import holder_of
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.statement_pages import statement_entries, statement_page
 
 ENTRIES_SHOWN: Final = 100
 FIELDS: Final = (
-    "ledger_id",
-    "refid",
-    "time",
-    "type",
-    "subtype",
-    "wallet",
-    "amount",
-    "fee",
-    "balance",
-    "running",
+    *("ledger_id", "refid", "time", "type", "subtype", "wallet", "amount", "fee", "balance", "running"),
 )
 
 
@@ -39,47 +31,39 @@ def add_routes(router: APIRouter, render: Render) -> None:
 
     @router.get("/statement", response_class=HTMLResponse)
     def statement(
-        account: Name,
-        asset: Name,
-        before: Cursor = "",
-        entry: Text = "",
-        run: Annotated[str, Query(max_length=36)] = "",
+        account: Name, asset: Name, before: Cursor = "", entry: Text = "", run: RunId = None
     ) -> str:
         """Show an asset of an account as a bank statement, its newest entries or those that explain a run."""
-        with open_unit() as unit, known_account():
+        with open_unit() as unit:
             marked = _marked(unit, account, asset, entry, run)
             page = _read(unit, account, asset, before, marked)
         filters = {"account": account, "asset": asset, "entry": entry, "run": run}
-        return render(
-            "statement.html", page=page, marked=marked, filters=filters, before=before, dag_id=DAG_ID
-        )
+        return render("statement.html", page=page, marked=marked, filters=filters, before=before)
 
-    @router.get("/api/statement")
-    def statement_data(account: Name, asset: Name) -> StreamingResponse:
-        """Give every entry of the same as JSON, oldest first."""
-        now = datetime.now(UTC)
-        with open_unit() as unit, known_account():
-            head = statement_page(unit, account, asset, now, most=1).view
-        head.pop("entries")
-        return json_response(head, "entries", statement_entries(open_unit, account, asset, now))
-
-    @router.get("/api/statement.csv")
-    def statement_rows(account: Name, asset: Name) -> StreamingResponse:
-        """Give every entry as CSV, oldest first."""
-        with open_unit() as unit, known_account():
-            holder_of(ReportStore(unit), account, asset)
-        entries = statement_entries(open_unit, account, asset, datetime.now(UTC))
-        return csv_response("statement.csv", entries, FIELDS)
+    add_downloads(router, "statement", _entries, FIELDS, head=_frame, name="entries", file_name="statement")
 
 
-def _marked(unit: UnitOfWork, account: str, asset: str, entry: str, run: str) -> frozenset[str]:
+def _frame(account: Name, asset: Name) -> dict[str, Any]:
+    """Write everything of a statement but its entries."""
+    with open_unit() as unit:
+        view = statement_page(unit, account, asset, datetime.now(UTC), most=1).view
+    return {name: value for name, value in view.items() if name != "entries"}
+
+
+def _entries(account: Name, asset: Name) -> Iterator[Mapping[str, Any]]:
+    """Read every entry, oldest first."""
+    with open_unit() as unit:
+        holder_of(ReportStore(unit), account, asset)
+    return statement_entries(open_unit, account, asset, datetime.now(UTC))
+
+
+def _marked(unit: UnitOfWork, account: str, asset: str, entry: str, run_id: UUID | None) -> frozenset[str]:
     """Name the entries that the link is about: one by its id, or those that explain what a run found."""
-    run_id = run_of(run)
     named = frozenset({entry} if entry else ())
     if run_id is None:
         return named
-    account_id = PageStore(unit).account(account)["account_id"]
-    return named | PageStore(unit).explaining_entries(account_id, asset, run_id)
+    reports = ReportStore(unit)
+    return named | reports.explaining_entries(reports.account_id(account), asset, run_id)
 
 
 def _read(unit: UnitOfWork, account: str, asset: str, before: str, marked: frozenset[str]) -> dict[str, Any]:
@@ -87,9 +71,8 @@ def _read(unit: UnitOfWork, account: str, asset: str, before: str, marked: froze
     place = key_of(before, datetime, int)
     is_newest = place is None
     if place is None and marked:
-        newest = PageStore(unit).statement_place(
-            PageStore(unit).account(account)["account_id"], asset, marked
-        )
+        reports = ReportStore(unit)
+        newest = reports.statement_place(reports.account_id(account), asset, marked)
         if newest:
             place = (newest[0], newest[1] + 1)
     now = datetime.now(UTC)
