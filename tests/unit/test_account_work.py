@@ -14,7 +14,7 @@ from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.reading import Reading
 from kraken_recon.reconciliation.rules.run import AccountState, Comparison
 from kraken_recon.reconciliation.run import AccountWork
-from kraken_recon.reconciliation.stages import Compared, Failed, Moving, Read, Replied, Stage, Waiting
+from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Replied, Stage, Waiting
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 AGREES = Comparison(1, 1, {}, {})
@@ -53,6 +53,7 @@ def test_only_what_was_compared_and_is_not_settled_is_read(
         (Moving("moves", Waiting()), "moving"),
         (Read({}, DIFFERS, UNSTEADY, {}), "moving"),
         (Failed("fails", Read({}, DIFFERS, UNSTEADY, {})), "failed"),
+        (Left("fails, and is not recorded", Waiting()), "failed"),
     ],
 )
 def test_what_a_run_came_to_follows_from_the_stage(stage: Stage, status: str) -> None:

@@ -140,7 +140,7 @@ class AccountWork:
     @property
     def status(self) -> str:
         """What its run came to."""
-        if isinstance(self.stage, Failed):
+        if isinstance(self.stage, (Failed, Left)):
             return "failed"
         is_moving = isinstance(self.stage, Moving) or (
             isinstance(self.stage, Read) and not self.stage.reading.coherent
