@@ -152,13 +152,7 @@ class OrderFinder:
             OrderStore(unit).save(order, looked, what, by=self.ports.worker, detail=told(seen))
         elif looked_at - order.absent_since >= self.settings.absence_gap:
             reason = "Kraken's books have no such order, twice after its deadline"
-            ended = replace(
-                order,
-                status=OrderStatus.NOT_PLACED,
-                status_reason=reason,
-                ended_at=looked_at,
-                settled_at=looked_at,
-            )
+            ended = order.ended(OrderStatus.NOT_PLACED, reason, looked_at)
             OrderStore(unit).save(order, ended, "not placed", by=self.ports.worker, detail=told(seen))
             AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)
             AlertStore(unit).raise_alerts([order_alert(AlertKind.ORDER_NOT_PLACED, order, reason)])

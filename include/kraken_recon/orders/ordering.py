@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -218,9 +218,8 @@ class Ordering:
 
 def taken_back(order: Order, reason: str | None, ports: OrderPorts) -> Order:
     """Write a decided order as taken back before it was sent."""
-    now = ports.clock()
     told = f"taken back: {reason}" if reason else "taken back"
-    return replace(order, status=OrderStatus.REFUSED, status_reason=told, ended_at=now, settled_at=now)
+    return order.ended(OrderStatus.REFUSED, told, ports.clock())
 
 
 def _told(error: BaseException) -> str:

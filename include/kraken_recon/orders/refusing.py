@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +24,7 @@ CLOCK_DOUBT: Final = timedelta(hours=1)
 
 def refuse_order(unit: UnitOfWork, order: Order, reason: str, *, now: datetime, by: str) -> None:
     """Refuse a locked, decided order; what it would have taken is free, and people are told why."""
-    refused = replace(order, status=OrderStatus.REFUSED, status_reason=reason, ended_at=now, settled_at=now)
+    refused = order.ended(OrderStatus.REFUSED, reason, now)
     OrderStore(unit).save(order, refused, f"refused: {reason}", by=by)
     AlertStore(unit).raise_alerts([order_alert(AlertKind.ORDER_REFUSED, order, f"is refused: {reason}")])
 

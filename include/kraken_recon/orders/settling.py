@@ -134,14 +134,7 @@ def _say_not_placed(
         if locked.status not in IN_DOUBT:
             return
         # Without a look on record it is not looked for as if Kraken's books had proved it absent.
-        ended = replace(
-            locked,
-            status=OrderStatus.NOT_PLACED,
-            status_reason=what,
-            absent_since=None,
-            ended_at=now,
-            settled_at=now,
-        )
+        ended = replace(locked.ended(OrderStatus.NOT_PLACED, what, now), absent_since=None)
         detail = {"doubts": doubted, **told(seen)}
         OrderStore(unit).save(locked, ended, what, by=ports.worker, detail=detail)
         AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)

@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -148,6 +148,11 @@ class Order:
     answered_at: datetime | None = None
     absent_since: datetime | None = None
     settled_at: datetime | None = None
+
+    def ended(self, status: OrderStatus, reason: str, at: datetime) -> Order:
+        """Write it as ended with nothing at Kraken that could still fill."""
+        return replace(self, status=status, status_reason=reason, ended_at=at, settled_at=at)
+
     reserved: Decimal | None = None
     valid_until: datetime | None = None
 
