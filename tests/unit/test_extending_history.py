@@ -37,32 +37,32 @@ def test_entries_of_the_opening_s_own_second_are_placed_by_their_balances() -> N
     found = extend(BTC, entries[2:], exported(entries[:2]), KnownOpening(Decimal(3), START))
     assert [e.ledger_id for e in found.added] == [e.ledger_id for e in entries[:2]]
     assert (found.older, found.opening_before, found.opening_after) == (2, Decimal(3), Decimal(0))
-    assert found.holes == ()
+    assert found.gaps == ()
 
 
 def test_entries_that_lead_back_within_a_second_leave_the_opening_where_it_was() -> None:
     entries = history("5", "-5", "5", "1")
     found = extend(BTC, entries[:2], exported(entries[2:]), KnownOpening(Decimal(5), START))
-    assert (found.opening_after, found.older, found.holes) == (Decimal(5), 0, ())
+    assert (found.opening_after, found.older, found.gaps) == (Decimal(5), 0, ())
 
 
 def test_gap_between_recorded_entries_is_not_the_file_s() -> None:
     entries = history("0", "1", "1", "1", "1")
     recorded = [entries[1], entries[3]]
     found = extend(BTC, recorded, exported(entries[:1]), KnownOpening(Decimal(1), START))
-    assert (found.older, found.opening_after, found.holes) == (1, Decimal(0), ())
+    assert (found.older, found.opening_after, found.gaps) == (1, Decimal(0), ())
 
 
 def test_history_that_ends_beside_the_opening_is_a_hole() -> None:
     entries = history("0", "1", "1", at=START - timedelta(days=9))
     found = extend(BTC, [], exported(entries), KnownOpening(Decimal(3), START))
-    assert [(h.after, h.before, h.missing) for h in found.holes] == [(exported(entries)[1], None, Decimal(1))]
+    assert [(g.after, g.before, g.missing) for g in found.gaps] == [(exported(entries)[1], None, Decimal(1))]
 
 
 def test_history_that_starts_beside_a_known_zero_is_a_hole() -> None:
     entries = history("7", "1")
     found = extend(BTC, [], exported(entries), KnownOpening(Decimal(0), None))
-    assert [(h.after, h.before, h.missing) for h in found.holes] == [(None, exported(entries)[0], Decimal(7))]
+    assert [(g.after, g.before, g.missing) for g in found.gaps] == [(None, exported(entries)[0], Decimal(7))]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from kraken_recon.errors import ImportRefusedError
 from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
-from kraken_recon.history.rules.extending import Hole, whole_second
+from kraken_recon.history.rules.extending import whole_second
 from kraken_recon.ledger.chain import by_holding, prove_chain
 from kraken_recon.ledger.entries import differences
-from kraken_recon.values.money import exact_arithmetic, format_amount
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from kraken_recon.ledger.chain import Gap
     from kraken_recon.ledger.entries import LedgerEntry
 
 
@@ -45,19 +46,24 @@ class ExportedFiles:
                         f"{field_name} {there} there, {here} here"
                     )
         files = cls(ledgers, entries, places, tuple(e for e in exports if isinstance(e, TradesExport)))
-        files.refuse(hole for ledger in ledgers for hole in _holes_within(ledger))
+        files.refuse(
+            gap
+            for ledger in ledgers
+            for key, entries in by_holding(ledger.entries).items()
+            for gap in prove_chain(key, entries, known_balance=None).gaps
+        )
         return files
 
-    def refuse(self, holes: Iterable[Hole], on_record: Mapping[str, LedgerEntry] | None = None) -> None:
-        """Raise with every hole, each named by its neighbours, if there is any."""
-        listed = list(holes)
+    def refuse(self, gaps: Iterable[Gap], on_record: Mapping[str, LedgerEntry] | None = None) -> None:
+        """Raise with every gap, each named by its neighbours, if there is any."""
+        listed = list(gaps)
         named = [
-            f"{hole.key}: {format_amount(hole.missing)} is not accounted for between "
-            f"{self._neighbour(hole.after)} and {self._neighbour(hole.before)}"
-            for hole in listed
+            f"{gap.key}: {format_amount(gap.missing)} is not accounted for between "
+            f"{self._neighbour(gap.after)} and {self._neighbour(gap.before)}"
+            for gap in listed
         ]
         if named:
-            reason = self._reason({hole.key.asset for hole in listed}, on_record or {})
+            reason = self._reason({gap.key.asset for gap in listed}, on_record or {})
             raise ImportRefusedError("\n  ".join((f"{reason}:", *named)))
 
     def _reason(self, assets: Collection[str], on_record: Mapping[str, LedgerEntry]) -> str:
@@ -94,12 +100,3 @@ class ExportedFiles:
         if entry is None:
             return "the opening on record"
         return f"entry {entry.ledger_id} ({self.places.get(entry.ledger_id, 'on record')})"
-
-
-@exact_arithmetic()
-def _holes_within(ledger: LedgerExport) -> list[Hole]:
-    return [
-        Hole(key, gap.after, gap.before, gap.missing)
-        for key, entries in by_holding(ledger.entries).items()
-        for gap in prove_chain(key, entries, known_balance=None).gaps
-    ]

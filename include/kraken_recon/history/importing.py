@@ -199,7 +199,7 @@ class _Import:
             for key in keys
         ]
         recorded = {entry.ledger_id: entry for entries in before.values() for entry in entries}
-        self.files.refuse((hole for extension in extensions for hole in extension.holes), recorded)
+        self.files.refuse((gap for extension in extensions for gap in extension.gaps), recorded)
         return extensions
 
     def _write(self, extensions: Sequence[Extension]) -> dict[HoldingKey, tuple[Decimal, Decimal]]:

@@ -32,25 +32,26 @@ class Gap:
     """A place where the books do not connect.
 
     ``missing`` is the change that would connect them, in units of the asset. ``after`` is None where the
-    stretch does not connect to what was known before it.
+    stretch does not connect to what was known before it, ``before`` where it does not lead to what was.
     """
 
     key: HoldingKey
     after: LedgerEntry | None
-    before: LedgerEntry
+    before: LedgerEntry | None
     missing: Decimal
 
     def __str__(self) -> str:
         previous = f"entry {self.after.ledger_id}" if self.after else "the entries already known"
+        following = f"entry {self.before.ledger_id}" if self.before else "the opening on record"
         return (
             f"{self.key}: {format_amount(self.missing)} is not accounted for between {previous} "
-            f"and entry {self.before.ledger_id}"
+            f"and {following}"
         )
 
     @property
     def noticed_at(self) -> datetime:
         """When the books stopped connecting."""
-        return self.before.entry_time
+        return max(entry.entry_time for entry in (self.after, self.before) if entry)
 
 
 @dataclass(frozen=True, slots=True)

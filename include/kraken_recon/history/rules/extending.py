@@ -3,7 +3,7 @@
 Invariants:
 1. Opening plus all entries equals the end of the chain, before and after.
 2. Entries older than the opening are part of it: what they add, the opening loses, so the position stays.
-3. A place that does not connect is returned as a hole with both neighbours; nothing is guessed across it.
+3. A place that does not connect is returned as a gap with both neighbours; nothing is guessed across it.
 
 Exports cut times to whole seconds while the exchange's replies do not, so within a second only the balances
 decide the order.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from kraken_recon.ledger.chain import Chain, prove_chain
+from kraken_recon.ledger.chain import Chain, Gap, prove_chain
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -35,16 +35,6 @@ class KnownOpening:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    """A place where two neighbours do not connect; a neighbour that is None is the holding's opening."""
-
-    key: HoldingKey
-    after: LedgerEntry | None
-    before: LedgerEntry | None
-    missing: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class Extension:
     """How a holding's history grows.
 
@@ -58,7 +48,7 @@ class Extension:
     opening_before: Decimal
     opening_after: Decimal
     begins_at: datetime
-    holes: tuple[Hole, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
 
 def whole_second(moment: datetime) -> datetime:
@@ -83,16 +73,12 @@ def extend(
     chain = _prove(key, [*recorded, *new], known)
     new_ids = {entry.ledger_id for entry in new}
     # A gap between two recorded entries was there before, and is not the file's.
-    holes = [
-        Hole(key, gap.after, gap.before, gap.missing)
-        for gap in chain.gaps
-        if gap.before.ledger_id in new_ids or (gap.after and gap.after.ledger_id in new_ids)
-    ]
+    gaps = [gap for gap in chain.gaps if any(e and e.ledger_id in new_ids for e in (gap.after, gap.before))]
     place = 0
-    if known is not None and not holes:
+    if known is not None and not gaps:
         found = _opening_place(chain, recorded, known)
-        if isinstance(found, Hole):
-            holes.append(found)
+        if isinstance(found, Gap):
+            gaps.append(found)
         else:
             place = found
     originals = {entry.ledger_id: entry for entry in new}
@@ -103,7 +89,7 @@ def extend(
         known.quantity if known is not None else ZERO,
         chain.opening,
         whole_second(chain.entries[0].entry_time) - timedelta(microseconds=1),
-        tuple(holes),
+        tuple(gaps),
     )
 
 
@@ -120,7 +106,7 @@ def _prove(key: HoldingKey, entries: Sequence[LedgerEntry], known: KnownOpening 
     return prove_chain(key, cut, known_balance=None)
 
 
-def _opening_place(chain: Chain, recorded: Sequence[LedgerEntry], known: KnownOpening) -> int | Hole:
+def _opening_place(chain: Chain, recorded: Sequence[LedgerEntry], known: KnownOpening) -> int | Gap:
     """Find before which entry the recorded opening stands: where the running balance is its quantity."""
     seconds = [entry.entry_time for entry in chain.entries]
     if recorded:
@@ -138,5 +124,5 @@ def _opening_place(chain: Chain, recorded: Sequence[LedgerEntry], known: KnownOp
             return place
     after = chain.entries[most - 1] if most else None
     if after is not None:
-        return Hole(chain.key, after, None, known.quantity - balances[most])
-    return Hole(chain.key, None, chain.entries[0], balances[0] - known.quantity)
+        return Gap(chain.key, after, None, known.quantity - balances[most])
+    return Gap(chain.key, None, chain.entries[0], balances[0] - known.quantity)
