@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -137,16 +138,16 @@ def _changes(
             continue
         if finding.is_applied:
             status = MarginStatus.CLOSED if finding.after is None else MarginStatus.OPEN
-            changes.append(MarginChange(look, position, status, ledger_seq))
+            after = RecordedMargin(position, status, ledger_seq)
         elif row is not None and row.status is MarginStatus.OPEN:
-            doubt = Doubt(finding.after, look.as_of)
-            changes.append(MarginChange(look, row.position, row.status, row.ledger_seq, doubt))
+            after = replace(row, doubt=Doubt(finding.after, look.as_of))
         else:
             doubt = Doubt(position, look.as_of)
-            changes.append(MarginChange(look, position, MarginStatus.UNCONFIRMED, ledger_seq, doubt))
-    for position_id in assessment.settled:
-        row = recorded[position_id]
-        changes.append(MarginChange(look, row.position, row.status, row.ledger_seq))
+            after = RecordedMargin(position, MarginStatus.UNCONFIRMED, ledger_seq, doubt)
+        changes.append(MarginChange(look, after))
+    changes += [
+        MarginChange(look, replace(recorded[position_id], doubt=None)) for position_id in assessment.settled
+    ]
     return changes
 
 

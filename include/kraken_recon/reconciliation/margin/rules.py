@@ -136,13 +136,10 @@ class MarginLook:
 
 @dataclass(frozen=True, slots=True)
 class MarginChange:
-    """What a position's row becomes."""
+    """What a position's row becomes by a look."""
 
     look: MarginLook
-    position: MarginPosition
-    status: MarginStatus
-    ledger_seq: int
-    doubt: Doubt | None = None
+    row: RecordedMargin
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,14 +129,14 @@ class MarginStore(Store):
         """Bring locked positions to what was found, or note the doubt about them."""
         if not changes:
             return
-        listed = sorted(changes, key=lambda change: (change.look.account_id, change.position.position_id))
+        listed = sorted(changes, key=lambda change: (change.look.account_id, change.row.position.position_id))
         rows = (
             {
-                **_seen(change.look, change.position),
-                "status": change.status,
-                "ledger_seq": change.ledger_seq,
-                "doubted_since": change.doubt.since if change.doubt else None,
-                "doubt": _told(change.doubt.reported) if change.doubt else None,
+                **_seen(change.look, change.row.position),
+                "status": change.row.status,
+                "ledger_seq": change.row.ledger_seq,
+                "doubted_since": change.row.doubt.since if change.row.doubt else None,
+                "doubt": _told(change.row.doubt.reported) if change.row.doubt else None,
             }
             for change in listed
         )
