@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import (
-    long_history,
-    mutation_score,
-    pages,
-    position_sync,
-    session_leaks,
-    session_soak,
-    verification_latency,
-)
+from benchmarks import verification_latency
+from benchmarks.long_history import measure as long_history
+from benchmarks.mutations import score as mutation_score
+from benchmarks.pages import measure as pages
+from benchmarks.position_sync import measure as position_sync
+from benchmarks.sessions import leaks, soak
 
 if __name__ == "__main__":
     named = {
         "history": long_history.main,
         "mutation-score": mutation_score.main,
         "pages": pages.main,
-        "session-leaks": session_leaks.main,
-        "session-soak": session_soak.main,
+        "session-leaks": leaks.main,
+        "session-soak": soak.main,
         "verification-latency": verification_latency.main,
     }
     if sys.argv[1:] and sys.argv[1] in named:

@@ -16,7 +16,9 @@ from psycopg import sql
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RESULTS: Final = Path(__file__).parent / "results"
+ROOT: Final = Path(__file__).resolve().parents[1]
+README: Final = ROOT / "benchmarks" / "README.md"
+RESULTS: Final = ROOT / "benchmarks" / "results"
 """For the raw figures of a full run. They stay on the machine; README.md has the tables."""
 SETTINGS: Final = (
     *(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.pages import PAGES
+from benchmarks.pages.measure import PAGES
 
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.pages import navigation

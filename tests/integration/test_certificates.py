@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from benchmarks.sound_ledgers import recorded
+from benchmarks.mutations.sound_ledgers import recorded
 
 from desks.exports import ledgers_csv
 from desks.fake_exchange import Desk, minutes

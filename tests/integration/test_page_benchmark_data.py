@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from benchmarks.pages_data import COUNTED, Scale, ensure_data
+from benchmarks.pages.data import COUNTED, Scale, ensure_data
 
 from local_stack.databases import Database
 

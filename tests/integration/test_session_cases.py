@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from benchmarks.session_cases import CASES
-from benchmarks.session_leaks import PAGE, run, score, server
-from benchmarks.session_stage import Stage
+from benchmarks.sessions.cases import CASES
+from benchmarks.sessions.leaks import PAGE, run, score, server
+from benchmarks.sessions.stage import Stage
 
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.sessions.airflow_api import NoAirflow

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.mutation_score import (
+from benchmarks.mutations.mutations import KINDS, Mutant, leaves_no_trace, mutants
+from benchmarks.mutations.score import (
     PAGE,
     SCENARIOS,
     built_in_part,
@@ -17,8 +18,7 @@ from benchmarks.mutation_score import (
     write_built_in,
     write_recorded,
 )
-from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
-from benchmarks.sound_ledgers import SoundLedger, generated
+from benchmarks.mutations.sound_ledgers import SoundLedger, generated
 
 from kraken_recon.reconciliation import reading
 from kraken_recon.values.money import ZERO

@@ -24,17 +24,16 @@ from urllib.parse import urljoin
 import psycopg
 import requests
 
-from benchmarks.figures import RESULTS, keep, surroundings
-from benchmarks.page_stack import running_pages
-from benchmarks.pages_data import SCALES, ensure_data
+from benchmarks.figures import README, RESULTS, keep, surroundings
+from benchmarks.pages.data import SCALES, ensure_data
+from benchmarks.pages.stack import running_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.page_stack import PageStack
+    from benchmarks.pages.stack import PageStack
 
 OUTPUT: Final = RESULTS / "pages.json"
-README: Final = Path(__file__).parent / "README.md"
 BEGIN: Final = "<!-- the pages' figures, written by make bench-pages -->"
 END: Final = "<!-- end -->"
 GOAL_P95_MS: Final = 300

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from benchmarks.workload import INTERVAL, REQUEST
+from benchmarks.position_sync.workload import INTERVAL, REQUEST
 from kraken_recon.reconciliation.transactions import ACCOUNTS_PER_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.workload import PreparedWork
+    from benchmarks.position_sync.workload import PreparedWork
 
 DIFFERING: Final = """
 select r.account_id, count(*) filter (where p.quantity <> r.balance)

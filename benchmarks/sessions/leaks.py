@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from benchmarks.figures import RESULTS, keep
-from benchmarks.session_cases import CASES
-from benchmarks.session_stage import MATURE_SECONDS, THRESHOLDS, Stage, prepare
+from benchmarks.figures import RESULTS, ROOT, keep
+from benchmarks.sessions.cases import CASES
+from benchmarks.sessions.stage import MATURE_SECONDS, THRESHOLDS, Stage, prepare
 from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
@@ -31,9 +31,8 @@ from local_stack.postgres import EmbeddedPostgres
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.session_cases import Case
+    from benchmarks.sessions.cases import Case
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs/reference/session-leak-score.md"
 OUTPUT: Final = RESULTS / "session_leaks.json"
 SAMPLES: Final = 2

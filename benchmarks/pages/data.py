@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from local_stack.databases import Database
 
-STEPS: Final = Path(__file__).with_name("pages_data.sql")
+STEPS: Final = Path(__file__).with_name("data.sql")
 BY_ACCOUNT: Final = "(by account)"
 # A range is sorted in memory.
 ENTRIES_PER_RANGE: Final = 300_000

@@ -14,17 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import bare_sql, naive_orm, product
 from benchmarks.figures import RESULTS, keep, surroundings
-from benchmarks.laboratory import end_state, laboratory, running_server
-from benchmarks.unchanged_pass import UNTOUCHED, measure_unchanged_pass
-from benchmarks.workload import Scale, make_desk
+from benchmarks.position_sync import bare_sql, naive_orm, product
+from benchmarks.position_sync.laboratory import end_state, laboratory
+from benchmarks.position_sync.unchanged_pass import UNTOUCHED, measure_unchanged_pass
+from benchmarks.position_sync.workload import Scale, make_desk
+from benchmarks.servers import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.laboratory import Laboratory, TableState
-    from benchmarks.workload import Desk, PreparedWork
+    from benchmarks.position_sync.laboratory import Laboratory, TableState
+    from benchmarks.position_sync.workload import Desk, PreparedWork
 
 OUTPUT: Final = RESULTS / "position_sync.json"
 SCALES: Final = {"full": Scale(), "small": Scale(accounts=100), "tiny": Scale(accounts=4, positions=10)}

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from benchmarks.workload import load_desk
+from benchmarks.position_sync.workload import load_desk
+from benchmarks.servers import with_database
 from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import driver_dsn
-from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.workload import Desk
+    from benchmarks.position_sync.workload import Desk
 
 # What must be the same whoever synced: every column but clocks, sequences and durations.
 END_STATES: Final = {
@@ -71,36 +68,9 @@ class Laboratory:
             )
             try:
                 administrator.execute("checkpoint")
-                yield _with_database(self.server_url, name)
+                yield with_database(self.server_url, name)
             finally:
                 administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
-
-
-@contextmanager
-def running_server(given: str | None) -> Iterator[str]:
-    """Yield a superuser's URL of the server that is given, or of a durable one of our own."""
-    if given:
-        yield given
-        return
-    # Below a directory that the server's own, unprivileged user may enter.
-    with tempfile.TemporaryDirectory(prefix="kraken-recon-bench-", ignore_cleanup_errors=True) as place:
-        Path(place).chmod(0o711)
-        with EmbeddedPostgres(Path(place) / "postgres", durable=True) as server:
-            yield server.url("postgres")
-
-
-@contextmanager
-def empty_database(server_url: str) -> Iterator[str]:
-    """Yield the URL of a database with the newest schema and no rows."""
-    name = f"recon_bench_{secrets.token_hex(6)}"
-    with psycopg.connect(server_url, autocommit=True) as administrator:
-        administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        try:
-            url = _with_database(server_url, name)
-            migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
-            yield url
-        finally:
-            administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -110,7 +80,7 @@ def laboratory(server_url: str, desk: Desk) -> Iterator[Laboratory]:
     with psycopg.connect(server_url, autocommit=True) as administrator:
         administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         try:
-            url = _with_database(server_url, name)
+            url = with_database(server_url, name)
             engine = sa.create_engine(driver_dsn(url), poolclass=sa.NullPool)
             migrate(engine)
             load_desk(url, desk)
@@ -133,7 +103,3 @@ def end_state(url: str) -> dict[str, TableState]:
             assert row is not None
             states[name] = TableState(row[0], row[1])
     return states
-
-
-def _with_database(url: str, database: str) -> str:
-    return urlsplit(url)._replace(path=f"/{database}").geturl()

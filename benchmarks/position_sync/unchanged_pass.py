@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 from psycopg.rows import dict_row
 
-from benchmarks.workload import INTERVAL, REQUEST
+from benchmarks.position_sync.workload import INTERVAL, REQUEST
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.reconciliation.run import SyncPorts
 from kraken_recon.reconciliation.store import ReconciliationStore
@@ -19,8 +19,8 @@ from kraken_recon.reconciliation.sync import sync_accounts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from benchmarks.laboratory import Laboratory
-    from benchmarks.workload import Desk
+    from benchmarks.position_sync.laboratory import Laboratory
+    from benchmarks.position_sync.workload import Desk
     from kraken_recon.accounts.account import Account
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from benchmarks.pooler import Pooler
+from benchmarks.sessions.pooler import Pooler
 from kraken_recon.database.session_registry import Declaration, registered_connection
 from kraken_recon.sessions.rules.leaks import Thresholds
 from kraken_recon.sessions.rules.records import Progress, TaskState, TaskStates

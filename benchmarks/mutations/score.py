@@ -1,6 +1,6 @@
 """How many damages of a ledger the product notices, and whether it points at the right place.
 
-Every row of good ledgers is damaged, one at a time, in every way of ``benchmarks.mutations``. The exchange
+Every row of good ledgers is damaged, one at a time, in every way of ``mutations``. The exchange
 then shows the damaged ledger beside the true balances, and the product reads and judges it as in a sync.
 """
 
@@ -16,8 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.mutations import KINDS, Mutant, leaves_no_trace, mutants
-from benchmarks.sound_ledgers import SoundLedger, generated, recorded
+from benchmarks.figures import ROOT
+from benchmarks.mutations.mutations import KINDS, Mutant, leaves_no_trace, mutants
+from benchmarks.mutations.sound_ledgers import SoundLedger, generated, recorded
 from kraken_recon.accounts.account import Account
 from kraken_recon.books.events import RecordedPosition
 from kraken_recon.errors import PayloadInvalidError
@@ -90,7 +91,7 @@ if TYPE_CHECKING:
     from kraken_recon.reconciliation.margin.rules import MarginPosition
     from kraken_recon.reconciliation.reading import Reading
 
-PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "reference" / "mutation-score.md"
+PAGE: Final = ROOT / "docs" / "reference" / "mutation-score.md"
 RECORDINGS_VARIABLE: Final = "KRAKEN_DATA_DIR"
 RECORDED_HEADING: Final = "## On recorded accounts"
 #: Several accounts rather than one large one: every damage costs a reading of the whole account.

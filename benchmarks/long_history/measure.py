@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from benchmarks.figures import RESULTS, keep, surroundings
-from benchmarks.laboratory import empty_database, running_server
-from benchmarks.long_account import END, MONTH, MemoryExchange, as_export, make_entries
+from benchmarks.long_history.account import END, MONTH, MemoryExchange, as_export, make_entries
+from benchmarks.servers import empty_database, running_server
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.certificates.certifying import certify, verify
 from kraken_recon.certificates.store import CertificateStore

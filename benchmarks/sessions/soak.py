@@ -33,8 +33,8 @@ from urllib.parse import urlsplit
 import psycopg
 import requests
 
-from benchmarks.figures import RESULTS, keep
-from benchmarks.session_leaks import ROOT, server
+from benchmarks.figures import RESULTS, ROOT, keep
+from benchmarks.sessions.leaks import server
 from local_stack.databases import Database, insert_accounts, plant_drift, postgres_connection
 from local_stack.exchange import SIMULATOR, Account, Exchange
 from local_stack.ports import free_port

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
 
-    from benchmarks.sound_ledgers import SoundLedger
+    from benchmarks.mutations.sound_ledgers import SoundLedger
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.pool import QueuePool
 
-from benchmarks.session_stage import DEFERRED, ENDED, OTHER_TEAM, name_of
+from benchmarks.sessions.stage import DEFERRED, ENDED, OTHER_TEAM, name_of
 from kraken_recon.database.unit_of_work import driver_dsn
 from kraken_recon.sessions.rules.records import AuditRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmarks.session_stage import Stage
+    from benchmarks.sessions.stage import Stage
 
 # A worker whose child inherits the socket: killing the worker leaves the session open.
 KILLED_WORKER: Final = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmarks.workload import INTERVAL, REQUEST
+from benchmarks.position_sync.workload import INTERVAL, REQUEST
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.reconciliation.booking import book
 from kraken_recon.reconciliation.stages import Compared, Read
@@ -14,7 +14,7 @@ from kraken_recon.reconciliation.store import ReconciliationStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.workload import PreparedWork
+    from benchmarks.position_sync.workload import PreparedWork
     from kraken_recon.reconciliation.run import SyncRequest
 
 

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.declarative import DeferredReflection
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from benchmarks.workload import INTERVAL, REQUEST, ZERO
+from benchmarks.position_sync.workload import INTERVAL, REQUEST, ZERO
 from kraken_recon.database.unit_of_work import driver_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.workload import PreparedWork
+    from benchmarks.position_sync.workload import PreparedWork
     from kraken_recon.ledger.entries import Balance, LedgerEntry
 
 

@@ -1,0 +1,1 @@
+"""An account of two years, through everything that reads its whole history."""

@@ -1,0 +1,1 @@
+"""How many damages of a ledger are noticed."""

@@ -1,0 +1,1 @@
+"""The sync of many accounts beside other ways to do the job."""

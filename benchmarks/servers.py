@@ -1,0 +1,53 @@
+"""Database servers to measure on."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from kraken_recon.database.migrate import migrate
+from kraken_recon.database.unit_of_work import driver_dsn
+from local_stack.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def running_server(given: str | None) -> Iterator[str]:
+    """Yield a superuser's URL of the server that is given, or of a durable one of our own."""
+    if given:
+        yield given
+        return
+    # Below a directory that the server's own, unprivileged user may enter.
+    with tempfile.TemporaryDirectory(prefix="kraken-recon-bench-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o711)
+        with EmbeddedPostgres(Path(place) / "postgres", durable=True) as server:
+            yield server.url("postgres")
+
+
+@contextmanager
+def empty_database(server_url: str) -> Iterator[str]:
+    """Yield the URL of a database with the newest schema and no rows."""
+    name = f"recon_bench_{secrets.token_hex(6)}"
+    with psycopg.connect(server_url, autocommit=True) as administrator:
+        administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            url = with_database(server_url, name)
+            migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
+            yield url
+        finally:
+            administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def with_database(url: str, database: str) -> str:
+    """Return the same URL for another database."""
+    return urlsplit(url)._replace(path=f"/{database}").geturl()

@@ -1,0 +1,1 @@
+"""Which leaked sessions the audit finds, and whether any session stays."""
