@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page, StorageState
 
+    from conftest import NewDatabase
     from desks.airflow_processes import StartAirflow
     from desks.browser import BrowserDesk
 
@@ -39,14 +39,11 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="module")
-def trading(chromium: str, postgres_url: str, template_database: str) -> Iterator[Database]:
+def trading(chromium: str, postgres_url: str, new_database: NewDatabase) -> Iterator[Database]:
     """Yield a migrated database that no other test sees; where nobody can look, none is made."""
     del chromium
-    database = Database(postgres_url, f"recon_browser_{secrets.token_hex(4)}")
-    with psycopg.connect(postgres_url, autocommit=True) as session:
-        session.execute(f'create database "{database.name}" template "{template_database}"'.encode())
-        yield database
-        session.execute(f'drop database "{database.name}" with (force)'.encode())
+    with new_database() as url:
+        yield Database(postgres_url, urlsplit(url).path.lstrip("/"))
 
 
 @pytest.fixture(scope="module")

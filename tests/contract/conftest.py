@@ -180,20 +180,11 @@ def desk(exchange):
 
 
 @pytest.fixture(scope="session")
-def recordings():
-    """The directory of recorded data; it is never part of the project."""
-    directory = Path(os.environ.get("KRAKEN_DATA_DIR") or REPOSITORY.parent / "shared" / "kraken_data")
-    if not directory.is_dir():
-        pytest.skip(f"no recordings at {directory}: set KRAKEN_DATA_DIR")
-    return directory
-
-
-@pytest.fixture(scope="session")
-def cassette(recordings):
+def cassette(kraken_data_dir):
     """Read one reply of the account recorded in 2015."""
 
     def read(name):
-        path = recordings / "shideneyu__kraken_client" / "cassettes" / f"{name}.json"
+        path = kraken_data_dir / "shideneyu__kraken_client" / "cassettes" / f"{name}.json"
         return json.loads(path.read_text(), parse_float=Decimal)[0]["response"]["json"]
 
     return read

@@ -180,8 +180,8 @@ def test_positions_need_the_right_to_see_open_trades(desk):
     assert desk.refusal("OpenPositions") == ["EGeneral:Permission denied"]
 
 
-def test_recorded_positions_have_fields_of_the_same_names_and_kinds(desk, opened, recordings):
-    text = next((recordings / "JKorf__Kraken.Net").glob("*OpenPositions*")).read_text()
+def test_recorded_positions_have_fields_of_the_same_names_and_kinds(desk, opened, kraken_data_dir):
+    text = next((kraken_data_dir / "JKorf__Kraken.Net").glob("*OpenPositions*")).read_text()
     recorded = json.loads(text[text.index("{") :], parse_float=Decimal)["result"].values()
     made = desk.call("OpenPositions", docalcs="true")[opened]
     made["time"] += Decimal("0.5")  # a whole second is an integer in JSON

@@ -14,9 +14,9 @@ IDENTIFIER = re.compile(r"^[A-Z0-9]{6}-[A-Z0-9]{5}-[A-Z0-9]{6}$")
 
 
 @pytest.fixture(scope="module")
-def replayed(exchange, recordings):
+def replayed(exchange, kraken_data_dir):
     """The account of 2015 with its clock moved past its last row."""
-    loaded = exchange.post("/recordings", {"directory": str(recordings), "names": ["shideneyu"]})
+    loaded = exchange.post("/recordings", {"directory": str(kraken_data_dir), "names": ["shideneyu"]})
     (row,) = loaded
     exchange.post("/clock", {"account": "shideneyu", "now": row["last_entry_time"]})
     secret, name = row["api_secret"], row["name"]
@@ -54,8 +54,8 @@ def test_recorded_open_orders_hold_funds_from_their_opening_on(replayed, cassett
     assert replayed.call("OpenOrders") == cassette("open_orders")["result"]
 
 
-def test_a_recorded_buy_holds_its_fee_too_when_there_is_money_for_it(market_of_2015, recordings):
-    market_of_2015.post("/recordings", {"directory": str(recordings), "names": ["shideneyu"]})
+def test_a_recorded_buy_holds_its_fee_too_when_there_is_money_for_it(market_of_2015, kraken_data_dir):
+    market_of_2015.post("/recordings", {"directory": str(kraken_data_dir), "names": ["shideneyu"]})
     market_of_2015.post("/clock", {"account": "shideneyu", "now": "1440400000"})
     deposit = {"kind": "deposit", "asset": "ZEUR", "amount": "1000"}
     market_of_2015.post("/accounts/shideneyu/events", deposit)
@@ -77,8 +77,8 @@ def test_trades_and_orders_are_replayed_field_by_field(replayed, cassette):
 
 
 @pytest.mark.parametrize("name", ["zhaow-de", "asmodehn", "knowm", "jkorf"])
-def test_other_books_load_before_their_first_row(exchange, recordings, name):
-    (row,) = exchange.post("/recordings", {"directory": str(recordings), "names": [name]})
+def test_other_books_load_before_their_first_row(exchange, kraken_data_dir, name):
+    (row,) = exchange.post("/recordings", {"directory": str(kraken_data_dir), "names": [name]})
     clock = exchange.get(f"/clock?account={name}")
     assert Decimal(clock["now"]) == Decimal(row["first_entry_time"]) - 1
     rows = exchange.get(f"/accounts/{name}/statement")["ledger"]
@@ -194,7 +194,7 @@ def exchanges(path):
         ("rest__test_websockettoken__test_websocket", "GetWebSocketsToken", set()),
     ],
 )
-def test_live_answers_have_the_keys_of_2020(exchange, recordings, name, endpoint, position_only):
+def test_live_answers_have_the_keys_of_2020(exchange, kraken_data_dir, name, endpoint, position_only):
     opening = dict.fromkeys(
         ("ZEUR", "XXBT", "XXRP", "XETH", "XETC", "EOS", "BCH", "ADA", "XTZ", "BSV"), "500"
     )
@@ -203,7 +203,7 @@ def test_live_answers_have_the_keys_of_2020(exchange, recordings, name, endpoint
     desk.call("AddOrder", pair="XBTEUR", type="sell", ordertype="limit", volume="0.01", price="99999")
     answered = shape(desk.call(endpoint, trades="true"))
     recorded = {}
-    for result in exchanges(recordings / "asmodehn__aiokraken" / "cassettes" / f"{name}.json")[endpoint]:
+    for result in exchanges(kraken_data_dir / "asmodehn__aiokraken" / "cassettes" / f"{name}.json")[endpoint]:
         recorded |= shape(result)
     places = {re.sub(r"\[\w+\]$", "", path) for path in recorded} - position_only
     assert places
@@ -246,19 +246,20 @@ def test_every_recorded_fill_is_rounded_as_it_was(market_of_2015, cassette):
 
 
 @pytest.fixture(scope="module")
-def market_of_2025(recordings, tmp_path_factory, start_simulator):
+def market_of_2025(kraken_data_dir, tmp_path_factory, start_simulator):
     directory = tmp_path_factory.mktemp("market-of-2025")
-    pairs = recordings / "Richierichman15__finance" / "AssetPairs_kraken_pairs.json"
+    pairs = kraken_data_dir / "Richierichman15__finance" / "AssetPairs_kraken_pairs.json"
     shutil.copy(pairs, directory / "AssetPairs.json")
     shutil.copy(
-        recordings / "maurobaraldi__cripto-history-data" / "kraken_assets.json", directory / "Assets.json"
+        kraken_data_dir / "maurobaraldi__cripto-history-data" / "kraken_assets.json",
+        directory / "Assets.json",
     )
     with start_simulator("--reference-dir", str(directory)) as simulator:
         yield simulator
 
 
-def test_a_recorded_market_loads_whole(market_of_2025, recordings):
-    text = (recordings / "Richierichman15__finance" / "AssetPairs_kraken_pairs.json").read_text()
+def test_a_recorded_market_loads_whole(market_of_2025, kraken_data_dir):
+    text = (kraken_data_dir / "Richierichman15__finance" / "AssetPairs_kraken_pairs.json").read_text()
     recorded = json.loads(text, parse_float=Decimal)["result"]
     answered = market_of_2025.public("AssetPairs")["result"]
     assert len(answered) == 1218

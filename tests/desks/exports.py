@@ -26,6 +26,18 @@ TRADE_HEADERS = {
     " posttxid posstatuscode cprice ccost cfee cvol cmargin net trades",
 }
 OLD_NAMES = {"BTC": "XXBT", "ETH": "XETH", "USD": "ZUSD", "EUR": "ZEUR"}
+# A deposit and a purchase, as the simulator and its exports tell them.
+ENTRIES = [
+    {"id": "LAAAAA-00001-000001", "refid": "QAAAAAA-1", "time": "1767600000.1234",
+     "type": "deposit", "subtype": "", "aclass": "currency", "asset": "ZUSD",
+     "amount": "10000.0000", "fee": "0.0000"},
+    {"id": "LAAAAA-00001-000002", "refid": "TAAAAA-00001-000001", "time": "1767600010.5",
+     "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "XXBT",
+     "amount": "0.0500000000", "fee": "0.0000000000"},
+    {"id": "LAAAAA-00001-000003", "refid": "TAAAAA-00001-000001", "time": "1767600010.51",
+     "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "ZUSD",
+     "amount": "-3000.0000", "fee": "7.8000"},
+]  # fmt: skip
 WALLET_NAMES = {"spot": "spot / main", "F": "earn / flexible", "B": "earn / bonded"}
 
 

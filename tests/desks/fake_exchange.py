@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from desks.fakes import START, FakeBooks, FakeExchange
+from desks.pooled_sessions import pooled_engine
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.booking_entries import book_entries
 from kraken_recon.database.retrying import repeated
-from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
@@ -39,7 +40,7 @@ class Desk:
     now: datetime = START
 
     def __post_init__(self) -> None:
-        self.engine = create_engine(self.url, application_name="test desk")
+        self.engine = pooled_engine(self.url, owner=self)
 
     def __repr__(self) -> str:
         return f"Desk({len(self.books)} accounts)"

@@ -9,12 +9,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-import sqlalchemy as sa
-from psycopg.rows import dict_row
-
+from desks.pooled_sessions import pooled_engine
 from kraken_recon.accounts.store import AccountStore
-from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, driver_dsn
+from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.kraken.client import RetryPolicy
 from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
@@ -31,6 +28,8 @@ from kraken_recon.values.intervals import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import sqlalchemy as sa
 
     from conftest import Simulator
     from kraken_recon.accounts.account import Account
@@ -57,10 +56,7 @@ class TradingDesk:
     bounds: DecisionBounds = DEFAULT_BOUNDS
 
     def __post_init__(self) -> None:
-        # Pooled, for speed alone: an order takes half a dozen short transactions.
-        self.engine = sa.create_engine(
-            driver_dsn(self.database_url), connect_args={"options": SessionLimits().options()}
-        )
+        self.engine = pooled_engine(self.database_url, owner=self)
         self.simulator.control.post("clock", {"mode": "virtual", "now": str(NOON.timestamp())})
 
     def close(self) -> None:
@@ -183,13 +179,13 @@ class TradingDesk:
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         """Read rows of the trading database."""
-        with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
-            return connection.execute(query, values).fetchall()
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.exec_driver_sql(query, values).mappings()]
 
     def execute(self, statement: str, *values: object) -> None:
         """Run SQL and commit."""
-        with psycopg.connect(self.database_url) as connection:
-            connection.execute(statement, values)
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(statement, values)
 
     def orders(self) -> list[dict[str, Any]]:
         """Read all orders, oldest first."""

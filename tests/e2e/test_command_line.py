@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from desks.exports import ENTRIES
 from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
@@ -76,19 +77,9 @@ def terminal(simulator: Simulator, database_url: str, project_environment: dict[
             "api_key": KEY,
             "api_secret": SECRET,
             "tier": "unlimited",
-            "entries": [
-                {"id": "LAAAAA-00001-000001", "refid": "QAAAAAA-1", "time": "1767600000.1234",
-                 "type": "deposit", "subtype": "", "aclass": "currency", "asset": "ZUSD",
-                 "amount": "10000.0000", "fee": "0.0000"},
-                {"id": "LAAAAA-00001-000002", "refid": "TAAAAA-00001-000001", "time": "1767600010.5",
-                 "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "XXBT",
-                 "amount": "0.0500000000", "fee": "0.0000000000"},
-                {"id": "LAAAAA-00001-000003", "refid": "TAAAAA-00001-000001", "time": "1767600010.51",
-                 "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "ZUSD",
-                 "amount": "-3000.0000", "fee": "7.8000"},
-            ],
+            "entries": ENTRIES,
         },
-    )  # fmt: skip
+    )
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "insert into trading.accounts (name, kraken_conn_id) values ('desk', 'kraken_desk')"

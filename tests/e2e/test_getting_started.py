@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from desks.exports import LEDGER_HEADERS, write_csv
+from desks.exports import ENTRIES, LEDGER_HEADERS, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,17 +26,6 @@ MARK = "--- next step ---"
 READING_CALLS = {
     "BalanceEx", "GetApiKeyInfo", "Ledgers", "OpenOrders", "OpenPositions", "QueryOrders", "TradesHistory"
 }  # fmt: skip
-ENTRIES = [
-    {"id": "LAAAAA-00001-000001", "refid": "QAAAAAA-1", "time": "1767600000.1234",
-     "type": "deposit", "subtype": "", "aclass": "currency", "asset": "ZUSD",
-     "amount": "10000.0000", "fee": "0.0000"},
-    {"id": "LAAAAA-00001-000002", "refid": "TAAAAA-00001-000001", "time": "1767600010.5",
-     "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "XXBT",
-     "amount": "0.0500000000", "fee": "0.0000000000"},
-    {"id": "LAAAAA-00001-000003", "refid": "TAAAAA-00001-000001", "time": "1767600010.51",
-     "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "ZUSD",
-     "amount": "-3000.0000", "fee": "7.8000"},
-]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,36 +5,48 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
-def test_every_way_to_sync_leaves_the_same_rows(
+@pytest.fixture
+def measured(
     postgres_url: str, repository: Path, project_environment: dict[str, str], tmp_path: Path
+) -> Callable[..., dict[str, Any]]:
+    """Return what runs a benchmark on the tests' server, and reads its figures."""
+
+    def measure(*arguments: str) -> dict[str, Any]:
+        output = tmp_path / "figures.json"
+        places = ("--server", postgres_url, "--output", str(output))
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", *arguments, *places],
+            cwd=repository,
+            env=project_environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        figures: dict[str, Any] = json.loads(output.read_text())
+        return figures
+
+    return measure
+
+
+def test_every_way_to_sync_leaves_the_same_rows(
+    postgres_url: str, measured: Callable[..., dict[str, Any]]
 ) -> None:
     with psycopg.connect(postgres_url) as connection:
         if connection.info.server_version < 160000:
             pytest.skip("the write-ahead log is read block by block with a function of PostgreSQL 16")
-    output = tmp_path / "figures.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks", "--scale", "tiny", "--rounds", "1", "--pairs", "1"),
-            *("--server", postgres_url, "--output", str(output)),
-        ],
-        cwd=repository,
-        env=project_environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(output.read_text())
+    figures = measured("--scale", "tiny", "--rounds", "1", "--pairs", "1")
     assert figures["end_states_are_equal"]
     rows = {name: table["rows"] for name, table in figures["end_state"].items()}
     assert rows["positions"] == rows["event_totals"] == 40
@@ -48,23 +60,9 @@ def test_every_way_to_sync_leaves_the_same_rows(
 
 
 def test_a_long_history_ends_every_step_as_the_exchange_says(
-    postgres_url: str, repository: Path, project_environment: dict[str, str], tmp_path: Path
+    measured: Callable[..., dict[str, Any]],
 ) -> None:
-    output = tmp_path / "figures.json"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks", "history", "--sizes", "600", "1200", "--intervals", "4"),
-            *("--server", postgres_url, "--output", str(output)),
-        ],
-        cwd=repository,
-        env=project_environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(output.read_text())
+    figures = measured("history", "--sizes", "600", "1200", "--intervals", "4")
     for size in ("600", "1200"):
         steps = figures["entries"][size]
         assert steps["first_sync_after_import"]["api_calls"] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from conftest import with_database
 from desks.entry_kinds import BASE, CASES, Case, Row
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -28,9 +26,7 @@ from kraken_recon.wiring import Wiring
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
-
-    from conftest import Simulator
+    from conftest import NewDatabase, Simulator
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 HAPPENS_AT = NEW_YEAR + timedelta(hours=1)
@@ -106,14 +102,10 @@ class Desks:
 
 
 @pytest.fixture(scope="module")
-def desks(
-    shared_simulator: Simulator, postgres_url: str, postgres_admin: psycopg.Connection, template_database: str
-) -> Iterator[Desks]:
-    name = f"recon_kinds_{secrets.token_hex(6)}"
-    postgres_admin.execute(f'create database "{name}" template "{template_database}" strategy file_copy')
+def desks(shared_simulator: Simulator, new_database: NewDatabase) -> Iterator[Desks]:
     shared_simulator.control.post("reset")
-    yield Desks(shared_simulator, with_database(postgres_url, name))
-    postgres_admin.execute(f'drop database "{name}" with (force)')
+    with new_database() as url:
+        yield Desks(shared_simulator, url)
 
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -13,17 +13,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 
 from desks.fake_exchange import Desk
 from desks.interruptions import Steps, stepped_ports
-from kraken_recon.database.unit_of_work import SessionLimits, create_engine, driver_dsn
+from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from desks.fakes import FakeBooks
 
@@ -50,14 +49,8 @@ COMPARED = {
 
 
 @pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
-    """A desk whose own sessions are pooled, for speed alone."""
-    desk = Desk(database_url)
-    desk.engine = sa.create_engine(
-        driver_dsn(database_url), connect_args={"options": SessionLimits().options()}
-    )
-    yield desk
-    desk.engine.dispose()
+def desk(database_url: str) -> Desk:
+    return Desk(database_url)
 
 
 def rows(desk: Desk, name: str) -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ import multiprocessing
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.runtime.migration import MigrationContext
 
+from conftest import with_database
 from desks.fake_exchange import Desk
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.store import BookStore
@@ -64,7 +64,7 @@ def empty_database_url(postgres_url: str, postgres_admin: psycopg.Connection) ->
     """Yield a database without any schema of ours."""
     name = f"recon_empty_{secrets.token_hex(6)}"
     postgres_admin.execute(f'create database "{name}"')
-    yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    yield with_database(postgres_url, name)
     postgres_admin.execute(f'drop database "{name}" with (force)')
 
 
