@@ -46,6 +46,7 @@ where c.relnamespace = 'trading'::regnamespace and l.pid <> pg_backend_pid()
 """
 # How long the server itself needs to end a session that idles in a transaction, and some.
 SERVER_TIMEOUT_SECONDS = 75
+PROGRAM = Path(__file__).with_name("task_program.py")
 NO_ID = "00000000-0000-0000-0000-000000000001"
 # What required arguments may be called. Another one makes a test fail that says so.
 ARGUMENTS: dict[str, Any] = {
@@ -113,9 +114,10 @@ class Tasks:
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self._log = log
         self._lines = log.with_suffix(".out")
+        modules = sorted({kind.__module__ for kind in touching()})
         with log.open("wb") as errors, self._lines.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(Path(__file__).with_name("task_program.py"))],
+                [sys.executable, "-W", "ignore", str(PROGRAM), *modules],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=output,
