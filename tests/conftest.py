@@ -94,8 +94,8 @@ def postgres_url() -> Iterator[str]:
 def place_in_memory() -> Path | None:
     """Find a file system in memory with room for a server for each worker; else the usual place will do.
 
-    Nearly every test has a database of its own, which is hundreds of files to write and delete. On a disk that
-    takes longer than all that the test does; in memory, a tenth of it.
+    Nearly every test has a database of its own, which is hundreds of files to write and delete. On a disk
+    that takes longer than all that the test does; in memory, a tenth of it.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if not MEMORY.is_dir():
