@@ -11,19 +11,8 @@ from typing import Final
 
 from session_lint import rules
 from session_lint.containers import emptied_names
-from session_lint.findings_of_walk import (
-    is_fixture,
-    judge_exits,
-    judge_keeping,
-    judge_stored,
-    judge_yields,
-)
-from session_lint.handing import (
-    cleaned_registries,
-    handed_out,
-    registry_used_by,
-    taken_over,
-)
+from session_lint.findings_of_walk import is_fixture, judge_exits, judge_keeping, judge_stored, judge_yields
+from session_lint.handing import cleaned_registries, handed_out, registry_used_by, taken_over
 from session_lint.imported_names import (
     FUNCTIONS,
     SCOPES,
@@ -184,9 +173,8 @@ class _ModuleCheck:
     def _check_place(self, scope: Scope) -> None:
         for node, opening in scope.openings.items():
             if opening.kind in _OPENS - {Kind.CURSOR, Kind.UNIT} and not opening.is_own:
-                self.report(
-                    node, rules.OUTSIDE, f"this {opening.kind} is opened outside the one place for it"
-                )
+                message = f"this {opening.kind} is opened outside the one place for it"
+                self.report(node, rules.OUTSIDE, message)
 
     def _has_something_to_follow(self, root: ast.AST, scope: Scope) -> bool:
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Final
 
-from session_lint.imported_names import SCOPES, free_names, names_in, path_of
+from session_lint.imported_names import SCOPES, assigned_by, free_names, names_in, path_of
 from session_lint.vocabulary import CLOSERS, KEEPERS
 
 if TYPE_CHECKING:
@@ -43,13 +43,11 @@ def is_never_emptied(container: ast.expr, scope: Scope) -> bool:
 
 def _is_made_here(name: str, scope: Scope) -> bool:
     return any(
-        isinstance(node, (ast.Assign, ast.AnnAssign))
-        and isinstance(node.value, (ast.List, ast.Dict, ast.Set, ast.Call))
-        and any(
-            isinstance(target, ast.Name) and target.id == name
-            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        )
+        isinstance(value, (ast.List, ast.Dict, ast.Set, ast.Call))
+        and isinstance(target, ast.Name)
+        and target.id == name
         for node in scope.nodes
+        for target, value in assigned_by(node)
     )
 
 

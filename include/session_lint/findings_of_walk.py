@@ -34,7 +34,7 @@ def judge_exits(flow: Flow, exits: Exits, report: Report, *, is_module: bool) ->
     """Report what is open where control leaves for good."""
     if is_module and exits.raised is not None:
         exits = replace(exits, raised=None)  # the process ends with it
-    for resource in flow.tracker.resources.values():
+    for resource in (*flow.tracker.resources.values(), *flow.tracker.moved.values()):
         opening = resource.opening
         is_owned = opening.kind is Kind.CURSOR and resource.owners
         if resource.is_managed or not opening.needs_closing or is_owned:
@@ -69,14 +69,11 @@ def _way_out(flow: Flow, exits: Exits, resource: Resource) -> str:
 def _never_closed(flow: Flow, resource: Resource, *, is_module: bool) -> tuple[str, str]:
     kind = resource.opening.kind
     if resource.opening.is_generated and not is_module:
-        return (
-            rules.GENERATOR,
-            f"this {kind} comes out of a generator that nobody goes on with or closes",
-        )
+        return rules.GENERATOR, f"this {kind} comes out of a generator that nobody goes on with or closes"
     if resource in flow.tracker.entered:
         return (
             rules.WITH_LEAVES_OPEN,
-            f"the with block ends the transaction of this {kind} and leaves it open",
+            f"the with block ends this {kind}'s transaction and leaves it open",
         )
     if is_module:
         return rules.KEPT, f"this {kind} is kept in a global of the module"
@@ -116,6 +113,8 @@ def judge_stored(flow: Flow, home: ast.ClassDef | None, module_names: set[str], 
         its_generator = names_in(resource.node) if resource.opening.is_generated else set()
         if home is not None and any(_closes(home, name) for name in its_generator):
             continue
+        if any(owner.opening.kind is Kind.STACK for owner in resource.owners):
+            continue  # whoever has the stack closes it
         if not resource.opening.needs_closing or resource.is_managed or kind is Kind.ENGINE:
             continue
         if path.startswith("self.") and isinstance(target, ast.Attribute):
@@ -160,11 +159,8 @@ def judge_yields(flow: Flow, function: Function, imports: dict[str, str], report
         is_one = node in flow.looping_yields or isinstance(node, ast.YieldFrom)
         if is_one or (len(places) > 1 and not gives_it):
             kind = held[0].opening.kind
-            report(
-                node,
-                rules.GENERATOR,
-                f"the {kind} of line {held[0].node.lineno} stays open while this generator waits",
-            )
+            message = f"the {kind} of line {held[0].node.lineno} stays open while this generator waits"
+            report(node, rules.GENERATOR, message)
             return
 
 

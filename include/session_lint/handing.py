@@ -10,7 +10,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from session_lint.imported_names import FUNCTIONS, Function, decorators_of, last_name, path_of
+from session_lint.imported_names import FUNCTIONS, Function, assigned_by, decorators_of, last_name, path_of
 from session_lint.vocabulary import CACHES, CLOSERS, SESSION_USES, TAKERS
 from session_lint.what_opens_a_session import Kind, OpeningCall
 
@@ -77,7 +77,7 @@ def _returned(scope: Scope) -> OpeningCall | None:
     by_name = _openings_by_name(scope, entered=False)
     found: OpeningCall | None = None
     for node in scope.nodes:
-        if not isinstance(node, ast.Return) or node.value is None or _is_none(node.value):
+        if not isinstance(node, ast.Return) or ast.unparse(node) in {"return", "return None"}:
             continue
         opening = scope.opening_of(node.value)
         if opening is None and isinstance(node.value, ast.Name):
@@ -88,29 +88,21 @@ def _returned(scope: Scope) -> OpeningCall | None:
     return replace(found, is_own=True) if found is not None else None
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
-
-
 def _openings_by_name(scope: Scope, *, entered: bool) -> dict[str, OpeningCall]:
     """Map local names to what they were opened as; ``entered`` counts what a with block or a loop opens."""
     found = {}
     for node in scope.nodes:
-        targets: list[ast.expr] = []
-        value: ast.expr | None = None
-        if isinstance(node, ast.Assign):
-            targets, value = node.targets, node.value
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
-            targets, value = [node.target], node.value
-        elif entered and isinstance(node, ast.withitem) and node.optional_vars is not None:
-            targets, value = [node.optional_vars], _unwrapped(node.context_expr)
+        assigned = assigned_by(node)
+        if entered and isinstance(node, ast.withitem) and node.optional_vars is not None:
+            assigned = [(node.optional_vars, _unwrapped(node.context_expr))]
         elif entered and isinstance(node, (ast.For, ast.AsyncFor)):
             generator = scope.opening_of(node.iter)
             if generator is not None and generator.given is not None and isinstance(node.target, ast.Name):
                 found[node.target.id] = generator.given
-        opening = scope.opening_of(value) if value is not None else None
-        if opening is not None:
-            found |= {target.id: opening for target in targets if isinstance(target, ast.Name)}
+        for target, value in assigned:
+            opening = scope.opening_of(value)
+            if opening is not None and isinstance(target, ast.Name):
+                found[target.id] = opening
     return found
 
 
@@ -126,14 +118,11 @@ def _is_held_elsewhere(name: str, scope: Scope) -> bool:
             case ast.Global(names=names) | ast.Nonlocal(names=names) if name in names:
                 return True
             case ast.Assign(targets=targets, value=value):
-                others = [target for target in targets if not isinstance(target, ast.Name)]
-                together = [
-                    target for target in targets if isinstance(target, ast.Name) and target.id == name
-                ]
-                if others and (together or _mentions(value, name)):
+                names = {target.id for target in targets if isinstance(target, ast.Name)}
+                if len(names) < len(targets) and (name in names or _mentions(value, name)):
                     return True
-            case ast.Call(func=function) if last_name(path_of(function, {})) in TAKERS | {"setattr"}:
-                if any(_mentions(argument, name) for argument in _arguments(node)):
+            case ast.Call() if last_name(path_of(node.func, {})) in TAKERS | {"setattr"}:
+                if any(_mentions(argument, name) for _, argument in enumerate_arguments(node)):
                     return True
     return False
 
@@ -188,11 +177,15 @@ def _taken_at(
 
 def registry_used_by(node: ast.AST, scope: Scope) -> str:
     """Name the registry of sessions that a call uses as a session, unless somebody cleans it up."""
+    path = _used_as_session(node, scope)
+    is_registry = bool(path) and scope.parent is not None and scope.kind_of(path) is Kind.REGISTRY
+    return path if is_registry and path not in scope.root.cleaned else ""
+
+
+def _used_as_session(node: ast.AST, scope: Scope) -> str:
     match node:
         case ast.Call(func=ast.Attribute(value=receiver, attr=attribute)) if attribute in SESSION_USES:
-            path = path_of(receiver, scope.imports)
-            is_registry = scope.parent is not None and scope.kind_of(path) is Kind.REGISTRY
-            return path if is_registry and path not in scope.root.cleaned else ""
+            return path_of(receiver, scope.imports)
     return ""
 
 
@@ -201,13 +194,7 @@ def cleaned_registries(scopes: dict[ast.AST, Scope]) -> set[str]:
     found = set()
     for scope in scopes.values():
         called = {node.func for node in scope.nodes if isinstance(node, ast.Call)}
-        used = {
-            path_of(node.func.value, scope.imports)
-            for node in scope.nodes
-            if isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in SESSION_USES
-        }
+        used = {_used_as_session(node, scope) for node in scope.nodes}
         for node in scope.nodes:
             if isinstance(node, ast.Attribute) and node.attr in {"remove", "close"}:
                 path = path_of(node.value, scope.imports)
@@ -220,10 +207,6 @@ def enumerate_arguments(node: ast.Call) -> Iterator[tuple[str | int, ast.expr]]:
     """Give each argument of a call by its position or its name."""
     yield from enumerate(node.args)
     yield from ((keyword.arg or "", keyword.value) for keyword in node.keywords)
-
-
-def _arguments(node: ast.AST) -> list[ast.expr]:
-    return [value for _, value in enumerate_arguments(node)] if isinstance(node, ast.Call) else []
 
 
 def _mentions(node: ast.AST, name: str) -> bool:

@@ -101,6 +101,14 @@ def free_names(scope: ast.AST) -> set[str]:
     return names - (own - declared)
 
 
+def assigned_by(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
+    """List the targets of an assignment, each with the value; nothing for any other node."""
+    if isinstance(node, ast.Assign):
+        return [(target, node.value) for target in node.targets]
+    is_one = isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None
+    return [(node.target, node.value)] if is_one else []
+
+
 def decorators_of(function: Function, imports: dict[str, str]) -> list[str]:
     """Return the decorators' last names."""
     return [last_name(path_of(decorator, imports)) for decorator in function.decorator_list]

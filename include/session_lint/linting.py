@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from session_lint.check_module import check_source
 from session_lint.rules import RULES
@@ -11,26 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from session_lint.python_sources import PythonSource
     from session_lint.rules import Violation
 
 
-class SourceFile(Protocol):
-    """One file: its text, or why it could not be read."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-
-    @property
-    def text(self) -> str:
-        """What is in it."""
-
-    @property
-    def problem(self) -> str:
-        """Why it could not be read, or nothing."""
-
-
-def lint_sessions(sources: Iterable[SourceFile], *, only_in: Sequence[Path] = ()) -> dict[str, Any]:
+def lint_sessions(sources: Iterable[PythonSource], *, only_in: Sequence[Path] = ()) -> dict[str, Any]:
     """Check each source; one that cannot be read or parsed is named, and the others are checked all the same.
 
     Args:
@@ -51,11 +36,7 @@ def lint_sessions(sources: Iterable[SourceFile], *, only_in: Sequence[Path] = ()
                 found = check_source(source.text, is_the_one_place=is_the_place)
             except SyntaxError as error:
                 problem = f"line {error.lineno}: {error.msg}"
-            except (
-                ValueError,
-                RecursionError,
-                MemoryError,
-            ) as error:  # a null byte; an expression too deep for the parser
+            except (ValueError, RecursionError, MemoryError) as error:  # a null byte; one that is too deep
                 problem = str(error) or "too deep for Python's parser"
             else:
                 findings += [_view(source.path, finding) for finding in found]

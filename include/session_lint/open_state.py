@@ -57,6 +57,11 @@ class State:
         left = {resource: line for resource, line in self.open.items() if resource not in gone}
         return replace(self, open=left, busy=self.busy - gone)
 
+    def replaced(self, old: Resource, new: Resource) -> State:
+        """Go on with another resource in the place of one."""
+        names = {name: (held - {old}) | {new} if old in held else held for name, held in self.names.items()}
+        return State(names, {new if r is old else r: line for r, line in self.open.items()}, self.busy)
+
     def bound(self, name: str, resources: frozenset[Resource]) -> State:
         """Let a variable hold resources, or none."""
         names = {key: held for key, held in self.names.items() if key != name}

@@ -54,8 +54,7 @@ _RULES: Final = (
         OUTSIDE,
         "opened outside the one place",
         "Limits, attribution and closing are built into one unit of work. A session that is opened in any "
-        "other "
-        "way has none of them. Only checked when the one place is named with `--only-in`.",
+        "other way has none of them. Only checked when the one place is named with `--only-in`.",
         "go through the unit of work",
         "engine = sqlalchemy.create_engine(dsn)",
         "with unit_of_work() as unit:\n    unit.reports.newest()",
@@ -63,10 +62,9 @@ _RULES: Final = (
     Rule(
         ENGINE,
         "engine or pool that nobody disposes of",
-        "Each engine keeps a pool. One that is made inside a function leaves its idle connections behind "
-        "on every "
-        "call, until the garbage collector comes by. An engine in a module's global or an "
-        "object's attribute, one that is returned, and one with `NullPool` are fine.",
+        "Each engine keeps a pool. One that is made inside a function leaves its idle connections behind on "
+        "every call, until the garbage collector comes by. An engine in a module's global or an object's "
+        "attribute, one that is returned, and one with `NullPool` are fine.",
         "make it once for the process, use poolclass=NullPool, or dispose of it in a finally block",
         "def load(dsn):\n    engine = create_engine(dsn)\n    with engine.connect() as connection:\n      "
         "  ...",
@@ -84,8 +82,8 @@ _RULES: Final = (
     Rule(
         NOT_ON_EVERY_PATH,
         "not closed on every path",
-        "An exception, an early return or a second opening leaves without closing it. Of an "
-        "engine or a pool only a return or an end without closing is reported, of a cursor neither.",
+        "An exception, an early return or a second opening leaves without closing it. Of an engine or a pool "
+        "only a return or an end without closing is reported, of a cursor neither.",
         "open it in a with block, or close it in a finally block",
         "connection = psycopg.connect(dsn)\nconnection.execute(QUERY)\nconnection.close()",
         "with psycopg.connect(dsn) as connection:\n    connection.execute(QUERY)",
@@ -112,8 +110,8 @@ _RULES: Final = (
         KEPT,
         "kept beyond its use",
         "A session in a global, a class attribute, a default argument, a cache or an object that never "
-        "closes it "
-        "is shared by threads, inherited by forks, broken after the server restarts, and never ends.",
+        "closes it is shared by threads, inherited by forks, broken after the server restarts, and never "
+        "ends.",
         "open it where it is used; keep an engine or a session factory instead",
         "SESSION = SessionLocal()",
         "SessionLocal = sessionmaker(ENGINE)",
@@ -122,13 +120,11 @@ _RULES: Final = (
         GENERATOR,
         "held open by a generator",
         "Whoever stops iterating early leaves the generator suspended, and its session open. A generator "
-        "with a "
-        "single yield outside of loops, or with a decorator (a context manager, a fixture), is fine. So is a "
-        "web "
-        "framework's dependency, where the framework drives it. Elsewhere `next(get_db())` lets go of the "
-        "generator: Python ends it at once, its `finally` closes the session, and the next statement opens a "
-        "transaction that nobody ends. A loop over it that is left by `return` or `break` leaves it to the "
-        "garbage collector, an asynchronous one to the event loop.",
+        "with a single yield outside of loops, or with a decorator (a context manager, a fixture), is fine. "
+        "So is a web framework's dependency, where the framework drives it. Elsewhere `next(get_db())` lets "
+        "go of the generator: Python ends it at once, its `finally` closes the session, and the next "
+        "statement opens a transaction that nobody ends. A loop over it that is left by `return` or `break` "
+        "leaves it to the garbage collector, an asynchronous one to the event loop.",
         "read the rows and return them, let the caller pass the session in, or make the generator a context "
         "manager: contextmanager(get_db)()",
         "def rows():\n    with engine.connect() as connection:\n        for row in "
@@ -140,10 +136,8 @@ _RULES: Final = (
         WAITING,
         "held across a wait",
         "An HTTP call, a sleep or a child process takes as long as it likes. Meanwhile the session's "
-        "transaction "
-        "holds its locks, and keeps the database from cleaning up. A session that has done nothing yet, "
-        "or was "
-        "committed, and a connection with `autocommit=True` hold nothing.",
+        "transaction holds its locks, and keeps the database from cleaning up. A session that has done "
+        "nothing yet, or was committed, and a connection with `autocommit=True` hold nothing.",
         "wait before the session is opened or after it is closed",
         "with Session(engine) as session:\n    order = session.get(Order, 1)\n    requests.get(order.url, "
         "timeout=5)",
@@ -153,8 +147,7 @@ _RULES: Final = (
         NESTED,
         "a second one inside the first",
         "One task then needs two connections at once: the two can wait for each other's locks, and enough "
-        "such "
-        "tasks wait for each other's place in the pool for ever.",
+        "such tasks wait for each other's place in the pool for ever.",
         "pass the open one on",
         "with unit_of_work() as unit:\n    with unit_of_work() as other:\n        ...",
         "with unit_of_work() as unit:\n    ...",

@@ -12,14 +12,7 @@ from session_lint.containers import is_never_emptied
 from session_lint.handing import enumerate_arguments, registry_used_by
 from session_lint.imported_names import SCOPES, free_names, last_name, names_in, own_nodes, path_of
 from session_lint.open_state import Resource, State
-from session_lint.vocabulary import (
-    CLOSERS,
-    ENDERS,
-    ENTERERS,
-    KEEPERS,
-    MAY_FAIL,
-    TAKERS,
-)
+from session_lint.vocabulary import CLOSERS, ENDERS, ENTERERS, KEEPERS, MAY_FAIL, TAKERS
 from session_lint.what_opens_a_session import FOLLOWED, HELD, KEEPING, SHARED, Kind, OpeningCall, Scope
 from session_lint.what_waits import waits
 
@@ -46,6 +39,7 @@ class Tracker:
         waiting: the module's functions that wait.
         guards: the names that decide whether control gets here, outermost first.
         resources: each opening seen.
+        moved: each resource that went on from one exit stack to another, there.
         released: what is closed or passed on somewhere.
         entered: what a with block was entered with that does not close it.
         yields: each yield with what was open at it.
@@ -57,6 +51,7 @@ class Tracker:
     waiting: frozenset[str]
     guards: list[set[str]] = field(default_factory=list)
     resources: dict[ast.expr, Resource] = field(default_factory=dict)
+    moved: dict[tuple[Resource, ast.Call], Resource] = field(default_factory=dict)
     released: set[Resource] = field(default_factory=set)
     entered: set[Resource] = field(default_factory=set)
     yields: list[tuple[ast.Yield | ast.YieldFrom, State]] = field(default_factory=list)
@@ -90,8 +85,12 @@ class Tracker:
         return state.closed(resources)
 
     def _call(self, node: ast.Call, state: State) -> State:
-        state = self._put_into_container(node, state)
+        state = self._moved(node, self._put_into_container(node, state))
         closed = self._closed_by(node, state)
+        if last_name(path_of(node.func, {})) in ENTERERS and node.args:
+            for resource in self._entered(node, node.args[0], state) - closed - state.open.keys():
+                if not resource.is_managed:
+                    state = state.opened(resource, is_busy=False)
         if closed:
             return self.release(state, closed)
         state = self._used_through_registry(node, state)
@@ -178,6 +177,9 @@ class Tracker:
             return state.names.get(path_of(node, {}), frozenset())
         if isinstance(node, (ast.Await, ast.Starred, ast.NamedExpr)):
             return self.carried(node.value, state)
+        opening = self.scope.opening_of(node) if isinstance(node, (ast.Call, ast.Subscript)) else None
+        if opening is not None and opening.kind in FOLLOWED:
+            return frozenset() if opening.only_with else frozenset({self.resource(node, opening, state)})
         if isinstance(node, ast.Call):
             return self._carried_by_call(node, state)
         parts: list[ast.expr] = []
@@ -195,15 +197,10 @@ class Tracker:
 
     def _carried_by_call(self, node: ast.Call, state: State) -> frozenset[Resource]:
         name = last_name(path_of(node.func, self.scope.imports))
-        opening = self.scope.opening_of(node)
-        if opening is not None and opening.kind in FOLLOWED:
-            return frozenset() if opening.only_with else frozenset({self.resource(node, opening, state)})
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         if name in ENTERERS and arguments:
             return self._entered(node, arguments[0], state)
-        if name == "pop_all" and isinstance(node.func, ast.Attribute):
-            return self.carried(node.func.value, state)
-        if name[:1].isupper() or name in _WRAPPERS or opening is not None:
+        if name[:1].isupper() or name in _WRAPPERS or self.scope.opening_of(node) is not None:
             return frozenset[Resource]().union(*(self.carried(argument, state) for argument in arguments))
         return frozenset()
 
@@ -213,7 +210,7 @@ class Tracker:
         stacks = frozenset(
             resource
             for resource in state.names.get(receiver, frozenset())
-            if resource.opening.kind is Kind.STACK and not resource.is_managed
+            if resource.opening.kind is Kind.STACK and (not resource.is_managed or self._is_emptied(receiver))
         )
         inner, closes = node, False
         if isinstance(node, ast.Call) and node.args:
@@ -228,6 +225,23 @@ class Tracker:
         left_open = frozenset(r for r in held if not closes and not r.opening.with_closes)
         self.entered |= left_open
         return held - left_open if inner is not node or opening is None else held
+
+    def _is_emptied(self, stack: str) -> bool:
+        """Tell whether what a stack was given may leave it for another."""
+        return any(
+            isinstance(part, ast.Attribute) and part.attr == "pop_all" and path_of(part.value, {}) == stack
+            for part in self.scope.nodes
+        )
+
+    def _moved(self, node: ast.Call, state: State) -> State:
+        """Move what a stack holds to the one that ``pop_all`` gives."""
+        if not isinstance(node.func, ast.Attribute) or node.func.attr != "pop_all":
+            return state
+        old, new = self.carried(node.func.value, state), self.carried(node, state)
+        for held in [resource for resource in state.open if new and resource.owners & old]:
+            moved = replace(held, owners=held.owners - old | new)
+            state = state.replaced(held, self.moved.setdefault((held, node), moved))
+        return state
 
     def generated(self, node: ast.expr, state: State) -> frozenset[Resource]:
         """Give what each round of a loop over a generator of sessions gets."""
@@ -249,7 +263,9 @@ class Tracker:
         if isinstance(node, ast.Await):
             node = node.value
         if node not in self.resources:
-            owners = frozenset(r for r in self.named(node, state) if r.opening.kind not in SHARED) | keepers
+            # What is taken out of a list was given by a generator that has ended already.
+            named = frozenset() if isinstance(node, ast.Subscript) else self.named(node, state)
+            owners = frozenset(r for r in named if r.opening.kind not in SHARED) | keepers
             guards = frozenset[str]().union(*self.guards)
             # Whoever was given the generator or the stack ends it, and with it what came of it.
             is_managed = is_managed or any(r in self.released for r in owners if r.opening.kind in KEEPING)

@@ -42,6 +42,8 @@ class Flow:
         stored: what was assigned to an attribute or an item, with its target.
         loops: how many loops are around the statement.
         looping_yields: the yields inside of loops.
+        generated: what loops over generators get.
+        returned: what is returned, with the statement.
     """
 
     tracker: Tracker
@@ -51,6 +53,7 @@ class Flow:
     stored: list[tuple[ast.expr, Resource]] = field(default_factory=list)
     loops: int = 0
     looping_yields: set[ast.AST] = field(default_factory=set)
+    generated: frozenset[Resource] = frozenset()
     returned: list[tuple[ast.Return, Resource]] = field(default_factory=list)
 
     def block(self, statements: Sequence[ast.stmt], state: State) -> Exits:
@@ -117,7 +120,7 @@ class Flow:
         if node.value is None:
             return Exits(returned=state.leaving(node.lineno))
         after = self._evaluated(node.value, state)
-        carried = self.tracker.carried(node.value, after)
+        carried = self.tracker.carried(node.value, after) - self.generated
         self.returned += [(node, resource) for resource in carried]
         for part in ast.walk(node.value):
             if isinstance(part, ast.Call) and self.tracker.scope.opening_of(part) is not None:
@@ -141,8 +144,10 @@ class Flow:
                 for part, part_value in zip(target.elts, value.elts, strict=True):
                     state = self._bind(part, part_value, state, line)
                 return state
+            drained = self.tracker.generated(value, state)
             for part in target.elts:
-                state = self._put(part, frozenset(), set(), state, line)
+                is_given = not isinstance(part, ast.Starred)
+                state = self._put(part, drained if is_given else frozenset(), {value}, state, line)
             return state
         return self._put(target, self.tracker.carried(value, state), set(ast.walk(value)), state, line)
 
@@ -201,6 +206,7 @@ class Flow:
             if not isinstance(node, ast.While):
                 element = self.tracker.generated(node.iter, start)
                 entry = start.bound(path_of(node.target, {}), element)
+            self.generated |= element
             for resource in element:
                 entry = entry.opened(resource, is_busy=False)
             body = self.block(node.body, entry).but_for(element)

@@ -10,10 +10,13 @@ import ast
 import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from session_lint.imported_names import last_name, own_nodes, path_of
+from session_lint.imported_names import assigned_by, last_name, own_nodes, path_of
 from session_lint.vocabulary import ENTERERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Kind(StrEnum):
@@ -125,6 +128,7 @@ _POOL_NAME: Final = re.compile(r"^(\w+_)?pool$", re.IGNORECASE)
 _CONNECTION_NAME: Final = re.compile(r"^(\w+_)?(conn|connection|cnx)$", re.IGNORECASE)
 # The dependencies of web frameworks, as their tutorials name them.
 _GENERATOR_NAME: Final = re.compile(r"^(get|yield|provide)_(async_)?(db|database|session|db_session)$")
+_ITERATED: Final = frozenset({"iter", "aiter", "list", "tuple"})
 _STEPS: Final = frozenset({"__next__", "__anext__", "send", "asend"})
 _UNIT_NAME: Final = re.compile(r"(unit_of_work|UnitOfWork|(^|_)uow|UoW)$", re.IGNORECASE)
 _CLIENT: Final = re.compile(
@@ -172,74 +176,65 @@ class Scope:
     parent: Scope | None = None
     nodes: list[ast.AST] = field(default_factory=list)
     kinds: dict[str, Kind | None] = field(default_factory=dict)
-    openings: dict[ast.Call, OpeningCall] = field(default_factory=dict)
+    openings: dict[ast.Call | ast.Subscript, OpeningCall] = field(default_factory=dict)
     generators: dict[str, OpeningCall] = field(default_factory=dict)
+    makers: dict[str, OpeningCall] = field(default_factory=dict)
     # Of the module, told by its functions: what calls of them open, which arguments they take over,
     # and the registries of sessions that one of them cleans up.
     handed: dict[str, OpeningCall] = field(default_factory=dict)
     taken: dict[str, frozenset[str | int]] = field(default_factory=dict)
     cleaned: set[str] = field(default_factory=set)
 
+    def _chain(self) -> Iterator[Scope]:
+        """Give this scope and those around it, the module's last."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
     def own_function(self, path: str) -> str | None:
         """Return the path if it names a function or method of the module here, and no variable."""
-        scope: Scope = self
-        while scope.parent is not None:
-            if path in scope.kinds:
-                return None
-            scope = scope.parent
-        return path
+        is_variable = any(path in scope.kinds for scope in self._chain() if scope.parent is not None)
+        return None if is_variable else path
 
     @property
     def root(self) -> Scope:
         """Return the module's own scope."""
-        scope: Scope = self
-        while scope.parent is not None:
-            scope = scope.parent
-        return scope
+        return self if self.parent is None else self.parent.root
 
     def taken_by(self, path: str) -> frozenset[str | int]:
         """Tell which arguments a function of the module closes or keeps."""
         name = self.own_function(path)
         return self.root.taken.get(name, frozenset()) if name else frozenset()
 
-    def _generator_at(self, path: str) -> OpeningCall | None:
-        scope: Scope | None = self
-        while scope is not None:
-            if path in scope.generators:
-                return scope.generators[path]
-            scope = scope.parent if path not in scope.kinds else None
-        return None
+    def _home_of(self, path: str) -> Scope | None:
+        """Return the scope that assigns a path."""
+        return next((scope for scope in self._chain() if path in scope.kinds), None)
 
     def kind_of(self, path: str) -> Kind | None:
         """Tell what a path stands for; an assigned name goes before what it is called."""
-        scope: Scope | None = self
-        while scope is not None:
-            if path in scope.kinds:
-                return scope.kinds[path]
-            scope = scope.parent
+        if home := self._home_of(path):
+            return home.kinds[path]
         return None if path.endswith("()") else _kind_by_name(last_name(path))
 
     def learn(self) -> None:
         """Note what the scope's own assignments make of its names, and every opening in it."""
         for node in self.nodes:
-            if isinstance(node, ast.Call):
+            if isinstance(node, (ast.Call, ast.Subscript)):
                 opening = self.opening_of(node)
                 if opening is not None:
                     self.openings[node] = opening
-            elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    self._bind(target, node.value)
-            elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            for target, value in assigned_by(node):
+                self._bind(target, value)
+            if isinstance(node, ast.withitem) and node.optional_vars is not None:
                 self._bind(node.optional_vars, node.context_expr)
 
     def learn_attributes(self, method: ast.AST) -> None:
         """Note what a method makes of the attributes of its class."""
         for node in own_nodes(method):
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    if isinstance(target, ast.Attribute):
-                        self._bind(target, node.value)
+            for target, value in assigned_by(node):
+                if isinstance(target, ast.Attribute):
+                    self._bind(target, value)
 
     def learn_parameters(self, arguments: ast.arguments) -> None:
         """Note what the annotations of a function say of its parameters."""
@@ -254,6 +249,8 @@ class Scope:
         """Tell what an expression opens, if it opens anything."""
         if isinstance(node, ast.Await):
             return self.opening_of(node.value)
+        if isinstance(node, ast.Subscript):
+            return self._generated_by(node.value)
         if not isinstance(node, ast.Call):
             return None
         path = path_of(node.func, self.imports)
@@ -262,16 +259,30 @@ class Scope:
             is_entered = node.func.attr != "execution_options"
             return replace(opening, only_with=False) if opening and is_entered else opening
         return (
-            self._by_own_function(path)
+            self._by_own_function(node, path)
             or self._by_step(node, path)
             or self._by_full_name(node, path)
             or self._by_receiver(node, path)
             or self._by_name(node, path)
         )
 
-    def _by_own_function(self, path: str) -> OpeningCall | None:
+    def _by_own_function(self, node: ast.Call, path: str) -> OpeningCall | None:
         name = self.own_function(path)
-        return self.root.handed.get(name) if name else None
+        return (self.root.handed.get(name) if name else None) or self._made_by(node.func)
+
+    def _made_by(self, node: ast.expr) -> OpeningCall | None:
+        """Tell what a call of a lambda or a partial opens, or of a name for one."""
+        if isinstance(node, ast.Lambda):
+            made = self.opening_of(node.body)
+        elif isinstance(node, ast.Call) and last_name(path_of(node.func, self.imports)) == "partial":
+            made = (
+                self.opening_of(ast.Call(node.args[0], node.args[1:], node.keywords)) if node.args else None
+            )
+        else:
+            path = path_of(node, {}) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+            home = self._home_of(path) if path else None
+            return home.makers.get(path) if home else None
+        return replace(made, is_own=True) if made is not None and made.kind in HELD else None
 
     def _by_step(self, node: ast.Call, path: str) -> OpeningCall | None:
         """Tell what a step of a generator opens: ``next(get_db())``."""
@@ -282,19 +293,35 @@ class Scope:
             source = node.func.value
         else:
             return None
+        return self._generated_by(source)
+
+    def _generated_by(self, source: ast.expr) -> OpeningCall | None:
         generator = self.generator_of(source)
-        given = generator.given if generator else None
-        return replace(given, is_generated=True) if given else None
+        return replace(generator.given, is_generated=True) if generator and generator.given else None
 
     def generator_of(self, node: ast.expr) -> OpeningCall | None:
-        """Tell the generator of sessions that an expression is."""
-        if isinstance(node, ast.Call):
-            if path_of(node.func, self.imports) in {"iter", "aiter"} and node.args:
-                return self.generator_of(node.args[0])
-            opening = self.opening_of(node)
-            return opening if opening and opening.kind is Kind.GENERATOR else None
-        path = path_of(node, {}) if isinstance(node, (ast.Name, ast.Attribute)) else ""
-        return self._generator_at(path) if path else None
+        """Tell the generator of sessions that an expression is, or is a list of."""
+        match node:
+            case ast.Call(func=function, args=[inner, *_]) if path_of(function, self.imports) in _ITERATED:
+                return self.generator_of(inner)
+            case (
+                ast.Call(func=ast.Attribute(value=inner, attr="__iter__" | "__aiter__"))
+                | ast.List(elts=[ast.Starred(value=inner)])
+                | ast.Tuple(elts=[ast.Starred(value=inner)])
+            ):
+                return self.generator_of(inner)
+            case ast.Call():
+                opening = self.opening_of(node)
+                return opening if opening and opening.kind is Kind.GENERATOR else None
+            case ast.ListComp(
+                elt=ast.Name(id=given), generators=[ast.comprehension(target=ast.Name(id=name))]
+            ):
+                return self.generator_of(node.generators[0].iter) if given == name else None
+            case ast.Name() | ast.Attribute():
+                path = path_of(node, {})
+                home = self._home_of(path)
+                return home.generators.get(path) if home else None
+        return None
 
     def _by_full_name(self, node: ast.Call, path: str) -> OpeningCall | None:
         module, _, name = path.rpartition(".")
@@ -329,6 +356,8 @@ class Scope:
         if not isinstance(node.func, ast.Attribute):
             return None
         receiver, method = path_of(node.func.value, self.imports), node.func.attr
+        if method == "pop_all" and self.kind_of(receiver) is Kind.STACK:
+            return OpeningCall(Kind.STACK, path, needs_closing=False)
         if method == "get_sqlalchemy_engine":
             return OpeningCall(Kind.ENGINE, path, needs_closing=not _holds_nothing(node, path))
         kind = self._kind_of_receiver(node.func.value, receiver)
@@ -362,12 +391,7 @@ class Scope:
 
     def _is_known(self, path: str) -> bool:
         """Tell what this module defines itself."""
-        scope: Scope | None = self
-        while scope is not None:
-            if path in scope.kinds:
-                return True
-            scope = scope.parent
-        return path.startswith("self.")
+        return path.startswith("self.") or self._home_of(path) is not None
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
@@ -380,6 +404,8 @@ class Scope:
         kind = self._kind_of_value(value)
         if generator := self.generator_of(value):
             self.generators[path] = generator
+        if made := self._made_by(value):
+            self.makers[path] = made
         if kind is not None or self.kinds.get(path) is None:
             self.kinds[path] = kind
 
@@ -442,8 +468,5 @@ def _holds_nothing(node: ast.Call, path: str) -> bool:
 
 def _says_autocommit(node: ast.Call) -> bool:
     return any(
-        keyword.arg == "autocommit"
-        and isinstance(keyword.value, ast.Constant)
-        and keyword.value.value is True
-        for keyword in node.keywords
+        keyword.arg == "autocommit" and ast.unparse(keyword.value) == "True" for keyword in node.keywords
     )

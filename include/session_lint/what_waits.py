@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, Final
 
+from session_lint.handing import name_of
 from session_lint.imported_names import FUNCTIONS, path_of
 from session_lint.what_opens_a_session import Kind
 
@@ -58,8 +59,7 @@ def waiting_functions(scopes: dict[ast.AST, Scope]) -> frozenset[str]:
     for node, scope in scopes.items():
         if not isinstance(node, FUNCTIONS):
             continue
-        is_method = bool(node.args.args) and node.args.args[0].arg in {"self", "cls"}
-        name = f"self.{node.name}" if is_method else node.name
+        name = name_of(node)
         made = [part for part in scope.nodes if isinstance(part, ast.Call)]
         calls.setdefault(name, set()).update(path_of(call.func, scope.imports) for call in made)
         if any(waits(call, scope) for call in made):

@@ -77,13 +77,16 @@ def _loan(call: ast.AST | None) -> str:
     return f"lent to {name}()" if name in _BORROWERS else ""
 
 
-def _has_named_owner(node: ast.Call) -> bool:
+def _has_named_owner(node: ast.expr) -> bool:
     """Tell a cursor that its connection closes, when a variable holds the connection."""
-    return isinstance(node.func, ast.Attribute) and isinstance(node.func.value, (ast.Name, ast.Attribute))
+    owner = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+    return isinstance(owner, (ast.Name, ast.Attribute))
 
 
-def _has_own_generator(node: ast.Call) -> bool:
+def _has_own_generator(node: ast.Call | ast.Subscript) -> bool:
     """Tell a step of a generator that is made for it and held by nobody."""
+    if isinstance(node, ast.Subscript):
+        return True
     source = node.args[0] if node.args else node.func
     return isinstance(source.value if isinstance(source, ast.Attribute) else source, ast.Call)
 

@@ -1,6 +1,7 @@
 """Sessions that are handed on to nobody: generators left alone, forgotten stacks, registries, containers."""
 
 import contextlib
+import functools
 from contextlib import ExitStack, contextmanager
 
 import psycopg
@@ -280,3 +281,100 @@ def named_in_a_loops_condition(query):
     while (session := SessionLocal()) is not None:  # expect: KRS003
         session.execute(query)
         break
+
+
+def taken_from_a_list(query):
+    session = list(get_db())[0]  # expect: KRS008
+    session.execute(query)
+
+
+def taken_from_a_named_list(query):
+    sessions = [*get_db()]
+    session = sessions[0]  # expect: KRS008
+    session.execute(query)
+
+
+def taken_from_a_drained_generator(query):
+    generator = get_db()
+    session = tuple(generator)[-1]  # expect: KRS008
+    session.execute(query)
+
+
+def taken_from_a_list_at_once(query):
+    return [given for given in get_db()][0].execute(query)  # expect: KRS005
+
+
+def unpacked(query):
+    [session] = get_db()  # expect: KRS008
+    session.execute(query)
+
+
+def unpacked_by_a_comma(query):
+    (session,) = dependency()  # expect: KRS008
+    first, *_ = list(get_db())  # expect: KRS008
+    return session.execute(query), first.execute(query)
+
+
+def handed_on_by_return(query):
+    for session in get_db():  # expect: KRS008
+        return session
+
+
+def kept_after_break(query):
+    found = None
+    for session in get_db():  # expect: KRS008
+        found = session
+        break
+    found.execute(query)
+
+
+def left_in_a_dropped_stack(query):
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())  # expect: KRS003
+        stack.pop_all()
+        session.execute(query)
+
+
+def left_in_a_dropped_stack_without_a_name():
+    with ExitStack() as stack:
+        stack.enter_context(psycopg.connect(""))  # expect: KRS003
+        stack.pop_all()
+
+
+def left_in_a_stack_that_nobody_closes(query):
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())  # expect: KRS003
+        rest = stack.pop_all()
+    session.execute(query)
+    return rest is None
+
+
+def left_in_a_dropped_stack_at_times(query, keeps):
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())  # expect: KRS003
+        if keeps:
+            stack.pop_all()
+        session.execute(query)
+
+
+opener = lambda: SessionLocal()
+connector = lambda: psycopg.connect("")
+partly = functools.partial(Session, engine)
+
+
+def of_a_lambda(query):
+    session = opener()  # expect: KRS003
+    session.execute(query)
+    return connector().execute(query)  # expect: KRS005
+
+
+def of_a_partial(query):
+    session = partly()  # expect: KRS003
+    other = functools.partial(SessionLocal)()  # expect: KRS003
+    return session.execute(query), other.execute(query)
+
+
+def of_a_local_lambda(query):
+    local = lambda: SessionLocal()
+    session = local()  # expect: KRS003
+    session.execute(query)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, closing, contextmanager
 
 import psycopg
@@ -539,3 +540,106 @@ def named_in_a_condition_and_closed(query):
         finally:
             session.close()
     return None
+
+
+opener = lambda: SessionLocal()
+partly = functools.partial(Session, engine)
+
+
+def of_a_lambda(query):
+    with opener() as session, partly() as other, functools.partial(SessionLocal)() as third:
+        session.execute(query)
+        return other.execute(query).all(), third.execute(query).all()
+
+
+def of_a_partial_closed_by_hand(query):
+    session = partly()
+    try:
+        return session.execute(query).all()
+    finally:
+        session.close()
+
+
+def handed_to_others(schedule):
+    schedule(lambda: SessionLocal())
+    schedule(functools.partial(SessionLocal))
+    app.dependency_overrides[get_db] = lambda: SessionLocal()
+    return opener, partly
+
+
+def unpacked_rows(query):
+    with SessionLocal() as session:
+        [row] = session.execute(query)
+        (other,) = list(session.execute(query))
+        return row, other, list(session.execute(query))[0], [*session.execute(query)][0]
+
+
+def unpacked_and_closed():
+    [session] = get_db()
+    session.close()
+
+
+def read_in_a_loop(query):
+    for session in get_db():
+        for row in session.execute(query):
+            if row:
+                break
+
+
+def kept_on_success():
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())
+        session.execute("select 1")
+        stack.pop_all()
+        return session
+
+
+def moved_and_closed(query):
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())
+        kept = stack.pop_all()
+    try:
+        session.execute(query)
+    finally:
+        kept.close()
+
+
+def moved_and_entered(query):
+    with ExitStack() as stack:
+        session = stack.enter_context(SessionLocal())
+        with stack.pop_all():
+            session.execute(query)
+
+
+def moved_to_the_caller():
+    with ExitStack() as stack:
+        stack.enter_context(SessionLocal())
+        return stack.pop_all()
+
+
+def files_only(path):
+    with ExitStack() as stack:
+        stack.enter_context(open(path))
+        stack.pop_all()
+
+
+class OfAStack:
+    def __enter__(self):
+        with ExitStack() as stack:
+            self.session = stack.enter_context(opener())
+            self._stack = stack.pop_all()
+        return self.session
+
+    def __exit__(self, *error):
+        self._stack.__exit__(*error)
+
+
+class OfAMovedExit:
+    def __enter__(self):
+        with ExitStack() as stack:
+            self.session = stack.enter_context(SessionLocal())
+            self._exit = stack.pop_all().__exit__
+        return self
+
+    def __exit__(self, *error):
+        return self._exit(*error)
