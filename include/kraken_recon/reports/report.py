@@ -81,7 +81,7 @@ def explanation(finding: Mapping[str, Any]) -> str:
     return f"{'; '.join(parts) or 'agrees'}: {ACTION_WORDS[finding['action']]}"
 
 
-def finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
+def _finding_view(finding: Mapping[str, Any]) -> dict[str, Any]:
     """Write what differed, with amounts as text and the reason in words."""
     told = {name: finding[name] for name in ("asset", "wallet", *AMOUNTS, "action", "ledger_ids")}
     return {**plain(told), "explanation": explanation(finding)}
@@ -95,7 +95,7 @@ def _run_view(run: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> 
         "interval": plain([run["interval_start"], run["interval_end"]]),
         "is_proof": bool(run["is_proof"]),
         **{name: run[name] or 0 for name in FIGURES},
-        "findings": [finding_view(f) for f in findings],
+        "findings": [_finding_view(f) for f in findings],
     }
 
 

@@ -1,4 +1,7 @@
-"""A module per page: its rows, its filters, and ``add_routes``; ``LINK`` puts it into the navigation."""
+"""A module per page: its rows, its filters, and ``add_routes``; ``LINK`` puts it into the navigation.
+
+None of them has postponed annotations: FastAPI must see the real ones.
+"""
 
 from __future__ import annotations
 

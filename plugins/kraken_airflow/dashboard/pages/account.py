@@ -1,7 +1,4 @@
-"""One account: what it is worth over time, what it holds, and its runs.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""One account: what it is worth over time, what it holds, and its runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,4 @@
-"""Is everything accounted for? The standing of all accounts, however many, and a page of them.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""Is everything accounted for? The standing of all accounts, however many, and a page of them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,4 @@
-"""Is the database healthy? Connections, pools and lock waits over time, and what leaked, by its task.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""Is the database healthy? Connections, pools and lock waits over time, and what leaked, by its task."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Every decision and order, newest first: what came of it, and why not.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""Every decision and order, newest first: what came of it, and why not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""What differed? Every difference that a run found, newest first, with what explains it.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""What differed? Every difference that a run found, newest first, with what explains it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

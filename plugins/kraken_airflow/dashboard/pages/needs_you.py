@@ -1,7 +1,4 @@
-"""What wants me? Repairs that wait for a person, and alerts that nobody resolved.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""What wants me? Repairs that wait for a person, and alerts that nobody resolved."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""One order from the decision to the ledger: its story, its verdict level by level, and what it moved.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""One order from the decision to the ledger: its story, its verdict level by level, and what it moved."""
 
 from typing import Annotated, Any, Final
 

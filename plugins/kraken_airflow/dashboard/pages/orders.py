@@ -1,7 +1,4 @@
-"""Do my orders do what they say? Verdicts and slippage over time, and every order that did not.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""Do my orders do what they say? Verdicts and slippage over time, and every order that did not."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields

@@ -2,7 +2,6 @@
 
 The page itself changes nothing. Its script sends the answer to Airflow's own address for it, with the login
 of whoever answers: Airflow says who may, and takes one answer only.
-This module has no postponed annotations: FastAPI must see the real ones.
 """
 
 from datetime import UTC, datetime

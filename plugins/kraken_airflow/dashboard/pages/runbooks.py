@@ -1,7 +1,6 @@
 """The runbooks and the pages they lead to, shown beside the DAGs for whoever is woken at night.
 
 Only files of the documentation's folder can be named, and their text is shown as text: HTML in it is escaped.
-This module has no postponed annotations: FastAPI must see the real ones.
 """
 
 import posixpath

@@ -1,7 +1,4 @@
-"""The statement of an asset of an account, page by page, with the entries marked that explain a difference.
-
-This module has no postponed annotations: FastAPI must see the real ones.
-"""
+"""The statement of an asset of an account, page by page; entries that explain a difference are marked."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
