@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from desks import isolation  # noqa: F401 - before anything imports Airflow
 from desks.airflow_processes import AirflowProcesses, MetadataDatabases, StartAirflow
+from desks.memory import place_in_memory
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
 
@@ -49,7 +50,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIMULATOR_START_TIMEOUT_SECONDS = 30
-MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux has a file system in memory
 SERVER_BYTES = 2**30
 SERVER_SETTINGS = {"max_connections": "300", "max_wal_size": "256MB"}
 
@@ -84,26 +84,11 @@ def postgres_url() -> Iterator[str]:
         return
     # Not pytest's tmp_path: that is closed to the unprivileged user who runs the server for root.
     with tempfile.TemporaryDirectory(
-        prefix="kraken-recon-tests-", dir=place_in_memory(), ignore_cleanup_errors=True
+        prefix="kraken-recon-tests-", dir=place_in_memory(SERVER_BYTES), ignore_cleanup_errors=True
     ) as place:
         Path(place).chmod(0o711)
         with EmbeddedPostgres(Path(place) / "postgres", settings=SERVER_SETTINGS) as server:
             yield server.url("postgres")
-
-
-def place_in_memory() -> Path | None:
-    """Find a file system in memory with room for a server for each worker; else the usual place will do.
-
-    Nearly every test has a database of its own, which is hundreds of files to write and delete. On a disk
-    that takes longer than all that the test does; in memory, a tenth of it.
-    """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if not MEMORY.is_dir():
-        return None
-    system = os.statvfs(MEMORY)
-    # Where the server's user cannot reach its programs, they are copied to where its data are.
-    is_fit = not system.f_flag & os.ST_NOEXEC and os.access(MEMORY, os.W_OK)
-    return MEMORY if is_fit and system.f_bavail * system.f_frsize >= workers * SERVER_BYTES else None
 
 
 def with_database(url: str, database: str) -> str:

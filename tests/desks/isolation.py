@@ -14,7 +14,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from desks.memory import place_in_memory
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+HOME_BYTES = 2**28
 
 
 def isolate_airflow() -> None:
@@ -22,7 +25,7 @@ def isolate_airflow() -> None:
     inherited = [name for name in os.environ if name.startswith(("AIRFLOW_", "KRAKEN_RECON_"))]
     for name in set(inherited) - {"KRAKEN_RECON_TEST_POSTGRES_URL"}:
         del os.environ[name]
-    home = tempfile.mkdtemp(prefix="kraken-recon-airflow-")
+    home = tempfile.mkdtemp(prefix="kraken-recon-airflow-", dir=place_in_memory(HOME_BYTES))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     os.environ |= {
         "AIRFLOW_HOME": home,
