@@ -141,7 +141,7 @@ def instants(books: FakeBooks) -> list[list[Any]]:
 
 
 def do(desk: Desk, name: str, doing: Doing, windows: list[Interval]) -> None:
-    """Do one thing; a file that leaves a hole is refused, and what is killed is over."""
+    """Do one thing; a file that leaves a gap is refused, and what is killed is over."""
     window = windows[doing.first % len(windows)]
 
     def kill(number: int, _: str) -> None:

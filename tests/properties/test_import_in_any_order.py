@@ -70,7 +70,7 @@ def test_overlapping_files_in_any_order_lead_to_the_rows_of_one_straight_sync(
 def _bring_all(
     desk: Desk, name: str, waiting: list[list[LedgerEntry]], syncs_at: int | None, data: st.DataObject
 ) -> None:
-    """Import every file; one that leaves a hole is refused and comes again once its neighbours are there."""
+    """Import every file; one that leaves a gap is refused and comes again once its neighbours are there."""
     done = 0
     while waiting:
         refused = []
