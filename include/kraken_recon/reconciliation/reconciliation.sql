@@ -314,9 +314,24 @@ insert into trading.discrepancies (
   ledger_ids
 )
 select
+  d.run_id, d.account_id, d.asset, d.wallet, d.db_quantity, d.exchange_quantity, d.explained, d.database_drift,
+  d.residual, d.action, coalesce(string_to_array(nullif(d.ledger_ids, ''), ' '), '{}')
+from unnest(
+  cast(:run_ids as uuid[]),
+  cast(:account_ids as bigint[]),
+  cast(:assets as text[]),
+  cast(:wallets as text[]),
+  cast(:db_quantities as numeric[]),
+  cast(:exchange_quantities as numeric[]),
+  cast(:explained as numeric[]),
+  cast(:database_drifts as numeric[]),
+  cast(:residuals as numeric[]),
+  cast(:actions as text[]),
+  cast(:ledger_ids as text[])
+) as d(
   run_id, account_id, asset, wallet, db_quantity, exchange_quantity, explained, database_drift, residual, action,
   ledger_ids
-from jsonb_populate_recordset(cast(null as trading.discrepancies), cast(:discrepancies as jsonb))
+)
 on conflict (run_id, asset, wallet) do update
 set exchange_quantity = excluded.exchange_quantity,
     explained = discrepancies.explained + excluded.explained,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore
+from kraken_recon.books.store import RESIDUAL_REASON_NAMES, BookStore, key_arrays
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
@@ -200,9 +200,9 @@ class ReconciliationStore(Store):
         whole = [run.run_id for run in kept if run.mode is Mode.DRY_RUN or run.recorded_as_of]
         if whole:
             self._run("forget_discrepancies", run_ids=whole)
-        rows = [_discrepancy_row(run, finding) for run in kept for finding in findings.get(run.run_id, ())]
+        rows = [(run, found) for run in kept for found in findings.get(run.run_id, ())]
         if rows:
-            self._run("insert_discrepancies", discrepancies=json_rows(rows))
+            self._run("insert_discrepancies", **_discrepancy_arrays(rows))
 
 
 def _run_row(run: RunRecord) -> dict[str, Any]:
@@ -229,17 +229,16 @@ def _run_row(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _discrepancy_row(run: RunRecord, finding: Discrepancy) -> dict[str, Any]:
+def _discrepancy_arrays(rows: Sequence[tuple[RunRecord, Discrepancy]]) -> dict[str, list[Any]]:
+    """Write discrepancies column by column: of all that a run writes they are the most."""
     return {
-        "run_id": run.run_id,
-        "account_id": run.account_id,
-        "asset": finding.key.asset,
-        "wallet": finding.key.wallet,
-        "db_quantity": finding.recorded,
-        "exchange_quantity": finding.reported,
-        "explained": finding.explained,
-        "database_drift": finding.database_drift,
-        "residual": finding.residual,
-        "action": finding.action,
-        "ledger_ids": finding.ledger_ids,
+        **key_arrays((run.account_id, found.key) for run, found in rows),
+        "run_ids": [run.run_id for run, _ in rows],
+        "db_quantities": [found.recorded for _, found in rows],
+        "exchange_quantities": [found.reported for _, found in rows],
+        "explained": [found.explained for _, found in rows],
+        "database_drifts": [found.database_drift for _, found in rows],
+        "residuals": [found.residual for _, found in rows],
+        "actions": [found.action for _, found in rows],
+        "ledger_ids": [" ".join(found.ledger_ids) for _, found in rows],
     }
