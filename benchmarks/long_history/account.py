@@ -23,6 +23,7 @@ from kraken_recon.values.money import exact_arithmetic
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 SEED: Final = 20260105
@@ -121,6 +122,15 @@ class MemoryExchange:
         oldest = bisect_right(self.times, after) if after is not None else 0
         rows = self.entries[max(oldest, newest - offset - PAGE_LENGTH) : max(oldest, newest - offset)]
         return LedgerPage(tuple(reversed(rows)), newest - oldest)
+
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Know no tokenized assets."""
+        del after, until, offset
+        return LedgerPage((), 0)
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Know nothing that is under way."""
+        return ()
 
     def open_positions(self) -> Mapping[str, MarginPosition]:
         """Answer ``OpenPositions``: the account trades without margin."""

@@ -24,9 +24,8 @@ from kraken_recon.books.events import RecordedPosition
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.ledger.chain import by_holding
 from kraken_recon.ledger.entries import Balance, LedgerPage
+from kraken_recon.reconciliation.ledger_pages import PAGE_LENGTH, KnownBooks
 from kraken_recon.reconciliation.reading import (
-    PAGE_LENGTH,
-    KnownBooks,
     LedgerReader,
     StillMovingError,
     read_coherently,
@@ -88,6 +87,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
     from kraken_recon.reconciliation.reading import Reading
 
@@ -131,6 +131,15 @@ class DamagedExchange:
         if after is not None:
             rows = [entry for entry in rows if entry.entry_time > after]
         return LedgerPage(tuple(rows[offset : offset + PAGE_LENGTH]), len(rows))
+
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Know no tokenized assets."""
+        del after, until, offset
+        return LedgerPage((), 0)
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Know nothing that is under way."""
+        return ()
 
     def open_positions(self) -> Mapping[str, MarginPosition]:
         """Know no margin."""

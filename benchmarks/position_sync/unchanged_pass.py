@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.position_sync.workload import Desk
     from kraken_recon.accounts.account import Account
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
+    from kraken_recon.ledger.transfers import Transfer
 
 UNTOUCHED: Final = ("positions", "ledger_entries", "position_events")
 STATISTICS_TIMEOUT_SECONDS: Final = 10
@@ -48,6 +49,14 @@ class CountingExchange:
     def ledger_page(self, **_: object) -> LedgerPage:
         """Refuse."""
         raise AssertionError("asked for the ledger of an account in which nothing changed")
+
+    def tokenized_ledger_page(self, **_: object) -> LedgerPage:
+        """Refuse."""
+        raise AssertionError("asked for the tokenized assets of an account in which nothing changed")
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Refuse."""
+        raise AssertionError("asked for the transfers of an account in which nothing changed")
 
     def open_positions(self) -> dict[str, Any]:
         """Refuse."""

@@ -37,8 +37,11 @@ It takes its cost along and brings it back; what comes back beyond it is of unkn
 `cost` show what went there and is not back.
 
 A withdrawal is out of Kraken's balance from the request on, perhaps before its ledger shows it. Until then
-it is a residual that waits for confirmation. If it fails before the ledger showed it, there never is a row,
-and the residual goes away by itself.
+it is a residual. Once that is old enough to be judged, Kraken is asked what is under way (its Funding API;
+the key's *Query funds* suffices): deposits and withdrawals that are pending or on hold and come to exactly
+the residual explain it, and nothing is repaired, held or alerted. Where Kraken does not say, the residual is
+judged like any other. If the withdrawal fails before the ledger showed it, there never is a row, and the
+residual goes away by itself.
 """,
     "Between wallets": """
 Wallets are the suffixes of Kraken's asset codes: `.S` staked, `.M` opt-in rewards, `.B` bonded, `.F`
@@ -62,6 +65,27 @@ mostly has no price yet, for a person.
 """,
 }
 
+# What no kind of Kraken's is about.
+BESIDES: Final[Mapping[str, str]] = {
+    "Tokenized assets": """
+Tokenized stocks (`NVDAx`) are a class of their own: Kraken keeps a second ledger of them, with a count of its
+own, and lists them in balances as `NVDAx.T`, which is how they are called here. Both ledgers are read and
+proved in every reading of an account that holds tokenized assets, or held some. The payment is in the first
+ledger, under the same `refid`: where that shows one leg of a `spend` and `receive` alone, the second one is
+read, too.
+
+A split or a reinvested dividend changes what Kraken's own pages show, without any row. Amounts here are in
+*base units*, which only rows change. `holdings` asks Kraken for the factor and shows both figures where they
+differ.
+""",
+    "Entries of ours": """
+A person may [accept](../runbooks/position_sync.md#contradictions) what Kraken took back or never shows. An
+entry that Kraken took back stays on record as `withdrawn`, and moves nothing. What Kraken's ledger does not
+show is a `gap`, or a `gap/end` after the last entry: what comes in by one is of unknown cost, what goes out
+leaves at cost. Once Kraken fills a gap by itself, ours becomes `withdrawn`.
+""",
+}
+
 
 def ledger_entries() -> str:
     """Write the page."""
@@ -71,6 +95,11 @@ def ledger_entries() -> str:
         "[average cost](../average-cost.md).",
         *map(wrapped, RULES.strip().split("\n\n")),
         *(part for heading, kinds in KINDS.items() for part in _section(heading, kinds)),
+        *(
+            part
+            for heading, text in BESIDES.items()
+            for part in (f"## {heading}", *map(wrapped, text.strip().split("\n\n")))
+        ),
     )
 
 

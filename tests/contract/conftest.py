@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlencode
 
 import krakenex
 import pytest
@@ -125,6 +127,20 @@ class Desk:
             assert "result" not in reply
             raise Refused(reply["error"])
         return reply.get("result")
+
+    def funding(self, endpoint, *, signed=None, **parameters):
+        """Ask the Funding (Beta) API; what it answers, refusals too. ``signed``: another path to sign."""
+        path = f"/funding/v1/{endpoint}" + (f"?{urlencode(parameters)}" if parameters else "")
+        nonce = str(next(RisingApi.nonces))
+        message = (signed or path).encode() + hashlib.sha256(nonce.encode()).digest()
+        signature = hmac.new(base64.b64decode(self.secret), message, hashlib.sha512).digest()
+        headers = {
+            "API-Key": self.key,
+            "API-Nonce": nonce,
+            "API-Sign": base64.b64encode(signature).decode(),
+        }
+        reply = self.simulator.session.get(f"{self.simulator.url}{path}", headers=headers, timeout=10)
+        return json.loads(reply.text, parse_float=Decimal)
 
     def refusal(self, endpoint, **parameters):
         """Make a call that must be refused; tell the codes."""

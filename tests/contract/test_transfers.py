@@ -179,3 +179,44 @@ def test_a_family_may_have_many_codes(desk):
     assert desk.call("Balance")["XBT.B"] == "0.2500000000"  # bonded coins cannot be sold
     refused = {"pair": "XBTUSD", "type": "sell", "ordertype": "market", "volume": "0.1"}
     assert desk.refusal("AddOrder", **refused) == ["EOrder:Insufficient funds"]
+
+
+def listed(desk, kind, **parameters):
+    """Transfers as the Funding (Beta) API lists them."""
+    return desk.funding(f"{kind}s", **parameters)
+
+
+def test_funding_lists_what_is_under_way_and_what_became_of_it(desk):
+    made = withdraw(desk, ledger_row="when_done")
+    coming = desk.event("deposit_pending", asset="XXBT", amount="0.5")
+    (out,) = listed(desk, "withdrawal")["withdrawals"]
+    assert (out["withdrawal_id"], out["status"]) == (made["refid"], "pending")
+    assert out["amount"] == {"asset": {"class": "currency", "name": "USD"}, "amount": "1000.0000"}
+    assert out["fee"]["amount"] == "4.0000"
+    (back,) = listed(desk, "deposit")["deposits"]
+    assert (back["deposit_id"], back["amount"]["asset"]["name"]) == (coming["refid"], "XBT")
+    desk.event("transfer_held", refid=made["refid"])
+    assert [row["status"] for row in listed(desk, "withdrawal")["withdrawals"]] == ["on_hold"]
+    desk.event("withdrawal_failed", refid=made["refid"])
+    desk.event("deposit_done", refid=coming["refid"])
+    assert [row["status"] for row in listed(desk, "withdrawal")["withdrawals"]] == ["failed"]
+    assert [row["status"] for row in listed(desk, "deposit")["deposits"]] == ["success"]
+    assert listed(desk, "withdrawal", status="pending") == {"withdrawals": []}
+
+
+def test_funding_pages_with_a_cursor_newest_first(desk):
+    made = [withdraw(desk)["refid"] for _ in range(3)]
+    page = listed(desk, "withdrawal", limit="2")
+    assert [row["withdrawal_id"] for row in page["withdrawals"]] == made[:0:-1]
+    rest = listed(desk, "withdrawal", limit="2", cursor=page["next_cursor"])
+    assert [row["withdrawal_id"] for row in rest["withdrawals"]] == made[:1]
+    assert "next_cursor" not in rest
+
+
+def test_funding_needs_the_right_to_query_funds_and_a_signature_over_the_query(desk):
+    withdraw(desk)
+    assert listed(desk, "withdrawal", signed="/funding/v1/withdrawals?limit=1") == {
+        "error": ["EAPI:Invalid signature"]
+    }
+    desk.change(permissions=["query-ledger"])
+    assert listed(desk, "withdrawal") == {"error": ["EGeneral:Permission denied"]}

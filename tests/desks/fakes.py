@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from kraken_recon.ledger.entries import SPOT, Balance, HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.ledger.entries import SPOT, TOKENIZED, Balance, HoldingKey, LedgerEntry, LedgerPage
 from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -29,6 +30,7 @@ class FakeBooks:
     residuals: dict[HoldingKey, Decimal] = field(default_factory=dict)
     holds: dict[HoldingKey, Decimal] = field(default_factory=dict)
     margin: dict[str, MarginPosition] = field(default_factory=dict)
+    transfers: list[Transfer] = field(default_factory=list)
     now: datetime = START
     made: int = 0
 
@@ -106,8 +108,20 @@ class FakeExchange:
 
     def ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
         """Answer ``Ledgers``: newest first, 50 a page, ``after`` exclusive, ``until`` inclusive."""
+        return self._page(
+            [e for e in self.books.entries if e.wallet != TOKENIZED], after=after, until=until, offset=offset
+        )
+
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Answer ``Ledgers`` of tokenized assets."""
+        rows = [e for e in self.books.entries if e.wallet == TOKENIZED]
+        return self._page(rows, after=after, until=until, offset=offset)
+
+    def _page(
+        self, rows: list[LedgerEntry], *, after: datetime | None, until: str | None, offset: int
+    ) -> LedgerPage:
         self._count("Ledgers")
-        ordered = list(reversed(self.books.entries))
+        ordered = list(reversed(rows))
         if until is not None:
             newest = next(e for e in ordered if e.ledger_id == until)
             ordered = [e for e in ordered if e.entry_time <= newest.entry_time]
@@ -119,6 +133,16 @@ class FakeExchange:
         """Answer ``OpenPositions``."""
         self._count("OpenPositions")
         return dict(self.books.margin)
+
+    def rebase_factors(self) -> Mapping[str, Decimal]:
+        """Know no splits."""
+        return {}
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Answer the Funding (Beta) API."""
+        self._count("withdrawals")
+        self._count("deposits")
+        return tuple(self.books.transfers)
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Answer with the given price list, whatever the quote."""

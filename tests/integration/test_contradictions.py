@@ -14,7 +14,8 @@ from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import PayloadInvalidError, PlanRefusedError
 from kraken_recon.ledger.entries import HoldingKey
-from kraken_recon.repairs.contradictions import accept, find_contradictions
+from kraken_recon.repairs.accepting import accept
+from kraken_recon.repairs.contradictions import find_contradictions
 from kraken_recon.repairs.undoing import undo
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def test_what_kraken_tells_otherwise_is_named_accepted_and_undone(
     assert "python -m kraken_recon contradictions" in desk.run()["error"]
     (found,) = find_contradictions(account, desk.ports)
     assert field in [field_name for field_name, _, _ in found.fields]
-    plan = accept(account, name, "Ann", "support confirmed it", desk.ports)
+    plan, _ = accept(account, [name], "Ann", "support confirmed it", desk.ports)
     assert desk.positions() == desk.event_totals()
     after = desk.positions()
     desk.sync()
@@ -105,7 +106,7 @@ def test_balances_alone_that_kraken_tells_otherwise_are_accepted_one_by_one(desk
     found = find_contradictions(account, desk.ports)
     assert [c.fields for c in found] == [(("balance", "5", "7"),), (("balance", "7", "2"),)]
     for one in found:
-        accept(account, one.recorded.ledger_id, "Ann", "another order of one moment", desk.ports)
+        accept(account, [one.name], "Ann", "another order of one moment", desk.ports)
     desk.sync()
     assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
     assert desk.positions() == before | {HoldingKey("USD", "spot"): D(101)}
@@ -127,7 +128,7 @@ def test_a_time_ahead_is_told_with_digits_that_differ_and_can_be_accepted(desk: 
     ((field, ours, theirs),) = found.fields
     assert field == "time"
     assert ours != theirs
-    accept(account, name, "Ann", "an answer of the clock change", desk.ports)
+    accept(account, [name], "Ann", "an answer of the clock change", desk.ports)
     desk.sync()
     assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
 
@@ -140,7 +141,7 @@ def test_an_entry_that_kraken_took_back_can_be_accepted_as_gone_and_brought_back
     books.add("USD", "1", entry_type="deposit", at=books.now + timedelta(minutes=3))
     desk.sync()
     assert "no longer shows it" in desk.run()["error"]
-    plan = accept(account, gone.ledger_id, "Ann", "support took it back", desk.ports)
+    plan, _ = accept(account, [gone.ledger_id], "Ann", "support took it back", desk.ports)
     desk.sync()
     assert (desk.run()["status"], desk.run()["error"]) == ("succeeded", None)
     assert desk.positions()[gone.key] == before[gone.key] - gone.change
@@ -153,9 +154,9 @@ def test_nothing_is_accepted_that_kraken_does_not_tell(desk: Desk) -> None:
     account, books = account_of(desk), desk.books["desk"]
     name = books.entries[0].ledger_id
     with pytest.raises(PlanRefusedError, match="tells nothing else"):
-        accept(account, name, "Ann", "to see", desk.ports)
+        accept(account, [name], "Ann", "to see", desk.ports)
     with pytest.raises(PlanRefusedError, match="has the id NOPE"):
-        accept(account, "NOPE", "Ann", "to see", desk.ports)
+        accept(account, ["NOPE"], "Ann", "to see", desk.ports)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,20 @@ def test_what_is_really_not_there_is_refused_by_two_readings(desk: TradingDesk) 
     assert "of which 1000 is available" in order["status_reason"]
 
 
+def test_refusal_of_an_account_that_was_never_proved_says_what_to_do(desk: TradingDesk) -> None:
+    desk.fault("empty_balances")
+    desk.decide(volume="0.1")
+    for _ in range(2):
+        desk.execute_orders()
+        desk.pause(60)
+    order = desk.order()
+    assert order["status"] == "refused"
+    assert (
+        "nothing is recorded here that they could contradict: run `python -m kraken_recon sync`"
+        in (order["status_reason"])
+    )
+
+
 def test_an_order_whose_price_cannot_be_read_keeps_no_other_from_being_placed(
     desk: TradingDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

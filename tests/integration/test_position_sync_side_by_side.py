@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
     from kraken_recon.accounts.account import Account
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 WRITERS, SYNCS, ACCOUNTS, SECONDS = 8, 2, 3, 6
@@ -95,6 +96,13 @@ class SharedExchange:
             tuple(entry(row.ledger_id, row.entry_time, row.asset, row.amount, row.balance) for row in found),
             found[0].counted if found else 0,
         )
+
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        del after, until, offset
+        return LedgerPage((), 0)
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        return ()
 
     def open_positions(self) -> Mapping[str, MarginPosition]:
         self.calls += 1

@@ -351,6 +351,33 @@ def test_names_are_exchanged_once_whoever_else_read_that_too(desk: Desk) -> None
     assert nothing_is_said(desk)
 
 
+def test_plan_held_under_a_wallet_s_old_name_is_outdated_aloud_and_asked_anew(desk: Desk) -> None:
+    books = desk.account()
+    rows = (FOUR[0], ("earn", "earn / flexible", "2", "2"))
+    tell(books, {"earn / flexible": "F"}, *rows)
+    bring(desk, export(*rows))
+    desk.sync()
+    residual = HoldingKey("SOL", "F")
+    books.residuals[residual] = D("-1.5")
+    for _ in range(2):
+        desk.sync()
+    [held] = desk.rows("select plan_id from trading.repair_plans where status = 'held'")
+    books.residuals = {HoldingKey("SOL", "B"): D("-1.5")}
+    books.entries = [replace(e, wallet="B") if e.wallet == "F" else e for e in books.entries]
+    books.now = desk.now
+    books.add("SOL", "0.1", wallet="B", entry_type="earn")
+    desk.sync()
+    [old] = desk.rows("select * from trading.repair_plans where plan_id = :plan", plan=held["plan_id"])
+    assert (old["status"], old["closed_at"] is not None) == ("outdated", True)
+    assert "Kraken calls a wallet of it otherwise by now" in old["note"]
+    desk.sync()
+    [anew] = desk.rows(
+        "select r.wallet from trading.repair_plans p join trading.repair_plan_rows r using (plan_id)"
+        " where p.status = 'held'"
+    )
+    assert anew["wallet"] == "B"
+
+
 @pytest.mark.parametrize("missing", [D("-0.001"), D("0.001")])
 def test_what_is_really_missing_beside_wallets_of_one_name_is_found_alone(
     desk: Desk, missing: Decimal

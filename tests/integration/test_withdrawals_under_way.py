@@ -85,6 +85,8 @@ def test_a_residual_that_was_repaired_is_taken_back_when_the_withdrawal_fails(de
         "insert into trading.tolerances (account_id, asset, quantity) select account_id, 'USD', 0"
         " from trading.accounts"
     )
+    # Kraken says what is under way; where it does not, the residual is one like any other.
+    desk.control.post("faults", {"name": "api_error", "endpoint": "withdrawals", "text": "EService:Busy"})
     refid = str(desk.happen("withdrawal_pending", asset="ZUSD", amount="50", ledger_row="when_done")["refid"])
     desk.look()
     assert desk.look()["updated"] == 1
@@ -93,3 +95,58 @@ def test_a_residual_that_was_repaired_is_taken_back_when_the_withdrawal_fails(de
     desk.look()
     assert desk.positions() == {USD: Decimal(1000)} == desk.event_totals()
     assert entries(desk) == []
+
+
+def held(desk: SimulatedDesk) -> SimulatedDesk:
+    """Let a large withdrawal be out of the balance, and seen once."""
+    desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
+    assert desk.look()["awaiting"] == 1
+    return desk
+
+
+def test_pending_withdrawal_explains_the_residual_until_its_entry_comes(desk: SimulatedDesk) -> None:
+    told = desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
+    desk.look()
+    for state in ("pending", "on_hold"):
+        run = desk.look()
+        assert (run["explained"], run["awaiting"], run["held"]) == (1, 0, 0)
+        assert run["is_proof"]
+        assert f"withdrawal {told['refid']} of 500 USD is {state} since" in run["note"]
+        assert desk.findings()["USD"]["action"] == "under_way"
+        desk.happen("transfer_held", refid=told["refid"])
+    assert desk.positions() == {USD: Decimal(1000)}
+    assert desk.rows("select * from trading.alerts") == []
+    desk.happen("withdrawal_done", refid=told["refid"])
+    assert desk.look()["explained"] == 1
+    assert desk.positions() == {USD: Decimal(495)} == desk.event_totals()
+    assert desk.rows("select * from trading.residuals") == []
+    assert desk.rows("select * from trading.position_events where cause = 'adjustment'") == []
+
+
+def test_residual_beside_a_transfer_of_another_amount_is_judged_as_ever(desk: SimulatedDesk) -> None:
+    desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
+    desk.control.post("accounts/desk/residual", {"asset": "ZUSD", "amount": "-7"})
+    desk.look()
+    assert desk.look()["held"] == 1
+
+
+def test_key_without_the_right_to_query_funding_is_judged_without_it(desk: SimulatedDesk) -> None:
+    held(desk)
+    desk.control.post(
+        "faults",
+        {"name": "api_error", "endpoint": "withdrawals", "text": "EGeneral:Permission denied"},
+    )
+    run = desk.look()
+    assert run["held"] == 1
+    desk.control.delete("faults")
+    assert desk.look()["held"] == 0, "once it is known what is under way, nobody has to decide"
+    assert desk.rows("select kind from trading.alerts where status <> 'resolved'") == []
+
+
+def test_withdrawal_that_ends_without_an_entry_is_judged_when_it_has_ended(desk: SimulatedDesk) -> None:
+    told = desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
+    desk.look()
+    assert desk.look()["explained"] == 1
+    desk.happen("withdrawal_failed", refid=told["refid"])
+    desk.control.post("accounts/desk/residual", {"asset": "ZUSD", "amount": "-505"})
+    assert desk.look()["held"] == 1

@@ -20,7 +20,7 @@ from benchmarks.mutations.score import (
 )
 from benchmarks.mutations.sound_ledgers import SoundLedger, generated
 
-from kraken_recon.reconciliation import reading
+from kraken_recon.reconciliation import ledger_pages
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_reconciler_notices_every_damage_that_leaves_a_trace(
 def test_score_falls_when_the_chain_is_not_checked(
     ledger: SoundLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_gaps", lambda _pages, _known: [])
+    monkeypatch.setattr(ledger_pages, "gaps_of", lambda _entries, _before: [])
     altered = score(ledger, "last digit of the balance altered", "open")
     assert altered["detected"] < altered["detectable"] / 2
     # What changes a holding's sum still shows as a residual of that holding.

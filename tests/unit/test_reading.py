@@ -16,10 +16,10 @@ from desks.fakes import START, FakeBooks, FakeExchange
 from kraken_recon.accounts.account import Account
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry, LedgerPage
+from kraken_recon.reconciliation.ledger_pages import KnownBooks
 from kraken_recon.reconciliation.reading import (
     OPENING_ENTRIES_MAX,
     OVERLAP,
-    KnownBooks,
     LedgerReader,
     Reading,
     StillMovingError,

@@ -134,6 +134,25 @@ from touched t
 left join stood s using (asset, wallet)
 where (p.account_id, p.asset, p.wallet) = (:account_id, t.asset, t.wallet);
 
+-- name: outdate_respelled
+-- Close the open plans that are held under a wallet's old name, and say why: what they would write is called otherwise.
+with named as (
+  select distinct p.plan_id
+  from trading.repair_plans p
+  join trading.repair_plan_rows r using (plan_id)
+  join unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+    on (n.asset, n.old) = (r.asset, r.wallet)
+  where p.account_id = :account_id
+    and p.kind = 'held'
+    and p.closed_at is null
+)
+update trading.repair_plans p
+set closed_at = now(),
+    status = case when p.status in ('held', 'approved') then 'outdated' else p.status end,
+    note = concat_ws('; ', p.note, 'Kraken calls a wallet of it otherwise by now: what still differs is asked about anew')
+from named
+where p.plan_id = named.plan_id;
+
 -- name: correct_entry
 -- Replace one telling of a recorded entry by another, where the record still is the old one.
 update trading.ledger_entries

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class Cause(StrEnum):
-    """Why a position changed."""
+    """Why a position changed: a correction follows an entry on record that is told otherwise by now."""
 
     LEDGER = "ledger"
     ADJUSTMENT = "adjustment"
+    CORRECTION = "correction"
     OPENING = "opening"
 
 
 class Reason(StrEnum):
-    """What an adjustment is for."""
+    """What an adjustment or a correction is for."""
 
     FOUND_CHANGED = "found_changed"
     DRIFT_REPAIRED = "drift_repaired"
@@ -33,6 +34,9 @@ class Reason(StrEnum):
     REPAIR_UNDONE = "repair_undone"
     RESIDUAL_UNDONE = "residual_undone"
     ENTRY_CORRECTED = "entry_corrected"
+    GAP_ACCEPTED = "gap_accepted"
+    GAP_MENDED = "gap_mended"
+    ENTRY_RESTORED = "entry_restored"
 
 
 RESIDUAL_REASONS: Final = (Reason.RESIDUAL_REPAIRED, Reason.RESIDUAL_REVERSED, Reason.RESIDUAL_UNDONE)

@@ -60,14 +60,23 @@ class BookStore(Store):
         return {HoldingKey(row.asset, row.wallet): row.balance for row in rows}
 
     def respell(self, account_id: int, names: Mapping[HoldingKey, HoldingKey]) -> None:
-        """Call locked holdings otherwise, entries and events too; those that get one name become one."""
+        """Call locked holdings otherwise, entries and events too; those that get one name become one.
+
+        A plan that is held under an old name is out of date.
+        """
         values: dict[str, object] = {
             "account_id": account_id,
             "assets": [key.asset for key in names],
             "old": [key.wallet for key in names],
             "new": [key.wallet for key in names.values()],
         }
-        for query in ("respell_entries", "respell_events", "connect_respelled", "respell_positions"):
+        for query in (
+            "respell_entries",
+            "respell_events",
+            "connect_respelled",
+            "respell_positions",
+            "outdate_respelled",
+        ):
             self._execute(query, **values)
         touched = sorted({*names, *names.values()})
         self.forget_residuals((account_id, key) for key in touched)

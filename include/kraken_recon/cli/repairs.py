@@ -13,8 +13,8 @@ from kraken_recon.errors import ConfigurationError
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.reconciliation.plans.plan import PlanStatus
 from kraken_recon.reconciliation.plans.store import PlanStore
+from kraken_recon.repairs.accepting import accept
 from kraken_recon.repairs.contradictions import (
-    accept,
     contradictions_view,
     find_contradictions,
     render_contradictions,
@@ -130,21 +130,27 @@ PLAN_COMMANDS: Final = group(
     "contradictions",
     ACCOUNT,
     argument("--entry", metavar="ID", help="look around this entry, not around the newest"),
-    argument("--accept", metavar="ID", help="take this entry over as Kraken tells it, as a plan"),
+    argument(
+        "--accept",
+        metavar="ID",
+        nargs="+",
+        help="take these over as Kraken tells them, as one plan; all: whatever is shown",
+    ),
     argument("--by", metavar="NAME", help="who decides"),
     argument("--note", metavar="TEXT", help="why; kept with the plan"),
 )
 def contradictions(arguments: Arguments) -> Result:
-    """Show what Kraken tells otherwise than it is on record, or accept it."""
+    """Show what Kraken tells otherwise than it is on record, or never tells, or accept that."""
     ports = wired().sync_ports()
     account = account_named(arguments.account)
     if arguments.accept is None:
         view = contradictions_view(account.name, find_contradictions(account, ports, arguments.entry))
         return view, render_contradictions(view)
-    if not (arguments.by and arguments.note):
+    if not ((arguments.by or "").strip() and (arguments.note or "").strip()):
         raise ConfigurationError("--accept needs --by and --note: who decides, and why")
-    plan_id = accept(account, arguments.accept, arguments.by, arguments.note, ports)
-    return {"account": account.name, "plan_id": str(plan_id)}, [
-        f"{arguments.accept} is on record as Kraken tells it",
+    plan_id, accepted = accept(account, arguments.accept, arguments.by, arguments.note, ports)
+    names = [one.name for one in accepted]
+    return {"account": account.name, "plan_id": str(plan_id), "accepted": names}, [
+        *(f"{name} is on record as Kraken tells it" for name in names),
         f"to undo: python -m kraken_recon plan undo {plan_id}",
     ]

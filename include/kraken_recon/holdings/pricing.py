@@ -40,6 +40,14 @@ class Prices(Protocol):
         ...
 
 
+class RebasedPrices(Prices, Protocol):
+    """A way to Kraken's last prices, and to the units that its pages show tokenized assets in."""
+
+    def rebase_factors(self) -> Mapping[str, Decimal]:
+        """Read what one unit of each tokenized asset is in the units of Kraken's own pages."""
+        ...
+
+
 class PricingPorts(Protocol):
     """What asking for prices needs of the outside world."""
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.holdings.pricing import money_words
-from kraken_recon.values.money import ZERO
+from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
     lines += [
         f"  {asset['asset']:<10} {asset['quantity']:>30}  "
         + ("no price" if asset["value"] is None else f"{money_words(asset['value'])} {quote}")
+        + _rebased_words(asset)
         for asset in view["assets"]
     ]
     if view["unpriced"]:
@@ -41,6 +42,16 @@ def render_holdings(view: Mapping[str, Any]) -> list[str]:
         lines += ["", "over time"]
         lines += [_line(row, most) for row in view["curve"]]
     return lines
+
+
+@exact_arithmetic()
+def _rebased_words(asset: Mapping[str, Any]) -> str:
+    """Say what Kraken's own pages show of a tokenized asset, where splits or dividends changed its units."""
+    factor = Decimal(asset["rebase_factor"] or 1)
+    if factor == 1:
+        return ""
+    shown = format_amount(Decimal(asset["quantity"]) * factor)
+    return f"; Kraken's pages show {shown}: times {asset['rebase_factor']}, for splits and dividends"
 
 
 def _line(row: Mapping[str, Any], most: Decimal) -> str:

@@ -14,7 +14,9 @@ import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
@@ -27,19 +29,22 @@ from kraken_recon.errors import (
     RateLimitedError,
 )
 from kraken_recon.kraken import parse_account
+from kraken_recon.kraken.parse_funding import parse_transfers
 from kraken_recon.kraken.parse_margin import parse_open_positions
 from kraken_recon.kraken.rate_limits import call_cost
 from kraken_recon.kraken.transport import KrakenTransport
+from kraken_recon.ledger.asset_names import TOKENIZED_CLASS
+from kraken_recon.ledger.entries import TOKENIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from decimal import Decimal
     from types import TracebackType
 
     from kraken_recon.kraken.call_slots import CallSlots
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.kraken.transport import Parameter
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 logger = logging.getLogger(__name__)
@@ -49,6 +54,13 @@ Value = TypeVar("Value")
 READ_PERMISSIONS: Final = frozenset(
     {"query-funds", "query-ledger", "query-open-trades", "query-closed-trades"}
 )
+TRANSFERS_MAX: Final = 500
+# Kraken rounds both amounts that a factor comes from; what is finer would be made up.
+FACTOR_STEP: Final = Decimal("0.00000001")
+DIVISION: Final = Context(prec=60)
+# Splits and dividends of tokenized assets change what Kraken tells in rebased units, without a row of a
+# ledger; in base units only rows change anything.
+BASE_UNITS: Final[Mapping[str, str]] = MappingProxyType({"rebase_multiplier": "base"})
 # A key that may only manage withdrawal addresses can't move money by itself, but it prepares the way, and
 # nothing here ever needs it.
 FORBIDDEN_PERMISSIONS: Final = frozenset(
@@ -163,7 +175,21 @@ class KrakenClient:
                 parse_account.parse_balances(reply.result, account=self._account) if reply.has_result else {}
             )
 
-        return self._repeated(lambda: parse(self._send("BalanceEx", {})))
+        return self._repeated(lambda: parse(self._send("BalanceEx", BASE_UNITS)))
+
+    def rebase_factors(self) -> Mapping[str, Decimal]:
+        """Read what one unit of each tokenized asset held here is in the units of Kraken's own pages."""
+        held = {key: b.balance for key, b in self.balances().items() if key.wallet == TOKENIZED and b.balance}
+        if not held:
+            return {}
+        rebased = self._read_result(
+            "BalanceEx", {}, partial(parse_account.parse_balances, account=self._account)
+        )
+        return {
+            key.asset: DIVISION.quantize(DIVISION.divide(rebased[key].balance, balance), FACTOR_STEP)
+            for key, balance in held.items()
+            if key in rebased
+        }
 
     def ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
         """Read one page of ``Ledgers``, newest first.
@@ -171,9 +197,20 @@ class KrakenClient:
         ``after`` is exclusive, but Kraken's times are finer than a microsecond: the entry that ``after`` was
         taken from may come again.
         """
-        # Kraken's default aclass is "currency": no page of it holds the rows of tokenized assets (AAPLx),
-        # although BalanceEx shows their balances.
-        parameters = {"start": _unix_seconds(after), "end": until, "ofs": offset or None}
+        return self._ledger_page({}, after, until, offset)
+
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Read one page of the ledger of tokenized assets (AAPLx), newest first.
+
+        Kraken's default class is "currency": no page of it holds these rows, although BalanceEx shows their
+        balances.
+        """
+        return self._ledger_page({"aclass": TOKENIZED_CLASS, **BASE_UNITS}, after, until, offset)
+
+    def _ledger_page(
+        self, of: Mapping[str, Parameter], after: datetime | None, until: str | None, offset: int
+    ) -> LedgerPage:
+        parameters = {**of, "start": _unix_seconds(after), "end": until, "ofs": offset or None}
         return self._read_result(
             "Ledgers", parameters, partial(parse_account.parse_ledger_page, account=self._account)
         )
@@ -182,6 +219,24 @@ class KrakenClient:
         """Read ``OpenPositions`` with their values, by position id; empty when none is open."""
         parse = partial(parse_open_positions, account=self._account)
         return self._read_result("OpenPositions", {"docalcs": "true"}, parse)
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Read the newest deposits and withdrawals with their state, in two calls of the Funding (Beta) API.
+
+        Raises:
+            ExchangeError: the API does not answer, or the key may not query funds there.
+        """
+
+        def read(endpoint: str) -> tuple[Transfer, ...]:
+            with self._slots.take(call_cost(endpoint)) as nonce:
+                self._calls += 1
+                parameters: dict[str, Parameter] = {"limit": TRANSFERS_MAX, **BASE_UNITS}
+                body = self._transport.send_funding(endpoint, parameters, nonce=nonce)
+                result = parse_account.decode_funding_reply(body, account=self._account, endpoint=endpoint)
+            return parse_transfers(result, endpoint=endpoint, account=self._account)
+
+        # Not repeated: what is not read now explains nothing now, and the next run asks again.
+        return tuple(transfer for endpoint in ("withdrawals", "deposits") for transfer in read(endpoint))
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""

@@ -146,7 +146,7 @@ class _Row:
 
     def holding(self) -> HoldingKey:
         """Read asset and wallet; a suffix of the asset's own name (``DOT.S``) says more than the column."""
-        key = parse_kraken_code(self.word("asset"))
+        key = parse_kraken_code(self.word("asset"), self.text("aclass"))
         wallet = WALLETS.get(self.text("wallet").strip().lower())
         if wallet is None:
             self.refuse("wallet", f"one of {', '.join(w for w in WALLETS if w)}")

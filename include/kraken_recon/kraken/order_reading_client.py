@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.kraken import parse_account, parse_orders
-from kraken_recon.kraken.client import KrakenClient, _unix_seconds
+from kraken_recon.kraken.client import BASE_UNITS, KrakenClient, _unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -121,6 +121,7 @@ class OrderReadingClient(KrakenClient):
                 "ofs": offset or None,
                 "consolidate_taker": False,
                 "without_count": True,
+                **BASE_UNITS,
             }
             return self._trades("TradesHistory", parameters, member="trades")
 

@@ -162,7 +162,36 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
         PayloadInvalidError: the body is not Kraken's envelope in JSON.
         ExchangeError: the subclass that the ``error`` list stands for.
     """
+    fields = _decoded(body, Reader(account, endpoint))
+    codes = _codes(fields, Reader(account, endpoint))
+    failure = error_from_codes(codes, account=account, endpoint=endpoint)
+    if failure is not None and endpoint in WRITES and fields.get("result"):
+        # Refused and done at once: only Kraken's books can tell.
+        raise ExchangeUnavailableError(
+            f"{failure}; yet a result came with it", account=account, endpoint=endpoint, codes=failure.codes
+        )
+    if failure is not None:
+        raise failure
+    return Reply(result=fields.get("result"), has_result="result" in fields)
+
+
+def decode_funding_reply(body: bytes, *, account: str, endpoint: str) -> object:
+    """Open an answer of the Funding (Beta) API, which may come with an envelope or without.
+
+    Raises:
+        PayloadInvalidError: the body is no object in JSON.
+        ExchangeError: the subclass that the ``error`` list stands for.
+    """
     read = Reader(account, endpoint)
+    fields = _decoded(body, read)
+    if "error" in fields and (
+        failure := error_from_codes(_codes(fields, read), account=account, endpoint=endpoint)
+    ):
+        raise failure
+    return fields.get("result", fields)
+
+
+def _decoded(body: bytes, read: Reader) -> dict[str, Any]:
     try:
         envelope = json.loads(
             body,
@@ -174,20 +203,15 @@ def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
         read.fail(str(error))
     except (ValueError, ArithmeticError, RecursionError) as error:
         read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
-    fields = read.mapping(envelope, "the reply")
+    return read.mapping(envelope, "the reply")
+
+
+def _codes(fields: Mapping[str, Any], read: Reader) -> list[str]:
     codes = read.listing(fields.get("error", ABSENT), "error", "a list of strings")
     for code in codes:
         if not isinstance(code, str) or not code.startswith(("E", "W")):
             read.refuse("error", "a list of E... and W... strings", code)
-    failure = error_from_codes(codes, account=account, endpoint=endpoint)
-    if failure is not None and endpoint in WRITES and fields.get("result"):
-        # Refused and done at once: only Kraken's books can tell.
-        raise ExchangeUnavailableError(
-            f"{failure}; yet a result came with it", account=account, endpoint=endpoint, codes=failure.codes
-        )
-    if failure is not None:
-        raise failure
-    return Reply(result=fields.get("result"), has_result="result" in fields)
+    return codes
 
 
 def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Balance]:
@@ -370,7 +394,7 @@ def _is_zero(balance: Balance) -> bool:
 def _parse_entry(read: Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
     row = read.mapping(value, field)
     code = read.name(row.get("asset", ABSENT), f"{field}.asset")
-    key = parse_kraken_code(code)
+    key = parse_kraken_code(code, read.text(row.get("aclass", ""), f"{field}.aclass"))
     return LedgerEntry(
         ledger_id=read.name(ledger_id, "a ledger id"),
         refid=read.text(row.get("refid", ABSENT), f"{field}.refid"),

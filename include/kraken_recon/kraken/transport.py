@@ -12,9 +12,13 @@ krakenex signs; everything that it leaves open (2.2.2) is closed here:
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlencode
 
 import krakenex
 import requests
@@ -102,6 +106,23 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
         body: bytes = self.query_private(endpoint, encode_parameters(parameters))
         return body
 
+    def send_funding(self, endpoint: str, parameters: Mapping[str, Parameter], *, nonce: int) -> bytes:
+        """Sign and send a request of the Funding (Beta) API: a GET whose nonce is a header.
+
+        Raises:
+            ExchangeUnavailableError: no answer, or one with a status other than 200.
+            PayloadInvalidError: the answer is larger than the limit.
+        """
+        path = f"/funding/v1/{endpoint}?{urlencode(encode_parameters(parameters))}"
+        message = path.encode() + hashlib.sha256(str(nonce).encode()).digest()
+        signature = hmac.new(base64.b64decode(self.secret), message, hashlib.sha512).digest()
+        headers = {
+            "API-Key": self.key,
+            "API-Nonce": str(nonce),
+            "API-Sign": base64.b64encode(signature).decode(),
+        }
+        return self._query(path, {}, headers)
+
     def _nonce(self) -> int:
         """Hand the caller's nonce to krakenex, once."""
         nonce, self._next_nonce = self._next_nonce, None
@@ -116,14 +137,14 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
         headers: Mapping[str, str] | None = None,
         timeout: object = None,  # noqa: ARG002 - krakenex's signature; ours is always set
     ) -> bytes:
-        is_public = "/public/" in urlpath
-        endpoint = urlpath.rpartition("/")[2]
+        is_private = "/private/" in urlpath
+        endpoint = urlpath.partition("?")[0].rpartition("/")[2]
         try:
             with self.session.request(
-                "GET" if is_public else "POST",
+                "POST" if is_private else "GET",
                 self.uri + urlpath,
-                params=data if is_public else None,
-                data=None if is_public else data,
+                params=None if is_private else data,
+                data=data if is_private else None,
                 headers=headers,
                 timeout=self._timeout_seconds,
                 allow_redirects=False,

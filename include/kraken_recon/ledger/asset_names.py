@@ -13,11 +13,12 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.ledger.entries import SPOT, HoldingKey
+from kraken_recon.ledger.entries import SPOT, TOKENIZED, HoldingKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+TOKENIZED_CLASS: Final = "tokenized_asset"
 LEGACY_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "XXBT": "BTC",
@@ -65,10 +66,14 @@ _WALLET = re.compile(
 )
 
 
-def parse_kraken_code(code: str) -> HoldingKey:
-    """Read an asset code in any of Kraken's spellings: id, altname or export name."""
+def parse_kraken_code(code: str, asset_class: str = "") -> HoldingKey:
+    """Read an asset code in any of Kraken's spellings: id, altname or export name.
+
+    Ledgers name a tokenized asset by its class, balances by a suffix.
+    """
     match = _WALLET.fullmatch(code)
     if match is None:
-        return HoldingKey(LEGACY_NAMES.get(code, code), SPOT)
+        wallet = TOKENIZED if asset_class == TOKENIZED_CLASS else SPOT
+        return HoldingKey(LEGACY_NAMES.get(code, code), wallet)
     asset = match["asset"] or match["plain"]
     return HoldingKey(LEGACY_NAMES.get(asset, asset), match["term"] or match["suffix"])

@@ -17,8 +17,16 @@ from typing import Final, NamedTuple
 from kraken_recon.values.money import EXACT, format_amount
 
 SPOT: Final = "spot"
+TOKENIZED: Final = "T"
+"""The wallet of tokenized assets (``AAPLx.T``): a class of their own, with a ledger of their own."""
 WITHDRAWN: Final = "withdrawn"
 """Our type of an entry that Kraken took back, as a person accepted."""
+GAP: Final = "gap"
+"""Our type of an entry that stands for what Kraken's ledger does not show, as a person accepted."""
+AT_END: Final = "end"
+"""Our subtype of such an entry after the last one: what Kraken's balance does not show any more."""
+OURS: Final = frozenset({WITHDRAWN, GAP})
+"""Types of entries that no reply of Kraken's has."""
 WALLET_NAMES: Final = ("liquid", "bonded", "flexible", "locked")
 """Earning wallets as exports name them; their suffixes at the API are told by the API alone."""
 _EARNING: Final = re.compile(rf"F|B|M|S|[0-9]{{2}}\.[SB]|{'|'.join(WALLET_NAMES)}")
@@ -90,6 +98,22 @@ def withdrawn(entry: LedgerEntry) -> LedgerEntry:
     """Write an entry as one that Kraken no longer shows: it stays on record, and moves nothing."""
     nothing = Decimal(0)
     return replace(entry, entry_type=WITHDRAWN, amount=nothing, fee=nothing, balance=entry.balance_before)
+
+
+def filling(key: HoldingKey, before: LedgerEntry, missing: Decimal) -> LedgerEntry:
+    """Write the entry that lets a chain connect just before one that does not."""
+    return LedgerEntry(
+        f"{GAP}-before-{before.ledger_id}", "", before.entry_time, GAP, "", key.asset, key.wallet,
+        missing, Decimal(0), before.balance_before,
+    )  # fmt: skip
+
+
+def ending(key: HoldingKey, last: str, at: datetime, quantity: Decimal) -> LedgerEntry:
+    """Write the entry that takes what Kraken does not show any more from the end of a chain."""
+    return LedgerEntry(
+        f"{GAP}-after-{last}-{key}", "", at, GAP, AT_END, key.asset, key.wallet,
+        EXACT.minus(quantity), Decimal(0), Decimal(0),
+    )  # fmt: skip
 
 
 def differences(one: LedgerEntry, other: LedgerEntry) -> list[tuple[str, str, str]]:

@@ -13,6 +13,8 @@ from enum import Flag, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from kraken_recon.ledger.entries import OURS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -198,8 +200,13 @@ def strange_entries(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Pick the entries whose kind, or the wallet in whose asset code, is not known here.
 
     A wallet suffix that is not known leaves its dot in the asset's name: it is kept as an asset of its own.
+    Entries of ours, which stand for what a person accepted, are no news.
     """
-    return [e for e in entries if not is_known_kind(*e.kind) or "." in e.asset]
+    return [
+        entry
+        for entry in entries
+        if entry.entry_type not in OURS and (not is_known_kind(*entry.kind) or "." in entry.asset)
+    ]
 
 
 def kind_of(entry: LedgerEntry) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kraken_recon.ledger.conversions import Conversion, conversions
 from kraken_recon.ledger.entry_kinds import LONE_TYPES, PLACES, kind_of
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import LedgerEntry
+
+
+IN_THE_APP: Final = frozenset({"spend", "receive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,21 @@ def lying_elsewhere(entries: Iterable[LedgerEntry]) -> dict[tuple[str, str], Dec
             for asset, amount in amounts.items():
                 lying[place, asset] = max(ZERO, lying[place, asset] + amount)
     return {where: quantity for where, quantity in sorted(lying.items()) if quantity}
+
+
+@exact_arithmetic()
+def lacks_a_leg(entries: Iterable[LedgerEntry]) -> bool:
+    """Say whether something was bought or sold in the app for nothing that these entries show.
+
+    So it looks where the other leg is in the ledger of tokenized assets; legs that settle between two others
+    cancel. A trade on a market may really have one leg, where Kraken rounded the other to nothing.
+    """
+    changes: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
+    for entry in entries:
+        if entry.entry_type in IN_THE_APP and entry.operation:
+            changes[entry.operation][entry.asset] += entry.amount
+    signs = ({amount > ZERO for amount in of.values() if amount} for of in changes.values())
+    return any(len(found) == 1 for found in signs)
 
 
 @exact_arithmetic()

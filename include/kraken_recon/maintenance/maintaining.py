@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.holdings.pricing import Prices
+    from kraken_recon.holdings.pricing import RebasedPrices
 
 BATCH_ROWS: Final = 5_000
 BATCHES_MAX: Final = 40
@@ -49,7 +49,7 @@ class MaintainingPorts:
     """The outside world of maintenance."""
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
-    open_exchange: Callable[[Account], AbstractContextManager[Prices]]
+    open_exchange: Callable[[Account], AbstractContextManager[RebasedPrices]]
     clock: Callable[[], datetime]
 
 
@@ -245,6 +245,9 @@ def render_maintenance(view: Mapping[str, Any]) -> list[str]:
 def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[str, Any]:
     """Value an account now, at Kraken's prices, and read what it was worth.
 
+    Tokenized assets are in base units, which no split changes; ``rebase_factor`` is what one of them is in
+    the units of Kraken's own pages.
+
     Raises:
         ExchangeError: Kraken told no prices.
     """
@@ -254,6 +257,11 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
         quantities = MaintenanceStore(unit).quantities([account.account_id])
         curve = MaintenanceStore(unit).curve(account.account_id, now - timedelta(days=days))
         elsewhere = what_lies_elsewhere(CostStore(unit), account.account_id)
+        has_tokenized = MaintenanceStore(unit).has_tokenized(account.account_id)
+    factors: Mapping[str, Decimal] = {}
+    if has_tokenized:
+        with ports.open_exchange(account) as exchange:
+            factors = exchange.rebase_factors()
     valued = value_holdings(quantities.get(account.account_id, {}), prices)
     return {
         "account": account.name,
@@ -261,7 +269,9 @@ def holdings_view(account: Account, days: int, ports: MaintainingPorts) -> dict[
         "as_of": plain(now),
         "value": plain(valued.value),
         "unpriced": valued.unpriced,
-        "assets": plain(valued.assets),
+        "assets": [
+            {**asset, "rebase_factor": plain(factors.get(asset["asset"]))} for asset in plain(valued.assets)
+        ],
         "elsewhere": [{**row, "value": _worth(row["asset"], row["quantity"], prices)} for row in elsewhere],
         "curve": plain(curve),
     }

@@ -150,6 +150,16 @@ group by account_id, asset
 having sum(quantity) <> 0
 order by account_id, asset;
 
+-- name: has_tokenized
+-- Say whether an account holds tokenized assets.
+select exists (
+  select
+  from trading.positions
+  where account_id = :account_id
+    and wallet = 'T'
+    and quantity <> 0
+) as has_tokenized;
+
 -- name: write_snapshots
 -- Keep what accounts are worth; the first snapshot of an hour stays.
 insert into trading.asset_snapshots (

@@ -72,6 +72,11 @@ class MaintenanceStore(Store):
             found[row.account_id][row.asset] = row.quantity
         return found
 
+    def has_tokenized(self, account_id: int) -> bool:
+        """Say whether an account holds tokenized assets."""
+        [row] = self._execute("has_tokenized", account_id=account_id)
+        return bool(row.has_tokenized)
+
     def fresh_proofs(self, account_ids: Collection[int], now: datetime) -> Mapping[int, datetime]:
         """Read as of when accounts were proven whose newest run is a fresh proof that still stands."""
         rows = self._execute("fresh_proofs", account_ids=sorted(account_ids), now=now)

@@ -1,7 +1,8 @@
 """Size orders by Kraken's balances, and believe no single reply that an order may not leave.
 
 Invariants:
-1. What an account has too little of is final only when two readings in a row say the same.
+1. What an account has too little of is final only when two readings in a row say the same. Where nothing is
+   recorded, they alone decide: an order that may not be covered is not sent, and the refusal says what to do.
 2. A reply that shows less than is recorded, and by that alone would refuse an order, refuses none: the order
    waits for the next execution, for a better reply, or for a sync that corrects the records.
 """
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from kraken_recon.orders.rules.order import Order
     from kraken_recon.orders.store import OrderStore
 
+NEVER_PROVED: Final = (
+    "two readings in a row say so, and nothing is recorded here that they could contradict: run "
+    "`python -m kraken_recon sync` for this account, compare it with Kraken's page, and decide again"
+)
 READING_AGE_MAX: Final = timedelta(seconds=15)
 
 
@@ -77,6 +82,8 @@ class BalanceReadings:
             if not isinstance(by_records, Unfit):
                 shown = f"{format_amount(lacking)} {asset} less than is recorded here"
                 return Undecidable(f"Kraken shows {shown}, without which it {sized.reason}")
+        if isinstance(sized, Unfit) and not self._is_recorded(store, order.account_id, asset):
+            sized = replace(sized, reason=f"{sized.reason}; {NEVER_PROVED}")
         before, self._seen[order.order_id] = self._seen.get(order.order_id), funds.reported
         if before != funds.reported:
             return Undecidable(f"asked again, because one reply is not enough: {_reason(sized)}")
@@ -86,6 +93,10 @@ class BalanceReadings:
         assert self._begun_at is not None  # noqa: S101 - for the type checker
         read_from = self._begun_at - self.settings.balance_lag
         return Funds(spendable(self._balances, asset), store.claimed(order.account_id, asset, read_from))
+
+    def _is_recorded(self, store: OrderStore, account_id: int, asset: str) -> bool:
+        """Say whether anything is recorded here that Kraken's replies could contradict."""
+        return bool(store.recorded_holdings(account_id, [asset], before=self.ports.clock()))
 
     @exact_arithmetic()
     def _lacking(self, store: OrderStore, account_id: int, asset: str) -> Decimal:

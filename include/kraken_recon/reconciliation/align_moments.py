@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from kraken_recon.ledger.entries import HoldingKey
 
 
-def as_if_opened(
+def as_if_moved(
     recorded: Mapping[HoldingKey, RecordedPosition], quantities: Mapping[HoldingKey, Decimal]
 ) -> dict[HoldingKey, RecordedPosition]:
-    """Say what a dry run would find right after the opening that it does not write."""
+    """Say what a dry run would find right after the opening, or the mended gaps, that it does not write."""
     return {
         key: replace(
             row,

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.books.store import BookStore
 from kraken_recon.database.lock_patience import LockPatience
 from kraken_recon.reconciliation.backfill_store import BackfillStore
+from kraken_recon.reconciliation.ledger_pages import LAG_MAX
 from kraken_recon.reconciliation.long_ledgers import apply_missed, book_stretch, ledger_reader, not_caught_up
-from kraken_recon.reconciliation.reading import LAG_MAX, LongLedgerError, Reading
+from kraken_recon.reconciliation.reading import LongLedgerError, Reading
 from kraken_recon.reconciliation.rules.as_of import findings_then
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.run import AccountWork, run_id_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.reconciliation.reading import LedgerReader
     from kraken_recon.reconciliation.rules.as_of import Coverage
     from kraken_recon.reconciliation.rules.assess import Discrepancy
     from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
@@ -98,6 +100,22 @@ def _must_be_read(coverage: Coverage, end: datetime) -> bool:
     return coverage.read_until is None or coverage.read_until < end + SETTLING
 
 
+def _reading(readers: Sequence[LedgerReader], as_of: datetime) -> Reading:
+    """Read the ledgers of an account; the first one begins latest."""
+    pages, after = readers[0].read_all()
+    for reader in readers[1:]:
+        pages = pages.joined(reader.reaching_back_to(after).read_all()[0])
+    return Reading(
+        {},
+        tuple(pages.entries.values()),
+        after,
+        as_of,
+        coherent=True,
+        mended=pages.mended,
+        has_tokenized=len(readers) > 1,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Past:
     """One run as of a past moment; ``readings`` are of the accounts whose ledger had to be read for it."""
@@ -110,27 +128,34 @@ class _Past:
     def read(self, work: AccountWork) -> None:
         """Read the ledger from where it was last read without a gap, through to its head, and prove it.
 
-        A long one is read stretch by stretch, no further than the interval needs.
+        A long one is read stretch by stretch, no further than the interval needs. So is the ledger of
+        tokenized assets, where the account holds some, or held some.
         """
         request, ports = self.request, self.ports
-        read_until = self.coverages[work.account_id].read_until
+        classes = (False, True) if work.state.has_tokenized else (False,)
+        until = dict.fromkeys(classes, self.coverages[work.account_id].read_until)
         with work.asking(ports) as exchange:
             exchange.check_key()
             for stretch in range(STRETCHES_MAX + 1):
                 as_of = ports.clock()
-                reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
+                readers = [
+                    replace(
+                        ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain),
+                        is_tokenized=is_tokenized,
+                    )
+                    for is_tokenized, start in until.items()
+                ]
                 try:
-                    pages, after = reader.read_all()
+                    self.readings[work.account_id] = _reading(readers, as_of)
                 except LongLedgerError as long:
+                    read_until = until[long.reader.is_tokenized]
                     if stretch == STRETCHES_MAX and read_until is not None:
                         raise not_caught_up(long, read_until) from long
-                    read_until = book_stretch(work, reader, long, request.mode, ports)
-                    if read_until >= request.interval.end + SETTLING:
+                    read_until = book_stretch(work, long.reader, long, request.mode, ports)
+                    until[long.reader.is_tokenized] = read_until
+                    if all(moment and moment >= request.interval.end + SETTLING for moment in until.values()):
                         return
                 else:
-                    self.readings[work.account_id] = Reading(
-                        {}, tuple(pages.entries.values()), after, as_of, coherent=True
-                    )
                     return
 
     def write(self, unit: UnitOfWork, works: Sequence[AccountWork]) -> None:

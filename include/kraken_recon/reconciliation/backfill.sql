@@ -5,7 +5,15 @@
 select
   a.account_id,
   case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor) end as begins_at,
-  a.ledger_read_until as read_until
+  case
+    when not exists (
+      select
+      from trading.positions p
+      where p.account_id = a.account_id
+        and p.wallet = 'T'
+    ) then a.ledger_read_until
+    when a.tokenized_read_until is not null then least(a.ledger_read_until, a.tokenized_read_until)
+  end as read_until
 from trading.accounts a
 where a.account_id = any(cast(:account_ids as bigint[]));
 

@@ -29,7 +29,7 @@ from kraken_recon.reconciliation.margin.reconcile import reconcile_margin
 from kraken_recon.reconciliation.margin.store import MarginStore
 from kraken_recon.reconciliation.plans.recording import RunPlans, plans_of, record_dry_run, record_repair
 from kraken_recon.reconciliation.plans.store import PlanStore
-from kraken_recon.reconciliation.reading import respell_all
+from kraken_recon.reconciliation.reading import mend_gaps, respell_all
 from kraken_recon.reconciliation.rules.assess import Action
 from kraken_recon.reconciliation.rules.evidence import Observation
 from kraken_recon.reconciliation.rules.policy import Mode
@@ -91,6 +91,7 @@ class _Booking:
             for account, one in read.items():
                 # Before anything is compared with what Kraken tells of them.
                 respell_all(BookStore(self.unit), account, one.reading)
+                mend_gaps(BookStore(self.unit), account, one.reading, batch.run_ids[account])
         opened_by_others: set[int] = set()
         if read:
             self.new = self._add_entries(opened_by_others)
@@ -137,6 +138,7 @@ class _Booking:
             if one.reading.balances != one.balances
             or one.reading.opening
             or one.reading.respelled
+            or one.reading.mended
             or account in opened_by_others
         }
         if stale:
@@ -186,6 +188,7 @@ class _Booking:
             {account: one.as_of for account, one in batch.matched.items()},
         )
         store.advance_coverage({account: (of.after, of.as_of) for account, of in proved.items()})
+        store.advance_tokenized_coverage({a: of.as_of for a, of in proved.items() if of.has_tokenized})
         self._remember_residuals(store)
         self._finish_approved()
         record_repair(PlanStore(self.unit), self.plans, batch.run_ids, batch.judged)
@@ -293,5 +296,5 @@ class _Booking:
             ingested=sum(map(len, self.new[work.account_id].values())) if is_read else 0,
             seconds=time.monotonic() - self.started,
             lock_hold_ms=self.lock_hold_ms if is_read else 0.0,
-            note=note_of(work, found),
+            note=note_of(work, found, self.assessments.get(work.account_id)),
         )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerPage
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.margin.rules import MarginPosition
 
 
@@ -42,8 +43,16 @@ class Exchange(Protocol):
         """
         ...
 
+    def tokenized_ledger_page(self, *, after: datetime | None, until: str | None, offset: int) -> LedgerPage:
+        """Read one page of the ledger of tokenized assets, which no page of the other has."""
+        ...
+
     def open_positions(self) -> Mapping[str, MarginPosition]:
         """Read ``OpenPositions`` by position id; empty when none is open, never for want of an answer."""
+        ...
+
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Read the newest deposits and withdrawals with their state, newest first of each kind."""
         ...
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:

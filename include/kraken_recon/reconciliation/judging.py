@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kraken_recon.books.events import RecordedPosition
 from kraken_recon.books.store import BookStore
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.reconciliation.align_moments import as_if_opened, rolled_forward
+from kraken_recon.reconciliation.align_moments import as_if_moved, rolled_forward
 from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.rules.assess import Assessment, assess
 from kraken_recon.reconciliation.rules.evidence import Evidence
@@ -80,6 +80,7 @@ class Judging:
             named |= {*self.new[account]}
             if read.reading.opening:
                 named |= set(read.reading.opening.quantities)
+            named |= {gap.key for gap in read.reading.mended}
             keys |= {(account, key) for key in named}
         return sorted(keys)
 
@@ -103,7 +104,10 @@ class Judging:
             }
         last_repairs = self._last_repairs(recorded)
         meanwhile = books.arrived_meanwhile(
-            {a: (r.reading.after, [e.ledger_id for e in r.reading.entries]) for a, r in read.items()}
+            {
+                account: (of.after, [entry.ledger_id for entry in (*of.entries, *of.mended)])
+                for account, of in ((account, one.reading) for account, one in read.items())
+            }
         )
         by_account: dict[int, dict[HoldingKey, RecordedPosition]] = {account: {} for account in read}
         for account, key in keys:
@@ -121,8 +125,10 @@ class Judging:
     ) -> Assessment:
         work, read = self.batch.works[account], self.batch.read[account]
         reading, approval = read.reading, self.request.approval
-        if self.request.mode is Mode.DRY_RUN and reading.opening:
-            recorded = as_if_opened(recorded, reading.opening.quantities)
+        if self.request.mode is Mode.DRY_RUN:
+            if reading.opening:
+                recorded = as_if_moved(recorded, reading.opening.quantities)
+            recorded = as_if_moved(recorded, {gap.key: -gap.change for gap in reading.mended})
         evidence = Evidence(
             recorded=recorded,
             ingested=self.new[account],
@@ -134,6 +140,8 @@ class Judging:
             prices=read.prices,
             last_repairs={key: changes for (owner, key), changes in last_repairs.items() if owner == account},
             approved=approval.changes if approval else {},
+            transfers=read.transfers,
+            booked=frozenset(entry.refid for entry in reading.entries),
         )
         if missing := missing_holdings(evidence):
             raise AccountRefusedError(

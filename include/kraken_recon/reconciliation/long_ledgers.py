@@ -16,11 +16,12 @@ from kraken_recon.books.store import BookStore
 from kraken_recon.database.retrying import repeated
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.reconciliation.entry_alerts import tell_of_added
+from kraken_recon.reconciliation.ledger_pages import KnownBooks
 from kraken_recon.reconciliation.reading import (
-    KnownBooks,
     LedgerReader,
     Reading,
     StillMovingError,
+    mend_gaps,
     respell_all,
 )
 from kraken_recon.reconciliation.rules.policy import Mode
@@ -57,6 +58,18 @@ def ledger_reader(
     return LedgerReader(exchange, state, known_books, ports.pause, ports.clock, trusts_chain)
 
 
+def tokenized_reader(
+    work: AccountWork,
+    exchange: Exchange,
+    ports: SyncPorts,
+    *,
+    trusts_chain: bool = False,
+) -> LedgerReader:
+    """Make a reader of the ledger of tokenized assets that goes on from where it was last read."""
+    start = work.state.tokenized_read_until
+    return replace(ledger_reader(work, exchange, ports, start, trusts_chain=trusts_chain), is_tokenized=True)
+
+
 def book_stretch(
     work: AccountWork, reader: LedgerReader, long: LongLedgerError, mode: Mode, ports: SyncPorts
 ) -> datetime:
@@ -77,7 +90,15 @@ def book_stretch(
             endpoint="Ledgers",
         )
     reading = Reading(
-        {}, tuple(pages.entries.values()), after, until, coherent=True, respelled=pages.respelled
+        {},
+        tuple(pages.entries.values()),
+        after,
+        until,
+        coherent=True,
+        respelled=pages.respelled,
+        mended=pages.mended,
+        has_currencies=not reader.is_tokenized,
+        has_tokenized=reader.is_tokenized,
     )
 
     def apply(unit: UnitOfWork) -> int:
@@ -105,11 +126,15 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
     """
     account = work.state.account
     respell_all(BookStore(unit), work.account_id, reading)
+    mend_gaps(BookStore(unit), work.account_id, reading, work.run_id)
     news = move_by_new(unit, {account: reading.entries}, work.run_id, found_at=reading.as_of)
     fresh = [entry for of in news[work.account_id].values() for entry in of]
     if to_head:
         ReconciliationStore(unit).advance_watermarks({work.account_id: reading.entries}, {})
-    ReconciliationStore(unit).advance_coverage({work.account_id: (reading.after, reading.as_of)})
+    if reading.has_currencies:
+        ReconciliationStore(unit).advance_coverage({work.account_id: (reading.after, reading.as_of)})
+    if reading.has_tokenized:
+        ReconciliationStore(unit).advance_tokenized_coverage({work.account_id: reading.as_of})
     if fresh:
         tell_of_added(unit, account, fresh)
     return len(fresh)

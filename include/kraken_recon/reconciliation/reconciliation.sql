@@ -6,6 +6,28 @@ select
   a.opened_at is not null as is_open,
   a.ledger_floor,
   a.ledger_read_until,
+  a.tokenized_read_until,
+  a.missing_accepted,
+  a.missing_accepted_until,
+  (
+    select min(coalesce(before.entry_time, timestamptz '2011-01-01 00:00:00+00'))
+    from trading.ledger_entries g
+    left join lateral (
+      select max(e.entry_time) as entry_time
+      from trading.ledger_entries e
+      where (e.account_id, e.asset, e.wallet) = (g.account_id, g.asset, g.wallet)
+        and e.entry_time < g.entry_time
+        and e.type <> 'gap'
+    ) before on true
+    where g.account_id = a.account_id
+      and g.type = 'gap'
+  ) as gaps_since,
+  exists (
+    select
+    from trading.positions p
+    where p.account_id = a.account_id
+      and p.wallet = 'T'
+  ) as has_tokenized,
   (
     select max(e.entry_time)
     from trading.ledger_entries e
@@ -256,6 +278,30 @@ update trading.accounts a
 set ledger_read_until = greatest(a.ledger_read_until, locked.read_until)
 from locked
 where a.account_id = locked.account_id;
+
+-- name: advance_tokenized_coverage
+-- Move on up to when the ledgers of tokenized assets were read, each from where it was read before, in account order.
+with locked as (
+  select a.account_id, r.read_until
+  from trading.accounts a
+  join unnest(cast(:account_ids as bigint[]), cast(:read_until as timestamptz[])) as r(account_id, read_until)
+    using (account_id)
+  where a.tokenized_read_until is null
+     or a.tokenized_read_until < r.read_until
+  order by a.account_id
+  for no key update of a
+)
+update trading.accounts a
+set tokenized_read_until = locked.read_until
+from locked
+where a.account_id = locked.account_id;
+
+-- name: accept_missing
+-- Keep how many entries Kraken counts and does not show, as a person accepted; none ends that.
+update trading.accounts
+set missing_accepted = cast(:entries as int),
+    missing_accepted_until = cast(:until as timestamptz)
+where account_id = :account_id;
 
 -- name: remember_residuals
 -- Keep the residuals that a coherent reading saw.

@@ -64,11 +64,14 @@ def run_record(  # noqa: PLR0913 - what a run came to
     )
 
 
-def note_of(work: AccountWork, found: Collection[Discrepancy] = ()) -> str | None:
+def note_of(
+    work: AccountWork, found: Collection[Discrepancy] = (), assessment: Assessment | None = None
+) -> str | None:
     """Say what a person should know of a run that went well."""
     if isinstance(work.stage, Moving):
         return work.stage.why
     told = [*_reading_notes(work.reached.reading)] if isinstance(work.reached, Read) else []
+    told += map(str, assessment.under_way if assessment else ())
     told += [strange_note(_strange(work, found)), margin_note(work)]
     return "; ".join(text for text in told if text) or None
 
@@ -79,6 +82,9 @@ def _reading_notes(reading: Reading) -> Iterator[str | None]:
     if reading.respelled:
         respelled = ", ".join(f"{old} is now {new}" for old, new in reading.respelled.items())
         yield f"wallets called as Kraken calls them: {respelled}"
+    if reading.mended:
+        mended = ", ".join(gap.ledger_id for gap in reading.mended)
+        yield f"Kraken shows now what lay in gaps that a person accepted: {mended}"
     yield reading.note
 
 
@@ -129,7 +135,7 @@ def counts_of(work: AccountWork, found: Sequence[Discrepancy]) -> dict[str, int]
         "checked": checked,
         "matched": max(0, checked - sum(1 for finding in found if finding.drift)),
         "within_tolerance": actions[Action.WITHIN_TOLERANCE],
-        "explained": sum(1 for finding in found if finding.explained),
+        "explained": sum(1 for finding in found if finding.explained or finding.action is Action.UNDER_WAY),
         "updated": actions[Action.UPDATE],
         "added": actions[Action.ADD],
         "removed": actions[Action.REMOVE],

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import Balance, HoldingKey
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.reading import Reading
     from kraken_recon.reconciliation.rules.run import Comparison
 
@@ -43,13 +44,15 @@ class Compared:
 class Read:
     """The ledger was read and proved. ``balances`` are of the first reply, before the ledger was asked for.
 
-    Without ``prices`` nothing of value is repaired: the guard holds what it cannot value.
+    Without ``prices`` nothing of value is repaired: the guard holds what it cannot value. ``transfers`` are
+    deposits and withdrawals as Kraken tells them, where a residual may be one.
     """
 
     balances: Mapping[HoldingKey, Balance]
     comparison: Comparison
     reading: Reading
     prices: Mapping[str, Decimal]
+    transfers: tuple[Transfer, ...] = ()
 
     @property
     def as_of(self) -> datetime:

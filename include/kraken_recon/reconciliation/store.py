@@ -12,7 +12,7 @@ from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.reconciliation.rules.counts import COUNTS
 from kraken_recon.reconciliation.rules.evidence import Observation
 from kraken_recon.reconciliation.rules.policy import Mode
-from kraken_recon.reconciliation.rules.run import AccountState, Comparison
+from kraken_recon.reconciliation.rules.run import AcceptedMissing, AccountState, Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -65,16 +65,23 @@ class ReconciliationStore(Store):
         return [
             AccountState(
                 account,
-                rows[account.account_id].is_open,
-                rows[account.account_id].newest_entry_at,
-                rows[account.account_id].ledger_floor,
+                row.is_open,
+                row.newest_entry_at,
+                row.ledger_floor,
                 observations.get(account.account_id, {}),
                 tolerances.get(account.account_id, {}),
-                rows[account.account_id].ledger_read_until,
+                row.ledger_read_until,
                 account.account_id in unexplained,
                 unexplained.get(account.account_id),
+                AcceptedMissing(row.missing_accepted, row.missing_accepted_until)
+                if row.missing_accepted
+                else None,
+                row.has_tokenized,
+                row.tokenized_read_until,
+                row.gaps_since,
             )
             for account in accounts
+            for row in [rows[account.account_id]]
         ]
 
     def finished_runs(
@@ -161,6 +168,24 @@ class ReconciliationStore(Store):
                 after=[after for after, _ in read.values()],
                 read_until=[until for _, until in read.values()],
             )
+
+    def advance_tokenized_coverage(self, read_until: Mapping[int, datetime]) -> None:
+        """Say up to when ledgers of tokenized assets were read and proved."""
+        if read_until:
+            self._run(
+                "advance_tokenized_coverage",
+                account_ids=list(read_until),
+                read_until=list(read_until.values()),
+            )
+
+    def accept_missing(self, account_id: int, accepted: AcceptedMissing | None) -> None:
+        """Keep how many entries Kraken counts and does not show; None: it shows what it counts."""
+        self._run(
+            "accept_missing",
+            account_id=account_id,
+            entries=accepted.entries if accepted else None,
+            until=accepted.until if accepted else None,
+        )
 
     def remember_residuals(
         self,

@@ -28,8 +28,15 @@ from kraken_recon.errors import (
     StoreError,
 )
 from kraken_recon.holdings.pricing import keep_prices
+from kraken_recon.ledger.entries import TOKENIZED
+from kraken_recon.ledger.operations import lacks_a_leg
 from kraken_recon.reconciliation.booking import book
-from kraken_recon.reconciliation.long_ledgers import book_stretch, ledger_reader, not_caught_up
+from kraken_recon.reconciliation.long_ledgers import (
+    book_stretch,
+    ledger_reader,
+    not_caught_up,
+    tokenized_reader,
+)
 from kraken_recon.reconciliation.margin.reconcile import ask_positions, must_ask
 from kraken_recon.reconciliation.margin.store import MarginStore
 from kraken_recon.reconciliation.priority_store import PriorityStore
@@ -50,8 +57,9 @@ if TYPE_CHECKING:
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.ledger.entries import Balance, HoldingKey
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.exchange import Exchange
-    from kraken_recon.reconciliation.reading import Reading
+    from kraken_recon.reconciliation.reading import LedgerReader, Reading
     from kraken_recon.reconciliation.rules.run import AccountState
 
 log = logging.getLogger(__name__)
@@ -215,8 +223,12 @@ def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
     balances, comparison = work.stage.balances, work.stage.comparison
     with work.asking(ports) as exchange:
         reading = _read(work, balances, exchange, request, ports)
-        prices = _prices(work, reading.as_of - request.policy.confirmation_age, exchange)
-    work.stage = Read(balances, comparison, reading, prices)
+        oldest = reading.as_of - request.policy.confirmation_age
+        judged = {key for key, seen in work.state.observations.items() if seen.first_seen_at <= oldest}
+        prices = _prices(work, exchange) if judged else {}
+        # What somebody tolerated before is not asked about again.
+        transfers = _transfers(work, exchange) if judged & comparison.differing.keys() else ()
+    work.stage = Read(balances, comparison, reading, prices, transfers)
 
 
 def _read(
@@ -231,28 +243,63 @@ def _read(
     Raises:
         StillMovingError: among others when the ledger is so long that only a stretch of it was booked.
     """
+    trusts_chain = request.trusts_chain
+    other_class = tokenized_reader(work, exchange, ports, trusts_chain=trusts_chain)
     watermark, read_until = work.state.newest_entry_at, work.state.ledger_read_until
     starts = [read_until] if work.is_swept else [watermark]
     if work.state.is_unexplained:
         # Whatever explains an adjustment lies behind the newest entry that it was made on.
         starts.insert(0, work.state.unexplained_after)
+    if work.is_swept and work.state.gaps_since:
+        # Whether Kraken fills by now what a person accepted as a gap.
+        starts.insert(0, work.state.gaps_since)
     if watermark is not None and read_until is not None and watermark < read_until:
         # Where a long ledger is being caught up with, the watermark waits at its beginning.
         starts.append(read_until)
     for start in starts:
-        reader = ledger_reader(work, exchange, ports, start, trusts_chain=request.trusts_chain)
+        reader = ledger_reader(work, exchange, ports, start, trusts_chain=trusts_chain)
         try:
-            return read_coherently(reader, balances, ports.clock)
+            return _read_classes(reader, other_class, balances, ports)
         except LongLedgerError as error:
             long = error
-    reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=request.trusts_chain)
+            if error.reader.is_tokenized:
+                break
+    reader = long.reader
+    if not reader.is_tokenized:
+        reader = ledger_reader(work, exchange, ports, read_until, trusts_chain=trusts_chain)
     raise not_caught_up(long, book_stretch(work, reader, long, request.mode, ports))
 
 
-def _prices(work: AccountWork, oldest: datetime, exchange: Exchange) -> Mapping[str, Decimal]:
-    """Ask for prices only where a residual is as old as ``oldest``: then it is judged by its value."""
-    if not any(seen.first_seen_at <= oldest for seen in work.state.observations.values()):
-        return {}
+def _read_classes(
+    reader: LedgerReader,
+    other_class: LedgerReader,
+    balances: Mapping[HoldingKey, Balance],
+    ports: SyncPorts,
+) -> Reading:
+    """Read the ledger of tokenized assets, too, where there may be something in it.
+
+    So it is where the account holds some, or held some, and where the other ledger shows one leg alone of
+    what was bought or sold in the app.
+    """
+    if reader.state.has_tokenized or any(key.wallet == TOKENIZED for key in balances):
+        return read_coherently(reader, balances, ports.clock, other_class)
+    reading = read_coherently(reader, balances, ports.clock)
+    if not lacks_a_leg(reading.entries):
+        return reading
+    return read_coherently(reader, reading.balances, ports.clock, other_class)
+
+
+def _transfers(work: AccountWork, exchange: Exchange) -> tuple[Transfer, ...]:
+    """Ask what is under way; where it cannot be asked, residuals are judged without it."""
+    try:
+        return exchange.transfers()
+    except ExchangeError as error:
+        log.warning("account %s: deposits and withdrawals under way: %s", work.state.account.name, error)
+        return ()
+
+
+def _prices(work: AccountWork, exchange: Exchange) -> Mapping[str, Decimal]:
+    """Ask for the prices that residuals are judged by."""
     try:
         return exchange.prices(work.state.account.quote_currency)
     except ExchangeError as error:

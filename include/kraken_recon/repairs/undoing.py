@@ -6,6 +6,7 @@ position that it touches still stands where the plan left it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.run import RunRecord
 from kraken_recon.reconciliation.run_summary import difference_alert, undone_words
 from kraken_recon.reconciliation.store import ReconciliationStore
-from kraken_recon.repairs.contradictions import restore
+from kraken_recon.repairs.accepting import restore
 from kraken_recon.values.intervals import Interval
 from kraken_recon.values.money import EXACT, ZERO, format_amount
 
@@ -66,19 +67,34 @@ def undo(
                 "are not undone"
             )
         account = plan["account_id"]
-        inverse = RepairPlan(PlanKind.UNDO, account, plan["as_of"], steps)
         keys = sorted({step.key for step in steps})
         if keys:
             BookStore(unit).lock_positions([(account, key) for key in keys])
+        left = {row.key: row.after for row in rows}
+        standing = PlanStore(unit).standing(account, keys)
+        if is_restored:
+            # What entries say of a position holds wherever it has moved since.
+            left = {key: quantity for key, (quantity, _) in standing.items()}
+            steps = _moved_on(steps, left)
+        inverse = RepairPlan(PlanKind.UNDO, account, plan["as_of"], steps)
         if not PlanStore(unit).insert_undo(inverse, plan["plan_id"], by):
             return inverse.plan_id, False
-        left = {row.key: row.after for row in rows}
-        _refuse_what_moved(plan, left, PlanStore(unit).standing(account, keys))
+        _refuse_what_moved(plan, left, standing)
         ids = {account: inverse.plan_id}
         BookStore(unit).write_steps({account: steps}, ids, ids)
         _tell(unit, plan, inverse, by, now)
         unit.commit()
     return inverse.plan_id, True
+
+
+def _moved_on(steps: Sequence[Step], quantities: Mapping[HoldingKey, Decimal]) -> tuple[Step, ...]:
+    """Let steps change what they change from where the positions stand now."""
+    standing, moved = dict(quantities), []
+    for step in steps:
+        before = standing[step.key]
+        standing[step.key] = EXACT.add(before, EXACT.subtract(step.after, step.before))
+        moved.append(replace(step, before=before, after=standing[step.key]))
+    return tuple(moved)
 
 
 def _tell(unit: UnitOfWork, plan: Mapping[str, Any], inverse: RepairPlan, by: str, now: datetime) -> None:

@@ -58,6 +58,7 @@ ACTION_WORDS: Final = {
     "remove": "the position was set to zero",
     "within_tolerance": "within tolerance, left alone",
     "awaiting_confirmation": "not written until a later reading confirms it",
+    "under_way": "a deposit or withdrawal under way explains it",
     "moving": "the account was moving; left to the next run",
     "held": "not written; a person decides",
     "recorded": "as it stood then; nothing is written to the past",

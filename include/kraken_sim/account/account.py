@@ -39,6 +39,7 @@ class Transfer:
     requested: Decimal
     booked: Decimal | None = None
     state: Literal["pending", "done", "reversed", "failed"] = "pending"
+    is_held: bool = False
 
     def debited(self, moment: Decimal) -> Decimal:
         """Tell what is gone from the balance although the ledger does not show it."""

@@ -64,6 +64,19 @@ def book(account: Account, transfer: Transfer, at: Decimal | None = None) -> lis
     return ids
 
 
+def hold(account: Account, refid: str) -> list[str]:
+    """Put a pending transfer on hold, until it is done or fails; no row tells of it.
+
+    Raises:
+        ControlError: when none of this refid is pending.
+    """
+    transfer = account.transfers.get(refid)
+    if transfer is None or transfer.state != "pending":
+        raise ControlError(f"expected the refid of a pending transfer, was {refid!r}")
+    transfer.is_held = True
+    return []
+
+
 def finish(
     account: Account, kind: Literal["deposit", "withdrawal"], refid: str, at: Decimal | None = None
 ) -> list[str]:

@@ -121,7 +121,7 @@ class Ledger:
                 time=moment_of_row.quantize(TENTH_MILLISECOND),
                 entry_type=entry_type,
                 subtype=subtype,
-                aclass="currency",
+                aclass=self._reference.asset_class(posting.asset),
                 asset=posting.asset,
                 amount=fixed(amount, decimals),
                 fee=fixed(fee, decimals),

@@ -207,6 +207,14 @@ async def move_prices(request: Request, exchange: State) -> Response:
     return reply({})
 
 
+@router.post("/rebase")
+async def rebase(request: Request, exchange: State) -> Response:
+    """Let a split or a dividend change a tokenized asset's units, without a row."""
+    body = await read(request, models.RebaseBody)
+    exchange.reference.rebase(body.asset, body.multiplier)
+    return reply({})
+
+
 @router.post("/liquidity")
 async def move_liquidity(request: Request, exchange: State) -> Response:
     """Say how much can be had at a market's price, and let resting orders have it."""

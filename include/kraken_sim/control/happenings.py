@@ -143,6 +143,10 @@ def _withdrawal_reversed(account: Account, event: EventBody) -> list[str]:
     return events.withdrawal_reversed(account, *_coin(event), event.fee, event.at)
 
 
+def _transfer_held(account: Account, event: EventBody) -> list[str]:
+    return funding.hold(account, _need(event.refid, "refid", event))
+
+
 def _instant_buy(account: Account, event: EventBody) -> list[str]:
     return events.instant_buy(account, spend=_coin(event), receive=_target(event), fee=event.fee, at=event.at)
 
@@ -219,6 +223,7 @@ _KINDS: Final[dict[str, Callable[[Account, EventBody], list[str]]]] = {
     "withdrawal_done": _withdrawal_done,
     "withdrawal_reversed": _withdrawal_reversed,
     "deposit_done": _deposit_done,
+    "transfer_held": _transfer_held,
     "instant_buy": _instant_buy,
     "dust_sweep": _dust_sweep,
     "staking_reward": lambda account, event: events.staking_reward(

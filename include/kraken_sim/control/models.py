@@ -121,6 +121,13 @@ class FaultBody(BaseModel):
     nth: int = Field(default=1, ge=1)
 
 
+class RebaseBody(Model):
+    """How many rebased units of a tokenized asset one base unit is from now on."""
+
+    asset: str
+    multiplier: Decimal
+
+
 class LiquidityBody(Model):
     """How much can be had at a market's price; ``null`` for any amount, as at first."""
 

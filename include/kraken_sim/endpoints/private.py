@@ -12,6 +12,7 @@ from kraken_sim.account import margin
 from kraken_sim.account.order import HUNDRED
 from kraken_sim.amounts import ZERO, fixed, number, plain
 from kraken_sim.endpoints import orders as order_endpoints
+from kraken_sim.endpoints import units
 from kraken_sim.errors import ApiError
 from kraken_sim.http import paging
 from kraken_sim.market.reference import CURRENCY
@@ -31,20 +32,23 @@ TOKEN_SECONDS: Final = 900
 
 def balance(call: Call) -> dict[str, Any]:
     """Answer ``Balance``: cash, with what open orders hold still in it."""
+    reference = call.account.reference
     return {
-        asset: fixed(amount, call.account.reference.decimals(asset))
+        reference.balance_code(asset): fixed(
+            amount * units.multiplier(call, asset), reference.decimals(asset)
+        )
         for asset, amount in _cash(call, call.seen_until("balance")).items()
     }
 
 
 def balance_ex(call: Call) -> dict[str, Any]:
     """Answer ``BalanceEx``: cash and what open orders hold of it."""
-    seen, decimals = call.seen_until("balance"), call.account.reference.decimals
+    seen, reference = call.seen_until("balance"), call.account.reference
     cash, held = _cash(call, seen), call.account.holds(seen)
     return {
-        asset: {
-            "balance": fixed(cash.get(asset, ZERO), decimals(asset)),
-            "hold_trade": fixed(held.get(asset, ZERO), decimals(asset)),
+        reference.balance_code(asset): {
+            name: fixed(of.get(asset, ZERO) * units.multiplier(call, asset), reference.decimals(asset))
+            for name, of in (("balance", cash), ("hold_trade", held))
         }
         for asset in dict.fromkeys([*cash, *held])
     }
@@ -86,7 +90,7 @@ def ledgers(call: Call) -> dict[str, Any]:
     rows = ledger.entries[lower:upper]
     wanted = _ledger_filter(call)
     page = paging.cut(call, [row for row in rows if wanted(row)] if wanted else rows)
-    return paging.answer(call, "ledger", page, lambda row: (row.ledger_id, row.wire()))
+    return paging.answer(call, "ledger", page, lambda row: (row.ledger_id, units.in_units(call, row).wire()))
 
 
 def _ledger_filter(call: Call) -> Callable[[Entry], bool] | None:
@@ -113,7 +117,9 @@ def query_ledgers(call: Call) -> dict[str, Any]:
     ledger, seen = call.account.ledger, call.seen_until("ledger")
     found = [ledger.entries[ledger.positions[row]] for row in _ids(call, "id") if row in ledger.positions]
     return {
-        row.ledger_id: row.wire() for row in found if row.time <= seen and call.account.key.sees(row.time)
+        row.ledger_id: units.in_units(call, row).wire()
+        for row in found
+        if row.time <= seen and call.account.key.sees(row.time)
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_sim.amounts import fixed
 from kraken_sim.errors import ApiError
-from kraken_sim.market.reference import CURRENCY
+from kraken_sim.market.reference import CURRENCY, TOKENIZED_ASSET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kraken_sim.exchange import Exchange
 
 
-ASSET_CLASSES: Final = frozenset({CURRENCY, "tokenized_asset"})
+ASSET_CLASSES: Final = frozenset({CURRENCY, TOKENIZED_ASSET})
 
 
 def moment(now: Decimal) -> datetime:

@@ -20,6 +20,7 @@ from kraken_sim.amounts import ZERO
 from kraken_sim.control import api
 from kraken_sim.control.passing_time import catch_up
 from kraken_sim.control.settling import settle
+from kraken_sim.endpoints import funding as funding_endpoints
 from kraken_sim.endpoints import private as private_endpoints
 from kraken_sim.endpoints import public as public_endpoints
 from kraken_sim.endpoints.call import Call
@@ -29,7 +30,7 @@ from kraken_sim.faults.named import AFTER, BEFORE, CONTENT, WRITES
 from kraken_sim.http.wire import encode, failure, parameters, success
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -78,6 +79,10 @@ def create_app(exchange: Exchange) -> FastAPI:
     @app.api_route("/0/private/{endpoint}", methods=["GET", "POST"])
     async def private(endpoint: str, request: Request) -> Response:
         return await PrivateCall(exchange, endpoint, request).answer()
+
+    @app.get("/funding/v1/{endpoint}")
+    async def funding(endpoint: str, request: Request) -> Response:
+        return await FundingCall(exchange, endpoint, request).answer()
 
     @app.api_route("/0/{rest:path}", methods=["GET", "POST"])
     async def unknown(rest: str) -> Response:
@@ -237,6 +242,8 @@ class PrivateCall(PublicCall):
 
     crowd = 0  # requests of the same key, this one too, when it came in
     arrived = ZERO
+    method = "POST"
+    endpoints: Mapping[str, Callable[[Call], Any]] = private_endpoints.ENDPOINTS
 
     async def answer(self) -> Response:
         """Find the account by its key alone, so that faults can aim at it, then answer."""
@@ -305,24 +312,24 @@ class PrivateCall(PublicCall):
 
     def _result(self, body: bytes) -> Any:  # noqa: ANN401 - a map, or what a consolidated list is
         """Let the caller in and do what is asked, without giving way to any other request."""
-        if self.request.method != "POST":
+        if self.request.method != self.method:
             raise ApiError("EGeneral:Invalid arguments")
         if self.account is None:
             raise ApiError("EAPI:Invalid key")
         given = self._admit(self.account, body)
         catch_up(self.exchange, self.account)
         call = Call(self.exchange, self.account, self.endpoint, given, arrived=self.arrived)
-        return private_endpoints.ENDPOINTS[self.endpoint](call)
+        return self.endpoints[self.endpoint](call)
 
     def _admit(self, account: Account, body: bytes) -> dict[str, str]:
         """Check the key, its rights and its budget; tell what it asks for."""
-        if self.endpoint not in private_endpoints.ENDPOINTS:
+        if self.endpoint not in self.endpoints:
             raise ApiError("EGeneral:Unknown method")
-        given = parameters(body, self.request.headers.get("content-type", ""))
+        given = self._given(body)
         account.calls[self.endpoint] += 1
         now = account.clock.now()
         account.key.authenticate(
-            path=self.request.url.path,
+            path=self._path(),
             body=body,
             nonce=given.get("nonce"),
             signature=self.request.headers.get("API-Sign", ""),
@@ -332,6 +339,34 @@ class PrivateCall(PublicCall):
         account.key.permit(self.endpoint)
         account.budget.charge_call(self.endpoint, now)
         return given
+
+    def _given(self, body: bytes) -> dict[str, str]:
+        return parameters(body, self.request.headers.get("content-type", ""))
+
+    def _path(self) -> str:
+        """Tell the path that was signed."""
+        return self.request.url.path
+
+
+class FundingCall(PrivateCall):
+    """One signed request of the Funding (Beta) API: its answer has no envelope unless it is refused."""
+
+    method = "GET"
+    endpoints = funding_endpoints.ENDPOINTS
+
+    async def _envelope(self, body: bytes) -> str:
+        try:
+            return encode(self._result(body))
+        except ApiError as error:
+            return failure(*error.codes)
+
+    def _given(self, body: bytes) -> dict[str, str]:
+        del body
+        return {**self.request.query_params, "nonce": self.request.headers.get("API-Nonce", "")}
+
+    def _path(self) -> str:
+        query = self.request.url.query
+        return f"{self.request.url.path}?{query}" if query else self.request.url.path
 
 
 def named_orders(account: Account, given: dict[str, str]) -> frozenset[str]:

@@ -44,6 +44,8 @@ REQUIRED: Final[dict[str, frozenset[str]]] = {
     "CancelOrderBatch": frozenset({"modify-trades", "close-trades"}),
     "CancelAll": frozenset({"modify-trades", "close-trades"}),
     "CancelAllOrdersAfter": frozenset({"modify-trades", "close-trades"}),
+    "deposits": frozenset({"query-funds"}),
+    "withdrawals": frozenset({"query-funds"}),
     "GetApiKeyInfo": frozenset(),
     "GetWebSocketsToken": frozenset({"create-ws-token"}),
 }

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_DECIMALS: Final = 10
 INTERNATIONAL: Final = "international"
 CURRENCY: Final = "currency"
+TOKENIZED_ASSET: Final = "tokenized_asset"
+#: Suffix of tokenized assets in balances; ledgers have none, and name the class.
+TOKENIZED_SUFFIX: Final = ".T"
 WALLET_SUFFIXES: Final = frozenset({"B", "F", "M", "P", "S", "T", "HOLD"})
 
 
@@ -65,7 +68,9 @@ class Reference:
         self._usd_prices = {
             altname: number(price) for _, altname, _, _, price in reference_data.ASSETS if price
         }
+        self._usd_prices |= {asset_id: number(price) for asset_id, _, _, price in reference_data.TOKENIZED}
         self.prices: dict[str, Decimal] = {}
+        self.multipliers: dict[str, Decimal] = {}
         self.depths: dict[str, Decimal] = {}
         assets, pairs = _snapshot(directory) if directory else (_own_assets(), _own_pairs())
         for asset_id, wire in assets.items():
@@ -108,6 +113,27 @@ class Reference:
         """Tell the scale of an asset, by its family when the code itself is not listed."""
         wire = self.assets.get(asset) or self.assets.get(self.family(asset))
         return int(wire["decimals"]) if wire else DEFAULT_DECIMALS
+
+    def asset_class(self, asset: str) -> str:
+        """Tell which class an asset is of; what is not listed is a currency."""
+        return str(self.assets.get(asset, {}).get("aclass", CURRENCY))
+
+    def balance_code(self, asset: str) -> str:
+        """Name an asset as balances do."""
+        is_tokenized = self.asset_class(asset) == TOKENIZED_ASSET
+        return f"{asset}{TOKENIZED_SUFFIX}" if is_tokenized else asset
+
+    def rebase(self, name: str, multiplier: Decimal) -> None:
+        """Let a split or a dividend change how many rebased units one base unit of a tokenized asset is.
+
+        Raises:
+            ControlError: it is no tokenized asset, or the multiplier is not positive.
+        """
+        if self.asset_class(name) != TOKENIZED_ASSET or multiplier <= ZERO:
+            raise ControlError(
+                f"expected a tokenized asset and a positive multiplier, was {name} {multiplier}"
+            )
+        self.multipliers[name] = multiplier
 
     def family(self, asset: str) -> str:
         """Name the asset that a suffixed code belongs to: ``XBT.F`` -> ``XXBT``."""
@@ -220,9 +246,11 @@ def _own_assets() -> dict[str, Any]:
     scales = {asset_id: (decimals, shown) for asset_id, _, decimals, shown, _ in reference_data.ASSETS}
     rows = [(asset_id, altname, *scales[asset_id]) for asset_id, altname, *_ in reference_data.ASSETS]
     rows += [(asset_id, asset_id, *scales[like]) for asset_id, like in reference_data.SUFFIXED]
+    rows += [(asset_id, asset_id, scale, shown) for asset_id, scale, shown, _ in reference_data.TOKENIZED]
+    tokenized = {asset_id for asset_id, *_ in reference_data.TOKENIZED}
     return {
         asset_id: {
-            "aclass": "currency",
+            "aclass": TOKENIZED_ASSET if asset_id in tokenized else CURRENCY,
             "altname": altname,
             "decimals": decimals,
             "display_decimals": shown,

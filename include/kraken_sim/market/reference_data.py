@@ -76,6 +76,12 @@ SUFFIXED: Final = (
     ("USD.M", "ZUSD"),
 )
 
+#: Tokenized stocks, a class of their own: id, decimals, display decimals, price in USD.
+TOKENIZED: Final = (
+    ("NVDAx", 8, 4, "180"),
+    ("TSLAx", 8, 4, "420"),
+)
+
 #: id, altname, base, quote, price decimals, cost decimals, minimum volume, minimum cost.
 PAIRS: Final = (
     ("XXBTZUSD", "XBTUSD", "XXBT", "ZUSD", 1, 5, "0.0001", "0.5"),

@@ -177,7 +177,7 @@ def action_level(action: str) -> TrafficLight:
     """Say how a finding's action is coloured."""
     if action == "held":
         return "bad"
-    return "good" if action in {"applied", "within_tolerance", "recorded"} else "watch"
+    return "good" if action in {"applied", "within_tolerance", "under_way", "recorded"} else "watch"
 
 
 def ids_in_short(ledger_ids: Sequence[str]) -> str:

@@ -14,9 +14,14 @@ create table trading.accounts (
   created_at timestamptz default now() not null,
   ledger_read_until timestamptz,
   freshness_limit_minutes integer default 30 not null,
+  tokenized_read_until timestamptz,
+  missing_accepted integer,
+  missing_accepted_until timestamptz,
   constraint pk_accounts primary key (account_id),
   constraint uq_accounts_name unique (name),
   constraint ck_accounts_freshness_limit_is_positive check (freshness_limit_minutes > 0),
+  constraint ck_accounts_missing_accepted_is_whole_or_absent check ((missing_accepted is null) =
+    (missing_accepted_until is null)),
   constraint ck_accounts_opening_source_is_known check (opening_source in ('ledger', 'derived', 'balance'))
 );
 comment on table trading.accounts is 'One account at Kraken, by the connection that holds its key.';
@@ -29,6 +34,9 @@ comment on column trading.accounts.opening_source is 'What the opening came from
 comment on column trading.accounts.ledger_watermark is 'Up to which place of our own sequence its ledger is applied.';
 comment on column trading.accounts.ledger_floor is 'Nothing at or before this time is ever read again; the opening holds it.';
 comment on column trading.accounts.ledger_read_until is 'Up to when its ledger is read and proved without a gap.';
+comment on column trading.accounts.tokenized_read_until is 'Up to when its ledger of tokenized assets is read and proved.';
+comment on column trading.accounts.missing_accepted is 'How many entries Kraken counts and does not show, as a person accepted.';
+comment on column trading.accounts.missing_accepted_until is 'Up to when they are counted.';
 comment on column trading.accounts.freshness_limit_minutes is 'An alert when its newest proof is older.';
 
 create table trading.positions (
@@ -73,6 +81,7 @@ create table trading.ledger_entries (
   constraint ck_ledger_entries_balance_is_a_number check (balance <> 'NaN'),
   constraint ck_ledger_entries_fee_is_a_number check (fee <> 'NaN')
 );
+create index ix_ledger_entries_gaps on trading.ledger_entries (account_id, entry_time) where (type = 'gap');
 create index ix_ledger_entries_holding on trading.ledger_entries (account_id, asset, wallet, entry_time);
 create index ix_ledger_entries_no_trades on trading.ledger_entries (account_id, entry_time) where (type <>
   'trade');
@@ -182,8 +191,9 @@ create table trading.position_events (
   constraint pk_position_events primary key (event_id),
   constraint fk_position_events_account_id_accounts foreign key (account_id) references
     trading.accounts(account_id),
-  constraint ck_position_events_adjustments_say_why check ((cause = 'adjustment') = (reason is not null)),
-  constraint ck_position_events_cause_is_known check (cause in ('ledger', 'adjustment', 'opening')),
+  constraint ck_position_events_adjustments_say_why check ((cause in ('adjustment', 'correction')) =
+    (reason is not null)),
+  constraint ck_position_events_cause_is_known check (cause in ('ledger', 'adjustment', 'correction', 'opening')),
   constraint ck_position_events_ledger_events_name_their_entry check ((cause = 'ledger') = (ledger_id is not
     null)),
   constraint ck_position_events_quantity_after_is_a_number check (quantity_after <> 'NaN'),
@@ -204,7 +214,7 @@ create unique index uq_position_events_ledger_id on trading.position_events (acc
 comment on table trading.position_events is 'One change of one position, with its cause; the sum of them is the position.';
 comment on column trading.position_events.event_id is 'Its number, in the order of writing.';
 comment on column trading.position_events.cause is 'Why the position changed.';
-comment on column trading.position_events.reason is 'Of an adjustment: what it put right.';
+comment on column trading.position_events.reason is 'Of an adjustment or a correction: what it put right.';
 comment on column trading.position_events.plan_id is 'The plan that it is a row of.';
 
 create table trading.discrepancies (
@@ -228,7 +238,7 @@ create table trading.discrepancies (
   constraint fk_discrepancies_run_id_reconciliation_runs foreign key (run_id) references
     trading.reconciliation_runs(run_id),
   constraint ck_discrepancies_action_is_known check (action in ('applied', 'update', 'add', 'remove',
-    'within_tolerance', 'awaiting_confirmation', 'moving', 'held', 'recorded')),
+    'within_tolerance', 'awaiting_confirmation', 'under_way', 'moving', 'held', 'recorded')),
   constraint ck_discrepancies_database_drift_is_a_number check (database_drift <> 'NaN'),
   constraint ck_discrepancies_db_quantity_is_a_number check (db_quantity <> 'NaN'),
   constraint ck_discrepancies_exchange_quantity_is_a_number check (exchange_quantity <> 'NaN'),

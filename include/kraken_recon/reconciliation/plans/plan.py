@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from kraken_recon.ledger.entries import HoldingKey
 
 PLAN_NAMESPACE: Final = UUID("5c1b3a52-3f0e-4c56-8f39-706c616e7321")
-UNDOABLE: Final = (*REPAIR_REASONS, Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE, Reason.ENTRY_CORRECTED)
+ACCEPTED_REASONS: Final = (Reason.ENTRY_CORRECTED, Reason.GAP_ACCEPTED)
+UNDOABLE: Final = (*REPAIR_REASONS, Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE, *ACCEPTED_REASONS)
 
 
 class PlanKind(StrEnum):
@@ -115,7 +116,11 @@ def undoing(rows: Sequence[Step], at: datetime) -> tuple[Step, ...]:
             continue
         before = quantities[row.key]
         after = EXACT.subtract(before, EXACT.subtract(row.after, row.before))
-        reason = Reason.RESIDUAL_UNDONE if row.reason in RESIDUAL_REASONS else Reason.REPAIR_UNDONE
-        inverse.append(Step(row.key, before, after, Cause.ADJUSTMENT, at, reason))
+        if row.cause is Cause.CORRECTION:
+            # As of when its entry is: what entries say of the past, events say, too.
+            inverse.append(Step(row.key, before, after, row.cause, row.effective_at, Reason.ENTRY_RESTORED))
+        else:
+            reason = Reason.RESIDUAL_UNDONE if row.reason in RESIDUAL_REASONS else Reason.REPAIR_UNDONE
+            inverse.append(Step(row.key, before, after, Cause.ADJUSTMENT, at, reason))
         quantities[row.key] = after
     return tuple(inverse)

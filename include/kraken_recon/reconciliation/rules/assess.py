@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from kraken_recon.books.events import REPAIR_REASONS, Cause, Reason, RecordedPosition, Step
 from kraken_recon.books.steps import Steps
+from kraken_recon.ledger.entries import SPOT, TOKENIZED
+from kraken_recon.ledger.transfers import explaining
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, unfolded
 from kraken_recon.values.money import EXACT, ZERO, exact_arithmetic
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import HoldingKey
+    from kraken_recon.ledger.transfers import Transfer
     from kraken_recon.reconciliation.rules.policy import Policy
 
 
@@ -45,6 +48,7 @@ class Action(StrEnum):
     REMOVE = "remove"
     WITHIN_TOLERANCE = "within_tolerance"
     AWAITING_CONFIRMATION = "awaiting_confirmation"
+    UNDER_WAY = "under_way"
     MOVING = "moving"
     HELD = "held"
     RECORDED = "recorded"
@@ -83,6 +87,7 @@ class Assessment:
     undid, with who did. ``approval_stands`` says that what was
     approved is still exactly what there is to repair, and is among the ``steps``. ``folded`` is what Kraken
     shows more (or less) of a holding because it shows wallets of an asset in one, where nothing else differs.
+    ``under_way`` are the deposits and withdrawals that explain a residual, until they end.
     """
 
     steps: tuple[Step, ...]
@@ -94,6 +99,7 @@ class Assessment:
     undone: Mapping[HoldingKey, str] = field(default_factory=dict)
     approval_stands: bool = False
     folded: Mapping[HoldingKey, Decimal] = field(default_factory=dict)
+    under_way: tuple[Transfer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +209,25 @@ def _observe(evidence: Evidence, policy: Policy, judged: _Judged) -> _Judged:
         return judged
     if evidence.as_of - seen.first_seen_at < policy.confirmation_age:
         return judged.with_action(Action.AWAITING_CONFIRMATION)
+    is_approved = judged.finding.key in evidence.approved
+    if not is_approved and _under_way(evidence, judged):
+        return judged.with_action(Action.UNDER_WAY)
     price = evidence.prices.get(judged.finding.key.asset)
     # What a person approved is not measured again: the run that held it may have tolerated less.
-    is_approved = judged.finding.key in evidence.approved
     tolerated = not is_approved and policy.tolerance_of(judged.finding.key.asset).covers(remaining, price)
     return judged.with_action(
         Action.WITHIN_TOLERANCE
         if tolerated
         else _repair_kind(judged.finding.recorded, judged.finding.reported)
     )
+
+
+def _under_way(evidence: Evidence, judged: _Judged) -> tuple[Transfer, ...]:
+    """Find the transfers under way that explain a holding's residual."""
+    key = judged.finding.key
+    if key.wallet not in {SPOT, TOKENIZED}:
+        return ()
+    return explaining(judged.remaining, key.asset, evidence.transfers, evidence.booked)
 
 
 def _undecided(judged: _Judged) -> bool:
@@ -322,4 +338,10 @@ def _assess(evidence: Evidence, policy: Policy, admitted: Collection[HoldingKey]
         held=tuple(_repair(j, evidence.as_of) for j in finished if j.finding.action is Action.HELD),
         not_converging=tuple(j.finding.key for j in finished if j.is_repeated),
         folded=neutral if evidence.coherent else {},
+        under_way=tuple(
+            transfer
+            for j in finished
+            if j.finding.action is Action.UNDER_WAY
+            for transfer in _under_way(evidence, j)
+        ),
     )

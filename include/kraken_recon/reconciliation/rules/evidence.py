@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.books.events import RecordedPosition
     from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
+    from kraken_recon.ledger.transfers import Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Evidence:
     the account's positions that are not zero. ``prices`` are in the account's quote currency; empty where
     nothing needed them. ``last_repairs`` are the changes that the last repair of a holding made, where no run
     has found the holding in agreement since. ``approved`` is the change per holding that a person approved.
+    ``transfers`` are deposits and withdrawals, of which ``booked`` names those that the ledger has.
     """
 
     recorded: Mapping[HoldingKey, RecordedPosition]
@@ -44,3 +46,5 @@ class Evidence:
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     last_repairs: Mapping[HoldingKey, frozenset[Decimal]] = field(default_factory=dict)
     approved: Mapping[HoldingKey, Decimal] = field(default_factory=dict)
+    transfers: Sequence[Transfer] = ()
+    booked: frozenset[str] = frozenset()

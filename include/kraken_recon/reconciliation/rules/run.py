@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptedMissing:
+    """How many entries Kraken counts and does not show up to a moment, as a person accepted."""
+
+    entries: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountState:
     """What a sync must know of an account before it asks Kraken.
 
@@ -27,6 +35,8 @@ class AccountState:
     ``ledger_floor`` is ever read again, because the opening already holds it. ``ledger_read_until`` is how
     far the ledger was read without a gap, whatever the balances said. ``is_unexplained`` says that an
     adjustment waits for the entry that explains it, which is later than ``unexplained_after`` (None: any).
+    ``has_tokenized`` says that it holds, or held, tokenized assets; their own ledger was read until
+    ``tokenized_read_until``. After ``gaps_since`` lie the gaps that a person accepted.
     """
 
     account: Account
@@ -38,6 +48,10 @@ class AccountState:
     ledger_read_until: datetime | None = None
     is_unexplained: bool = False
     unexplained_after: datetime | None = None
+    accepted_missing: AcceptedMissing | None = None
+    has_tokenized: bool = False
+    tokenized_read_until: datetime | None = None
+    gaps_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ ActionName = Literal[
     "remove",
     "within_tolerance",
     "awaiting_confirmation",
+    "under_way",
     "moving",
     "held",
     "recorded",
