@@ -81,7 +81,8 @@ def touching() -> list[type]:
 
 def is_base(kind: type) -> bool:
     """Tell a class that only others build upon: an operator without work of its own."""
-    return hasattr(kind, "on_kill") and "execute" not in vars(kind) and "poke" not in vars(kind)
+    works = kind.__name__ != "TradingDbOperator" and {"execute", "poke", "work"} & vars(kind).keys()
+    return hasattr(kind, "on_kill") and not works
 
 
 def parameters(kind: type) -> dict[str, inspect.Parameter]:

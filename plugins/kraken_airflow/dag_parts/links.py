@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
@@ -20,6 +20,8 @@ from kraken_airflow.dag_parts.defaults import OWNER
 from kraken_recon.settings import RUNBOOK_URL
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
@@ -29,14 +31,6 @@ RUNBOOK_URL_VARIABLE: Final = RUNBOOK_URL.name
 OWNER_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 _RUNBOOK: Final = re.compile(r"`docs/runbooks/(\w+)\.md`")
 log = logging.getLogger(__name__)
-
-
-class OnDashboard(Protocol):
-    """A task for which a page of the dashboard answers."""
-
-    def dashboard_page(self) -> str:
-        """Name the page, below the dashboard's address."""
-        ...
 
 
 class DashboardLink(BaseOperatorLink):
@@ -50,6 +44,17 @@ class DashboardLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
         """Give the address; a task process asks at the end of each try, with its fields rendered."""
         return airflow_path() + DASHBOARD + cast("OnDashboard", operator).dashboard_page()
+
+
+class OnDashboard:
+    """A task for which a page of the dashboard answers."""
+
+    operator_extra_links: Collection[BaseOperatorLink] = (DashboardLink(),)
+    page: ClassVar = ""
+
+    def dashboard_page(self) -> str:
+        """Name the page, below the dashboard's address."""
+        return self.page
 
 
 def airflow_path() -> str:

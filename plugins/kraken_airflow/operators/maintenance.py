@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
-from kraken_airflow.dag_parts.failures import translated_failures
-from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.position_sync import TradingDbOperator
+from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.alerts.silence_rules import Job
@@ -16,6 +14,8 @@ from kraken_recon.maintenance.maintaining import render_maintenance, snapshot_as
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from kraken_airflow.hooks.trading_db import TradingDbHook
 
 
 class TidyOperator(TradingDbOperator):
@@ -33,15 +33,14 @@ class TidyOperator(TradingDbOperator):
         "order_verifications",
     )
 
-    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> dict[str, int]:
         """Do every step, log what was done, and fail if one of them failed."""
-        hook = TradingDbHook(self.trading_conn_id)
-        with translated_failures(), metered(hook.wiring()) as wiring:
+        with metered(hook.wiring()) as wiring:
             view = tidy(wiring.maintaining_ports())
             leave_heartbeat(hook, Job.MAINTENANCE)
-            self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
-            if view["failed"]:
-                raise StoreError("; ".join(view["failed"]))
+        self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
+        if view["failed"]:
+            raise StoreError("; ".join(view["failed"]))
         done: dict[str, int] = view["done"]
         return done
 
@@ -52,18 +51,18 @@ class SnapshotAssetsOperator(TradingDbOperator):
     READS = ("accounts", "positions")
     WRITES = ("asset_snapshots", "asset_snapshot_rows")
 
-    def execute(self, context: Context) -> int:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> int:
         """Keep the values, and fail if accounts had no prices; a retry goes on with those alone."""
-        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+        with metered(hook.wiring()) as wiring:
             view = snapshot_assets(wiring.maintaining_ports())
-            self.tell(
-                [
-                    f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}",
-                    f"Valued anew, as their books are known now: {counted(view['revised'], 'hour')}",
-                    *view["failed"],
-                ]
-            )
-            if view["failed"]:
-                raise StoreError("; ".join(view["failed"]))
+        self.tell(
+            [
+                f"Valued at Kraken's prices: {counted(view['snapshots'], 'account')}",
+                f"Valued anew, as their books are known now: {counted(view['revised'], 'hour')}",
+                *view["failed"],
+            ]
+        )
+        if view["failed"]:
+            raise StoreError("; ".join(view["failed"]))
         snapshots: int = view["snapshots"]
         return snapshots

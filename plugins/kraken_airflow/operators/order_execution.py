@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk.exceptions import AirflowFailException
 
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
-from kraken_airflow.dag_parts.failures import AlertedFailure, translated_failures
+from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.form_fields import ORDER_PARAMS
-from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.position_sync import TradingDbOperator
+from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.alerts.run_coverage import BACKFILL
@@ -25,6 +24,8 @@ from kraken_recon.orders.store import OrderStore
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from kraken_airflow.hooks.trading_db import TradingDbHook
 
 RUNBOOK: Final = "docs/runbooks/order_execution.md"
 PRESETS: Final = {name: param.value for name, param in ORDER_PARAMS.items()}
@@ -48,7 +49,7 @@ class RecordDecisionOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.decision = decision
 
-    def execute(self, context: Context) -> None:
+    def work(self, context: Context, hook: TradingDbHook) -> None:
         """Write the decision down and judge it; fail if it is refused."""
         given = {name: value for name, value in json.loads(self.decision).items() if value not in ("", None)}
         if all(name in PRESETS and value == PRESETS[name] for name, value in given.items()):
@@ -60,7 +61,7 @@ class RecordDecisionOperator(TradingDbOperator):
                 "nothing is decided: a backfill would decide it once for each of its runs; trigger one run"
             )
         key = f"{context['dag'].dag_id}:{run.run_id}"
-        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+        with metered(hook.wiring()) as wiring:
             ports = wiring.order_ports()
             # A run may wait for hours until somebody lets it run; the decision is as old as the wish for it.
             decision_id = submit_decision(given, ports, key=key, via="airflow", decided_at=run.run_after)
@@ -109,10 +110,9 @@ class ExecuteOrdersOperator(TradingDbOperator):
         "alerts",
     )
 
-    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> None:
         """Do all the work there is."""
-        hook = TradingDbHook(self.trading_conn_id)
-        with translated_failures(), metered(hook.wiring()) as wiring:
+        with metered(hook.wiring()) as wiring:
             done = execute_orders(wiring.order_ports())
             leave_heartbeat(hook, Job.ORDER_EXECUTION)
         followed = f"{counted(done.accounts, 'account')} with orders to place or to follow"

@@ -8,36 +8,31 @@ from __future__ import annotations
 import json
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.bases.xcom import BaseXCom
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
-from kraken_airflow.dag_parts.failures import AlertedFailure, translated_failures
-from kraken_airflow.dag_parts.form_fields import unknown_fields
-from kraken_airflow.dag_parts.links import DashboardLink
+from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.proven_assets import announce
 from kraken_airflow.dag_parts.run_interval import window_of
-from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.telemetry.lineage import Lineage
+from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered, publish_sync
 from kraken_airflow.telemetry.task_log import (
     account_lines,
     counted,
     difference_lines,
     named,
-    story,
     total_line,
 )
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.telling import watch_freshness
-from kraken_recon.errors import AccountsLeftError, ConfigurationError, RunStoppedError
+from kraken_recon.errors import AccountsLeftError, ConfigurationError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.rules.run import DagRun
@@ -53,51 +48,13 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from kraken_airflow.hooks.trading_db import TradingDbHook
+    from kraken_recon.accounts.account import Account
+
 # A mapped task costs up to a second before it does anything, so a few of them share all accounts.
 MAPPED_TASKS_MAX: Final = 10
 ACCOUNTS_PER_TASK_MIN: Final = 4
 RUNBOOK: Final = "docs/runbooks/position_sync.md"
-
-
-class TradingDbOperator(Lineage, BaseOperator):
-    """A task on the trading database that ends when Airflow tells it to.
-
-    Args:
-        trading_conn_id: connection of the trading database.
-    """
-
-    operator_extra_links = (DashboardLink(),)
-    page: ClassVar = ""
-    # Airflow hands on what no field of the form is named like, and nobody would read it.
-    refuses_unknown_fields: ClassVar = True
-
-    def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
-        super().__init__(**(self.lineage() | kwargs))
-        self.trading_conn_id = trading_conn_id
-
-    def pre_execute(self, context: Context) -> None:
-        """Refuse a run that was given a field which its DAG does not have, before anything is done."""
-        if self.refuses_unknown_fields:
-            unknown = unknown_fields(context["dag_run"].conf, context["dag"].params)
-            if unknown:
-                raise AirflowFailException(f"nothing is done: {unknown}")
-
-    def dashboard_page(self) -> str:
-        """Name the page of the dashboard that answers for this task."""
-        return self.page
-
-    def tell(self, lines: Sequence[str]) -> None:
-        """Log what was asked and what came of it, in few lines that end with where to look."""
-        for line in story(lines, self.dashboard_page()):
-            self.log.info("%s", line)
-
-    def on_kill(self) -> None:
-        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
-
-        Raises:
-            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
-        """
-        raise RunStoppedError("the task was told to end")
 
 
 class ListAccountsOperator(TradingDbOperator):
@@ -114,15 +71,14 @@ class ListAccountsOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.names = names
 
-    def execute(self, context: Context) -> list[list[str]]:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> list[list[str]]:
         """Find the accounts."""
-        with translated_failures():
-            with TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
-                accounts = accounts_in_turn(unit, json.loads(self.names) or None, utc_now())
-            if not accounts:
-                raise ConfigurationError(
-                    "no account is active, so nothing is reconciled; add one, or pause the DAG"
-                )
+        with hook.unit_of_work() as unit:
+            accounts = accounts_in_turn(unit, json.loads(self.names) or None, utc_now())
+        if not accounts:
+            raise ConfigurationError(
+                "no account is active, so nothing is reconciled; add one, or pause the DAG"
+            )
         listed = [account.name for account in accounts]
         self.tell(
             [f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})"]
@@ -180,35 +136,32 @@ class ReconcileAccountsOperator(TradingDbOperator):
         """Lead to the account's own page where the task has but one, else to all of them."""
         return f"account?{urlencode({'name': self.accounts[0]})}" if len(self.accounts) == 1 else ""
 
-    def execute(self, context: Context) -> list[str]:
+    def work(self, context: Context, hook: TradingDbHook) -> list[str]:
         """Reconcile, log one line per account, and return the ids of the runs."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            window = window_of(context)
-            request = SyncRequest(
-                window.interval,
-                Mode(self.mode),
-                Policy(Tolerance(Decimal(self.tolerance))),
-                trigger=str(context["dag_run"].run_type.value),
-                dag_run=DagRun(context["dag"].dag_id, str(context["dag_run"].run_id)),
-                sweep_age=sweep_age_of(float(self.sweep_age_hours)),
-            )
-            with hook.unit_of_work() as unit:
-                # One that was paused since it was listed is nobody's failure.
-                accounts = [a for a in AccountStore(unit).find_accounts(None) if a.name in self.accounts]
-            reconcile = reconcile_as_of if window.is_past else sync_accounts
-            with metered(hook.wiring()) as wiring:
-                try:
-                    run_ids = reconcile(accounts, request, wiring.sync_ports())
-                except AccountsLeftError as error:
-                    # What is done is summed up by the tasks that follow, although this one fails.
-                    done = [str(run_id) for run_id in error.run_ids]
-                    context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=done)
-                    raise
-            if not window.is_past:
-                leave_heartbeat(hook, Job.POSITION_SYNC)
-            asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
-            self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
+        window = window_of(context)
+        request = SyncRequest(
+            window.interval,
+            Mode(self.mode),
+            Policy(Tolerance(Decimal(self.tolerance))),
+            trigger=str(context["dag_run"].run_type.value),
+            dag_run=DagRun(context["dag"].dag_id, str(context["dag_run"].run_id)),
+            sweep_age=sweep_age_of(float(self.sweep_age_hours)),
+        )
+        # One that was paused since it was listed is nobody's failure.
+        accounts = [account for account in _active(hook) if account.name in self.accounts]
+        reconcile = reconcile_as_of if window.is_past else sync_accounts
+        with metered(hook.wiring()) as wiring:
+            try:
+                run_ids = reconcile(accounts, request, wiring.sync_ports())
+            except AccountsLeftError as error:
+                # What is done is summed up by the tasks that follow, although this one fails.
+                done = [str(run_id) for run_id in error.run_ids]
+                context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=done)
+                raise
+        if not window.is_past:
+            leave_heartbeat(hook, Job.POSITION_SYNC)
+        asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
+        self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
         return [str(run_id) for run_id in run_ids]
 
 
@@ -228,15 +181,12 @@ class PublishSummaryOperator(TradingDbOperator):
         super().__init__(**kwargs)
         self.run_ids = run_ids
 
-    def execute(self, context: Context) -> dict[str, int]:
+    def work(self, context: Context, hook: TradingDbHook) -> dict[str, int]:
         """Read the runs back, log what differed, announce what is proven, and return the totals."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            # Else the report of a run says that what it has just proven was not proven for long.
-            watch_freshness(hook.unit_of_work, utc_now())
-            report = _read_report(hook, _uuids(self.run_ids))
-            with hook.unit_of_work() as unit:
-                active = {account.name for account in AccountStore(unit).find_accounts(None)}
+        # Else the report of a run says that what it has just proven was not proven for long.
+        watch_freshness(hook.unit_of_work, utc_now())
+        report = _read_report(hook, _uuids(self.run_ids))
+        active = {account.name for account in _active(hook)}
         if not report["accounts"]:
             raise AirflowSkipException("no account was asked, so there is nothing to publish")
         alerts = counted(len(report["alerts"]), "open alert")
@@ -262,24 +212,15 @@ class ReportOutcomeOperator(TradingDbOperator):
     template_fields = ("accounts", "run_ids")
     READS = ("reconciliation_runs",)
 
-    def __init__(
-        self,
-        *,
-        accounts: Any,
-        run_ids: Any,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, accounts: Any, run_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.accounts = accounts
         self.run_ids = run_ids
 
-    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> None:
         """Compare the accounts that were listed with the runs that ended well."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            report = _read_report(hook, _uuids(self.run_ids))
-            with hook.unit_of_work() as unit:
-                active = {account.name for account in AccountStore(unit).find_accounts(None)}
+        report = _read_report(hook, _uuids(self.run_ids))
+        active = {account.name for account in _active(hook)}
         listed = [name for group in self.accounts or () for name in group]
         if not listed:
             raise AlertedFailure(f"no accounts were listed: see the log of list_accounts, and {RUNBOOK}")
@@ -314,6 +255,11 @@ def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:
         elif account["status"] == "failed":
             problems.append(f"{name}: {account['error']}")
     return problems
+
+
+def _active(hook: TradingDbHook) -> list[Account]:
+    with hook.unit_of_work() as unit:
+        return AccountStore(unit).find_accounts(None)
 
 
 def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]:

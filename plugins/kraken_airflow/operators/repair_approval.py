@@ -24,14 +24,13 @@ from kraken_airflow.dag_parts.approval_runs import (
     repair_path,
 )
 from kraken_airflow.dag_parts.failures import translated_failures
-from kraken_airflow.dag_parts.links import DASHBOARD, DashboardLink, airflow_path
-from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.position_sync import ReconcileAccountsOperator, TradingDbOperator
-from kraken_airflow.telemetry.lineage import Lineage
+from kraken_airflow.dag_parts.links import DASHBOARD, OnDashboard, airflow_path
+from kraken_airflow.operators.base import TradingDbOperator, TradingDbTask
+from kraken_airflow.operators.position_sync import ReconcileAccountsOperator
 from kraken_airflow.telemetry.metrics import metered
-from kraken_airflow.telemetry.task_log import counted, story
+from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.accounts.store import AccountStore
-from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.holdings.pricing import ask_for_prices
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.reconciliation.plans.plan import PlanStatus
@@ -46,6 +45,8 @@ from kraken_recon.wiring import utc_now
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from kraken_airflow.hooks.trading_db import TradingDbHook
+
 
 class ListHeldPlansOperator(TradingDbOperator):
     """Name the approval runs that held plans need; a run that exists already was asked before."""
@@ -53,9 +54,9 @@ class ListHeldPlansOperator(TradingDbOperator):
     page = "wants"
     READS = ("repair_plans",)
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> list[dict[str, Any]]:
         """Read the open held plans that nobody decided about."""
-        with translated_failures(), TradingDbHook(self.trading_conn_id).unit_of_work() as unit:
+        with hook.unit_of_work() as unit:
             waiting = [plan for plan in open_approvals(unit, utc_now()) if plan["is_waiting"]]
         self.tell(
             [
@@ -69,17 +70,14 @@ class ListHeldPlansOperator(TradingDbOperator):
         ]
 
 
-class AskAboutPlanOperator(TriggerDagRunOperator):
+class AskAboutPlanOperator(OnDashboard, TriggerDagRunOperator):
     """Start the run that asks about one held plan, unless it was started before."""
 
     operator_extra_links = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
         *TriggerDagRunOperator.operator_extra_links,
-        DashboardLink(),
+        *OnDashboard.operator_extra_links,
     ]
-
-    def dashboard_page(self) -> str:
-        """Name the page of the dashboard that answers for this task."""
-        return "wants"
+    page = "wants"
 
 
 def ask_about_held_plans() -> ListHeldPlansOperator:
@@ -94,7 +92,17 @@ def ask_about_held_plans() -> ListHeldPlansOperator:
     return held
 
 
-class AskForApprovalOperator(Lineage, HITLOperator):
+class HeldPlanTask(TradingDbTask):
+    """A task about one held plan, which its page of the dashboard shows."""
+
+    plan_id: str
+
+    def dashboard_page(self) -> str:
+        """Name the page of the plan."""
+        return repair_path(self.plan_id)
+
+
+class AskForApprovalOperator(HeldPlanTask, HITLOperator):
     """Show a person the case of a held plan and wait for the answer; no answer in time is a rejection.
 
     It is no `ApprovalOperator`, because that one skips what comes after a rejection, and a rejection is
@@ -109,67 +117,39 @@ class AskForApprovalOperator(Lineage, HITLOperator):
     """
 
     template_fields = ("plan_id", "hours", "approvers")
-    operator_extra_links = (DashboardLink(),)
     READS = ("repair_plans", "repair_plan_rows", "discrepancies", "ledger_entries")
 
-    def __init__(
-        self,
-        *,
-        plan_id: str,
-        hours: str = "24",
-        approvers: str = "[]",
-        trading_conn_id: str = "trading_db",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, plan_id: str, hours: str = "24", approvers: str = "[]", **kwargs: Any) -> None:
         super().__init__(
             subject="Decide about a held repair",
             options=[APPROVE, REJECT],
             defaults=REJECT,
             response_timeout=timedelta(hours=24),
-            **(self.lineage() | kwargs),
+            **kwargs,
         )
         self.plan_id = plan_id
         self.hours = hours
         self.approvers = approvers
-        self.trading_conn_id = trading_conn_id
 
     def execute(self, context: Context) -> Any:
         """Write the case, then wait."""
         with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
+            hook, plan_id = self.hook(), UUID(self.plan_id)
             with hook.unit_of_work() as unit:
-                plan = held_plan(PlanStore(unit), UUID(self.plan_id))
+                plan = held_plan(PlanStore(unit), plan_id)
                 if plan["status"] != PlanStatus.HELD or plan["closed_at"]:
-                    raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to decide")
+                    raise AirflowSkipException(f"plan {plan_id} is {plan['status']}: nothing to decide")
                 [account] = AccountStore(unit).find_accounts([plan["account"]])
-                assets = {
-                    row["asset"] for row in PlanStore(unit).rows([UUID(self.plan_id)])[UUID(self.plan_id)]
-                }
+                assets = {row["asset"] for row in PlanStore(unit).rows([plan_id])[plan_id]}
             ask_for_prices(account, assets, hook.wiring().maintaining_ports())
             with hook.unit_of_work() as unit:
-                case = case_of(
-                    PlanStore(unit), ReportStore(unit), PriceStore(unit), UUID(self.plan_id), utc_now()
-                )
+                case = case_of(PlanStore(unit), ReportStore(unit), PriceStore(unit), plan_id, utc_now())
             self.response_timeout = waiting_time(self.hours)
             self.assigned_users = json.loads(self.approvers) or None
-        asked = f"Asking about plan {self.plan_id}, for {self.hours} hours: {case_subject(case)}"
-        for line in story([asked], self.dashboard_page()):
-            self.log.info("%s", line)
         self.subject = case_subject(case)
+        self.tell([f"Asking about plan {plan_id}, for {self.hours} hours: {self.subject}"])
         self.body = case_markdown(case, airflow_path() + DASHBOARD)
         return super().execute(context)
-
-    def dashboard_page(self) -> str:
-        """Name the page of the dashboard that answers for this task."""
-        return repair_path(self.plan_id)
-
-    def on_kill(self) -> None:
-        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
-
-        Raises:
-            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
-        """
-        raise RunStoppedError("the task was told to end")
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Return the answer as plain text."""
@@ -183,7 +163,7 @@ class AskForApprovalOperator(Lineage, HITLOperator):
         }
 
 
-class ActOnAnswerOperator(TradingDbOperator):
+class ActOnAnswerOperator(HeldPlanTask, TradingDbOperator):
     """Record the answer about a held plan, whatever it is, and write the plan if it was approved.
 
     Running it again changes nothing, and goes on where an earlier try was cut off.
@@ -203,24 +183,18 @@ class ActOnAnswerOperator(TradingDbOperator):
         self.plan_id = plan_id
         self.answer = answer
 
-    def dashboard_page(self) -> str:
-        """Name the page of the dashboard that answers for this task."""
-        return repair_path(self.plan_id)
-
-    def execute(self, context: Context) -> str:
+    def work(self, context: Context, hook: TradingDbHook) -> str:
         """Decide, and return what became of the plan."""
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            with hook.unit_of_work() as unit:
-                plan = held_plan(PlanStore(unit), UUID(self.plan_id))
-            if not self.answer:
-                if plan["status"] == PlanStatus.HELD and not plan["closed_at"]:
-                    raise AirflowFailException(
-                        f"plan {self.plan_id} has no answer: clear the task that asks, or decide by "
-                        f"`python -m kraken_recon plan approve {self.plan_id}` (or reject)"
-                    )
-                raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
-            decision = self._decide(hook, str(context["run_id"]))
+        with hook.unit_of_work() as unit:
+            plan = held_plan(PlanStore(unit), UUID(self.plan_id))
+        if not self.answer:
+            if plan["status"] == PlanStatus.HELD and not plan["closed_at"]:
+                raise AirflowFailException(
+                    f"plan {self.plan_id} has no answer: clear the task that asks, or decide by "
+                    f"`python -m kraken_recon plan approve {self.plan_id}` (or reject)"
+                )
+            raise AirflowSkipException(f"plan {self.plan_id} is {plan['status']}: nothing to record")
+        decision = self._decide(hook, str(context["run_id"]))
         told = f"plan {decision.plan_id} of {decision.account} is {decision.status}"
         note = f": {decision.note}" if decision.note else ""
         self.tell([f"{told} ({decision.decided_by} at {decision.decided_at}){note}"])

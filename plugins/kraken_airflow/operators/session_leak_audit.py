@@ -6,15 +6,13 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import get_current_context
 from airflow.sdk.log import mask_secret
 
 from kraken_airflow.alerting.channels import channels_of
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
-from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.position_sync import TradingDbOperator
+from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered, set_gauge
 from kraken_airflow.watch import one_round
 from kraken_recon.alerts.heartbeats import look_after_watch
@@ -71,24 +69,23 @@ class AuditSessionsOperator(TradingDbOperator):
         self.settings = settings
         self.airflow_conn_id = airflow_conn_id
 
-    def execute(self, context: Context) -> dict[str, int]:  # noqa: ARG002 - Airflow's signature
+    def work(self, context: Context, hook: TradingDbHook) -> dict[str, int]:
         """Audit, log what is open, and return how much was found and done."""
         settings = json.loads(self.settings)
-        with translated_failures():
-            hook = TradingDbHook(self.trading_conn_id)
-            names = settings.get("connections") or [self.trading_conn_id]
-            sources = [
-                source_of(name, TradingDbHook(name).unit_of_work, is_ours=place == 0)
-                for place, name in enumerate(names)
-            ]
-            with metered(hook.wiring()) as wiring:
-                ports = wiring.audit_ports(sources, self._airflow(), acted_by=_run_name())
-                view = audit(request_of(settings), ports)
-            leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
-            self.tell(render_audit(view))
-            _publish(view)
-            if view["failed"]:
-                raise StoreError(f"not seen: {'; '.join(view['failed'])}")
+        ti = context["ti"]
+        names = settings.get("connections") or [self.trading_conn_id]
+        sources = [
+            source_of(name, TradingDbHook(name).unit_of_work, is_ours=place == 0)
+            for place, name in enumerate(names)
+        ]
+        with metered(hook.wiring()) as wiring:
+            ports = wiring.audit_ports(sources, self._airflow(), acted_by=f"{ti.dag_id} {ti.run_id}")
+            view = audit(request_of(settings), ports)
+        leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
+        self.tell(render_audit(view))
+        _publish(view)
+        if view["failed"]:
+            raise StoreError(f"not seen: {'; '.join(view['failed'])}")
         return {
             "findings": len(view["findings"]),
             "acted": sum(source["acted"] for source in view["sources"]),
@@ -137,11 +134,6 @@ def request_of(settings: Mapping[str, Any]) -> AuditRequest:
     )
 
 
-def _run_name() -> str:
-    ti = get_current_context()["ti"]
-    return f"{ti.dag_id} {ti.run_id}"
-
-
 def _publish(view: Mapping[str, Any]) -> None:
     for source in view["sources"]:
         for name in GAUGES:
@@ -160,16 +152,13 @@ class CheckWatchOperator(TradingDbOperator):
     READS = ("heartbeats",)
     WRITES = ("alerts", "alert_episodes", "alert_notifications")
 
-    def execute(self, context: Context) -> bool:  # noqa: ARG002 - Airflow's signature
+    def work(self, _: Context, hook: TradingDbHook) -> bool:
         """Look once; return whether the watch is alive."""
-        with translated_failures():
-            silent = look_after_watch(TradingDbHook(self.trading_conn_id).unit_of_work, utc_now())
-            if not silent:
-                self.tell(["The watch is alive, or was never started"])
-                return True
-            channels = channels_of(os.environ)
-            self.log.warning(
-                "%s; telling %s in its place", silent[0].message, ", ".join(channels) or "nobody"
-            )
-            one_round(channels)
+        silent = look_after_watch(hook.unit_of_work, utc_now())
+        if not silent:
+            self.tell(["The watch is alive, or was never started"])
+            return True
+        channels = channels_of(os.environ)
+        self.log.warning("%s; telling %s in its place", silent[0].message, ", ".join(channels) or "nobody")
+        one_round(channels)
         return False

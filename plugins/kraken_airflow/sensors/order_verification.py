@@ -10,15 +10,13 @@ from airflow.sdk import BaseSensorOperator
 
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.dag_parts.failures import translated_failures
-from kraken_airflow.dag_parts.links import DashboardLink
-from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.operators.base import TradingDbTask
 from kraken_airflow.sensors.verification_batch import RULES, publish_metrics
-from kraken_airflow.telemetry.lineage import Lineage
 from kraken_airflow.telemetry.metrics import add, metered, observe
-from kraken_airflow.telemetry.task_log import counted, named, story
+from kraken_airflow.telemetry.task_log import counted, named
 from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
 from kraken_recon.alerts.silence_rules import Job
-from kraken_recon.errors import AccountsLeftError, RunStoppedError
+from kraken_recon.errors import AccountsLeftError
 from kraken_recon.verification.alerts import RateRules, publish_rates
 from kraken_recon.verification.rules.judge import Overall
 from kraken_recon.verification.verifying import claim_orders, verify_claimed
@@ -34,7 +32,7 @@ TRIGGERER_PATIENCE = timedelta(minutes=2)
 LOOKS_MAX = 20
 
 
-class OrderVerificationSensor(Lineage, BaseSensorOperator):
+class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
     """Claim orders that ended, verify those whose books are there, and watch the rest for a while.
 
     Each poke claims what is due, looks at Kraken's books of the whole batch at once, writes every verdict
@@ -50,7 +48,7 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
         rate_rules: when a failure rate is worth an alert.
     """
 
-    operator_extra_links = (DashboardLink(),)
+    page = "orders"
     BOOKS = ("QueryOrders", "QueryTrades", "Ledgers")
     READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
     WRITES = (
@@ -69,15 +67,12 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
     def __init__(
         self,
         *,
-        trading_conn_id: str = "trading_db",
         deferrable: bool = True,
         watch_seconds: float = 150.0,
         rate_rules: RateRules | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseSensorOperator takes
     ) -> None:
-        defaults: dict[str, Any] = {"poke_interval": 2.0, "timeout": watch_seconds + 60, **self.lineage()}
-        super().__init__(**(defaults | kwargs))
-        self.trading_conn_id = trading_conn_id
+        super().__init__(**({"poke_interval": 2.0, "timeout": watch_seconds + 60} | kwargs))
         self.deferrable = deferrable
         self.watch_seconds = watch_seconds
         self.rate_rules = rate_rules or RateRules()
@@ -89,7 +84,8 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
         """
         is_over = datetime.now(UTC) >= self._watch_until(context)
         token = _token(context)
-        with translated_failures(), metered(TradingDbHook(self.trading_conn_id).wiring()) as wiring:
+        hook = self.hook()
+        with translated_failures(), metered(hook.wiring()) as wiring:
             ports = wiring.verifying_ports()
             claimed_count = 0
             verdicts: dict[int, Overall] = {}
@@ -106,15 +102,15 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
                 ready = ()
                 if not claimed or is_over:
                     break
-            self._tell(claimed_count, verdicts, done.watched)
+            self._tell_verdicts(claimed_count, verdicts, done.watched)
             if not done.watched:
                 publish_metrics(publish_rates(ports, self.rate_rules))
-                leave_heartbeat(TradingDbHook(self.trading_conn_id), Job.ORDER_VERIFICATION)
+                leave_heartbeat(hook, Job.ORDER_VERIFICATION)
             if failures and (is_over or not done.watched):
                 raise AccountsLeftError("verdicts not written", accounts=failures)
         return done.watched == 0
 
-    def _tell(self, claimed: int, verdicts: Mapping[int, Overall], watched: int) -> None:
+    def _tell_verdicts(self, claimed: int, verdicts: Mapping[int, Overall], watched: int) -> None:
         counts = Counter(str(verdict) for verdict in verdicts.values())
         for verdict, count in counts.items():
             add(f"verification.{verdict}", count)
@@ -125,8 +121,7 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
         wrong = sorted(order for order, verdict in verdicts.items() if verdict is Overall.MISMATCH)
         if wrong:
             lines.append(f"Books contradict each other about the orders {named([str(n) for n in wrong])}")
-        for line in story(lines, self.dashboard_page()):
-            self.log.info("%s", line)
+        self.tell(lines)
 
     def execute(self, context: Context) -> None:
         """Poke, and defer as long as something is watched."""
@@ -139,18 +134,6 @@ class OrderVerificationSensor(Lineage, BaseSensorOperator):
         """Go on with the batch when its trigger has fired."""
         if not self.poke(context, event["ready"]):
             self._defer(context)
-
-    def dashboard_page(self) -> str:
-        """Name the page of the dashboard that answers for this task."""
-        return "orders"
-
-    def on_kill(self) -> None:
-        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
-
-        Raises:
-            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
-        """
-        raise RunStoppedError("the task was told to end")
 
     def _defer(self, context: Context) -> NoReturn:
         watch_until = self._watch_until(context)

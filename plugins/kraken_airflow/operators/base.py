@@ -1,0 +1,77 @@
+"""What every task on the trading database has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from kraken_airflow.dag_parts.failures import translated_failures
+from kraken_airflow.dag_parts.form_fields import unknown_fields
+from kraken_airflow.dag_parts.links import OnDashboard
+from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.telemetry.lineage import Lineage
+from kraken_airflow.telemetry.task_log import story
+from kraken_recon.errors import RunStoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import ClassVar
+
+    from airflow.sdk import Context
+
+
+class TradingDbTask(OnDashboard, Lineage):
+    """A task on the trading database that tells where to look, and ends when Airflow tells it to.
+
+    Args:
+        trading_conn_id: connection of the trading database.
+    """
+
+    if TYPE_CHECKING:
+        log: Any
+
+    def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
+        super().__init__(**(self.lineage() | kwargs))
+        self.trading_conn_id = trading_conn_id
+
+    def hook(self) -> TradingDbHook:
+        """Lead to the trading database, in the name of this task."""
+        return TradingDbHook(self.trading_conn_id)
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """Log what was asked and what came of it, in few lines that end with where to look."""
+        for line in story(lines, self.dashboard_page()):
+            self.log.info("%s", line)
+
+    def on_kill(self) -> None:
+        """Interrupt what the task is doing: Airflow itself only calls this, and waits.
+
+        Raises:
+            RunStoppedError: always, in the main thread, so that every session is closed on the way out.
+        """
+        raise RunStoppedError("the task was told to end")
+
+
+class TradingDbOperator(TradingDbTask, BaseOperator):
+    """A task that does its work at once."""
+
+    # Airflow hands on what no field of the form is named like, and nobody would read it.
+    refuses_unknown_fields: ClassVar = True
+
+    def pre_execute(self, context: Context) -> None:
+        """Refuse a run that was given a field which its DAG does not have, before anything is done."""
+        if self.refuses_unknown_fields:
+            unknown = unknown_fields(context["dag_run"].conf, context["dag"].params)
+            if unknown:
+                raise AirflowFailException(f"nothing is done: {unknown}")
+
+    def execute(self, context: Context) -> Any:
+        """Work; an error that does not pass by itself fails the task without a retry."""
+        with translated_failures():
+            return self.work(context, self.hook())
+
+    def work(self, context: Context, hook: TradingDbHook) -> Any:
+        """Do what the task is for, and return what the next ones need of it."""
+        raise NotImplementedError
