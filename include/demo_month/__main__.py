@@ -21,7 +21,7 @@ import requests
 from demo_month.clocks import Past
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
-from kraken_recon.kraken.credentials import credentials_from_environment, parse_allowed_hosts
+from kraken_recon.kraken.credentials import allowed_hosts, credentials_from_environment
 from kraken_recon.maintenance.maintaining import snapshot_assets
 from kraken_recon.orders.ordering import Ordering
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
@@ -30,7 +30,7 @@ from kraken_recon.reconciliation.sync import sync_accounts
 from kraken_recon.sessions.airflow_api import NoAirflow
 from kraken_recon.sessions.auditing import AuditRequest, audit
 from kraken_recon.sessions.rules.leaks import ActionPolicy
-from kraken_recon.settings import ALLOWED_HOSTS, DSN
+from kraken_recon.settings import DSN
 from kraken_recon.values.intervals import interval_ending_now
 from kraken_recon.verification.run import VerifyingRules
 from kraken_recon.verification.verifying import verify_order
@@ -88,7 +88,7 @@ class Month:
         self._tell("clock", {"behind_seconds": str(ago.total_seconds())})
 
     def _wiring(self) -> Wiring:
-        hosts = parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS.name))
+        hosts = allowed_hosts(os.environ)
         behind = self._past.behind
         return Wiring(
             self._dsn,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,11 @@ class Setting:
     meaning: str
     default: str = ""
     read_by: str = ""
+
+    def listed(self, environment: Mapping[str, str]) -> list[str]:
+        """Read names separated by commas, each once; none where nothing is named."""
+        names = (name.strip() for name in environment.get(self.name, "").split(","))
+        return list(dict.fromkeys(name for name in names if name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +110,8 @@ PRICE_DEVIATION_PERCENT: Final = Setting(
     default="5",
     read_by="`order_execution`, command line",
 )
-ENVIRONMENT: Final = (
-    DSN,
-    DSN_FILE,
-    ALLOWED_HOSTS,
-    ALERT_CHANNELS,
-    AUDITED_CONNECTIONS,
-    RUNBOOK_URL,
-    ANNOUNCED_ACCOUNTS,
-    LINEAGE_DATABASE,
-    MARKET_ORDER_MINUTES,
-    LIMIT_ORDER_MINUTES,
-    PRICE_DEVIATION_PERCENT,
-)
+# Every setting above.
+ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 
 APPROVAL_HOURS: Final = Setting(
     "repair_approval_hours",

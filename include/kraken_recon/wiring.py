@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon import settings
 from kraken_recon.database.unit_of_work import (
@@ -76,16 +76,8 @@ def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
 class DailyCheckedClient(TradingClient):
     """A client whose key is checked once a day, however many workers and runs use it."""
 
-    def __init__(
-        self,
-        credentials: KrakenCredentials,
-        *,
-        account: str,
-        slots: PostgresCallSlots,
-        sleep: Callable[[float], None],
-        markets: MarketCache | None = None,
-    ) -> None:
-        super().__init__(credentials, account=account, slots=slots, sleep=sleep, markets=markets)
+    def __init__(self, *arguments: Any, slots: PostgresCallSlots, **options: Any) -> None:  # noqa: ANN401 - the base class's
+        super().__init__(*arguments, slots=slots, **options)
         self._key_slots = slots
 
     def check_key(self) -> None:
@@ -134,23 +126,23 @@ class Wiring:
         count_refused_locks(engine, self.meter)
         return engine
 
+    def units_of_work(self) -> Callable[[], UnitOfWork]:
+        """Give the way to one unit of work after another."""
+        engine = self.engine()
+        return lambda: UnitOfWork(engine)
+
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``."""
-        engine = self.engine()
-        return SyncPorts(
-            lambda: UnitOfWork(engine), self.open_exchange, self.clock, self.pause, self.stopped.set
-        )
+        return SyncPorts(self.units_of_work(), self.open_exchange, self.clock, self.pause, self.stopped.set)
 
     def audit_ports(self, sources: Sequence[AuditedServer], airflow: Airflow, *, acted_by: str) -> AuditPorts:
         """Wire the session audit of servers, the trading database first."""
-        engine = self.engine()
-        return AuditPorts(lambda: UnitOfWork(engine), sources, airflow, acted_by)
+        return AuditPorts(self.units_of_work(), sources, airflow, acted_by)
 
     def order_ports(self) -> OrderPorts:
         """Wire ``order_execution``."""
-        engine = self.engine()
         return OrderPorts(
-            lambda: UnitOfWork(engine),
+            self.units_of_work(),
             self.open_exchange,
             self.clock,
             self.pause,
@@ -161,13 +153,11 @@ class Wiring:
 
     def verifying_ports(self) -> VerifyingPorts:
         """Wire ``order_verification``."""
-        engine = self.engine()
-        return VerifyingPorts(lambda: UnitOfWork(engine), self.open_exchange, self.clock, self.stopped.set)
+        return VerifyingPorts(self.units_of_work(), self.open_exchange, self.clock, self.stopped.set)
 
     def maintaining_ports(self) -> MaintainingPorts:
         """Wire ``maintenance``."""
-        engine = self.engine()
-        return MaintainingPorts(lambda: UnitOfWork(engine), self.open_exchange, self.clock)
+        return MaintainingPorts(self.units_of_work(), self.open_exchange, self.clock)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.

@@ -20,10 +20,11 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kraken_airflow.alerting.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.alerting.channels import send
 from kraken_airflow.alerting.links import links_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.telemetry.metrics import publish_desk, start_sending
@@ -32,6 +33,7 @@ from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
 from kraken_recon.errors import KrakenReconError
+from kraken_recon.settings import ALERT_CHANNELS
 from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
@@ -116,25 +118,12 @@ def run(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Even
         if heartbeat:
             heartbeat.touch()
 
-    senders = [
-        threading.Thread(
-            target=_repeat,
-            args=(lambda channel=channel: _deliver(channel), stopped, ROUND_SECONDS),
-            name=channel,
-            daemon=True,
-        )
-        for channel in channels
-    ]
-    senders.append(
-        threading.Thread(
-            target=_repeat,
-            args=(lambda: _measure(channels), stopped, METRICS_SECONDS),
-            name="metrics",
-            daemon=True,
-        )
-    )
-    for sender in senders:
-        sender.start()
+    def start(name: str, step: Callable[[], None], round_seconds: float) -> None:
+        threading.Thread(target=_repeat, args=(step, stopped, round_seconds), name=name, daemon=True).start()
+
+    for channel in channels:
+        start(channel, partial(_deliver, channel), ROUND_SECONDS)
+    start("metrics", partial(_measure, channels), METRICS_SECONDS)
     _repeat(look, stopped, ROUND_SECONDS)
 
 
@@ -154,9 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if parsed.heartbeat and _is_healthy(parsed.heartbeat) else 1
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     start_sending()
-    channels = channels_of(os.environ)
+    channels = ALERT_CHANNELS.listed(os.environ)
     if not channels:
-        log.warning("nobody is told of alerts: name Airflow connections in %s", CHANNELS_VARIABLE)
+        log.warning("nobody is told of alerts: name Airflow connections in %s", ALERT_CHANNELS.name)
     if parsed.once:
         one_round(channels)
         beat(_open_unit, Job.WATCH, utc_now())

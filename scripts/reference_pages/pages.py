@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from kraken_airflow.telemetry import metrics
 from reference_pages.alerts import alerts
 from reference_pages.command_line import command_line
 from reference_pages.dags import dags
 from reference_pages.errors import errors
 from reference_pages.ledger_entries import ledger_entries
+from reference_pages.metrics import metrics
 from reference_pages.settings import settings
 from reference_pages.simulator import simulator_faults
 from reference_pages.tables import tables
@@ -25,7 +25,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "dags": dags,
     "errors": errors,
     "ledger-entries": ledger_entries,
-    "metrics": metrics.reference,
+    "metrics": metrics,
     "session-rules": document_rules,
     "simulator-faults": simulator_faults,
     "tables": tables,

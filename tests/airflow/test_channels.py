@@ -19,7 +19,7 @@ from uuid import UUID
 import pytest
 import requests
 
-from kraken_airflow.alerting.channels import CHANNELS_VARIABLE, channels_of, send
+from kraken_airflow.alerting.channels import send
 from kraken_airflow.watch import main
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.rules import Notification
@@ -27,6 +27,7 @@ from kraken_recon.alerts.run_coverage import RunOfDag
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.settings import ALERT_CHANNELS
 from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
@@ -210,8 +211,8 @@ def test_a_connection_that_is_no_channel_says_what_to_change(
 
 
 def test_channels_are_named_in_one_variable() -> None:
-    assert channels_of({CHANNELS_VARIABLE: " mail, chat,,mail "}) == ("mail", "chat")
-    assert channels_of({}) == ()
+    assert ALERT_CHANNELS.listed({ALERT_CHANNELS.name: " mail, chat,,mail "}) == ["mail", "chat"]
+    assert ALERT_CHANNELS.listed({}) == []
 
 
 def test_one_round_of_the_watch(
@@ -220,7 +221,7 @@ def test_one_round_of_the_watch(
     port, arrived = http
     connect(monkeypatch, conn_type="http", host=f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(trading_db))
-    monkeypatch.setenv(CHANNELS_VARIABLE, "missing,channel")
+    monkeypatch.setenv(ALERT_CHANNELS.name, "missing,channel")
     with UnitOfWork(create_engine(trading_db)) as unit:
         AlertStore(unit).raise_run_alert(AlertKind.DEADLINE_MISSED, LATE_RUN, "late", {})
         unit.commit()

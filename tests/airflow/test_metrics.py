@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from desks.otlp_collector import OtlpCollector
-from kraken_airflow.telemetry.metrics import METRICS, PREFIX, TIMER, add, observe, reference, set_gauge
+from kraken_airflow.telemetry.metrics import METRICS, PREFIX, TIMER, add, observe, set_gauge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,11 +136,6 @@ def test_an_unknown_name_a_wrong_kind_and_a_missing_tag_are_refused() -> None:
         set_gauge("sync.seconds", 1)
     with pytest.raises(ValueError, match=r"expected locks\.refused as counter"):
         observe("locks.refused", timedelta(seconds=1))
-
-
-def test_the_reference_is_up_to_date() -> None:
-    page = (ROOT / "docs/reference/metrics.md").read_text()
-    assert page == reference(), "python -m kraken_airflow.telemetry.metrics > docs/reference/metrics.md"
 
 
 def test_nothing_is_sent_but_through_the_one_module() -> None:

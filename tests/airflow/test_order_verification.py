@@ -12,8 +12,9 @@ import pytest
 
 from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.dashboard.pages.orders import judge_of
+from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.sensors.order_verification import OrderVerificationSensor
-from kraken_airflow.sensors.verification_batch import RULES, verifying_ports
+from kraken_airflow.sensors.verification_batch import RULES
 from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
 from kraken_recon.verification.ended_orders_store import CHANNEL
@@ -139,7 +140,7 @@ def books_trigger(watch: timedelta = timedelta(minutes=1)) -> OrderVerificationT
 
 
 def test_the_trigger_fires_when_the_books_of_an_order_are_there(traded: AirflowDesk) -> None:
-    claim_orders(verifying_ports("trading_db"), RULES, "test")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "test")
     event = within(next_event(books_trigger()))
     assert event.payload == {"token": "test", "ready": [1]}
     assert verdicts(traded) == [None], "the trigger only looks"
@@ -148,7 +149,7 @@ def test_the_trigger_fires_when_the_books_of_an_order_are_there(traded: AirflowD
 
 def test_the_trigger_fires_for_orders_that_nobody_took(traded: AirflowDesk) -> None:
     traded.simulator.control.post("faults", {"name": "lag", "view": "orders", "seconds": 1000})
-    claim_orders(verifying_ports("trading_db"), RULES, "test")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "test")
     fill_order(traded)
     started = datetime.now(UTC)
     within(next_event(books_trigger()))
@@ -158,7 +159,7 @@ def test_the_trigger_fires_for_orders_that_nobody_took(traded: AirflowDesk) -> N
 def test_the_trigger_fires_at_its_end_and_keeps_the_loop_free(traded: AirflowDesk) -> None:
     traded.simulator.control.post("faults", {"name": "lag", "view": "orders", "seconds": 1000})
     traded.simulator.control.post("faults", {"name": "slow", "seconds": 0.5, "account": "desk"})
-    claim_orders(verifying_ports("trading_db"), RULES, "test")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "test")
     longest = 0.0
 
     async def watched() -> None:
@@ -177,7 +178,7 @@ def test_the_trigger_fires_at_its_end_and_keeps_the_loop_free(traded: AirflowDes
 
 def test_a_cancelled_trigger_leaves_no_session(traded: AirflowDesk) -> None:
     traded.simulator.control.post("faults", {"name": "lag", "view": "orders", "seconds": 1000})
-    claim_orders(verifying_ports("trading_db"), RULES, "test")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "test")
 
     async def cancelled() -> None:
         tasks = [
@@ -199,7 +200,7 @@ def test_a_cancelled_trigger_leaves_no_session(traded: AirflowDesk) -> None:
 
 
 def test_a_killed_task_gives_its_batch_up(traded: AirflowDesk) -> None:
-    claim_orders(verifying_ports("trading_db"), RULES, "test")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "test")
     within(books_trigger().on_kill())
     assert traded.rows("select claimed_by from trading.order_verifications") == [{"claimed_by": None}]
 
@@ -215,7 +216,7 @@ def test_the_event_trigger_fires_for_waiting_orders_and_again_while_they_wait() 
 
 
 def test_the_event_trigger_is_silent_until_it_is_notified(traded: AirflowDesk) -> None:
-    claim_orders(verifying_ports("trading_db"), RULES, "somebody")
+    claim_orders(TradingDbHook().wiring().verifying_ports(), RULES, "somebody")
 
     async def woken() -> Any:
         trigger = OrdersEndedTrigger(sweep_seconds=1000, debounce_seconds=0.05)

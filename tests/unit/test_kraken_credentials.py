@@ -14,9 +14,9 @@ from kraken_recon.kraken.credentials import (
     DEFAULT_ALLOWED_HOSTS,
     ConnectionFields,
     KrakenCredentials,
+    allowed_hosts,
     credentials_from_connection,
     credentials_from_environment,
-    parse_allowed_hosts,
 )
 
 API_KEY = "PublicKey/abc+123"
@@ -130,14 +130,17 @@ def test_nothing_shows_the_keys():
 @pytest.mark.parametrize(
     ("text", "hosts"),
     [
-        (None, {"api.kraken.com"}),
         ("", {"api.kraken.com"}),
         (" , ", {"api.kraken.com"}),
         ("127.0.0.1, API.kraken.com", {"127.0.0.1", "api.kraken.com"}),
     ],
 )
 def test_allowed_hosts(text, hosts):
-    assert parse_allowed_hosts(text) == hosts
+    assert allowed_hosts({"KRAKEN_RECON_ALLOWED_HOSTS": text}) == hosts
+
+
+def test_without_a_setting_keys_go_to_kraken_alone():
+    assert allowed_hosts({}) == {"api.kraken.com"}
 
 
 def from_environment(text: str, conn_id: str = "kraken_alpha"):

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kraken_recon.accounts.store import AccountStore
-from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.kraken.credentials import credentials_from_environment, parse_allowed_hosts
-from kraken_recon.settings import ALLOWED_HOSTS, DSN, DSN_FILE
+from kraken_recon.kraken.credentials import allowed_hosts, credentials_from_environment
+from kraken_recon.settings import DSN, DSN_FILE
 from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from kraken_recon.accounts.account import Account
+    from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.kraken.credentials import KrakenCredentials
 
 
@@ -33,7 +33,7 @@ def wired() -> Wiring:
 
 def unit_of_work() -> UnitOfWork:
     """Open the trading database for one unit of work."""
-    return UnitOfWork(wired().engine())
+    return wired().units_of_work()()
 
 
 def account_named(name: str) -> Account:
@@ -52,8 +52,7 @@ def credentials_of(connection: str) -> KrakenCredentials:
     Raises:
         ConfigurationError: it is missing, or not usable; the message says what to change.
     """
-    allowed_hosts = parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS.name))
-    return credentials_from_environment(connection, os.environ, allowed_hosts=allowed_hosts)
+    return credentials_from_environment(connection, os.environ, allowed_hosts=allowed_hosts(os.environ))
 
 
 def _dsn() -> str:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 CONNECTION_TYPE: Final = "kraken"
 KRAKEN_URL: Final = "https://api.kraken.com"
 KRAKEN_DOMAIN: Final = "kraken.com"
-ALLOWED_HOSTS_VARIABLE: Final = ALLOWED_HOSTS.name
-DEFAULT_ALLOWED_HOSTS: Final = frozenset({"api.kraken.com"})
+DEFAULT_ALLOWED_HOSTS: Final = frozenset({ALLOWED_HOSTS.default})
 PORT_MAX: Final = 65_535
 _EXTRA_KEY: Final = "__extra__"
 
@@ -55,10 +54,9 @@ class ConnectionFields:
     extra: str | Mapping[str, object] | None = field(repr=False, default=None)
 
 
-def parse_allowed_hosts(text: str | None) -> frozenset[str]:
-    """Read the value of ``KRAKEN_RECON_ALLOWED_HOSTS``: host names, comma separated."""
-    hosts = frozenset(name.strip().lower() for name in (text or "").split(",") if name.strip())
-    return hosts or DEFAULT_ALLOWED_HOSTS
+def allowed_hosts(environ: Mapping[str, str]) -> frozenset[str]:
+    """Read the names of the hosts that signed requests may go to."""
+    return frozenset(map(str.lower, ALLOWED_HOSTS.listed(environ))) or DEFAULT_ALLOWED_HOSTS
 
 
 def credentials_from_connection(
@@ -79,7 +77,7 @@ def credentials_from_connection(
     if hostname not in allowed_hosts:
         raise ConfigurationError(
             f"connection {conn_id}: host {one_line(hostname)} is not allowed; correct the connection's"
-            f" host, or add it to {ALLOWED_HOSTS_VARIABLE} (now: {', '.join(sorted(allowed_hosts))})"
+            f" host, or add it to {ALLOWED_HOSTS.name} (now: {', '.join(sorted(allowed_hosts))})"
         )
     return KrakenCredentials(
         api_key=_api_key(conn_id, fields.login),

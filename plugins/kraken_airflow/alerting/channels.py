@@ -19,7 +19,6 @@ from airflow.sdk import BaseNotifier
 
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.settings import ALERT_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.alerts.rules import Notification
 
-CHANNELS_VARIABLE: Final = ALERT_CHANNELS.name
 TIMEOUT_SECONDS: Final = 10
 # Slack refuses longer ones.
 SLACK_HEADER_LENGTH_MAX: Final = 150
@@ -84,12 +82,6 @@ def _address(connection: Connection) -> str:
     base = host if "://" in host else f"{connection.schema or 'https'}://{host}"
     port = f":{connection.port}" if connection.port else ""
     return f"{base}{port}{connection.extra_dejson.get('path', '')}"
-
-
-def channels_of(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Read the configured channels: connection ids, separated by commas."""
-    names = (name.strip() for name in environment.get(CHANNELS_VARIABLE, "").split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def send(channel: str, notification: Notification) -> None:

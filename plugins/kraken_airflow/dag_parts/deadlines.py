@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -28,11 +29,9 @@ from kraken_recon.alerts.runs import Missed, tell_failed, tell_late, tell_succee
 from kraken_recon.alerts.store import AlertStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy.orm import Session
-
-    from kraken_recon.database.unit_of_work import UnitOfWork
 
 log = logging.getLogger(__name__)
 INTERVAL: Final = ("data_interval_start", "data_interval_end")
@@ -178,12 +177,11 @@ async def record_missed_deadline(
 
 def _record(limit_minutes: int, context: Mapping[str, Any], work: Work) -> None:
     run = context["dag_run"]
-    with _unit_of_work() as unit:
+    with _alerts() as alerts:
         ended_at = _moment(run["end_date"]) if run.get("end_date") else None
         due = _moment(context["deadline"]["deadline_time"])
         missed = Missed(due, limit_minutes, str(run["state"]), ended_at)
-        tell_late(AlertStore(unit), _run_of(run | {"run_id": run["dag_run_id"]}, work), missed)
-        unit.commit()
+        tell_late(alerts, _run_of(run | {"run_id": run["dag_run_id"]}, work), missed)
 
 
 def resolve_missed_deadlines(context: Mapping[str, Any]) -> None:
@@ -192,22 +190,20 @@ def resolve_missed_deadlines(context: Mapping[str, Any]) -> None:
     if run is None:
         log.warning("run %s: Airflow does not say what it did, so no alert ends with it", context["run_id"])
         return
-    with _unit_of_work() as unit:
-        tell_succeeded(AlertStore(unit), _run_of(vars(run), work), work)
-        unit.commit()
+    with _alerts() as alerts:
+        tell_succeeded(alerts, _run_of(vars(run), work), work)
 
 
 def tell_of_failed_task(context: Mapping[str, Any]) -> None:
     """Tell why a run failed, unless alerts of what it met do: ``on_failure_callback`` of every task."""
     ti, error = context["ti"], context.get("exception")
-    with _unit_of_work() as unit:
+    with _alerts() as alerts:
         tell_failed(
-            AlertStore(unit),
+            alerts,
             _run_of(vars(context["dag_run"]), _work_of(context)),
             f"task {ti.task_id}: {told_cause(error)}",
             is_told=isinstance(error, AlertedFailure),
         )
-        unit.commit()
 
 
 def tell_of_stopped_run(context: Mapping[str, Any]) -> None:
@@ -215,13 +211,15 @@ def tell_of_stopped_run(context: Mapping[str, Any]) -> None:
     run, reason = context.get("dag_run"), str(context.get("reason"))
     if run is None or reason not in STOPPED:
         return
-    with _unit_of_work() as unit:
-        tell_failed(AlertStore(unit), _run_of(vars(run), _work_of(context)), STOPPED[reason])
+    with _alerts() as alerts:
+        tell_failed(alerts, _run_of(vars(run), _work_of(context)), STOPPED[reason])
+
+
+@contextmanager
+def _alerts() -> Iterator[AlertStore]:
+    with TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work() as unit:
+        yield AlertStore(unit)
         unit.commit()
-
-
-def _unit_of_work() -> UnitOfWork:
-    return TradingDbHook(application_name="kraken_recon:deadlines").unit_of_work()
 
 
 def _work_of(context: Mapping[str, Any]) -> Work:

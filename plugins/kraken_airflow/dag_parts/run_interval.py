@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.alerts.run_coverage import BACKFILL
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval, interval_ending_now
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 AGE_MAX: Final = 2 * RUN_INTERVAL
 SCHEDULED: Final = "scheduled"
-BACKFILL: Final = "backfill"
 
 
 @dataclass(frozen=True, slots=True)

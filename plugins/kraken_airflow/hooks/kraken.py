@@ -21,11 +21,10 @@ from kraken_recon.errors import (
 )
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.credentials import (
-    ALLOWED_HOSTS_VARIABLE,
     CONNECTION_TYPE,
     ConnectionFields,
+    allowed_hosts,
     credentials_from_connection,
-    parse_allowed_hosts,
 )
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.trading_client import trading_right
@@ -122,7 +121,7 @@ class KrakenHook(BaseHook):
                 schema=connection.schema,
                 extra=connection.extra,
             ),
-            allowed_hosts=parse_allowed_hosts(os.environ.get(ALLOWED_HOSTS_VARIABLE)),
+            allowed_hosts=allowed_hosts(os.environ),
         )
         # Airflow hides the password as it was typed; this is what is signed with.
         mask_secret(credentials.private_key)

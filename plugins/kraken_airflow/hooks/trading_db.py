@@ -16,7 +16,7 @@ from airflow.sdk.log import mask_secret
 
 from kraken_airflow.hooks.kraken import KrakenHook, find_connection
 from kraken_airflow.hooks.session_names import running_task, session_name
-from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, create_engine
+from kraken_recon.database.unit_of_work import SessionLimits
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.settings import TRADING_DB
 from kraken_recon.wiring import Wiring
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from kraken_recon.accounts.account import Account
+    from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.kraken.credentials import KrakenCredentials
 
 POSTGRES_TYPES: Final = frozenset({"postgres", "postgresql"})
@@ -72,11 +73,7 @@ class TradingDbHook(BaseHook):
         Raises:
             ConfigurationError: the connection is missing or is none of a PostgreSQL database.
         """
-        return UnitOfWork(
-            create_engine(
-                self.dsn(), application_name=self.application_name, limits=self.limits, task=self.task
-            )
-        )
+        return self.wiring().units_of_work()()
 
     def wiring(self) -> Wiring:
         """Wire the use cases to this database, and to Kraken through each account's own connection."""

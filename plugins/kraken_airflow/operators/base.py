@@ -22,15 +22,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class TradingDbTask(OnDashboard, Lineage):
+class TradingDbTask(OnDashboard, Lineage, BaseOperator):
     """A task on the trading database that tells where to look, and ends when Airflow tells it to.
 
     Args:
         trading_conn_id: connection of the trading database.
     """
-
-    if TYPE_CHECKING:
-        log: Any
 
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
         super().__init__(**(self.lineage() | kwargs))
@@ -54,7 +51,7 @@ class TradingDbTask(OnDashboard, Lineage):
         raise RunStoppedError("the task was told to end")
 
 
-class TradingDbOperator(TradingDbTask, BaseOperator):
+class TradingDbOperator(TradingDbTask):
     """A task that does its work at once."""
 
     # Airflow hands on what no field of the form is named like, and nobody would read it.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.log import mask_secret
 
-from kraken_airflow.alerting.channels import channels_of
 from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
@@ -22,7 +21,7 @@ from kraken_recon.sessions.airflow_api import AirflowApi, NoAirflow, base_url
 from kraken_recon.sessions.auditing import AuditRequest, audit, render_audit
 from kraken_recon.sessions.rules.leaks import DEFAULT_ACTIONS, ActionPolicy, Thresholds
 from kraken_recon.sessions.rules.records import AuditAction, AuditRule
-from kraken_recon.settings import AUDITED_CONNECTIONS
+from kraken_recon.settings import ALERT_CHANNELS, AUDITED_CONNECTIONS, TRADING_DB
 from kraken_recon.wiring import source_of, utc_now
 
 if TYPE_CHECKING:
@@ -108,8 +107,7 @@ class AuditSessionsOperator(TradingDbOperator):
 
 def audited_connections(environment: Mapping[str, str]) -> list[str]:
     """Name the connections whose sessions are looked at, the trading database first."""
-    listed = environment.get(AUDITED_CONNECTIONS.name, "").split(",")
-    return [name.strip() for name in listed if name.strip()] or ["trading_db"]
+    return AUDITED_CONNECTIONS.listed(environment) or [TRADING_DB.name]
 
 
 def request_of(settings: Mapping[str, Any]) -> AuditRequest:
@@ -158,7 +156,7 @@ class CheckWatchOperator(TradingDbOperator):
         if not silent:
             self.tell(["The watch is alive, or was never started"])
             return True
-        channels = channels_of(os.environ)
+        channels = ALERT_CHANNELS.listed(os.environ)
         self.log.warning("%s; telling %s in its place", silent[0].message, ", ".join(channels) or "nobody")
         one_round(channels)
         return False

@@ -1,4 +1,4 @@
-"""What the sensor and the trigger of order verification share: ports, metrics, and a look at a batch."""
+"""What the sensor and the trigger of order verification share: metrics, and a look at a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.telemetry.metrics import metered, set_gauge
 from kraken_recon.verification.run import VerifyingRules
 from kraken_recon.verification.verifying import look_at, waiting_orders
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
 # The run that an event starts takes new orders at once; a batch that is watched takes those it missed.
 LEFT_OVER_AFTER: Final = timedelta(seconds=3)
 RULES: Final = VerifyingRules()
-
-
-def verifying_ports(trading_conn_id: str) -> VerifyingPorts:
-    """Wire order verification to the trading database, and to Kraken through each account's connection."""
-    return TradingDbHook(trading_conn_id).wiring().verifying_ports()
 
 
 def publish_metrics(counts: Sequence[WindowCount]) -> None:

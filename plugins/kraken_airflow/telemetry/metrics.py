@@ -1,7 +1,4 @@
-"""Every metric that the tasks of this project send, named once; Airflow carries them to a server.
-
-``python -m kraken_airflow.telemetry.metrics`` prints ``docs/reference/metrics.md``.
-"""
+"""Every metric that the tasks of this project send, named once; Airflow carries them to a server."""
 
 from __future__ import annotations
 
@@ -207,26 +204,3 @@ def publish_sync(report: Mapping[str, Any]) -> None:
         for kind in DIFFERENCES:
             if account[kind]:
                 add("sync.differences", account[kind], account=name, kind=kind)
-
-
-def reference() -> str:
-    """Write the page about all metrics."""
-    lines = [
-        "# Metrics",
-        "",
-        "Sent by tasks, and every minute by the watch (`alerts`, `approvals`, `accounts`), through Airflow's",
-        "own metrics; [how to connect them](../how-to/connect-metrics.md). Airflow puts its prefix first.",
-        "This page is printed by `python -m kraken_airflow.telemetry.metrics`; a test compares.",
-        "",
-        "| Metric | Kind | Unit | Means | Tags |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{PREFIX}{m.name}` | {m.kind} | {m.unit} | {m.meaning} | {', '.join(m.tags) or '-'} |"
-        for m in METRICS.values()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(reference(), end="")  # noqa: T201 - it is what this is for

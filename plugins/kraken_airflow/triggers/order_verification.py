@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from kraken_airflow.dag_parts.failures import may_pass
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.sensors.verification_batch import BooksWatch, Sight
+from kraken_airflow.triggers.kept_arguments import KeptArguments
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.verification.verifying import let_go
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PAUSE_GROWTH = 1.5
 
 
-class OrderVerificationTrigger(BaseTrigger):
+class OrderVerificationTrigger(KeptArguments, BaseTrigger):
     """Fire when an order of a claimed batch can be judged, when new orders were left over, or at an end.
 
     One trigger watches a batch of any size, with one reading per account and look. Everything that may wait
@@ -57,19 +58,6 @@ class OrderVerificationTrigger(BaseTrigger):
         self.trading_conn_id = trading_conn_id
         self.first_pause_seconds = first_pause_seconds
         self.longest_pause_seconds = longest_pause_seconds
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Say how to make this trigger again, in another triggerer if need be."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "token": self.token,
-                "watch_until": self.watch_until,
-                "trading_conn_id": self.trading_conn_id,
-                "first_pause_seconds": self.first_pause_seconds,
-                "longest_pause_seconds": self.longest_pause_seconds,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look again and again, then fire once."""

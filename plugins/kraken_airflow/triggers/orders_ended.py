@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.triggers.kept_arguments import KeptArguments
 from kraken_recon.verification.ended_orders_store import listen_for_ended_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class OrdersEndedTrigger(BaseEventTrigger):
+class OrdersEndedTrigger(KeptArguments, BaseEventTrigger):
     """Fire one event while orders wait for their verification and nobody works on them.
 
     Args:
@@ -42,18 +43,6 @@ class OrdersEndedTrigger(BaseEventTrigger):
         self.sweep_seconds = sweep_seconds
         self.debounce_seconds = debounce_seconds
         self.gap_seconds = gap_seconds
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Say how to make this trigger again, in another triggerer if need be."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "trading_conn_id": self.trading_conn_id,
-                "sweep_seconds": self.sweep_seconds,
-                "debounce_seconds": self.debounce_seconds,
-                "gap_seconds": self.gap_seconds,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Listen as long as this trigger is wanted; Airflow restarts it when the database goes away."""
