@@ -1,32 +1,6 @@
 """The errors of the project, sorted by what to do about them.
 
-KrakenReconError
-├── ConfigurationError             a person must act        -> fail now
-│   ├── ClockOffError              this machine's clock     -> fail now
-│   ├── DecisionRefusedError       an order that cannot be -> fail now
-│   └── ImportRefusedError         a file is broken or does not fit -> fail now
-├── RunStoppedError                the run must end         -> retry
-├── OrderStuckError                some orders were not worked on -> retry
-├── OrderFollowedError             sent, the outcome not known    -> never again
-├── PlanRefusedError               not what stands now      -> fail now
-├── PlanNotWrittenError            approved, not yet done   -> retry
-├── CertificateError               nothing to prove with    -> fail now
-├── ExchangeError                  .account .endpoint .codes
-│   ├── ExchangeUnavailableError   network, 5xx, EService   -> retry
-│   ├── RateLimitedError           over the call budget     -> retry later
-│   ├── NonceRejectedError         EAPI:Invalid nonce       -> retry, bounded
-│   ├── NotNowError                the market's mode, a deadline -> retry later
-│   ├── AuthenticationError        key, signature, rights   -> fail now
-│   ├── RequestRefusedError        our request is wrong     -> fail now
-│   └── PayloadInvalidError        the reply makes no sense -> fail now
-└── StoreError
-    ├── LockUnavailableError       another session holds it -> retry
-    │   └── LockTimeoutError       waited for it in vain    -> retry in another run
-    ├── StoreUnreachableError      no server, no session    -> retry later
-    ├── AccountsLeftError          .accounts .run_ids       -> retry
-    ├── TextRefusedError           it cannot hold the text  -> fail now
-    └── SchemaMismatchError        run `migrate` first      -> fail now
-
+Whether a task tries again follows from ``retryable``; docs/reference/errors.md shows the whole tree.
 A finding (drift, a leak, an unverified order) is a row, never an exception.
 """
 

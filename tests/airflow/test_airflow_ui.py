@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 
 from desks.dag_runs import read_dags, record_dags, run_dag
 from desks.orders import TRADING
-from kraken_airflow.dag_parts.links import RUNBOOK_URL_VARIABLE, described
+from kraken_airflow.dag_parts.links import described
+from kraken_recon.settings import RUNBOOK_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ def test_the_owner_leads_to_where_the_runbooks_are(monkeypatch: pytest.MonkeyPat
     doc = "See `docs/runbooks/maintenance.md`."
     assert described(doc)["owner_links"] == {}
     for address in ("https://wiki.example/kraken/maintenance", "mailto:maintenance@desk.example"):
-        monkeypatch.setenv(RUNBOOK_URL_VARIABLE, address.replace("maintenance", "{name}"))
+        monkeypatch.setenv(RUNBOOK_URL.name, address.replace("maintenance", "{name}"))
         assert described(doc) == {
             "doc_md": f"See [docs/runbooks/maintenance.md]({address}).",
             "owner_links": {"kraken-recon": address},
@@ -158,7 +159,7 @@ def test_the_owner_leads_to_where_the_runbooks_are(monkeypatch: pytest.MonkeyPat
         "https://",
         "mailto:",
     ):
-        monkeypatch.setenv(RUNBOOK_URL_VARIABLE, refused)
+        monkeypatch.setenv(RUNBOOK_URL.name, refused)
         assert described(doc)["owner_links"] == {}
         assert refused not in described(doc)["doc_md"]
 
@@ -172,12 +173,12 @@ def owner_links() -> dict[str, dict[str, str]]:
 @pytest.mark.usefixtures("bag")
 def test_the_owner_of_a_dag_is_a_link_in_the_ui(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "maintenance" not in owner_links()
-    monkeypatch.setenv(RUNBOOK_URL_VARIABLE, "https://wiki.example/{name}")
+    monkeypatch.setenv(RUNBOOK_URL.name, "https://wiki.example/{name}")
     record_dags(read_dags())
     try:
         links = owner_links()
     finally:
-        monkeypatch.delenv(RUNBOOK_URL_VARIABLE)
+        monkeypatch.delenv(RUNBOOK_URL.name)
         record_dags(read_dags())
     assert links == {dag_id: {"kraken-recon": f"https://wiki.example/{dag_id}"} for dag_id in PAGES}
     assert owner_links() == {}

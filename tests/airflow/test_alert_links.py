@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from kraken_airflow.alerting.links import PLACES, links_of
-from kraken_airflow.dag_parts.links import RUNBOOK_URL_VARIABLE
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.rules import Standing
+from kraken_recon.settings import RUNBOOK_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def test_without_an_address_of_its_own_there_is_no_half_link(
     monkeypatch.setenv(BASE, address)
     assert links_of(standing("sync_failure")) == {}
     assert links_of(None) == {}
-    monkeypatch.setenv(RUNBOOK_URL_VARIABLE, "https://runbooks.example/{name}")
+    monkeypatch.setenv(RUNBOOK_URL.name, "https://runbooks.example/{name}")
     assert links_of(standing("held_repair")) == {"runbook": "https://runbooks.example/alerts#held_repair"}
 
 

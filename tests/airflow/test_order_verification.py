@@ -14,8 +14,7 @@ from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.dashboard.pages.orders import judge_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.sensors.order_verification import OrderVerificationSensor
-from kraken_airflow.sensors.verification_batch import RULES
-from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
+from kraken_airflow.triggers.order_verification import RULES, OrderVerificationTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
 from kraken_recon.verification.ended_orders_store import CHANNEL
 from kraken_recon.verification.verifying import claim_orders

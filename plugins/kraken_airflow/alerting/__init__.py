@@ -1,3 +1,3 @@
-"""Channels of alerts, and heartbeats."""
+"""Channels of alerts, and where their links lead."""
 
 from __future__ import annotations

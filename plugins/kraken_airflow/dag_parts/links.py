@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 DASHBOARD: Final = "/kraken-recon/"
-# Where the runbooks are published; {name} stands for a runbook's name, which is that of its DAG.
-RUNBOOK_URL_VARIABLE: Final = RUNBOOK_URL.name
 OWNER_SCHEMES: Final = frozenset({"http", "https", "mailto"})
 _RUNBOOK: Final = re.compile(r"`docs/runbooks/(\w+)\.md`")
 log = logging.getLogger(__name__)
@@ -78,13 +76,13 @@ def described(doc: str | None) -> dict[str, Any]:
 
 def runbook_address(name: str) -> str:
     """Say where to read a runbook; without a host where Airflow does not know its own."""
-    published = os.environ.get(RUNBOOK_URL_VARIABLE, "").strip()
+    published = os.environ.get(RUNBOOK_URL.name, "").strip()
     if published:
         address = published.replace("{name}", name)
         parts = urlsplit(address)
         if parts.scheme in OWNER_SCHEMES and (parts.netloc or (parts.scheme == "mailto" and parts.path)):
             return address
-        log.warning("%s: expected an http, https or mailto address, was %s", RUNBOOK_URL_VARIABLE, published)
+        log.warning("%s: expected an http, https or mailto address, was %s", RUNBOOK_URL.name, published)
     return f"{base_url()}{DASHBOARD}docs?page=runbooks/{name}.md"
 
 

@@ -20,23 +20,14 @@ BYTES_MAX: Final = 63
 OUTSIDE_A_TASK: Final = "kraken_recon"
 
 
-def session_name() -> str:
-    """Name the running task, or the project where no task runs."""
-    try:
-        context = get_current_context()
-    except RuntimeError:
-        return OUTSIDE_A_TASK
-    return task_session_name(context["ti"])
-
-
-def running_task() -> TaskIdentity | None:
-    """Identify the try of the running task; None where no task runs."""
+def running_task() -> tuple[str, TaskIdentity | None]:
+    """Name the running task's sessions, and identify its try; the project and None where no task runs."""
     try:
         ti = get_current_context()["ti"]
     except RuntimeError:
-        return None
-    map_index = -1 if ti.map_index is None else ti.map_index
-    return TaskIdentity(ti.id, ti.dag_id, ti.run_id, ti.task_id, map_index, ti.try_number)
+        return OUTSIDE_A_TASK, None
+    task = TaskIdentity(ti.id, ti.dag_id, ti.run_id, ti.task_id, _map_index(ti), ti.try_number)
+    return task_session_name(ti), task
 
 
 def task_session_name(ti: RuntimeTaskInstanceProtocol) -> str:
@@ -47,9 +38,12 @@ def task_session_name(ti: RuntimeTaskInstanceProtocol) -> str:
     in a hash.
     """
     identity = base64.urlsafe_b64encode(ti.id.bytes).rstrip(b"=").decode()
-    map_index = -1 if ti.map_index is None else ti.map_index
-    start = f"af1|{identity}|{ti.try_number}|{map_index}|"
+    start = f"af1|{identity}|{ti.try_number}|{_map_index(ti)}|"
     return start + _shortened(f"{ti.dag_id}.{ti.task_id}", BYTES_MAX - len(start))
+
+
+def _map_index(ti: RuntimeTaskInstanceProtocol) -> int:
+    return -1 if ti.map_index is None else ti.map_index
 
 
 def _shortened(name: str, bytes_max: int) -> str:

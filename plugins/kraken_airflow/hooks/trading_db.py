@@ -15,7 +15,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from kraken_airflow.hooks.kraken import KrakenHook, find_connection
-from kraken_airflow.hooks.session_names import running_task, session_name
+from kraken_airflow.hooks.session_names import running_task
 from kraken_recon.database.unit_of_work import SessionLimits
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.settings import TRADING_DB
@@ -56,8 +56,8 @@ class TradingDbHook(BaseHook):
         super().__init__()
         self.trading_conn_id = trading_conn_id
         self.limits = limits or SessionLimits()
-        self.application_name = application_name or session_name()
-        self.task = running_task()
+        name, self.task = running_task()
+        self.application_name = application_name or name
 
     def dsn(self) -> str:
         """Write the connection as a ``postgresql://`` address; it holds the password.

@@ -13,13 +13,17 @@ from kraken_airflow.dag_parts.links import OnDashboard
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.telemetry.lineage import Lineage
 from kraken_airflow.telemetry.task_log import story
-from kraken_recon.errors import RunStoppedError
+from kraken_recon.alerts.heartbeats import beat
+from kraken_recon.errors import RunStoppedError, StoreError
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import ClassVar
 
     from airflow.sdk import Context
+
+    from kraken_recon.alerts.silence_rules import Job
 
 
 class TradingDbTask(OnDashboard, Lineage, BaseOperator):
@@ -41,6 +45,13 @@ class TradingDbTask(OnDashboard, Lineage, BaseOperator):
         """Log what was asked and what came of it, in few lines that end with where to look."""
         for line in story(lines, self.dashboard_page()):
             self.log.info("%s", line)
+
+    def leave_heartbeat(self, job: Job) -> None:
+        """Keep that a job has just worked; work that is done does not fail for want of a sign of it."""
+        try:
+            beat(self.hook().unit_of_work, job, utc_now())
+        except StoreError as error:
+            self.log.warning("no heartbeat of %s could be left: %s", job, error)
 
     def on_kill(self) -> None:
         """Interrupt what the task is doing: Airflow itself only calls this, and waits.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
@@ -37,7 +36,7 @@ class TidyOperator(TradingDbOperator):
         """Do every step, log what was done, and fail if one of them failed."""
         with metered(hook.wiring()) as wiring:
             view = tidy(wiring.maintaining_ports())
-            leave_heartbeat(hook, Job.MAINTENANCE)
+            self.leave_heartbeat(Job.MAINTENANCE)
         self.tell([f"Tidied: {', '.join(render_maintenance({**view, 'failed': []}))}", *view["failed"]])
         if view["failed"]:
             raise StoreError("; ".join(view["failed"]))

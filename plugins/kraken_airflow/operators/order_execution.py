@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.form_fields import ORDER_PARAMS
 from kraken_airflow.operators.base import TradingDbOperator
+from kraken_airflow.telemetry.lineage import BOOKED
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.alerts.run_coverage import BACKFILL
@@ -96,25 +96,13 @@ class ExecuteOrdersOperator(TradingDbOperator):
     )
     ORDERS = ("AddOrder",)
     READS = ("accounts", "order_decisions", "positions")
-    WRITES = (
-        "orders",
-        "order_decisions",
-        "order_events",
-        "order_books",
-        "fills",
-        "ledger_entries",
-        "position_events",
-        "positions",
-        "asset_costs",
-        "realised_results",
-        "alerts",
-    )
+    WRITES = ("orders", "order_decisions", "order_events", "order_books", "fills", *BOOKED, "alerts")
 
     def work(self, _: Context, hook: TradingDbHook) -> None:
         """Do all the work there is."""
         with metered(hook.wiring()) as wiring:
             done = execute_orders(wiring.order_ports())
-            leave_heartbeat(hook, Job.ORDER_EXECUTION)
+            self.leave_heartbeat(Job.ORDER_EXECUTION)
         followed = f"{counted(done.accounts, 'account')} with orders to place or to follow"
         self.tell(
             [

@@ -15,11 +15,11 @@ from uuid import UUID
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowSkipException
 
-from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.proven_assets import announce
 from kraken_airflow.dag_parts.run_interval import window_of
 from kraken_airflow.operators.base import TradingDbOperator
+from kraken_airflow.telemetry.lineage import BOOKED
 from kraken_airflow.telemetry.metrics import metered, publish_sync
 from kraken_airflow.telemetry.task_log import (
     account_lines,
@@ -101,11 +101,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
     READS = ("accounts", "tolerances", "positions", "ledger_entries", "position_events", "residuals")
     WRITES = (
         "accounts",
-        "ledger_entries",
-        "position_events",
-        "positions",
-        "asset_costs",
-        "realised_results",
+        *BOOKED,
         "residuals",
         "margin_positions",
         "margin_position_events",
@@ -159,7 +155,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
                 context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=done)
                 raise
         if not window.is_past:
-            leave_heartbeat(hook, Job.POSITION_SYNC)
+            self.leave_heartbeat(Job.POSITION_SYNC)
         asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
         self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
         return [str(run_id) for run_id in run_ids]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.log import mask_secret
 
-from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.base import TradingDbOperator
@@ -80,7 +79,7 @@ class AuditSessionsOperator(TradingDbOperator):
         with metered(hook.wiring()) as wiring:
             ports = wiring.audit_ports(sources, self._airflow(), acted_by=f"{ti.dag_id} {ti.run_id}")
             view = audit(request_of(settings), ports)
-        leave_heartbeat(hook, Job.SESSION_LEAK_AUDIT)
+        self.leave_heartbeat(Job.SESSION_LEAK_AUDIT)
         self.tell(render_audit(view))
         _publish(view)
         if view["failed"]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
 
-from kraken_airflow.alerting.heartbeats import leave_heartbeat
 from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.operators.base import TradingDbTask
-from kraken_airflow.sensors.verification_batch import RULES, publish_metrics
-from kraken_airflow.telemetry.metrics import add, metered, observe
+from kraken_airflow.telemetry.lineage import BOOKED
+from kraken_airflow.telemetry.metrics import add, metered, observe, publish_verification_rates
 from kraken_airflow.telemetry.task_log import counted, named
-from kraken_airflow.triggers.order_verification import OrderVerificationTrigger
+from kraken_airflow.triggers.order_verification import RULES, OrderVerificationTrigger
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.errors import AccountsLeftError
 from kraken_recon.verification.alerts import RateRules, publish_rates
@@ -56,11 +55,7 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
         "order_verification_levels",
         "verification_rates",
         "fills",
-        "ledger_entries",
-        "position_events",
-        "positions",
-        "asset_costs",
-        "realised_results",
+        *BOOKED,
         "alerts",
     )
 
@@ -104,8 +99,8 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
                     break
             self._tell_verdicts(claimed_count, verdicts, done.watched)
             if not done.watched:
-                publish_metrics(publish_rates(ports, self.rate_rules))
-                leave_heartbeat(hook, Job.ORDER_VERIFICATION)
+                publish_verification_rates(publish_rates(ports, self.rate_rules))
+                self.leave_heartbeat(Job.ORDER_VERIFICATION)
             if failures and (is_over or not done.watched):
                 raise AccountsLeftError("verdicts not written", accounts=failures)
         return done.watched == 0

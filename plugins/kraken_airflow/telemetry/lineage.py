@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KRAKEN: Final = "kraken://api.kraken.com"
+# What booking ledger entries writes, whoever books them.
+BOOKED: Final = ("ledger_entries", "position_events", "positions", "asset_costs", "realised_results")
 
 
 class Lineage:

@@ -13,9 +13,10 @@ from airflow.sdk.observability.metrics import stats_utils
 from kraken_recon.reconciliation.rules.counts import TOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kraken_recon.values.usage_meter import Use
+    from kraken_recon.verification.rules.records import WindowCount
     from kraken_recon.wiring import Wiring
 
 PREFIX: Final = "kraken_recon."
@@ -204,3 +205,17 @@ def publish_sync(report: Mapping[str, Any]) -> None:
         for kind in DIFFERENCES:
             if account[kind]:
                 add("sync.differences", account[kind], account=name, kind=kind)
+
+
+def publish_verification_rates(counts: Sequence[WindowCount]) -> None:
+    """Set one gauge for each account, source and length of window, from its newest window."""
+    newest = {(count.window_seconds, count.account, count.source): count for count in reversed(counts)}
+    for count in newest.values():
+        if count.failure_percent is not None:
+            set_gauge(
+                "verification.failure_percent",
+                float(count.failure_percent),
+                account=count.account,
+                source=count.source,
+                seconds=str(count.window_seconds),
+            )

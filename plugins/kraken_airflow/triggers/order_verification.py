@@ -4,27 +4,64 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from kraken_airflow.dag_parts.failures import may_pass
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.sensors.verification_batch import BooksWatch, Sight
+from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.triggers.kept_arguments import KeptArguments
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.verification.verifying import let_go
+from kraken_recon.verification.run import VerifyingRules
+from kraken_recon.verification.verifying import let_go, look_at, waiting_orders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from typing import TypeVar
 
+    from kraken_recon.verification.evidence import SeenBooks
+    from kraken_recon.verification.run import VerifyingPorts
+    from kraken_recon.wiring import Wiring
+
     Found = TypeVar("Found")
 
-PAUSE_GROWTH = 1.5
+PAUSE_GROWTH: Final = 1.5
+# The run that an event starts takes new orders at once; a batch that is watched takes those it missed.
+LEFT_OVER_AFTER: Final = timedelta(seconds=3)
+RULES: Final = VerifyingRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look came to: orders that can be judged, and whether that or new orders call for a worker."""
+
+    ready: list[int]
+    is_worth_a_worker: bool
+
+
+@dataclass(slots=True)
+class BooksWatch:
+    """A claimed batch whose books at Kraken are not all there yet."""
+
+    wiring: Wiring
+    token: str
+    ports: VerifyingPorts = field(init=False)
+    seen: dict[int, SeenBooks] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ports = self.wiring.verifying_ports()
+
+    def look(self) -> Sight:
+        """Look at Kraken's books once, and renew the lease of the batch."""
+        with metered(self.wiring):
+            cases = look_at(self.ports, RULES, self.token, self.seen)
+        ready = [case.order_id for case in cases if not case.verification.awaits_kraken]
+        left_over = waiting_orders(self.ports, for_at_least=LEFT_OVER_AFTER)
+        return Sight(ready, is_worth_a_worker=bool(ready or left_over or not cases))
 
 
 class OrderVerificationTrigger(KeptArguments, BaseTrigger):
