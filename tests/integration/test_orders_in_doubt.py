@@ -82,39 +82,6 @@ def test_what_any_book_speaks_of_is_not_declared_absent(desk: TradingDesk, late:
     assert alerts(desk, status="resolved") == ["order_unknown"]
 
 
-@pytest.fixture
-def never_synced(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
-    desk = TradingDesk(simulator, database_url)
-    desk.account()
-    desk.prices(XBTUSD="50000")
-    yield desk
-    desk.close()
-
-
-def test_without_recorded_books_no_balance_speaks_and_absence_waits_for_a_sync(
-    never_synced: TradingDesk,
-) -> None:
-    desk = never_synced
-    lose_the_answer(desk, late=("orders", "trades", "ledger"))
-    watch(desk, 160)
-    assert desk.order()["status"] == "unknown", "it was placed, and only the balances show it"
-    assert "could be compared with: run `python -m kraken_recon sync`" in desk.order()["status_reason"]
-    desk.pause(20)
-    desk.run_until_settled()
-    assert desk.order()["status"] == "closed"
-
-
-def test_order_that_never_arrived_is_absent_once_the_books_are_recorded(never_synced: TradingDesk) -> None:
-    desk = never_synced
-    desk.fault("fail_before_accept", appearance="504", count=1)
-    desk.decide(volume="0.1")
-    watch(desk, 200)
-    assert desk.order()["status"] == "unknown"
-    desk.sync()
-    watch(desk, 200)
-    assert desk.order()["status"] == "not_placed"
-
-
 def test_a_sync_that_books_the_entries_first_does_not_make_the_order_absent(desk: TradingDesk) -> None:
     lose_the_answer(desk, late=("orders", "trades"))
     desk.pause(30)

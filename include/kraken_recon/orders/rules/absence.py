@@ -2,7 +2,7 @@
 
 Invariants:
 1. One piece of evidence in any book is enough to doubt: an order is absent only if no book speaks of it. A
-   balance speaks only where something is recorded that it can be compared with: without that, absence waits.
+   balance speaks only where something is recorded that it can be compared with.
 2. Nothing is booked from evidence, and no order is taken for ours without its id.
 """
 
@@ -65,7 +65,7 @@ def may_be(order: Order, report: ReportedOrder) -> bool:
 
 def doubts(order: Order, books: AbsenceEvidence) -> list[str]:
     """Name everything in Kraken's books that may come of an order that they do not show."""
-    return [*spoken_of(order, books), *_moved(order, books), *_held(order, books.holds), *_unproved(books)]
+    return [*spoken_of(order, books), *_moved(order, books), *_held(order, books.holds)]
 
 
 def late_doubts(order: Order, books: AbsenceEvidence) -> list[str]:
@@ -125,18 +125,6 @@ def _moved(order: Order, books: AbsenceEvidence) -> list[str]:
             is_part = moved.get(order.base, ZERO) * sign > 0 or moved.get(order.quote, ZERO) * sign < 0
     told = ", ".join(f"{format_amount(drift)} {asset}" for asset, drift in sorted(moved.items()))
     return [f"the balances moved as by this order, without a ledger entry: {told}"] if is_part else []
-
-
-def _unproved(books: AbsenceEvidence) -> list[str]:
-    """Say that balances, which show a fill before the other books do, cannot be compared with anything."""
-    if books.is_open or books.inference is None:
-        return []
-    return [
-        (
-            "nothing is recorded of this account that Kraken's balances could be compared with: run "
-            "`python -m kraken_recon sync` for it"
-        )
-    ]
 
 
 @exact_arithmetic()
