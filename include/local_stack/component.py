@@ -3,15 +3,11 @@
 A scheduler that is killed leaves its workers behind. They hold the sockets of its database sessions, the
 server keeps its transaction open with the locks on the DAG's rows, and no other scheduler gets on. Here the
 kernel kills each fork when the process that forked it ends, however it ends.
-
-The scheduler forks a process for every task. Here it reads the DAG files once before, so that a task finds
-imported what it needs; else it spends most of its time on that.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import runpy
 import signal
@@ -46,17 +42,9 @@ class ForksEndWithParent:
         os.register_at_fork(before=self.before, after_in_child=self.in_child)
 
 
-def import_what_tasks_import() -> None:
-    """Import Airflow's task runner and what DAG files import; of errors in them the DAG processor tells."""
-    importlib.import_module("airflow.sdk.execution_time.task_runner")
-    importlib.import_module("airflow.dag_processing.dagbag").DagBag()
-
-
 def main() -> None:
     """Become ``python -m airflow`` with the same arguments."""
     ForksEndWithParent().register()
-    if sys.argv[1:2] == ["scheduler"]:
-        import_what_tasks_import()
     sys.argv[0] = "airflow"
     runpy.run_module("airflow", run_name="__main__", alter_sys=True)
 
