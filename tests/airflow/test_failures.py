@@ -28,6 +28,7 @@ FINAL = {
     errors.CertificateError,
     errors.ImportRefusedError,
     errors.ConfigurationError,
+    errors.NotOnRecordError,
     errors.ClockOffError,
     errors.DecisionRefusedError,
     errors.OrderFollowedError,

@@ -78,6 +78,9 @@ def test_a_fingerprint_names_the_drift_whatever_else_moved(rows: tuple[Step, ...
     assert (plan.fingerprint is None) == (plan.changes == {})
 
 
+FACTS = {None, Reason.FOUND_CHANGED, Reason.GAP_MENDED, Reason.ENTRY_RESTORED}
+
+
 @given(rows=histories())
 def test_an_undo_takes_back_every_repair_and_nothing_else(rows: tuple[Step, ...]) -> None:
     inverse = undoing(rows, AT)
@@ -89,7 +92,7 @@ def test_an_undo_takes_back_every_repair_and_nothing_else(rows: tuple[Step, ...]
     starts: dict[HoldingKey, Decimal] = {}
     for row in rows:
         starts.setdefault(row.key, row.before)
-        if row.reason in {None, Reason.FOUND_CHANGED}:
+        if row.reason in FACTS:
             facts[row.key] = EXACT.add(facts[row.key], EXACT.subtract(row.after, row.before))
     assert ends == {key: EXACT.add(starts[key], fact) for key, fact in facts.items()}
     assert changes_of(inverse) == {}

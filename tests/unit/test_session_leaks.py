@@ -7,7 +7,7 @@ import random
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -42,9 +42,6 @@ from kraken_recon.sessions.rules.records import (
 )
 from kraken_recon.sessions.rules.rising import SAMPLES_MIN, is_rising
 from kraken_recon.values.task_identity import TaskIdentity
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 IDENTITY = UUID("01a2035a-3e65-7679-bb0e-a82c2e9fd832")
@@ -262,26 +259,6 @@ def test_what_a_pooler_keeps_is_nobody_s_leak_and_never_ended(statement: str) ->
     locked = sample(backend(seconds_in_state=999.0, advisory_locks=1))
     (finding,) = Audit(locked, owner(is_direct=False), told(AT_WORK)).findings()
     assert (finding.rule, finding.ownership) == (AuditRule.LOCK_KEPT, Ownership.WATCHED)
-
-
-def test_raw_idle_session_of_an_ended_task_is_reported_and_never_ended() -> None:
-    def registered(direct: Sequence[bool | None]) -> dict[str, Owner]:
-        names = [f"{NAME}|{number}" for number in range(len(direct))]
-        return {
-            name: Owner(name, "worker", 7, "dag.py:1 f", 60, 0, 1, TASK, is_direct)
-            for name, is_direct in zip(names, direct, strict=True)
-        }
-
-    idle = sample(backend(seconds_in_state=999.0))
-    (finding, *more) = Audit(idle, registered([True, True]), told(ENDED)).findings()
-    assert [finding.rule, *(f.rule for f in more)] == [AuditRule.NEVER_CLOSED, AuditRule.OWNER_ENDED]
-    for each in (finding, *more):
-        assert each.ownership is Ownership.WATCHED
-        assert decide(each, ActionPolicy(), was_cancelled=False) is AuditAction.REPORT
-    for told_otherwise in ([True, False], [None], []):
-        assert Audit(idle, registered(told_otherwise), told(ENDED)).findings() == []
-    reset = sample(backend(seconds_in_state=999.0, statement="DISCARD ALL"))
-    assert Audit(reset, registered([True]), told(ENDED)).findings() == []
 
 
 def test_other_servers_pools_are_theirs() -> None:

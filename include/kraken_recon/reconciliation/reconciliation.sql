@@ -22,12 +22,7 @@ select
     where g.account_id = a.account_id
       and g.type = 'gap'
   ) as gaps_since,
-  exists (
-    select
-    from trading.positions p
-    where p.account_id = a.account_id
-      and p.wallet = 'T'
-  ) as has_tokenized,
+  a.tokenized_read_until is not null as has_tokenized,
   (
     select max(e.entry_time)
     from trading.ledger_entries e

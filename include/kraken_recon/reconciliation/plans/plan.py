@@ -106,8 +106,8 @@ def _line(row: Step) -> str:
 def undoing(rows: Sequence[Step], at: datetime) -> tuple[Step, ...]:
     """Turn round what repairs changed, last first, from where the rows left each position.
 
-    Ledger entries and openings are facts of the exchange, and what was found changed is a fact of the
-    database: none of them is undone.
+    Ledger entries, openings, gaps that Kraken filled and entries that are as it told them again are facts of
+    the exchange, and what was found changed is a fact of the database: none of them is undone.
     """
     quantities = {row.key: row.after for row in rows}
     inverse = []

@@ -74,15 +74,6 @@ def may_be_inherited(backend: Backend, owners: Mapping[str, Owner]) -> bool:
     return backend.statement.lower() == POOLERS_RESET or any(o.is_direct is False for o in of_task)
 
 
-def is_raw_of_direct_task(backend: Backend, owners: Mapping[str, Owner]) -> bool:
-    """Tell a session that nobody registered, of a task whose others all went to the server directly."""
-    if backend.application_name in owners:
-        return False
-    identity = task_instance_id(backend.application_name)
-    told = {o.is_direct for o in owners.values() if o.task and o.task.task_instance_id == identity}
-    return told == {True}
-
-
 def described(backend: Backend, owner: Owner | None, task: TaskIdentity | None) -> str:
     """Say for people who opened a session and where, as far as it is known."""
     place = f" ({owner.call_site}; process {owner.process_id} on {owner.host})" if owner else ""

@@ -6,8 +6,7 @@ Invariants:
 3. Only a session of the project's own role under the project's own names may be ended, and never one whose
    transaction has written to the books: a repair is applied whole or not at all.
 4. A name proves nothing of a session that does nothing: a pooler's connection keeps the name of whoever used
-   it last. Such a session counts as its task's only where the task said that no pooler is in between, and is
-   reported at most where it said so of its other sessions alone.
+   it last. Such a session counts as its task's only where the task said that no pooler is in between.
 """
 
 from __future__ import annotations
@@ -17,13 +16,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.sessions.rules.identity import (
-    described,
-    is_raw_of_direct_task,
-    may_be_inherited,
-    ownership_of,
-    task_instance_id,
-)
+from kraken_recon.sessions.rules.identity import described, may_be_inherited, ownership_of, task_instance_id
 from kraken_recon.sessions.rules.records import (
     AuditAction,
     AuditRule,
@@ -158,9 +151,7 @@ class Audit:
         """Tell an idle session that only its name gives to a task: a pooler may keep it for the next."""
         owner, state = self._owners.get(backend.application_name), self._state_of(backend)
         has_ended = state is not None and state.progress is Progress.ENDED
-        is_proved = (owner is not None and owner.is_direct is True) or is_raw_of_direct_task(
-            backend, self._owners
-        )
+        is_proved = owner is not None and owner.is_direct is True
         return backend.holds_nothing and (
             may_be_inherited(backend, self._owners) or (has_ended and not is_proved)
         )
@@ -398,10 +389,7 @@ class Audit:
     def _ownership_at_work(self, backend: Backend) -> Ownership:
         """Say whose it is for an action: a pooler's idle session is lent to others at any moment."""
         ownership = self._ownerships[backend.pid]
-        is_lent = backend.state == "idle" and (
-            may_be_inherited(backend, self._owners)
-            or (backend.holds_nothing and is_raw_of_direct_task(backend, self._owners))
-        )
+        is_lent = backend.state == "idle" and may_be_inherited(backend, self._owners)
         return Ownership.WATCHED if ownership is Ownership.OURS and is_lent else ownership
 
     def _of_server(
