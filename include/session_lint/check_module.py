@@ -23,11 +23,12 @@ from session_lint.imported_names import (
     own_nodes,
     path_of,
 )
+from session_lint.kinds import FOLLOWED, HELD, SHARED, Kind, OpeningCall
 from session_lint.open_state import Resource, State
 from session_lint.rules import Violation
 from session_lint.track_expressions import Tracker
 from session_lint.walk_paths import Flow
-from session_lint.what_opens_a_session import FOLLOWED, HELD, SHARED, Kind, OpeningCall, Scope, hook_kind
+from session_lint.what_opens_a_session import Scope, hook_kind
 from session_lint.what_waits import waiting_functions
 from session_lint.wrong_places import check_kept, check_temporaries
 

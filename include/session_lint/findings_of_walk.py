@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from session_lint import rules
 from session_lint.containers import emptied_names
 from session_lint.imported_names import Function, decorators_of, names_in, path_of
+from session_lint.kinds import HELD, SHARED, Kind
 from session_lint.vocabulary import CACHES, CLOSERS
-from session_lint.what_opens_a_session import HELD, SHARED, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

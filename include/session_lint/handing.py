@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from session_lint.imported_names import FUNCTIONS, Function, assigned_by, decorators_of, last_name, path_of
+from session_lint.kinds import Kind, OpeningCall
 from session_lint.vocabulary import CACHES, CLOSERS, SESSION_USES, TAKERS
-from session_lint.what_opens_a_session import Kind, OpeningCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Iterable
 
-    from session_lint.what_opens_a_session import OpeningCall
+    from session_lint.kinds import OpeningCall
 
 
 @dataclass(frozen=True, slots=True, eq=False)

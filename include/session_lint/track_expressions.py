@@ -11,13 +11,15 @@ from session_lint import rules
 from session_lint.containers import is_never_emptied
 from session_lint.handing import enumerate_arguments, registry_used_by
 from session_lint.imported_names import SCOPES, free_names, last_name, names_in, own_nodes, path_of
+from session_lint.kinds import FOLLOWED, HELD, KEEPING, SHARED, Kind, OpeningCall
 from session_lint.open_state import Resource, State
 from session_lint.vocabulary import CLOSERS, ENDERS, ENTERERS, KEEPERS, MAY_FAIL, TAKERS
-from session_lint.what_opens_a_session import FOLLOWED, HELD, KEEPING, SHARED, Kind, OpeningCall, Scope
 from session_lint.what_waits import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from session_lint.what_opens_a_session import Scope
 
 _CLOSING_NAME: Final = re.compile(
     r"close|release|dispose|clean_?up|tear_?down|shut_?down|finalize|disconnect", re.IGNORECASE

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 from session_lint import rules
 from session_lint.containers import is_never_emptied
 from session_lint.imported_names import SCOPES, last_name, names_in, path_of
+from session_lint.kinds import FOLLOWED, HELD, Kind
 from session_lint.open_state import Exits, Resource, State, joined
-from session_lint.what_opens_a_session import FOLLOWED, HELD, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from session_lint.kinds import OpeningCall
     from session_lint.track_expressions import Tracker
-    from session_lint.what_opens_a_session import OpeningCall
 
 _ENDS_PROCESS: Final = frozenset(
     {"sys.exit", "exit", "quit", "os._exit", "os.abort", "os.execv", "os.execvp"}

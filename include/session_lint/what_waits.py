@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from session_lint.handing import name_of
 from session_lint.imported_names import FUNCTIONS, path_of
-from session_lint.what_opens_a_session import Kind
+from session_lint.kinds import Kind
 
 if TYPE_CHECKING:
     from session_lint.what_opens_a_session import Scope

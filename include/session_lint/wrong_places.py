@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from session_lint import rules
 from session_lint.imported_names import FUNCTIONS, last_name, path_of
+from session_lint.kinds import HELD, SHARED, Kind, OpeningCall
 from session_lint.vocabulary import CLOSERS
-from session_lint.what_opens_a_session import HELD, SHARED, Kind, OpeningCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
