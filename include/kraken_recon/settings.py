@@ -110,6 +110,13 @@ PRICE_DEVIATION_PERCENT: Final = Setting(
     default="5",
     read_by="`order_execution`, command line",
 )
+DESK_BOOKS: Final = Setting(
+    "KRAKEN_RECON_DESK_BOOKS",
+    "The folder with one YAML file per desk book: which tables of the desk's own are compared with what is "
+    "proven.",
+    default="`desk_books/` beside `dags/`",
+    read_by="`position_sync`, pages, command line",
+)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 

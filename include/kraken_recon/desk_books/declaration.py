@@ -13,22 +13,30 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kraken_recon.plain_text import is_plain
 from kraken_recon.values.money import SCALE_MAX, ZERO, parse_amount
 
 LATE_SECONDS_MAX: Final = 30 * 24 * 3600
 _SCALE_DIGITS_MAX: Final = 18
+_NAME_CHARACTERS_MAX: Final = 200
+_BOOK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _SELECT: Final = re.compile(r"\s*(?:select|with)\b", re.IGNORECASE)
 
 
 def _named(value: object) -> object:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("expected a name")
-    if not is_plain(value):
-        raise ValueError("expected a name without line breaks and control characters")
+    if not is_plain(value) or len(value) > _NAME_CHARACTERS_MAX:
+        raise ValueError(f"expected a name of one line and at most {_NAME_CHARACTERS_MAX} characters")
     return value.strip()
+
+
+def _book_name(value: object) -> object:
+    if not isinstance(value, str) or not _BOOK_NAME.fullmatch(value):
+        raise ValueError("expected up to 63 letters, digits, `.`, `_` and `-`")
+    return value
 
 
 def _whole(least: int, most: int) -> BeforeValidator:
@@ -81,8 +89,8 @@ def _under(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
-Name = Annotated[str, BeforeValidator(_named), StringConstraints(max_length=200)]
-BookName = Annotated[Name, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Name = Annotated[str, BeforeValidator(_named)]
+BookName = Annotated[str, BeforeValidator(_book_name)]
 Query = Annotated[str, BeforeValidator(_query)]
 Decimals = Annotated[int, _whole(0, SCALE_MAX)]
 Scale = Annotated[int, BeforeValidator(_scale)]
@@ -163,7 +171,7 @@ class Lock(_Part):
             return {} if given == "primary_key" else {"columns": (given,)}
         if isinstance(given, list) and given:
             return {"columns": tuple(given)}
-        if isinstance(given, Mapping) and {*given} == {"table", "key"}:
+        if isinstance(given, Mapping) and {*given} in (set(), {"table", "key"}):
             return given
         raise ValueError("expected primary_key, the key's columns, or {table: accounts, key: id}")
 
@@ -205,6 +213,8 @@ class Holds(_Part):
             return {"which": given}
         if isinstance(given, list) and given:
             return {"which": "listed", "assets": tuple(given)}
+        if given == {}:
+            return given
         raise ValueError("expected all, crypto, or a list of assets")
 
 

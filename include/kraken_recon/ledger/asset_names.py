@@ -58,6 +58,9 @@ QUOTE_CURRENCIES: Final = (
     *("RLUSD", "USD1", "USDD", "USDG", "USDQ", "USDR", "EUROP", "EURQ", "EURR"),
 )
 
+STATE_CURRENCIES: Final = ("USD", "EUR", "GBP", "AUD", "CAD", "CHF", "JPY", "KRW", "AED")
+"""Money of states that Kraken trades, or traded; all else is crypto, stablecoins included."""
+
 # Kraken's wallet suffixes: .S staked, .M opt-in rewards, .B bonded, .F auto-earn, .P parachain, .T tokenized,
 # .HOLD fiat on hold. A two-digit number before .S or .B is a bonding term of 1 to 28 days (DOT28.S); a larger
 # number (C98, BANANAS31) belongs to the asset's own name.

@@ -59,13 +59,14 @@ class DeskRow(NamedTuple):
     """One row of a desk's table.
 
     ``key`` are the values of its key columns, as the desk's database gives them; empty for a row of a query.
-    ``name`` is the asset as the desk spells it. ``columns`` are the other columns that a write would change
+    ``name`` is the asset as the desk spells it, ``quantity`` None where the desk's value is no number.
+    ``columns`` are the other columns that a write would change
     or has to find unchanged, by name, as the database gives them, the column of the quantity among them.
     """
 
     key: tuple[Any, ...]
     name: str
-    quantity: Decimal
+    quantity: Decimal | None
     columns: Mapping[str, Any] = {}
 
 
@@ -90,7 +91,8 @@ class Comparison:
     """What the comparison of one account with its rows says.
 
     ``rows`` and ``agreed`` are counts: of the account's rows, and of assets that agree; an asset that neither
-    side holds counts in neither. ``assets`` are those that have rows.
+    side holds counts in neither. ``assets`` are those that have rows. With names that nobody knows, an asset
+    without a row may have one after all.
     """
 
     rows: int
@@ -99,6 +101,7 @@ class Comparison:
     doubled: tuple[Compared, ...] = ()
     problems: tuple[Problem, ...] = ()
     assets: tuple[str, ...] = ()
+    has_unknown_names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why an asset differs: the first answer, what else fits (ten at most), and a remark for people."""
+    """Why an asset differs: the first answer, what else fits (ten at most), and a remark for people.
+
+    ``oldest_at`` is when the oldest of the answer's entries happened.
+    """
 
     answer: Answer
     alternatives: tuple[Answer, ...] = ()
     remark: str = ""
-    newest_at: datetime | None = None
     oldest_at: datetime | None = None
 
 
