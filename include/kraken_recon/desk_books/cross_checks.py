@@ -63,7 +63,8 @@ def _columns(name: str, block: Mapping[str, object]) -> Iterator[Mistake]:
     for part in ("on_insert", "on_update"):
         values = block.get(part)
         for column in values if isinstance(values, dict) else ():
-            if column in uses:
+            is_default = part == "on_insert" and uses.get(column) in ("available", "average_cost")
+            if column in uses and not is_default:
                 what = f"the column is written as the {uses[column]} already"
                 yield Mistake((name, part, column), what, "Leave it out.")
             if isinstance(filters, dict) and column in filters:

@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import decimal
-from collections.abc import Mapping, Sequence  # noqa: TC003 - dataclass fields
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain, islice
@@ -38,7 +37,7 @@ from kraken_recon.ledger.entries import SPOT
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
     from kraken_recon.desk_books.rules.records import Compared

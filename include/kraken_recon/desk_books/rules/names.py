@@ -8,7 +8,6 @@ Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable  # noqa: TC003 - dataclass fields
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,6 +21,8 @@ from kraken_recon.ledger.asset_names import (
 from kraken_recon.ledger.entries import SPOT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from kraken_recon.desk_books.declaration import AssetColumn, DeskBook, Holds
 
 ALWAYS_KNOWN: Final = frozenset({*LEGACY_NAMES.values(), *QUOTE_CURRENCIES, *STATE_CURRENCIES})

@@ -148,6 +148,19 @@ class OrderProblem:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class BookJudgement:
+    """What is said of one account in one book; ``rows`` and ``agreed`` are counts."""
+
+    book: str
+    write_back: str
+    rows: int = 0
+    agreed: int = 0
+    differences: tuple[Difference, ...] = ()
+    orders: tuple[OrderProblem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
 class WriteKind(StrEnum):
     """What a write does to a row."""
 
