@@ -84,6 +84,12 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _only_updated(value: object) -> object:
+    if value not in ("none", "update"):
+        raise ValueError("expected none or update")
+    return value
+
+
 def _under(key: str) -> BeforeValidator:
     """Take a plain text for a mapping with this one key."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
@@ -258,7 +264,7 @@ class Cash(Amounts):
     """One column of the desk's accounts that holds one currency."""
 
     currency: Name
-    write_back: Literal[WriteBack.NONE, WriteBack.UPDATE] = WriteBack.NONE
+    write_back: Annotated[WriteBack, BeforeValidator(_only_updated)] = WriteBack.NONE
 
 
 class StatusColumn(_Part):

@@ -27,8 +27,7 @@ TRIPLES_OF_MAX: Final = 100
 class World:
     """Entries in the order in which they happened, with what each changes and its fee.
 
-    The desk's quantity is the proven one plus something from ``low`` to ``high``, both included; zero is
-    not among them.
+    The desk's quantity is the proven one plus something from ``low`` to ``high``, both included.
     """
 
     entries: Sequence[LedgerEntry]
@@ -38,8 +37,8 @@ class World:
     high: int
 
     def holds(self, offset: int) -> bool:
-        """Say whether a mistake of this size leads to what the desk shows."""
-        return self.low <= offset <= self.high
+        """Say whether a mistake of this size leads to what the desk shows; one of no size is none."""
+        return offset != 0 and self.low <= offset <= self.high
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from kraken_recon.desk_books.rules.names import Names, is_kept
 from kraken_recon.desk_books.rules.records import Compared, Comparison, DeskRow, Problem
 from kraken_recon.ledger.entries import SPOT
 from kraken_recon.plain_text import one_line
-from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _ROUNDED: Final = decimal.Context(prec=120, rounding=decimal.ROUND_HALF_EVEN)
 ROUNDINGS: Final = (decimal.ROUND_DOWN, decimal.ROUND_HALF_UP, decimal.ROUND_HALF_EVEN)
+_STEPS: Final = tuple(Decimal(1).scaleb(-digits) for digits in range(SCALE_MAX + 1))
 _SHOWN_CHARACTERS_MAX: Final = 60
 _SHOWN_KEYS_MAX: Final = 5
 
@@ -107,7 +108,7 @@ def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Deci
 
 def rounded(number: Decimal, decimals: int, rounding: str = decimal.ROUND_HALF_EVEN) -> Decimal:
     """Round to so many digits after the point."""
-    return number.quantize(Decimal((0, (1,), -decimals)), rounding, _ROUNDED)
+    return number.quantize(_STEPS[decimals], rounding, _ROUNDED)
 
 
 def agrees(proven: Decimal, desk: Decimal, decimals: int) -> bool:
