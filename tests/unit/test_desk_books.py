@@ -192,7 +192,7 @@ def test_cash_has_a_table_of_its_own() -> None:
     positions = compare([row(1, "BTC", "1")], held, terms_of_positions(declared, KNOWN, 8))
     assert (positions.agreed, positions.differing) == (1, ())
     cash = compare([row(1, "USD", "90")], held, terms_of_cash(declared, 2))
-    assert [(c.asset, c.difference) for c in cash.differing] == [("USD", Decimal(10))]
+    assert [(c.asset, c.difference, c.is_cash) for c in cash.differing] == [("USD", Decimal(10), True)]
 
 
 def test_assets_of_a_declaration_are_checked_against_what_kraken_knows() -> None:

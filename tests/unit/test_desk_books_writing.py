@@ -169,10 +169,23 @@ def test_what_a_person_approved_passes_while_it_is_exactly_that() -> None:
 
 
 def test_cash_is_updated_to_nothing_and_never_inserted() -> None:
-    of_cash = situation("update", is_cash=True, rows=1, proven=proven(USD="0", BTC="10"))
-    of_cash = replace(of_cash, prices=proven(USD="1", BTC="100"))
-    assert action_of(compared("USD", "0", "5"), BEHIND, of_cash)[0] is DeskAction.UPDATE
-    assert action_of(compared("USD", "5", "0"), BEHIND, of_cash)[0] is DeskAction.REPORT
+    prices, held = proven(USD="1", BTC="100"), proven(USD="0", BTC="10")
+    of_cash = situation("none", cash_write_back=WriteBack.UPDATE, proven=held, prices=prices)
+    cash = replace(compared("USD", "0", "5"), is_cash=True)
+    assert action_of(cash, BEHIND, of_cash)[0] is DeskAction.UPDATE
+    assert action_of(cash, BEHIND, replace(of_cash, cash_write_back=WriteBack.NONE))[0] is DeskAction.REPORT
+    lacking = replace(compared("USD", "5", "0"), is_cash=True)
+    assert action_of(lacking, BEHIND, of_cash)[0] is DeskAction.REPORT
+
+
+def test_positions_and_cash_are_guarded_together() -> None:
+    held, prices = proven(USD="100", BTC="10"), proven(USD="1", BTC="10")
+    both = situation("update", cash_write_back=WriteBack.UPDATE, proven=held, prices=prices)
+    cash = (replace(compared("USD", "100", "85"), is_cash=True), BEHIND)
+    coins = (compared("BTC", "10", "9"), BEHIND)
+    assert [d.action for d in decide([cash], both).differences] == [DeskAction.UPDATE]
+    assert [d.action for d in decide([coins], both).differences] == [DeskAction.UPDATE]
+    assert {d.action for d in decide([cash, coins], both).differences} == {DeskAction.HELD}
 
 
 def test_a_book_that_is_empty_at_once_is_no_reading() -> None:

@@ -40,7 +40,7 @@ class Terms:
     """What the rows of one table mean.
 
     ``where`` names the table in a problem, ``decimals`` are the digits of the real quantity. ``apart`` are
-    assets that the desk keeps in another table.
+    assets that the desk keeps in another table, ``is_cash`` says that this is the table that holds cash.
     """
 
     where: str
@@ -49,6 +49,7 @@ class Terms:
     decimals: int
     is_spot_only: bool = False
     apart: Collection[str] = frozenset()
+    is_cash: bool = False
 
     def keeps(self, meant: Meant) -> bool:
         """Say whether a row is about something that the table is meant to keep."""
@@ -87,6 +88,7 @@ def terms_of_cash(book: DeskBook, decimals: int) -> Terms:
         Holds.model_validate([currency]),
         decimals,
         is_spot_only=book.positions.wallets == "spot",
+        is_cash=True,
     )
 
 
@@ -203,6 +205,7 @@ def _compared(asset: str, proven: Decimal, rows: Sequence[DeskRow], terms: Terms
         ZERO if is_same else as_held(proven, terms.decimals) - desk,
         tuple(sorted(rows, key=_key_order)),
         len(rows) > 1 and len({_identity(row, terms) for row in rows}) < len(rows),
+        terms.is_cash,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.desk_books.rules.records import (
     WRITES,
     Compared,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from kraken_recon.desk_books.declaration import BookTolerance, WriteBack
+    from kraken_recon.desk_books.declaration import BookTolerance
 
 _LATE: Final = frozenset({Explanation.BEHIND, Explanation.MISSED})
 
@@ -45,24 +46,24 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that decides about one account's rows in one table of a book.
+    """All that decides about one account's rows in one book, its cash among them.
 
     Attributes:
         read_at: when the desk's rows were read.
-        write_back: what may be written.
+        write_back: what may be written of positions.
+        cash_write_back: what may be written of cash, whose rows are only updated.
         late_by: how long a bot may still be writing.
         tolerance: what is left alone.
         rows: how many rows of the account hold something.
-        proven: what the table should hold, by asset.
+        proven: what the book should hold, by asset.
         prices: by asset, in one currency, which itself is 1.
         guard: how much one run may write by itself.
         seen: unexplained differences of earlier runs, by asset.
         last_changes: by asset, what our last writes to it changed, where it has not agreed since.
         undone: by asset, who undid our last write.
-        not_insertable: by asset, why no row of it can be inserted.
+        not_insertable: by asset, why no row of it can be inserted among the positions.
         approved: the changes by asset that a person approved.
         has_unknown_names: whether a row has a name that nobody knows.
-        is_cash: whether the table is of cash, in which rows are only updated.
     """
 
     read_at: datetime
@@ -79,7 +80,7 @@ class Situation:
     not_insertable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     approved: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     has_unknown_names: bool = False
-    is_cash: bool = False
+    cash_write_back: WriteBack = WriteBack.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Decided:
 
 @exact_arithmetic()
 def decide(found: Sequence[tuple[Compared, Explained]], situation: Situation) -> Decided:
-    """Decide about every difference of an account; rows that are doubled and agree are none."""
+    """Decide about every difference of an account in one book, those of its cash among them."""
     seen = {
         compared.asset: _seen(compared, situation)
         for compared, explained in found
@@ -125,8 +126,9 @@ def _decided(
             return Difference(compared, explained, DeskAction.WITHIN_TOLERANCE)
         if why := _why_wait(compared, explained, situation):
             return Difference(compared, explained, DeskAction.WAITING, why)
-    action = _write(compared, is_cash=situation.is_cash)
-    if action.value not in situation.write_back.allowed:
+    action = _write(compared)
+    write_back = situation.cash_write_back if compared.is_cash else situation.write_back
+    if action.value not in write_back.allowed:
         return Difference(compared, explained, DeskAction.REPORT)
     if why := _why_hold(compared, action, situation, admitted):
         return Difference(compared, explained, DeskAction.HELD, why)
@@ -147,10 +149,10 @@ def _why_wait(compared: Compared, explained: Explained, situation: Situation) ->
     return ""
 
 
-def _write(compared: Compared, *, is_cash: bool) -> DeskAction:
+def _write(compared: Compared) -> DeskAction:
     if not compared.rows:
         return DeskAction.INSERT
-    return DeskAction.UPDATE if compared.proven or is_cash else DeskAction.REMOVE
+    return DeskAction.UPDATE if compared.proven or compared.is_cash else DeskAction.REMOVE
 
 
 def _why_hold(compared: Compared, action: DeskAction, situation: Situation, admitted: Collection[str]) -> str:

@@ -75,7 +75,8 @@ class Compared:
     """One asset of an account whose rows say something else than what is proven, or stand there twice.
 
     ``difference`` is at the desk's precision; zero where the rows are only doubled. ``rows`` are in the order
-    of their keys, none where the desk has no row. ``is_doubled`` says that several rows stand for one thing.
+    of their keys, none where the desk has no row. ``is_doubled`` says that several rows stand for one thing,
+    ``is_cash`` that they are of the table that holds cash.
     """
 
     asset: str
@@ -84,6 +85,7 @@ class Compared:
     difference: Decimal
     rows: tuple[DeskRow, ...] = ()
     is_doubled: bool = False
+    is_cash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
