@@ -62,6 +62,7 @@ def told(found: Explained) -> list[str]:
     [
         (("5", "0.3", "-1"), "5.3", ["behind 3", "missed 3"]),
         (("5", "0.3", "-1"), "5", ["behind 2 3", "missed 2 3"]),
+        (("5", "0.3", "-1"), "0", ["behind 1 2 3", "missed 1 2 3"]),
         (("5", "0.3", "-1"), "4", ["missed 2"]),
         (("5", "0.3", "-1", "0.07"), "5", ["behind 2 3 4", "missed 2 3 4"]),
         (("5", "0.3", "-1", "0.07"), "4.3", ["behind 4", "missed 4"]),
@@ -139,6 +140,15 @@ def test_a_column_that_rounds_each_sum() -> None:
     halves = ledger("1", "0.005", "0.005", "0.005", "0.005")
     assert "rounded 2 3 4 5" in told(explain(evidence(halves, "1.04", 2)))
     assert "rounded 2 3 4 5" in told(explain(evidence(halves, "1", 2)))
+
+
+def test_a_column_that_rounds_each_sum_and_fees_that_come_back() -> None:
+    assert "rounded 2 3" in told(explain(evidence(ledger("1", "-0.006 -0.001", "0.005"), "1.01", 2)))
+
+
+def test_a_whole_unit_less_is_no_rounding() -> None:
+    found = explain(evidence(ledger("5", "3", "0.5"), "4", 0))
+    assert found.answer.explanation is not Explanation.BEHIND
 
 
 @pytest.mark.parametrize(("agreed", "is_rounded"), [("1.00", True), ("1.01", False), (None, True)])
