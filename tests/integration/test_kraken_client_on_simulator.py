@@ -114,6 +114,13 @@ def test_prices_have_normalised_names(client):
     assert client.calls == 0
 
 
+def test_every_asset_is_known_by_its_normalised_name(client):
+    known = client.known_assets()
+    assert {"BTC", "DOGE", "USD", "AAPLx"} <= known
+    assert not {"XXBT", "XBT", "ZUSD"} & known
+    assert client.calls == 0
+
+
 def test_read_only_key_passes_and_a_withdrawing_key_does_not(client, desk):
     client.check_key()
     desk.control.patch("accounts/alpha", {"permissions": [*READ, "withdraw-funds"]})

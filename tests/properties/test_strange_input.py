@@ -149,6 +149,10 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "AssetPairs": (parse_orders.parse_markets, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
     "AssetPairs for prices": (parse_account.parse_pairs, {"XXBTZUSD": MARKET, "SOUND": MARKET}),
     "Ticker": (parse_account.parse_last_prices, {"XXBTZUSD": {"c": ["57000.1", "0.1"]}}),
+    "Assets": (
+        parse_account.parse_assets,
+        {"XXBT": {"aclass": "currency", "altname": "XBT"}, "DOT.S": {"aclass": "currency"}},
+    ),
     "Ticker of one market": (
         parse_orders.parse_market_prices,
         {"XXBTZUSD": {"a": ["57000.2", "1", "1.0"], "b": ["57000.0", "1", "1.0"], "c": ["57000.1", "0.1"]}},

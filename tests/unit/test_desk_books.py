@@ -197,10 +197,9 @@ def test_cash_has_a_table_of_its_own() -> None:
 
 def test_assets_of_a_declaration_are_checked_against_what_kraken_knows() -> None:
     tolerance = {"assets": {"BTCC": "1"}}
-    assert unknown_in(book(cash={**CASH, "currency": "USDD3"}, tolerance=tolerance), KNOWN) == [
-        ("tolerance.assets", "BTCC"),
-        ("cash.currency", "USDD3"),
-    ]
+    told = unknown_in(book(cash={**CASH, "currency": "XUSDX"}, tolerance=tolerance), KNOWN)
+    assert [one.where for one in told] == ["arena tolerance.assets", "arena cash.currency"]
+    assert "did you mean BTC?" in told[0].what
 
 
 def test_accounts_are_matched_one_by_one() -> None:

@@ -61,6 +61,7 @@ DIVISION: Final = Context(prec=60)
 # Splits and dividends of tokenized assets change what Kraken tells in rebased units, without a row of a
 # ledger; in base units only rows change anything.
 BASE_UNITS: Final[Mapping[str, str]] = MappingProxyType({"rebase_multiplier": "base"})
+ASSET_CLASSES: Final = ("currency", "tokenized_asset")
 # A key that may only manage withdrawal addresses can't move money by itself, but it prepares the way, and
 # nothing here ever needs it.
 FORBIDDEN_PERMISSIONS: Final = frozenset(
@@ -245,6 +246,13 @@ class KrakenClient:
             "Ticker", partial(parse_account.parse_last_prices, account=self._account)
         )
         return parse_account.prices_in(quote, pairs, last_prices)
+
+    def known_assets(self) -> frozenset[str]:
+        """Read ``Assets``: every asset that Kraken knows, tokenized ones among them, by normalised name."""
+        parse = partial(parse_account.parse_assets, account=self._account)
+        return frozenset().union(
+            *(self._read_public("Assets", parse, {"aclass": kind}) for kind in ASSET_CLASSES)
+        )
 
     def _read_result(
         self, endpoint: str, parameters: Mapping[str, Parameter], parse: Callable[[object], Value]

@@ -322,6 +322,16 @@ def parse_pairs(result: object, *, account: str = "") -> dict[str, Pair]:
     return {pair_id: pair for pair_id, pair in pairs.items() if is_international(pair.venue)}
 
 
+def parse_assets(result: object, *, account: str = "") -> frozenset[str]:
+    """Read the result of ``Assets``: what Kraken knows, by our names."""
+    read = Reader(account, "Assets")
+    known = set()
+    for asset_id, fields in read.mapping(result, "result").items():
+        read.mapping(fields, f"result.{asset_id}")
+        known.add(parse_kraken_code(read.name(asset_id, "an asset id")).asset)
+    return frozenset(known)
+
+
 def parse_server_time(result: object, *, account: str = "") -> datetime:
     """Read the result of ``Time``."""
     read = Reader(account, "Time")

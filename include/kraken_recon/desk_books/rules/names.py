@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kraken_recon.desk_books.declaration import Spelling
+from kraken_recon.desk_books.rules.records import Problem
 from kraken_recon.ledger.asset_names import (
     LEGACY_NAMES,
     QUOTE_CURRENCIES,
@@ -19,6 +20,8 @@ from kraken_recon.ledger.asset_names import (
     parse_kraken_code,
 )
 from kraken_recon.ledger.entries import SPOT
+from kraken_recon.orders.decisions import nearest
+from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -118,8 +121,8 @@ def is_kept(asset: str, holds: Holds) -> bool:
     return holds.which == "all" or asset not in STATE_CURRENCIES
 
 
-def unknown_in(book: DeskBook, known: Collection[str]) -> list[tuple[str, str]]:
-    """Find assets that a declaration names and Kraken does not know: where it does, and the name."""
+def unknown_in(book: DeskBook, known: Collection[str]) -> list[Problem]:
+    """Tell of every asset that a declaration names and Kraken does not know."""
     also = book.positions.asset.also
     named = [
         *((f"positions.asset.also.{name}", asset) for name, asset in sorted(also.items())),
@@ -127,4 +130,12 @@ def unknown_in(book: DeskBook, known: Collection[str]) -> list[tuple[str, str]]:
         *(("tolerance.assets", asset) for asset in sorted(book.tolerance.assets)),
         *([("cash.currency", book.cash.currency)] if book.cash else []),
     ]
-    return [(where, asset) for where, asset in named if asset not in known]
+    return [
+        Problem(
+            f"{book.name} {where}",
+            f"{one_line(asset)} is no asset that Kraken knows{nearest(asset, known)}",
+            "Write the name that we use, such as BTC for XXBT.",
+        )
+        for where, asset in named
+        if asset not in known
+    ]
