@@ -23,7 +23,7 @@ from kraken_recon.desk_books.rules.compare import (
     quantity_of,
     rounded,
 )
-from kraken_recon.desk_books.rules.explain import ALTERNATIVES_MAX, ROUNDED_EACH, Evidence, explain
+from kraken_recon.desk_books.rules.explain import ALTERNATIVES_MAX, ROUNDED_EACH, DifferenceEvidence, explain
 from kraken_recon.desk_books.rules.names import Names
 from kraken_recon.desk_books.rules.records import Compared, DeskRow, Explanation
 from kraken_recon.values.money import exact_arithmetic, format_amount
@@ -196,9 +196,9 @@ def fitting(ledger: Ledger, desk: Decimal, digits: int, *, has_agreed: bool) -> 
     return fits
 
 
-def evidence(ledger: Ledger, desk: Decimal, digits: int, *, has_agreed: bool) -> Evidence:
+def evidence(ledger: Ledger, desk: Decimal, digits: int, *, has_agreed: bool) -> DifferenceEvidence:
     compared = Compared("BTC", ledger.proven, desk, as_held(ledger.proven, digits) - desk)
-    return Evidence(
+    return DifferenceEvidence(
         compared, digits, ledger.entries, has_agreed, wallets=ledger.wallets, orders=ledger.orders
     )
 

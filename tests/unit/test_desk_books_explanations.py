@@ -16,7 +16,7 @@ from kraken_recon.desk_books.rules.explain import (
     BOOKED_LATER,
     ROUNDED_EACH,
     TOO_MANY,
-    Evidence,
+    DifferenceEvidence,
     explain,
 )
 from kraken_recon.desk_books.rules.records import Answer, Compared, Explained, Explanation
@@ -40,13 +40,13 @@ def ledger(*changes: str) -> list[LedgerEntry]:
     return entries
 
 
-def evidence(entries: list[LedgerEntry], desk: str, decimals: int = 8, **more: Any) -> Evidence:
+def evidence(entries: list[LedgerEntry], desk: str, decimals: int = 8, **more: Any) -> DifferenceEvidence:
     wallets: dict[str, Decimal] = {}
     for entry in entries:
         wallets[entry.wallet] = wallets.get(entry.wallet, ZERO) + entry.change
     proven = sum(wallets.values(), ZERO)
     compared = Compared("BTC", proven, Decimal(desk), as_held(proven, decimals) - Decimal(desk))
-    return Evidence(compared, decimals, entries, **{"has_agreed": True, "wallets": wallets, **more})
+    return DifferenceEvidence(compared, decimals, entries, **{"has_agreed": True, "wallets": wallets, **more})
 
 
 def told(found: Explained) -> list[str]:

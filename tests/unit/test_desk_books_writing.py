@@ -25,11 +25,11 @@ from kraken_recon.desk_books.rules.records import (
     BookJudgement,
     Compared,
     DeskAction,
+    DeskProblem,
     DeskRow,
     Explained,
     Explanation,
     OrderProblem,
-    Problem,
     RowWrite,
     WriteKind,
 )
@@ -304,7 +304,7 @@ def test_the_view_of_an_account() -> None:
     explained = Explained(Answer(Explanation.MISSED, ("L2",)), (Answer(Explanation.WRONG_WAY, ("L1",)),))
     one = decide([(compared("BTC", "10.50", "9"), explained)], situation("none")).differences
     judged = BookJudgement(
-        "arena", "none", 5, 4, one, (OrderProblem("7", "ambiguous"),), (Problem("p", "w", "r"),)
+        "arena", "none", 5, 4, one, (OrderProblem("7", "ambiguous"),), (DeskProblem("p", "w", "r"),)
     )
     view = diff_view("gpt-trader", datetime(2026, 1, 5, tzinfo=UTC), [judged])
     assert json.loads(json.dumps(view)) == {
@@ -340,4 +340,4 @@ def test_the_view_of_a_check() -> None:
     view = check_view("arena", [], {"a": (2, {"BTC": ["XBT", "BTC"]})}, {"select": True})
     assert (view["ok"], view["rights"]["select"], view["rights"]["delete"]) == (True, True, False)
     assert view["accounts"] == [{"account": "a", "rows": 2, "assets": {"BTC": ["BTC", "XBT"]}}]
-    assert not check_view("arena", [Problem("a", "b", "c")], {}, {})["ok"]
+    assert not check_view("arena", [DeskProblem("a", "b", "c")], {}, {})["ok"]

@@ -224,7 +224,7 @@ class Holds(_Part):
         raise ValueError("expected all, crypto, or a list of assets")
 
 
-class Source(_Part):
+class RowSource(_Part):
     """Where rows come from: a table, or a query that is only read."""
 
     table: Name | None = None
@@ -233,7 +233,7 @@ class Source(_Part):
     only: dict[Name, str | None] = Field(default_factory=dict)
 
 
-class Amounts(Source):
+class Amounts(RowSource):
     """A source that has a column with quantities.
 
     ``decimals`` are the digits of the real quantity, None for the column's own scale; ``scaled_by`` is by
@@ -274,7 +274,7 @@ class StatusColumn(_Part):
     ended: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(_listed)]
 
 
-class Orders(Source):
+class Orders(RowSource):
     """The desk's own orders, read only; columns that the desk does not keep are left out.
 
     ``zone`` is the time zone that its times mean where they name none.

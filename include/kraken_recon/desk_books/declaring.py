@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from kraken_recon.desk_books.cross_checks import mistakes_together, overlapping
 from kraken_recon.desk_books.declaration import DeskBook
-from kraken_recon.desk_books.rules.records import Problem
+from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.written_tree import Mistake, WrittenTree, read_tree
 from kraken_recon.orders.decisions import nearest
 from kraken_recon.plain_text import one_line
@@ -43,7 +43,7 @@ class DeclaredBook:
 
     file: Path
     book: DeskBook | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DeskProblem, ...] = ()
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def read_books(folder: Path) -> tuple[DeclaredBook, ...]:
     for later, earlier, shared in overlapping(books):
         one, other = declared[usable[later]], declared[usable[earlier]]
         what = f"it shares {shared} with the book of {other.file.name}"
-        problem = Problem(one.file.name, what, "Keep one of them, or tell them apart by only.")
+        problem = DeskProblem(one.file.name, what, "Keep one of them, or tell them apart by only.")
         declared[usable[later]] = replace(one, book=None, problems=(*one.problems, problem))
     return tuple(declared)
 
@@ -82,13 +82,15 @@ def read_book(file: Path) -> DeclaredBook:
             text = opened.read(BYTES_MAX).decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        problem = Problem(file.name, f"it cannot be read: {reason}", "Make it a readable file of UTF-8 text.")
+        problem = DeskProblem(
+            file.name, f"it cannot be read: {reason}", "Make it a readable file of UTF-8 text."
+        )
         return DeclaredBook(file, None, (problem,))
     book, problems = parse_book(text, file.name)
     return DeclaredBook(file, book, problems)
 
 
-def parse_book(text: str, file_name: str) -> tuple[DeskBook | None, tuple[Problem, ...]]:
+def parse_book(text: str, file_name: str) -> tuple[DeskBook | None, tuple[DeskProblem, ...]]:
     """Read a declaration from its text; None where there is any mistake."""
     tree = read_tree(text)
     mistakes = list(tree.mistakes)
@@ -101,19 +103,15 @@ def parse_book(text: str, file_name: str) -> tuple[DeskBook | None, tuple[Proble
         mistakes += mistakes_together(tree)
     if not mistakes:
         return book, ()
-    listed = sorted(
-        {(mistake.line or tree.line_of(mistake.path), mistake) for mistake in mistakes}, key=_place
+    by_line = {(mistake.line or tree.line_of(mistake.path), _problem_of(mistake)) for mistake in mistakes}
+    return None, tuple(
+        replace(problem, where=f"{file_name}:{line} {problem.where}".rstrip())
+        for line, problem in sorted(by_line)
     )
-    return None, tuple(_problem(file_name, line, mistake) for line, mistake in listed)
 
 
-def _place(told: tuple[int, Mistake]) -> tuple[int, str, str]:
-    return told[0], ".".join(map(str, told[1].path)), told[1].what
-
-
-def _problem(file_name: str, line: int, mistake: Mistake) -> Problem:
-    place = ".".join(map(str, mistake.path))
-    return Problem(f"{file_name}:{line} {place}".strip(), one_line(mistake.what), one_line(mistake.remedy))
+def _problem_of(mistake: Mistake) -> DeskProblem:
+    return DeskProblem(".".join(map(str, mistake.path)), one_line(mistake.what), one_line(mistake.remedy))
 
 
 def _misread(errors: Sequence[ErrorDetails], tree: WrittenTree) -> list[Mistake]:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.rules.records import (
         Answer,
         BookJudgement,
+        DeskProblem,
         Difference,
         OrderProblem,
-        Problem,
     )
 
 
@@ -65,14 +65,14 @@ def _order_view(order: OrderProblem) -> dict[str, str]:
     return {"id": order.order_id, "problem": order.problem}
 
 
-def problem_views(problems: Iterable[Problem]) -> list[dict[str, str]]:
+def problem_views(problems: Iterable[DeskProblem]) -> list[dict[str, str]]:
     """Write problems, each with where it is and what to do."""
     return [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in problems]
 
 
 def check_view(
     book: str,
-    problems: Iterable[Problem],
+    problems: Iterable[DeskProblem],
     accounts: Mapping[str, tuple[int, Mapping[str, Iterable[str]]]],
     rights: Mapping[str, bool],
 ) -> dict[str, Any]:

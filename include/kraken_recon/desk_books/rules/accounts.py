@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kraken_recon.desk_books.rules.records import Problem
+from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.orders.decisions import nearest
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class MatchedAccounts:
     """The desk's value of each account of ours that a book is about, and why others cannot be judged."""
 
     values: Mapping[str, Any]
-    problems: Mapping[str, Problem]
+    problems: Mapping[str, DeskProblem]
 
 
 def match_accounts(
@@ -31,7 +31,7 @@ def match_accounts(
     A mistake about one account stops no other. ``looked_up`` has every value that the query gave, by account.
     """
     where = f"{book.name} accounts"
-    problems: dict[str, Problem] = {}
+    problems: dict[str, DeskProblem] = {}
     values: dict[str, Any] = {}
     given = looked_up or {}
     if book.accounts.by is not None:
@@ -41,18 +41,18 @@ def match_accounts(
                 values[account] = found[0]
             else:
                 what = f"the query gives {len(found)} values for {account}, and one is needed"
-                problems[account] = Problem(where, what, "Change accounts.by, or name the accounts.")
+                problems[account] = DeskProblem(where, what, "Change accounts.by, or name the accounts.")
     for account, value in book.accounts.values.items():
         if account in ours:
             values[account] = value
         else:
             what = f"we have no account {account}{nearest(account, ours)}"
-            problems[account] = Problem(where, what, "Name one of `accounts list`, or add it.")
+            problems[account] = DeskProblem(where, what, "Name one of `accounts list`, or add it.")
     by_value: dict[str, list[str]] = defaultdict(list)
     for account, value in values.items():
         by_value[str(value)].append(account)
     for value, accounts in by_value.items():
         for account in accounts if len(accounts) > 1 else ():
             what = f"{' and '.join(accounts)} are both {value}"
-            problems[account] = Problem(where, what, "Give each account a value of its own.")
+            problems[account] = DeskProblem(where, what, "Give each account a value of its own.")
     return MatchedAccounts({a: v for a, v in values.items() if a not in problems}, problems)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.desk_books.declaration import AssetColumn, Holds, Spelling
 from kraken_recon.desk_books.rules.names import Names, is_kept
-from kraken_recon.desk_books.rules.records import Compared, Comparison, DeskRow, Problem
+from kraken_recon.desk_books.rules.records import BookComparison, Compared, DeskProblem, DeskRow
 from kraken_recon.ledger.entries import SPOT
 from kraken_recon.plain_text import one_line
 from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic, format_amount
@@ -136,7 +136,7 @@ def proven_by_asset(positions: Mapping[HoldingKey, Decimal], *, is_spot_only: bo
 
 
 @exact_arithmetic()
-def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms) -> Comparison:
+def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms) -> BookComparison:
     """Compare the rows of one account with its proven quantities by asset."""
     by_asset, problems, unjudged, has_unknown_names = _understood(rows, terms)
     agreed, differing, doubled = 0, [], []
@@ -155,7 +155,7 @@ def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
             differing.append(compared)
         else:
             agreed += 1
-    return Comparison(
+    return BookComparison(
         len(rows),
         agreed,
         tuple(differing),
@@ -168,10 +168,10 @@ def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
 
 def _understood(
     rows: Iterable[DeskRow], terms: Terms
-) -> tuple[dict[str, list[DeskRow]], list[Problem], set[str], bool]:
+) -> tuple[dict[str, list[DeskRow]], list[DeskProblem], set[str], bool]:
     """Sort rows by asset; tell of those without a name that anybody knows, or without a number."""
     by_asset: dict[str, list[DeskRow]] = defaultdict(list)
-    problems: list[Problem] = []
+    problems: list[DeskProblem] = []
     unjudged: set[str] = set()
     has_unknown_names = False
     for row in rows:
@@ -225,22 +225,24 @@ def _keys_of(rows: Sequence[DeskRow]) -> str:
     return one_line(", ".join(keys) + (" and more" if len(rows) > _SHOWN_KEYS_MAX else ""))
 
 
-def _told_twice(compared: Compared, terms: Terms) -> Problem:
+def _told_twice(compared: Compared, terms: Terms) -> DeskProblem:
     what = (
         f"{len(compared.rows)} rows stand for {compared.asset}, {format_amount(compared.desk)} together: "
         f"{_keys_of(compared.rows)}"
     )
-    return Problem(terms.where, what, "Make them one row; until then nothing is written to them by itself.")
+    return DeskProblem(
+        terms.where, what, "Make them one row; until then nothing is written to them by itself."
+    )
 
 
-def _unknown_name(row: DeskRow, terms: Terms) -> Problem:
+def _unknown_name(row: DeskRow, terms: Terms) -> DeskProblem:
     shown = one_line(repr(row.name), _SHOWN_CHARACTERS_MAX)
     what = f"the name {shown} in row {_keys_of([row])} is none that Kraken knows"
-    return Problem(terms.where, what, "Map it under positions.asset.also, or leave the row out by only.")
+    return DeskProblem(terms.where, what, "Map it under positions.asset.also, or leave the row out by only.")
 
 
-def _no_number(row: DeskRow, terms: Terms) -> Problem:
+def _no_number(row: DeskRow, terms: Terms) -> DeskProblem:
     what = (
         f"the quantity of {one_line(row.name, _SHOWN_CHARACTERS_MAX)} in row {_keys_of([row])} is no number"
     )
-    return Problem(terms.where, what, "Put the row right; until then its asset is not judged.")
+    return DeskProblem(terms.where, what, "Put the row right; until then its asset is not judged.")

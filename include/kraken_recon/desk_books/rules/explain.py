@@ -53,7 +53,7 @@ _PER_ENTRY: Final = (*ROUNDINGS, decimal.ROUND_FLOOR)
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class DifferenceEvidence:
     """What one asset of one account is explained from.
 
     Attributes:
@@ -81,7 +81,7 @@ class Evidence:
 
 
 @exact_arithmetic()
-def explain(evidence: Evidence) -> Explained:
+def explain(evidence: DifferenceEvidence) -> Explained:
     """Find what led to an asset's difference; ``unexplained`` where nothing does."""
     entries = _in_order(evidence.entries)
     world = _exact_world(evidence, entries)
@@ -123,7 +123,7 @@ def _in_order(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
     return list(merge(*chains, key=lambda entry: entry.entry_time))
 
 
-def _answers(evidence: Evidence, world: World, operations: Sequence[Operation]) -> list[Answer]:
+def _answers(evidence: DifferenceEvidence, world: World, operations: Sequence[Operation]) -> list[Answer]:
     answers = _bookings(evidence, world, operations)
     answers += _rounded(evidence, world)
     answers += _wallets_left_out(evidence, world)
@@ -132,7 +132,7 @@ def _answers(evidence: Evidence, world: World, operations: Sequence[Operation]) 
     return answers
 
 
-def _bookings(evidence: Evidence, world: World, operations: Sequence[Operation]) -> list[Answer]:
+def _bookings(evidence: DifferenceEvidence, world: World, operations: Sequence[Operation]) -> list[Answer]:
     """Find what a bot may have booked wrongly; before the asset ever agreed, one operation at most."""
     orders = by_order(world, operations, evidence.orders)
     several = missed_several(world, operations) if evidence.has_agreed else iter(())
@@ -154,7 +154,7 @@ def _each(parts: Iterable[Iterator[Answer]]) -> Iterator[Answer]:
             yield found
 
 
-def _exact_world(evidence: Evidence, entries: Sequence[LedgerEntry]) -> World:
+def _exact_world(evidence: DifferenceEvidence, entries: Sequence[LedgerEntry]) -> World:
     """Count in the smallest unit of anything that is told; the desk's digits leave room for its rounding."""
     proven, desk, digits = evidence.compared.proven, evidence.compared.desk, evidence.decimals
     amounts = [proven, desk, *(entry.amount for entry in entries), *(entry.fee for entry in entries)]
@@ -188,13 +188,13 @@ def _rounded_to(number: int, unit: int) -> tuple[int, int]:
     return (number - nearest, number + farthest) if number > 0 else (number - farthest, number + nearest)
 
 
-def _finer(evidence: Evidence, entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
+def _finer(evidence: DifferenceEvidence, entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Pick the entries that have more digits than the desk's column."""
     digits = evidence.decimals
     return [e for e in entries if e.amount != rounded(e.amount, digits) or e.fee != rounded(e.fee, digits)]
 
 
-def _bases(evidence: Evidence, entries: Iterable[LedgerEntry]) -> Collection[Decimal]:
+def _bases(evidence: DifferenceEvidence, entries: Iterable[LedgerEntry]) -> Collection[Decimal]:
     """Say what the desk may have had before the first entry."""
     if evidence.agreed is not None:
         return (evidence.agreed,)
@@ -202,7 +202,7 @@ def _bases(evidence: Evidence, entries: Iterable[LedgerEntry]) -> Collection[Dec
     return dict.fromkeys(rounded(opening, evidence.decimals, rounding) for rounding in ROUNDINGS)
 
 
-def _rounding_worlds(evidence: Evidence, entries: Sequence[LedgerEntry]) -> Iterator[World]:
+def _rounding_worlds(evidence: DifferenceEvidence, entries: Sequence[LedgerEntry]) -> Iterator[World]:
     """Count as a bot does that rounds each change before it adds it."""
     if not _finer(evidence, entries):
         return
@@ -219,7 +219,7 @@ def _rounding_worlds(evidence: Evidence, entries: Sequence[LedgerEntry]) -> Iter
             yield World(entries, changes, fees, offset, offset)
 
 
-def _rounded(evidence: Evidence, world: World) -> list[Answer]:
+def _rounded(evidence: DifferenceEvidence, world: World) -> list[Answer]:
     """See whether a bot that rounds each change, or each sum, comes to what the desk shows."""
     finer = _finer(evidence, world.entries)
     sums = (
@@ -245,7 +245,7 @@ def _sums(
     return by_change, by_part, running
 
 
-def _wallets_left_out(evidence: Evidence, world: World) -> Iterator[Answer]:
+def _wallets_left_out(evidence: DifferenceEvidence, world: World) -> Iterator[Answer]:
     """See whether the desk shows what is proven without what earns: all of it, or one wallet."""
     earning = {wallet: held for wallet, held in evidence.wallets.items() if wallet != SPOT and held}
     choices = dict.fromkeys([tuple(sorted(earning)), *((wallet,) for wallet in sorted(earning))])
@@ -255,7 +255,7 @@ def _wallets_left_out(evidence: Evidence, world: World) -> Iterator[Answer]:
             yield answer(world, Explanation.WALLET_LEFT_OUT, places)
 
 
-def _booked_again(evidence: Evidence) -> list[Answer]:
+def _booked_again(evidence: DifferenceEvidence) -> list[Answer]:
     """See whether the bot booked later what had been written for it."""
     again = sum((entry.change for entry in evidence.booked_for_it), ZERO)
     if not again or not _leads_to(evidence, again):
@@ -263,6 +263,6 @@ def _booked_again(evidence: Evidence) -> list[Answer]:
     return [Answer(Explanation.DOUBLED, tuple(entry.ledger_id for entry in evidence.booked_for_it))]
 
 
-def _leads_to(evidence: Evidence, offset: Decimal) -> bool:
+def _leads_to(evidence: DifferenceEvidence, offset: Decimal) -> bool:
     compared = evidence.compared
     return agrees(compared.proven + offset, compared.desk, evidence.decimals)

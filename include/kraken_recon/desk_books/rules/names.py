@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kraken_recon.desk_books.declaration import Spelling
-from kraken_recon.desk_books.rules.records import Problem
+from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.ledger.asset_names import (
     LEGACY_NAMES,
     QUOTE_CURRENCIES,
@@ -121,7 +121,7 @@ def is_kept(asset: str, holds: Holds) -> bool:
     return holds.which == "all" or asset not in STATE_CURRENCIES
 
 
-def unknown_in(book: DeskBook, known: Collection[str]) -> list[Problem]:
+def unknown_in(book: DeskBook, known: Collection[str]) -> list[DeskProblem]:
     """Tell of every asset that a declaration names and Kraken does not know."""
     also = book.positions.asset.also
     named = [
@@ -131,7 +131,7 @@ def unknown_in(book: DeskBook, known: Collection[str]) -> list[Problem]:
         *([("cash.currency", book.cash.currency)] if book.cash else []),
     ]
     return [
-        Problem(
+        DeskProblem(
             f"{book.name} {where}",
             f"{one_line(asset)} is no asset that Kraken knows{nearest(asset, known)}",
             "Write the name that we use, such as BTC for XXBT.",

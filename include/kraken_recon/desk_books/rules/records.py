@@ -47,7 +47,7 @@ WRITES = frozenset({DeskAction.UPDATE, DeskAction.INSERT, DeskAction.REMOVE})
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class DeskProblem:
     """Something that keeps a book, or a part of it, from being judged: where, what, and what to do."""
 
     where: str
@@ -89,7 +89,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class BookComparison:
     """What the comparison of one account with its rows says.
 
     ``rows`` and ``agreed`` are counts: of the account's rows, and of assets that agree; an asset that neither
@@ -101,7 +101,7 @@ class Comparison:
     agreed: int
     differing: tuple[Compared, ...] = ()
     doubled: tuple[Compared, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DeskProblem, ...] = ()
     assets: tuple[str, ...] = ()
     has_unknown_names: bool = False
 
@@ -160,7 +160,7 @@ class BookJudgement:
     agreed: int = 0
     differences: tuple[Difference, ...] = ()
     orders: tuple[OrderProblem, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DeskProblem, ...] = ()
 
 
 class WriteKind(StrEnum):
