@@ -228,6 +228,8 @@ def test_a_folder_is_read_by_file_and_one_bad_file_stops_no_other(tmp_path: Path
         ("c.yaml", False),
     ]
     assert "cannot be read" in found[2].problems[0].what
+    (tmp_path / "c.yaml").write_text(f"# {'x' * 1_000_000}")
+    assert "more than 1,000,000 bytes" in read_book(tmp_path / "c.yaml").problems[0].what
     assert read_books(tmp_path / "nowhere") == ()
     assert "No such file" in read_book(tmp_path / "nowhere.yaml").problems[0].what
 

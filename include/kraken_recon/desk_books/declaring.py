@@ -79,15 +79,19 @@ def read_book(file: Path) -> DeclaredBook:
     """Read one declaration with all mistakes in it."""
     try:
         with file.open("rb") as opened:
-            text = opened.read(BYTES_MAX).decode("utf-8-sig")
+            written = opened.read(BYTES_MAX + 1)
+        text = written.decode("utf-8-sig")
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        problem = DeskProblem(
-            file.name, f"it cannot be read: {reason}", "Make it a readable file of UTF-8 text."
-        )
-        return DeclaredBook(file, None, (problem,))
+        return _unreadable(file, (error.strerror if isinstance(error, OSError) else None) or str(error))
+    if len(written) > BYTES_MAX:
+        return _unreadable(file, f"it has more than {BYTES_MAX:,} bytes")
     book, problems = parse_book(text, file.name)
     return DeclaredBook(file, book, problems)
+
+
+def _unreadable(file: Path, why: str) -> DeclaredBook:
+    what = one_line(f"it cannot be read: {why}")
+    return DeclaredBook(file, None, (DeskProblem(file.name, what, "Make it a readable file of UTF-8 text."),))
 
 
 def parse_book(text: str, file_name: str) -> tuple[DeskBook | None, tuple[DeskProblem, ...]]:
