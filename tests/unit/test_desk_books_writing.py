@@ -33,7 +33,7 @@ from kraken_recon.desk_books.rules.records import (
     RowWrite,
     WriteKind,
 )
-from kraken_recon.desk_books.rules.writes import WriteTerms, columns_read, why_not_insertable, writes_of
+from kraken_recon.desk_books.rules.writes import WriteTerms, columns_read, why_not_writable, writes_of
 from kraken_recon.desk_books.view import check_view, diff_view
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def test_even_without_lateness_one_run_is_not_enough() -> None:
     [
         (compared("BTC", "10", "9.9", row(1, "BTC", "5"), row(2, "BTC", "4.9")), {}, "several rows"),
         (compared("BTC", "0.5", "0"), {"has_unknown_names": True}, "nobody knows"),
-        (compared("BTC", "0.5", "0"), {"not_insertable": {"BTC": "no value for name"}}, "no value for name"),
+        (compared("BTC", "0.5", "0"), {"not_writable": {"BTC": "no value for name"}}, "no value for name"),
         (compared("BTC", "10", "9.9"), {"undone": {"BTC": "ann"}}, "undone by ann"),
         (compared("BTC", "10", "9.9"), {"last_changes": {"BTC": {Decimal("0.1")}}}, "did not last"),
         (compared("BTC", "10", "5"), {}, "more than one run"),
@@ -259,9 +259,18 @@ def test_an_insert_has_every_value() -> None:
 
 
 def test_a_row_that_lacks_what_may_not_be_null_is_not_inserted() -> None:
-    assert why_not_insertable("BTC", write_terms(required={"symbol", "name", "avg_cost"})) == ""
+    new = compared("BTC", "0.5", "0")
+    assert why_not_writable(new, write_terms(required={"symbol", "name", "avg_cost"})) == ""
     bare = write_terms(part={"on_insert": {}}, required={"symbol", "name", "avg_cost"})
-    assert why_not_insertable("BTC", bare).startswith("a new row has no value for avg_cost, name")
+    assert why_not_writable(new, bare).startswith("a new row has no value for avg_cost, name")
+
+
+@pytest.mark.parametrize(("counter", "after"), [(4, 5), ("4", 5), (None, 1), ("v1", None)])
+def test_only_a_number_is_raised(counter: object, after: int | None) -> None:
+    one = compared("BTC", "10", "9", row(1, "BTC", "9", **{**FOUND, "counter": counter}))
+    why = why_not_writable(one, write_terms())
+    assert bool(why) is (after is None)
+    assert after is None or writes_of(one, write_terms())[0].after["counter"] == after
 
 
 def test_a_removal_deletes_or_sets_to_zero() -> None:

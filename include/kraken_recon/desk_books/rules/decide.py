@@ -61,7 +61,7 @@ class Situation:
         seen: unexplained differences of earlier runs, by asset.
         last_changes: by asset, what our last writes to it changed, where it has not agreed since.
         undone: by asset, who undid our last write.
-        not_insertable: by asset, why no row of it can be inserted among the positions.
+        not_writable: by asset, why its rows cannot be written.
         approved: the changes by asset that a person approved.
         has_unknown_names: whether a row has a name that nobody knows.
     """
@@ -77,7 +77,7 @@ class Situation:
     seen: Mapping[str, Seen] = field(default_factory=lambda: MappingProxyType({}))
     last_changes: Mapping[str, Collection[Decimal]] = field(default_factory=lambda: MappingProxyType({}))
     undone: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    not_insertable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    not_writable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     approved: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     has_unknown_names: bool = False
     cash_write_back: WriteBack = WriteBack.NONE
@@ -158,8 +158,8 @@ def _write(compared: Compared) -> DeskAction:
 def _why_hold(compared: Compared, action: DeskAction, situation: Situation, admitted: Collection[str]) -> str:
     """Say why a person has to decide about this write for itself; empty where none has to."""
     asset, is_insert = compared.asset, action is DeskAction.INSERT
-    if is_insert and asset in situation.not_insertable:
-        return situation.not_insertable[asset]
+    if asset in situation.not_writable:
+        return situation.not_writable[asset]
     did_not_last = compared.difference in situation.last_changes.get(asset, ())
     reasons = (
         (len(compared.rows) > 1, "several rows stand for it; approved, the one with the lowest key changes"),

@@ -65,13 +65,23 @@ def columns_read(part: Positions | Cash) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
-def why_not_insertable(asset: str, terms: WriteTerms) -> str:
-    """Say which columns of a new row would be empty and may not be; empty where it can be inserted."""
-    row = _inserted(asset, ZERO, terms)
-    missing = sorted(column for column in terms.required if row.get(column) is None)
-    if not missing:
-        return ""
-    return f"a new row has no value for {', '.join(missing)}; add it to on_insert"
+def why_not_writable(compared: Compared, terms: WriteTerms) -> str:
+    """Say what keeps an asset's rows from being written: a column without a value, a counter that is none."""
+    if not compared.rows:
+        row = _inserted(compared.asset, ZERO, terms)
+        missing = sorted(column for column in terms.required if row.get(column) is None)
+        return f"a new row has no value for {', '.join(missing)}; add it to on_insert" if missing else ""
+    raised = [column for column, value in terms.part.on_update.items() if value.kind == "raise"]
+    strange = [c for c in raised if any(_counted(row.columns[c]) is None for row in compared.rows)]
+    return f"what is in {', '.join(strange)} is no number that can be raised" if strange else ""
+
+
+def _counted(value: Any) -> int | None:  # noqa: ANN401 - whatever a database gives
+    """Read a counter; none yet is zero."""
+    try:
+        return 0 if value is None else int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 @exact_arithmetic()
@@ -149,7 +159,7 @@ def _written(value: ColumnValue, row: DeskRow, column: str, terms: WriteTerms) -
     if value.kind == "now":
         return _moment(value, terms)
     if value.kind == "raise":
-        return int(row.columns[column] or 0) + 1
+        return (_counted(row.columns[column]) or 0) + 1
     return value.text
 
 
