@@ -131,6 +131,15 @@ def test_ledger_page_sends_its_bounds_exactly(kraken, client):
     assert form == {"start": "1705260464.973174", "end": "LRSNYS-DICDD-3QM34P", "ofs": "50"}
 
 
+def test_assets_of_every_class_are_known(kraken, client):
+    kraken.answers.extend([result({"XXBT": {}, "DOT.S": {}, "ZUSD": {}}), result({"AAPLx.T": {}})])
+    assert client.known_assets() == {"BTC", "DOT", "USD", "AAPLx"}
+    assert [request.path for request in kraken.requests] == [
+        "/0/public/Assets?aclass=currency",
+        "/0/public/Assets?aclass=tokenized_asset",
+    ]
+
+
 def test_public_call_is_a_plain_get(kraken, client):
     kraken.answers.extend(
         [
