@@ -25,7 +25,7 @@ from kraken_recon.desk_books.rules.compare import (
 )
 from kraken_recon.desk_books.rules.explain import ALTERNATIVES_MAX, ROUNDED_EACH, DifferenceEvidence, explain
 from kraken_recon.desk_books.rules.names import Names
-from kraken_recon.desk_books.rules.records import Compared, DeskRow, Explanation
+from kraken_recon.desk_books.rules.records import ComparedAsset, DeskRow, Explanation
 from kraken_recon.values.money import exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def fitting(ledger: Ledger, desk: Decimal, digits: int, *, has_agreed: bool) -> 
 
 
 def evidence(ledger: Ledger, desk: Decimal, digits: int, *, has_agreed: bool) -> DifferenceEvidence:
-    compared = Compared("BTC", ledger.proven, desk, as_held(ledger.proven, digits) - desk)
+    compared = ComparedAsset("BTC", ledger.proven, desk, as_held(ledger.proven, digits) - desk)
     return DifferenceEvidence(
         compared, digits, ledger.entries, has_agreed, wallets=ledger.wallets, orders=ledger.orders
     )

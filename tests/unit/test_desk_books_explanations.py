@@ -19,7 +19,7 @@ from kraken_recon.desk_books.rules.explain import (
     DifferenceEvidence,
     explain,
 )
-from kraken_recon.desk_books.rules.records import Answer, Compared, Explained, Explanation
+from kraken_recon.desk_books.rules.records import Answer, ComparedAsset, Explained, Explanation
 from kraken_recon.ledger.entries import LedgerEntry
 from kraken_recon.values.money import exact_arithmetic
 
@@ -45,7 +45,7 @@ def evidence(entries: list[LedgerEntry], desk: str, decimals: int = 8, **more: A
     for entry in entries:
         wallets[entry.wallet] = wallets.get(entry.wallet, ZERO) + entry.change
     proven = sum(wallets.values(), ZERO)
-    compared = Compared("BTC", proven, Decimal(desk), as_held(proven, decimals) - Decimal(desk))
+    compared = ComparedAsset("BTC", proven, Decimal(desk), as_held(proven, decimals) - Decimal(desk))
     return DifferenceEvidence(compared, decimals, entries, **{"has_agreed": True, "wallets": wallets, **more})
 
 

@@ -23,7 +23,7 @@ from kraken_recon.desk_books.rules.names import Names
 from kraken_recon.desk_books.rules.records import (
     Answer,
     BookJudgement,
-    Compared,
+    ComparedAsset,
     DeskAction,
     DeskProblem,
     DeskRow,
@@ -55,10 +55,10 @@ BEHIND = Explained(Answer(Explanation.BEHIND, ("L1",)), oldest_at=START - timede
 UNEXPLAINED = Explained(Answer(Explanation.UNEXPLAINED))
 
 
-def compared(asset: str, held: str, desk: str, *rows: DeskRow) -> Compared:
+def compared(asset: str, held: str, desk: str, *rows: DeskRow) -> ComparedAsset:
     difference = Decimal(held) - Decimal(desk)
     own = rows or ((row(1, asset, desk),) if Decimal(desk) else ())
-    return Compared(asset, Decimal(held), Decimal(desk), difference, own)
+    return ComparedAsset(asset, Decimal(held), Decimal(desk), difference, own)
 
 
 def situation(write_back: str = "update+insert+remove", **more: Any) -> Situation:
@@ -74,7 +74,7 @@ def situation(write_back: str = "update+insert+remove", **more: Any) -> Situatio
     return Situation(**{**given, **more})
 
 
-def action_of(one: Compared, why: Explained, where: Situation) -> tuple[DeskAction, str]:
+def action_of(one: ComparedAsset, why: Explained, where: Situation) -> tuple[DeskAction, str]:
     (difference,) = decide([(one, why)], where).differences
     return difference.action, difference.reason
 
@@ -93,7 +93,7 @@ def action_of(one: Compared, why: Explained, where: Situation) -> tuple[DeskActi
         (compared("BTC", "10", "0", row(1, "BTC", "0")), "update", DeskAction.HELD),
     ],
 )
-def test_what_is_done_beyond_the_tolerance(one: Compared, write_back: str, action: DeskAction) -> None:
+def test_what_is_done_beyond_the_tolerance(one: ComparedAsset, write_back: str, action: DeskAction) -> None:
     assert action_of(one, BEHIND, situation(write_back))[0] is action
 
 
@@ -145,7 +145,7 @@ def test_even_without_lateness_one_run_is_not_enough() -> None:
         (compared("SOL", "0", "3"), {"proven": proven(SOL="0")}, "more than one run"),
     ],
 )
-def test_what_is_held_for_a_person(one: Compared, more: Mapping[str, Any], why: str) -> None:
+def test_what_is_held_for_a_person(one: ComparedAsset, more: Mapping[str, Any], why: str) -> None:
     action, reason = action_of(one, BEHIND, situation(**more))
     assert action is DeskAction.HELD
     assert why in reason

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.desk_books.declaration import AssetColumn, Holds, Spelling
 from kraken_recon.desk_books.rules.names import Names, is_kept
-from kraken_recon.desk_books.rules.records import BookComparison, Compared, DeskProblem, DeskRow
+from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, DeskProblem, DeskRow
 from kraken_recon.ledger.entries import SPOT
 from kraken_recon.plain_text import one_line
 from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic, format_amount
@@ -195,10 +195,10 @@ def _is_missing(asset: str, quantity: Decimal, terms: Terms) -> bool:
     return bool(quantity) and is_kept_here and bool(as_held(quantity, terms.decimals))
 
 
-def _compared(asset: str, proven: Decimal, rows: Sequence[DeskRow], terms: Terms) -> Compared:
+def _compared(asset: str, proven: Decimal, rows: Sequence[DeskRow], terms: Terms) -> ComparedAsset:
     desk = sum((row.quantity for row in rows if row.quantity is not None), ZERO)
     is_same = agrees(proven, desk, terms.decimals)
-    return Compared(
+    return ComparedAsset(
         asset,
         proven,
         desk,
@@ -225,7 +225,7 @@ def _keys_of(rows: Sequence[DeskRow]) -> str:
     return one_line(", ".join(keys) + (" and more" if len(rows) > _SHOWN_KEYS_MAX else ""))
 
 
-def _told_twice(compared: Compared, terms: Terms) -> DeskProblem:
+def _told_twice(compared: ComparedAsset, terms: Terms) -> DeskProblem:
     what = (
         f"{len(compared.rows)} rows stand for {compared.asset}, {format_amount(compared.desk)} together: "
         f"{_keys_of(compared.rows)}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.desk_books.rules.records import (
     WRITES,
-    Compared,
+    ComparedAsset,
     DeskAction,
     Difference,
     Explained,
@@ -96,7 +96,7 @@ class Decided:
 
 
 @exact_arithmetic()
-def decide(found: Sequence[tuple[Compared, Explained]], situation: Situation) -> Decided:
+def decide(found: Sequence[tuple[ComparedAsset, Explained]], situation: Situation) -> Decided:
     """Decide about every difference of an account in one book, those of its cash among them."""
     seen = {
         compared.asset: _seen(compared, situation)
@@ -112,14 +112,14 @@ def decide(found: Sequence[tuple[Compared, Explained]], situation: Situation) ->
     return Decided(tuple(_guarded(decided, situation, admitted)), seen, approval_stands)
 
 
-def _seen(compared: Compared, situation: Situation) -> Seen:
+def _seen(compared: ComparedAsset, situation: Situation) -> Seen:
     before = situation.seen.get(compared.asset)
     is_same = before is not None and before.difference == compared.difference
     return before if before and is_same else Seen(compared.difference, situation.read_at)
 
 
 def _decided(
-    compared: Compared, explained: Explained, situation: Situation, admitted: Collection[str]
+    compared: ComparedAsset, explained: Explained, situation: Situation, admitted: Collection[str]
 ) -> Difference:
     if compared.asset not in admitted:
         if abs(compared.difference) <= situation.tolerance.of(compared.asset):
@@ -135,7 +135,7 @@ def _decided(
     return Difference(compared, explained, action)
 
 
-def _why_wait(compared: Compared, explained: Explained, situation: Situation) -> str:
+def _why_wait(compared: ComparedAsset, explained: Explained, situation: Situation) -> str:
     """Say why it is too early to act; empty where it is not."""
     word, oldest = explained.answer.explanation, explained.oldest_at
     if word in _LATE and oldest is not None and situation.read_at - oldest < situation.late_by:
@@ -149,13 +149,15 @@ def _why_wait(compared: Compared, explained: Explained, situation: Situation) ->
     return ""
 
 
-def _write(compared: Compared) -> DeskAction:
+def _write(compared: ComparedAsset) -> DeskAction:
     if not compared.rows:
         return DeskAction.INSERT
     return DeskAction.UPDATE if compared.proven or compared.is_cash else DeskAction.REMOVE
 
 
-def _why_hold(compared: Compared, action: DeskAction, situation: Situation, admitted: Collection[str]) -> str:
+def _why_hold(
+    compared: ComparedAsset, action: DeskAction, situation: Situation, admitted: Collection[str]
+) -> str:
     """Say why a person has to decide about this write for itself; empty where none has to."""
     asset, is_insert = compared.asset, action is DeskAction.INSERT
     if asset in situation.not_writable:

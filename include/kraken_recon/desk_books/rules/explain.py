@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from decimal import Decimal
 
-    from kraken_recon.desk_books.rules.records import Compared
+    from kraken_recon.desk_books.rules.records import ComparedAsset
     from kraken_recon.ledger.entries import LedgerEntry
 
 OPERATIONS_MAX: Final = 2_000
@@ -69,7 +69,7 @@ class DifferenceEvidence:
         booked_for_it: entries that our last write to the asset was made of (``behind`` or ``missed``).
     """
 
-    compared: Compared
+    compared: ComparedAsset
     decimals: int
     entries: Sequence[LedgerEntry]
     has_agreed: bool

@@ -71,7 +71,7 @@ class DeskRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ComparedAsset:
     """One asset of an account whose rows say something else than what is proven, or stand there twice.
 
     ``difference`` is at the desk's precision; zero where the rows are only doubled. ``rows`` are in the order
@@ -99,8 +99,8 @@ class BookComparison:
 
     rows: int
     agreed: int
-    differing: tuple[Compared, ...] = ()
-    doubled: tuple[Compared, ...] = ()
+    differing: tuple[ComparedAsset, ...] = ()
+    doubled: tuple[ComparedAsset, ...] = ()
     problems: tuple[DeskProblem, ...] = ()
     assets: tuple[str, ...] = ()
     has_unknown_names: bool = False
@@ -131,7 +131,7 @@ class Explained:
 class Difference:
     """A difference with its explanation and what is done about it; a row of ``desk_differences``."""
 
-    compared: Compared
+    compared: ComparedAsset
     explained: Explained
     action: DeskAction
     reason: str = ""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.desk_books.declaration import ColumnValue
     from kraken_recon.desk_books.rules.names import Names
-    from kraken_recon.desk_books.rules.records import Compared
+    from kraken_recon.desk_books.rules.records import ComparedAsset
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def columns_read(part: Positions | Cash) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
-def why_not_writable(compared: Compared, terms: WriteTerms) -> str:
+def why_not_writable(compared: ComparedAsset, terms: WriteTerms) -> str:
     """Say what keeps an asset's rows from being written: a column without a value, a counter that is none."""
     if not compared.rows:
         row = _inserted(compared.asset, ZERO, terms)
@@ -85,7 +85,7 @@ def _counted(value: Any) -> int | None:  # noqa: ANN401 - whatever a database gi
 
 
 @exact_arithmetic()
-def writes_of(compared: Compared, terms: WriteTerms) -> tuple[RowWrite, ...]:
+def writes_of(compared: ComparedAsset, terms: WriteTerms) -> tuple[RowWrite, ...]:
     """Say what is to be done to the rows of one asset, in the order of their keys."""
     if not compared.rows:
         after = _inserted(compared.asset, compared.proven, terms)
@@ -99,7 +99,7 @@ def writes_of(compared: Compared, terms: WriteTerms) -> tuple[RowWrite, ...]:
     )
 
 
-def _spread(compared: Compared, decimals: int) -> list[tuple[DeskRow, Decimal]]:
+def _spread(compared: ComparedAsset, decimals: int) -> list[tuple[DeskRow, Decimal]]:
     """Let the row with the lowest key take the difference, and the next what would bring it below zero."""
     left = as_held(compared.proven, decimals) - compared.desk
     spread = []
