@@ -253,6 +253,24 @@ class AccountsLeftError(StoreError):
         self.run_ids = run_ids
 
 
+class DeskUnreadableError(StoreError):
+    """A desk's own database could not be read; only its books are concerned.
+
+    Attributes:
+        where: which connection.
+        what: what its database, or the driver, says.
+        instruction: what to do about it.
+    """
+
+    remedy = "Look at the desk's database as the message says; `book check` tries it again."
+
+    def __init__(self, where: str, what: str, instruction: str) -> None:
+        super().__init__(f"{where}: {what}. {instruction}")
+        self.where = where
+        self.what = what
+        self.instruction = instruction
+
+
 class TextRefusedError(StoreError):
     """A text holds what no database keeps: a zero byte, or half of a surrogate pair. Nothing was written."""
 

@@ -13,7 +13,7 @@ from desks.pooled_sessions import pooled_engine
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.kraken.client import RetryPolicy
-from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
+from kraken_recon.kraken.credentials import credentials_from_connection
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.order_reading_client import MarketCache
 from kraken_recon.kraken.trading_client import TradingClient
@@ -24,6 +24,7 @@ from kraken_recon.orders.rules.bounds import DEFAULT_BOUNDS, DecisionBounds
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.connection_fields import ConnectionFields
 from kraken_recon.values.intervals import Interval
 
 if TYPE_CHECKING:

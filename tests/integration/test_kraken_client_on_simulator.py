@@ -20,9 +20,10 @@ from kraken_recon.errors import (
 )
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
-from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
+from kraken_recon.kraken.credentials import credentials_from_connection
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.connection_fields import ConnectionFields
 
 SECRET = base64.b64encode(b"the simulator's copy of the private key").decode()
 READ = ["query-funds", "query-open-trades", "query-closed-trades", "query-ledger"]

@@ -20,12 +20,13 @@ import pytest
 from desks.orders import SECRET, TRADING
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import KrakenReconError
-from kraken_recon.kraken.credentials import ConnectionFields, credentials_from_connection
+from kraken_recon.kraken.credentials import credentials_from_connection
 from kraken_recon.orders.exchange import OrderSettings
 from kraken_recon.orders.executing import execute_orders
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.values.connection_fields import ConnectionFields
 from kraken_recon.values.intervals import Interval
 from kraken_recon.wiring import Wiring
 

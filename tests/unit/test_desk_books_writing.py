@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.fakes import START
+from kraken_recon.desk_books.checking import BookCheck
 from kraken_recon.desk_books.declaration import (
     AssetColumn,
     BookTolerance,
@@ -346,7 +347,7 @@ def test_the_view_of_an_account() -> None:
 
 
 def test_the_view_of_a_check() -> None:
-    view = check_view("arena", [], {"a": (2, {"BTC": ["XBT", "BTC"]})}, {"select": True})
+    view = check_view(BookCheck("arena", (), {"a": (2, {"BTC": {"XBT", "BTC"}})}, {"select": True}))
     assert (view["ok"], view["rights"]["select"], view["rights"]["delete"]) == (True, True, False)
     assert view["accounts"] == [{"account": "a", "rows": 2, "assets": {"BTC": ["BTC", "XBT"]}}]
-    assert not check_view("arena", [DeskProblem("a", "b", "c")], {}, {})["ok"]
+    assert not check_view(BookCheck("arena", (DeskProblem("a", "b", "c"),), {}, {}))["ok"]

@@ -12,12 +12,12 @@ import pytest
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.kraken.credentials import (
     DEFAULT_ALLOWED_HOSTS,
-    ConnectionFields,
     KrakenCredentials,
     allowed_hosts,
     credentials_from_connection,
     credentials_from_environment,
 )
+from kraken_recon.values.connection_fields import ConnectionFields
 
 API_KEY = "PublicKey/abc+123"
 # Full of characters that a URI must quote.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.cli import (
     accounts,
     alerts,
+    books,
     certificates,
     history,
     maintenance,
@@ -45,6 +46,7 @@ COMMANDS: Final = (
     reports.cost,
     reports.newest_runs,
     alerts.alerts,
+    books.BOOK_COMMANDS,
     certificates.certify_position,
     certificates.verify_certificate,
     repairs.PLAN_COMMANDS,

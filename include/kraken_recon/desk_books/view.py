@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
+    from kraken_recon.desk_books.checking import BookCheck
     from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.rules.records import (
         Answer,
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
         Difference,
         OrderProblem,
     )
+
+
+RIGHTS: Final = ("select", "update", "insert", "delete")
 
 
 def diff_view(account: str, as_of: datetime | None, books: Iterable[BookJudgement]) -> dict[str, Any]:
@@ -70,23 +74,11 @@ def problem_views(problems: Iterable[DeskProblem]) -> list[dict[str, str]]:
     return [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in problems]
 
 
-def check_view(
-    book: str,
-    problems: Iterable[DeskProblem],
-    accounts: Mapping[str, tuple[int, Mapping[str, Iterable[str]]]],
-    rights: Mapping[str, bool],
-) -> dict[str, Any]:
-    """Say what was seen of a book.
-
-    Args:
-        book: its name.
-        problems: all that a person should put right.
-        accounts: by account of ours, how many rows it has, and how the desk spells each asset in them.
-        rights: whether the role may select, update, insert and delete.
-    """
-    listed = problem_views(problems)
+def check_view(check: BookCheck) -> dict[str, Any]:
+    """Say what was seen of a book."""
+    listed = problem_views(check.problems)
     return {
-        "book": book,
+        "book": check.name,
         "ok": not listed,
         "problems": listed,
         "accounts": [
@@ -95,9 +87,14 @@ def check_view(
                 "rows": rows,
                 "assets": {asset: sorted(names) for asset, names in sorted(assets.items())},
             }
-            for account, (rows, assets) in sorted(accounts.items())
+            for account, (rows, assets) in sorted(check.accounts.items())
         ],
-        "rights": {right: rights.get(right, False) for right in ("select", "update", "insert", "delete")},
+        "rights": {right: check.rights.get(right, False) for right in RIGHTS},
+        "notes": list(check.notes),
+        "first_comparison": [
+            diff_view(account, check.proven_at[account], [judged])
+            for account, judged in sorted(check.judged.items())
+        ],
     }
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.kraken.rate_limits import DEFAULT_TIER, TIERS, UNLIMITED
 from kraken_recon.plain_text import one_line
 from kraken_recon.settings import ALLOWED_HOSTS, connection_variable
+from kraken_recon.values.connection_fields import ConnectionFields, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,7 +29,6 @@ KRAKEN_URL: Final = "https://api.kraken.com"
 KRAKEN_DOMAIN: Final = "kraken.com"
 DEFAULT_ALLOWED_HOSTS: Final = frozenset({ALLOWED_HOSTS.default})
 PORT_MAX: Final = 65_535
-_EXTRA_KEY: Final = "__extra__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +39,6 @@ class KrakenCredentials:
     private_key: str = field(repr=False)
     base_url: str
     tier: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionFields:
-    """The fields of a connection as Airflow names them; only ``tier`` is read from ``extra``."""
-
-    login: str | None = field(repr=False, default=None)
-    password: str | None = field(repr=False, default=None)
-    host: str | None = None
-    port: int | None = None
-    schema: str | None = None
-    extra: str | Mapping[str, object] | None = field(repr=False, default=None)
 
 
 def allowed_hosts(environ: Mapping[str, str]) -> frozenset[str]:
@@ -83,7 +70,7 @@ def credentials_from_connection(
         api_key=_api_key(conn_id, fields.login),
         private_key=_private_key(conn_id, fields.password),
         base_url=base_url,
-        tier=_tier(conn_id, fields.extra, hostname),
+        tier=_tier(conn_id, fields, hostname),
     )
 
 
@@ -100,61 +87,24 @@ def credentials_from_environment(
     if not text:
         raise ConfigurationError(f"connection {conn_id}: set {variable} to its JSON or URI")
     try:
-        conn_type, fields = _fields_from_json(text) if text.startswith("{") else _fields_from_uri(text)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        fields = None
-    # Raised here because the original error quotes the text, and so the keys.
-    if fields is None:
+        conn_type, fields = parse_connection(text)
+    except ValueError as error:
         raise ConfigurationError(
-            f"connection {conn_id}: {variable} is neither Airflow's JSON nor a URI; in a URI, every / + and ="
-            " of a key must be percent-encoded"
-        )
-    if conn_type != CONNECTION_TYPE:
+            f"connection {conn_id}: {variable} is {error}; in a URI, every / + and = of a key must be"
+            " percent-encoded"
+        ) from None
+    if conn_type not in (None, CONNECTION_TYPE):
         raise ConfigurationError(f"connection {conn_id}: expected type {CONNECTION_TYPE} in {variable}")
     return credentials_from_connection(conn_id, fields, allowed_hosts=allowed_hosts)
-
-
-def _fields_from_json(text: str) -> tuple[object, ConnectionFields]:
-    values = json.loads(text)
-    texts = {name: values.get(name) for name in ("login", "password", "host", "schema")}
-    if any(value is not None and not isinstance(value, str) for value in texts.values()):
-        raise TypeError("expected text")
-    port = values.get("port")
-    return values.get("conn_type", CONNECTION_TYPE), ConnectionFields(
-        **texts,
-        port=None if port in (None, "") else int(port),
-        extra=values.get("extra"),
-    )
-
-
-def _fields_from_uri(text: str) -> tuple[object, ConnectionFields]:
-    """Follow Airflow's reading, which allows a second scheme: ``kraken://http://key:secret@host:port``."""
-    conn_type, separator, rest = text.partition("://")
-    if not separator:
-        raise ValueError("expected a URI")
-    scheme, separator, _ = rest.partition("://")
-    has_scheme = bool(separator) and scheme.isalpha()
-    parts = urlsplit(rest if has_scheme else f"//{rest}")
-    authority = parts.netloc.rpartition("@")[2]
-    host = unquote(authority.partition(":")[0] if not authority.startswith("[") else f"[{parts.hostname}]")
-    extra: dict[str, object] = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return conn_type.replace("-", "_"), ConnectionFields(
-        login=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        host=f"{parts.scheme}://{host}" if has_scheme and host else host,
-        port=parts.port,
-        schema=unquote(parts.path.strip("/")),
-        extra=str(extra[_EXTRA_KEY]) if _EXTRA_KEY in extra else extra,
-    )
 
 
 def _base_url(conn_id: str, fields: ConnectionFields) -> str:
     host = (fields.host or "").strip()
     if not host:
-        if fields.port or fields.schema:
+        if fields.port or (fields.schema or "").strip("/"):
             raise ConfigurationError(f"connection {conn_id}: a port or schema needs a host")
         return KRAKEN_URL
-    scheme = fields.schema or "https"
+    scheme = (fields.schema or "").strip("/") or "https"
     try:
         parts = urlsplit(host if "://" in host else f"{scheme}://{host}")
         hostname, port = parts.hostname, parts.port
@@ -222,11 +172,10 @@ def _private_key(conn_id: str, password: str | None) -> str:
     return private_key
 
 
-def _tier(conn_id: str, extra: str | Mapping[str, object] | None, hostname: str) -> str:
+def _tier(conn_id: str, fields: ConnectionFields, hostname: str) -> str:
     try:
-        values = json.loads(extra or "{}") if isinstance(extra, str) else extra or {}
-        tier = values.get("tier", DEFAULT_TIER)
-    except (ValueError, AttributeError, RecursionError):
+        tier = fields.extra_values().get("tier", DEFAULT_TIER)
+    except ValueError:
         tier = None
     if not isinstance(tier, str) or tier not in TIERS:
         raise ConfigurationError(

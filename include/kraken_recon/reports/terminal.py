@@ -7,24 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.reconciliation.margin.view import margin_lines
 from kraken_recon.reconciliation.rules.counts import TERMINAL_COLUMNS, figures_of
-from kraken_recon.values.shown_figures import rounded_for_people
+from kraken_recon.values.shown_figures import rounded_for_people, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
 MARKS: Final = {"succeeded": "ok", "moving": "moving", "failed": "FAILED", "never run": "-"}
 FINDINGS_SHOWN_MAX: Final = 20
 AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
-
-
-def _table(rows: Sequence[Sequence[str]], right: frozenset[int]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        cells = (
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
 
 
 def _holding(finding: Mapping[str, Any]) -> str:
@@ -49,7 +39,7 @@ def render_report(report: Mapping[str, Any]) -> list[str]:
                 _age(a["ledger_proof_age_seconds"]),
             )
         )
-    lines = list(_table(rows, right=frozenset(range(2, len(header)))))
+    lines = list(table(rows, right=frozenset(range(2, len(header)))))
     for a in report["accounts"]:
         lines += _account_details(a)
     if report["alerts"]:
@@ -111,7 +101,7 @@ def render_statement(statement: Mapping[str, Any]) -> list[str]:
         f"{statement['account']}  {statement['asset']}  as of {statement['at']}",
         "",
         f"opening {statement['opening']}",
-        *_table(rows, right=frozenset({3, 4, 5})),
+        *table(rows, right=frozenset({3, 4, 5})),
         f"closing {statement['closing']}",
     ]
     lines += [
@@ -151,7 +141,7 @@ def render_costs(view: Mapping[str, Any]) -> list[str]:
         for cost in view["assets"]
     ]
     lines = [f"{view['account']}  average costs in {quote}", ""]
-    lines += list(_table(rows, right=frozenset(range(1, 7)))) if view["assets"] else ["no costs on record"]
+    lines += list(table(rows, right=frozenset(range(1, 7)))) if view["assets"] else ["no costs on record"]
     if view["elsewhere"]:
         lines += [
             "",

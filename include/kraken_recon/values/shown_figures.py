@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import decimal
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kraken_recon.values.money import ZERO, format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 DIGITS_SHOWN: Final = 8
 DECIMALS_LEAST: Final = 2
@@ -32,3 +35,14 @@ def covered_share(known: Decimal, unknown: Decimal) -> str | None:
     share = _CUTTING.divide(_CUTTING.multiply(known, Decimal(100)), held)
     tenths = share.quantize(Decimal("0.1"), context=_CUTTING)
     return f"{format_amount(tenths)} %" if tenths else "under 0.1 %"
+
+
+def table(rows: Sequence[Sequence[str]], right: frozenset[int]) -> Iterator[str]:
+    """Write rows as aligned columns; those of these numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()

@@ -22,13 +22,13 @@ from kraken_recon.errors import (
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.credentials import (
     CONNECTION_TYPE,
-    ConnectionFields,
     allowed_hosts,
     credentials_from_connection,
 )
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.trading_client import trading_right
 from kraken_recon.settings import connection_variable
+from kraken_recon.values.connection_fields import ConnectionFields
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -152,7 +152,10 @@ class OrderProblem:
 
 @dataclass(frozen=True, slots=True)
 class BookJudgement:
-    """What is said of one account in one book; ``rows`` and ``agreed`` are counts."""
+    """What is said of one account in one book; ``rows`` and ``agreed`` are counts.
+
+    ``is_whole`` says that everything that is declared could be looked at.
+    """
 
     book: str
     write_back: str
@@ -161,6 +164,7 @@ class BookJudgement:
     differences: tuple[Difference, ...] = ()
     orders: tuple[OrderProblem, ...] = ()
     problems: tuple[DeskProblem, ...] = ()
+    is_whole: bool = True
 
 
 class WriteKind(StrEnum):

@@ -1,0 +1,110 @@
+"""The commands about desk books: ``book init``, ``check``, ``list`` and ``diff``; all of them only read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
+from kraken_recon.cli.exit_statuses import ExitStatus
+from kraken_recon.cli.trading_db import credentials_of, wired
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.address import address_from_environment
+from kraken_recon.desk_books.checking import check_book, guess
+from kraken_recon.desk_books.declaring import folder_of, read_book, read_books
+from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
+from kraken_recon.desk_books.terminal import render_check, render_diff, render_list
+from kraken_recon.desk_books.view import check_view, diff_view, list_view
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.wiring import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kraken_recon.desk_books.address import DeskAddress
+
+# A person waits; the names on record have to do soon.
+_ASKED: Final = RetryPolicy(attempts_max=2, deadline_seconds=15.0)
+
+
+@command(
+    "init",
+    argument("--connection", required=True, metavar="ID", help="of the desk's database, such as arena_db"),
+    argument("--output", type=Path, metavar="FILE", help="a new file; default: standard output"),
+)
+def init(arguments: Arguments) -> Result:
+    """Look at a desk's database and write a declaration for a person to finish."""
+    text = guess(_address_of(arguments.connection))
+    view = {"connection": arguments.connection, "declaration": text, "file": None}
+    if arguments.output is None:
+        return view, text.splitlines()
+    try:
+        with arguments.output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{arguments.output} is there already; name a new file") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {arguments.output}: {error.strerror}") from error
+    told = f"written to {arguments.output}: finish it, then `book check {arguments.output}`"
+    return {**view, "file": str(arguments.output)}, [told]
+
+
+@command("check", argument("file", type=Path, metavar="FILE"))
+def check(arguments: Arguments) -> Result:
+    """Try a declaration: what it makes of the desk's rows, and all that is wrong with it."""
+    checked = check_book(read_book(arguments.file), _ports())
+    view = check_view(checked)
+    return view if view["ok"] else {**view, "exit_status": ExitStatus.FAILED}, render_check(view)
+
+
+@command("list")
+def list_books(_: Arguments) -> Result:
+    """List the declared desk books, and what keeps any of them from being used."""
+    folder = folder_of(os.environ)
+    books = list_view(read_books(folder))
+    return {"folder": str(folder), "books": books}, render_list(books)
+
+
+@command("diff", ACCOUNT)
+def diff(arguments: Arguments) -> Result:
+    """Compare an account's newest proof with every desk book about it, now."""
+    ports = _ports()
+    account = proven_account(arguments.account, ports)
+    judged = diff_account(account, read_books(folder_of(os.environ)), ports)
+    view = diff_view(account.name, account.proven_at, judged)
+    could_look = all(one.is_whole for one in judged)
+    return view if could_look else {**view, "exit_status": ExitStatus.FAILED}, render_diff(view)
+
+
+def _ports() -> DeskBookPorts:
+    engine = wired().engine()
+    return DeskBookPorts(lambda: UnitOfWork(engine), _address_of, _known_assets, utc_now)
+
+
+def _address_of(connection: str) -> DeskAddress:
+    return address_from_environment(connection, os.environ)
+
+
+def _known_assets(connections: Sequence[str]) -> frozenset[str]:
+    """Ask Kraken by the first connection that is set here; no key is sent."""
+    problem = ConfigurationError("no account has a connection by which to ask")
+    for connection in connections:
+        try:
+            credentials = credentials_of(connection)
+        except ConfigurationError as error:
+            problem = error
+            continue
+        slots = InProcessCallSlots()
+        with KrakenClient(credentials, account=connection, slots=slots, retries=_ASKED) as client:
+            return client.known_assets()
+    raise problem
+
+
+BOOK_COMMANDS: Final = group(
+    "book",
+    "Compare tables of the desk's own with what is proven.",
+    *(init, check, list_books, diff),
+)

@@ -1,0 +1,335 @@
+"""Read the rows of a book for many accounts, each part of it by one select.
+
+Invariants:
+1. Values come as the database gives them: no type of ours rounds or refuses what a row holds.
+2. What is compared in the database (the account, ``only``) is bound in the column's own type.
+3. A declaration that does not fit the tables is told column by column; nothing is read of that part.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.desk_books.address import Dialect
+from kraken_recon.desk_books.declaration import Cash, Orders, Positions, WriteBack
+from kraken_recon.desk_books.reading import BookReading, PartReading
+from kraken_recon.desk_books.rules.accounts import match_accounts
+from kraken_recon.desk_books.rules.compare import quantity_of
+from kraken_recon.desk_books.rules.records import DeskProblem, DeskRow
+from kraken_recon.desk_books.rules.writes import columns_read
+from kraken_recon.desk_books.schema_store import TableShape, find_table, rights_on, table_names
+from kraken_recon.desk_books.session_store import desk_session, problem_of
+from kraken_recon.errors import DeskUnreadableError
+from kraken_recon.orders.decisions import nearest
+from kraken_recon.plain_text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from kraken_recon.desk_books.address import DeskAddress
+    from kraken_recon.desk_books.declaration import DeskBook
+    from kraken_recon.desk_books.session_store import DeskLimits, DeskSession
+
+ROWS_MAX: Final = 500_000
+_OTHER_COLONS: Final = re.compile(r"(?<![:\w\\]):(?!account\b)(?=\w)")
+_ORDER_COLUMNS: Final = (
+    *("account", "id", "kraken_id", "client_id", "pair", "side", "volume", "executed"),
+    *("price", "fee", "created_at", "changed_at"),
+)
+_TRUTHS: Final = {"true": True, "t": True, "yes": True, "false": False, "f": False, "no": False}
+
+
+class _MisfitError(Exception):
+    """A part of a declaration does not fit the desk's tables."""
+
+    def __init__(self, problems: Sequence[DeskProblem]) -> None:
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of a declaration, with the session in which it is read and the accounts to read.
+
+    ``rights`` is filled with what the role may do, as soon as that is known.
+    """
+
+    where: str
+    declared: Positions | Cash
+    session: DeskSession
+    values: Mapping[str, Any]
+    rights: dict[str, bool] = field(default_factory=dict)
+
+    def misfit(self, what: str, remedy: str) -> _MisfitError:
+        return _MisfitError([DeskProblem(self.where, one_line(what), remedy)])
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadRows:
+    names: Sequence[str]
+    rows: Sequence[Any]
+    key: tuple[str, ...] = ()
+
+
+def read_book(
+    address: DeskAddress, book: DeskBook, ours: Collection[str], limits: DeskLimits | None = None
+) -> BookReading:
+    """Read a book for these accounts of ours, in one transaction; whatever fails is among the problems."""
+    read_at = datetime.now(UTC)
+    try:
+        with desk_session(address, limits) as session:
+            return _read(session, book, ours, read_at)
+    except DeskUnreadableError as error:
+        return BookReading(read_at, problems=(problem_of(error, book.name),))
+
+
+def _read(session: DeskSession, book: DeskBook, ours: Collection[str], read_at: datetime) -> BookReading:
+    matched = match_accounts(book, ours, _looked_up(session, book, ours))
+    problems: list[DeskProblem] = []
+    readings: dict[str, PartReading] = {}
+    rights: dict[str, dict[str, bool]] = {}
+    for name, declared in (("positions", book.positions), ("cash", book.cash)):
+        if declared is None:
+            continue
+        part = _Part(f"{book.name} {name}", declared, session, matched.values)
+        rights[name] = part.rights
+        try:
+            readings[name] = _read_part(part)
+        except _MisfitError as error:
+            problems += error.problems
+    if book.orders is not None:
+        problems += _orders_misfits(session, book.orders, f"{book.name} orders")
+    return BookReading(
+        read_at,
+        matched.values,
+        readings.get("positions"),
+        readings.get("cash"),
+        tuple(problems),
+        matched.problems,
+        rights,
+    )
+
+
+def _looked_up(session: DeskSession, book: DeskBook, ours: Collection[str]) -> dict[str, list[Any]]:
+    """Ask ``accounts.by`` for each account; a colon that names nothing of ours is the query's own."""
+    if book.accounts.by is None:
+        return {}
+    query = sa.text(_OTHER_COLONS.sub(r"\\:", book.accounts.by))
+    given = {}
+    for account in sorted(ours):
+        rows = session.fetch(query.bindparams(account=account), 1)
+        given[account] = [row[0] for row in rows]
+    return given
+
+
+def _read_part(part: _Part) -> PartReading:
+    if part.declared.query is not None:
+        return _read_query(part, part.declared.query)
+    shape = _shape_of(part.session, part.declared.table or "", part.where)
+    part.rights.update(rights_on(part.session, shape))
+    misfits = [*_missing(shape.types, _columns_of(part.declared), part.where), *_key_misfits(part, shape)]
+    if misfits:
+        raise _MisfitError(misfits)
+    decimals = _decimals_of(part, shape)
+    # Asked first: a select that is refused would end the transaction.
+    if part.session.dialect is Dialect.POSTGRESQL and not part.rights["select"]:
+        raise part.misfit(f"the role may not select from {shape.name}", "Grant the role select on it.")
+    if not part.values:
+        return PartReading(decimals, {}, shape.required)
+    names = _names_read(part, shape)
+    rows = part.session.fetch(_select(part, shape, names), ROWS_MAX)
+    read = _ReadRows(names, rows, _key_of(part, shape))
+    return PartReading(decimals, _sorted_rows(part, decimals, read), shape.required)
+
+
+def _read_query(part: _Part, query: str) -> PartReading:
+    """Run the query whole and keep what is of our accounts: what it is made of is the desk's own affair."""
+    declared = part.declared
+    if declared.decimals is None:
+        raise part.misfit("a query has no digits of its own", "Add decimals: the digits of the quantity.")
+    names, rows = part.session.fetch_written(query, ROWS_MAX)
+    if misfits := list(_missing(names, _columns_of(declared), part.where)):
+        raise _MisfitError(misfits)
+    found = _sorted_rows(part, declared.decimals, _ReadRows(names, rows))
+    part.rights["select"] = True
+    return PartReading(declared.decimals, found)
+
+
+def _shape_of(session: DeskSession, table: str, where: str) -> TableShape:
+    shape = find_table(session, table)
+    if shape is None:
+        what = f"there is no table {table}{nearest(table, table_names(session))}"
+        raise _MisfitError([DeskProblem(where, one_line(what), "Name a table that the role may see.")])
+    return shape
+
+
+def _columns_of(declared: Positions | Cash) -> dict[str, str]:
+    """Name the columns that a part is about, by the field that names them."""
+    columns = {"account": declared.account, "quantity": declared.quantity}
+    if isinstance(declared, Positions):
+        columns["asset"] = declared.asset.column
+        columns |= {"average_cost": declared.average_cost} if declared.average_cost else {}
+        columns |= {f"on_insert.{name}": name for name in declared.on_insert}
+    columns |= {"available": declared.available} if declared.available else {}
+    columns |= {f"only.{name}": name for name in declared.only}
+    columns |= {f"on_update.{name}": name for name in declared.on_update}
+    if declared.locked_by.table is None:
+        columns |= {f"locked_by {name}": name for name in declared.locked_by.columns}
+    return columns
+
+
+def _missing(known: Collection[str], columns: Mapping[str, str], where: str) -> Iterator[DeskProblem]:
+    for place, column in columns.items():
+        if column not in known:
+            what = f"there is no column {column}{nearest(column, known)}"
+            yield DeskProblem(f"{where}.{place}", one_line(what), "Name a column of the table or query.")
+
+
+def _orders_misfits(session: DeskSession, orders: Orders, where: str) -> list[DeskProblem]:
+    """See whether the desk's orders could be read."""
+    columns = {name: getattr(orders, name) for name in _ORDER_COLUMNS if getattr(orders, name)}
+    columns["status.column"] = orders.status.column
+    if orders.table is None:
+        return []
+    try:
+        shape = _shape_of(session, orders.table, where)
+    except _MisfitError as error:
+        return list(error.problems)
+    return list(_missing(shape.types, columns, where))
+
+
+def _key_of(part: _Part, shape: TableShape) -> tuple[str, ...]:
+    return part.declared.locked_by.columns or shape.primary_key
+
+
+def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
+    """See whether rows can be named, and found by their names."""
+    lock, where = part.declared.locked_by, f"{part.where}.locked_by"
+    if lock.table is not None and lock.key is not None:
+        try:
+            parent = _shape_of(part.session, lock.table, where)
+        except _MisfitError as error:
+            yield from error.problems
+        else:
+            yield from _missing(parent.types, {"key": lock.key}, where)
+            if lock.key in parent.types and lock.key not in parent.indexed:
+                yield DeskProblem(where, f"{lock.table}.{lock.key} has no index", "Make one, or name a key.")
+    key = _key_of(part, shape)
+    if not key and part.declared.write_back is not WriteBack.NONE:
+        what = f"{shape.name} has no primary key: no row of it can be written for itself"
+        yield DeskProblem(where, what, "Name the columns of a key, or leave write_back out.")
+    elif lock.columns and not shape.indexed & {*key} and shape.types.keys() >= {*key}:
+        what = f"the key {', '.join(key)} has no index: every row would be locked to find one"
+        yield DeskProblem(where, one_line(what), "Make an index on it, or name another key.")
+
+
+def _decimals_of(part: _Part, shape: TableShape) -> int:
+    """Say how many digits the real quantity has."""
+    declared, own = part.declared, shape.scale_of(part.declared.quantity)
+    if declared.decimals is None:
+        if own is None:
+            what = (
+                f"the column {declared.quantity} ({shape.types[declared.quantity]}) has no digits of its own"
+            )
+            raise part.misfit(what, "Add decimals: the digits of the quantity that count.")
+        return own
+    if own is not None and declared.scaled_by is None and declared.decimals > own:
+        what = f"decimals is {declared.decimals}, and the column {declared.quantity} holds {own} digits"
+        raise part.misfit(what, "Leave decimals out, or name scaled_by for whole numbers.")
+    return declared.decimals
+
+
+def _names_read(part: _Part, shape: TableShape) -> list[str]:
+    declared = part.declared
+    asset = (declared.asset.column,) if isinstance(declared, Positions) else ()
+    key = _key_of(part, shape)
+    return list(dict.fromkeys((declared.account, *key, *asset, *columns_read(declared))))
+
+
+def _select(part: _Part, shape: TableShape, names: Sequence[str]) -> sa.Select[Any]:
+    """Select the rows of all accounts, in the order of their keys."""
+    declared = part.declared
+    table = sa.table(shape.name, *(sa.column(name) for name in names), schema=shape.schema)
+    wanted = [_bound(part, shape, declared.account, value) for value in part.values.values()]
+    statement = sa.select(*(table.c[name] for name in names))
+    statement = statement.where(sa.column(declared.account).in_(wanted))
+    for column, value in declared.only.items():
+        typed = sa.column(column, shape.types[column])
+        statement = statement.where(
+            typed.is_(None) if value is None else typed == _bound(part, shape, column, value)
+        )
+    return statement.order_by(*(table.c[name] for name in _key_of(part, shape)))
+
+
+def _bound(part: _Part, shape: TableShape, column: str, value: object) -> sa.ColumnElement[Any]:
+    """Bind a value of the declaration, or of the desk's own query, as a column's type has it.
+
+    Text without a type of ours is the server's to understand, such as an enumeration's.
+    """
+    kind = shape.types[column]
+    try:
+        typed = _typed(value, kind) if isinstance(value, str) else value
+    except (ValueError, InvalidOperation):
+        what = f"{value} is no value that the column {column} ({kind}) can hold"
+        raise part.misfit(what, "Write a value of the column's type.") from None
+    if isinstance(typed, Decimal) and part.session.dialect is Dialect.SQLITE:
+        typed = str(typed)
+    is_text = isinstance(typed, str)
+    return sa.literal(typed, sa.types.NullType()) if is_text else sa.literal(typed)
+
+
+def _typed(value: str, kind: sa.types.TypeEngine[Any]) -> object:
+    """Read a text as a column's type has it; some databases keep a truth as a number."""
+    truth = _TRUTHS.get(value.strip().lower())
+    if isinstance(kind, sa.Boolean):
+        return truth if truth is not None else bool(("0", "1").index(value.strip()))
+    if isinstance(kind, sa.Integer):
+        return int(value if truth is None else truth)
+    if isinstance(kind, sa.Numeric):
+        return Decimal(value)
+    return str(uuid.UUID(value)) if isinstance(kind, sa.Uuid) else value
+
+
+def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[DeskRow]]:
+    """Make rows of what was read, each under the account of ours that it is of."""
+    if len(read.rows) > ROWS_MAX:
+        raise part.misfit(f"there are more than {ROWS_MAX:,} rows", "Declare a table or a query with fewer.")
+    declared = part.declared
+    place = {name: number for number, name in enumerate(read.names)}
+    accounts = {_spelled(value): account for account, value in part.values.items()}
+    # A table was searched by the database's own rules, which may not tell capitals from small letters.
+    folded = {} if declared.query else {value.casefold(): account for value, account in accounts.items()}
+    kept = [(name, place[name]) for name in columns_read(declared)]
+    key = [place[name] for name in read.key]
+    found: dict[str, list[DeskRow]] = defaultdict(list)
+    for row in read.rows:
+        value = _spelled(row[place[declared.account]])
+        account = accounts.get(value) or folded.get(value.casefold())
+        if account is not None:
+            found[account].append(
+                DeskRow(
+                    tuple(row[number] for number in key),
+                    _name_in(declared, row, place),
+                    quantity_of(row[place[declared.quantity]], decimals, declared.scaled_by),
+                    {name: row[number] for name, number in kept},
+                )
+            )
+    return dict(found)
+
+
+def _spelled(value: object) -> str:
+    return str(value).strip()
+
+
+def _name_in(declared: Positions | Cash, row: Sequence[Any], place: Mapping[str, int]) -> str:
+    if isinstance(declared, Cash):
+        return declared.currency
+    name = row[place[declared.asset.column]]
+    return "" if name is None else str(name)

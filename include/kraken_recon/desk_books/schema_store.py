@@ -1,0 +1,174 @@
+"""What a desk's database looks like: tables, columns, keys, indexes, and what the role may do."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from kraken_recon.desk_books.address import Dialect
+from kraken_recon.desk_books.guessing import SeenColumn, SeenTable
+from kraken_recon.values.money import SCALE_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kraken_recon.desk_books.session_store import DeskSession
+
+RIGHTS: Final = ("select", "update", "insert", "delete")
+_OF_THE_SERVER: Final = ("pg_", "information_schema")
+_TABLE_RIGHT: Final = sa.text(
+    "select has_table_privilege(cast(:table as regclass), :right)"
+    " or (:right <> 'delete' and has_any_column_privilege(cast(:table as regclass), :right))"
+)
+_GRANTS_OF_ALL: Final = sa.text(
+    "select lower(privilege_type) from information_schema.user_privileges where grantee = :me"
+)
+_GRANTS_OF_SCHEMA: Final = sa.text(
+    "select lower(privilege_type) from information_schema.schema_privileges"
+    " where grantee = :me and :schema like table_schema"
+)
+_GRANTS_OF_TABLE: Final = sa.text(
+    "select lower(privilege_type) from information_schema.table_privileges"
+    " where grantee = :me and table_schema = :schema and table_name = :table"
+    " union select lower(privilege_type) from information_schema.column_privileges"
+    " where grantee = :me and table_schema = :schema and table_name = :table"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableShape:
+    """One table as its database describes it.
+
+    ``types`` are by column; ``required`` columns may not be null and are filled by nothing; ``indexed`` are
+    the columns by which rows are found without looking at all of them.
+    """
+
+    name: str
+    schema: str | None
+    types: Mapping[str, sa.types.TypeEngine[Any]]
+    primary_key: tuple[str, ...]
+    required: frozenset[str]
+    indexed: frozenset[str]
+
+    def scale_of(self, column: str) -> int | None:
+        """Say how many digits after the point a column holds, None where it is bound to none."""
+        kind = self.types[column]
+        if isinstance(kind, sa.Integer):
+            return 0
+        if isinstance(kind, sa.Float) or not isinstance(kind, sa.Numeric):
+            return None
+        return None if kind.scale is None else min(max(kind.scale, 0), SCALE_MAX)
+
+
+def split_name(table: str) -> tuple[str | None, str]:
+    """Split ``schema.table``; a name without a point is of the default schema."""
+    schema, _, name = table.rpartition(".")
+    return schema or None, name
+
+
+@contextmanager
+def _types_unknown_to_us() -> Iterator[None]:
+    """Look at tables with types that nobody here knows: they are columns like any other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+        yield
+
+
+def find_table(session: DeskSession, table: str) -> TableShape | None:
+    """Describe a table or a view; None where there is none of that name."""
+    inspector = session.inspector()
+    for schema, name in dict.fromkeys([split_name(table), (None, table)]):
+        try:
+            with _types_unknown_to_us():
+                columns = inspector.get_columns(name, schema)
+        except sa.exc.NoSuchTableError:
+            continue
+        if not columns:
+            continue
+        key = tuple(inspector.get_pk_constraint(name, schema)["constrained_columns"] or ())
+        indexes = [index["column_names"][0] for index in inspector.get_indexes(name, schema)]
+        unique = [one["column_names"][0] for one in inspector.get_unique_constraints(name, schema)]
+        return TableShape(
+            name,
+            schema,
+            {str(column["name"]): column["type"] for column in columns},
+            key,
+            frozenset(str(column["name"]) for column in columns if _is_required(column, key)),
+            frozenset(str(column) for column in (*key[:1], *indexes, *unique) if column),
+        )
+    return None
+
+
+def _is_required(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
+    """Say whether an insert has to fill a column; a whole number that is the key fills itself."""
+    if column["nullable"] or column.get("default") is not None:
+        return False
+    if column.get("identity") or column.get("computed") or column.get("autoincrement") is True:
+        return False
+    return not (key == (column["name"],) and isinstance(column["type"], sa.Integer))
+
+
+def table_names(session: DeskSession) -> list[str]:
+    """Name all tables and views, those outside of the default schema with their schema."""
+    inspector = session.inspector()
+    names = [*inspector.get_table_names(), *inspector.get_view_names()]
+    if session.dialect is Dialect.POSTGRESQL:
+        for schema in inspector.get_schema_names():
+            if schema != inspector.default_schema_name and not schema.startswith(_OF_THE_SERVER):
+                inside = (*inspector.get_table_names(schema), *inspector.get_view_names(schema))
+                names += [f"{schema}.{name}" for name in inside]
+    return sorted(names)
+
+
+def seen_tables(session: DeskSession) -> list[SeenTable]:
+    """Describe every table for a guess."""
+    shapes = {name: find_table(session, name) for name in table_names(session)}
+    return [_seen(name, shape) for name, shape in shapes.items() if shape]
+
+
+def _seen(name: str, shape: TableShape) -> SeenTable:
+    columns = (
+        SeenColumn(
+            column,
+            str(kind).lower() if not isinstance(kind, sa.types.NullType) else "unknown",
+            shape.scale_of(column) if isinstance(kind, sa.Numeric) else None,
+            column in shape.primary_key,
+            column in shape.required,
+        )
+        for column, kind in shape.types.items()
+    )
+    return SeenTable(name, tuple(columns))
+
+
+def rights_on(session: DeskSession, shape: TableShape) -> dict[str, bool]:
+    """Say what the role may do to a table: ``select``, ``update``, ``insert``, ``delete``."""
+    if session.dialect is Dialect.SQLITE:
+        file = Path(session.address.file)
+        may_write = os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK)
+        return {right: right == "select" or may_write for right in RIGHTS}
+    if session.dialect is Dialect.POSTGRESQL:
+        quote = session.connection.dialect.identifier_preparer.quote
+        table = ".".join(quote(part) for part in (shape.schema, shape.name) if part)
+        return {right: _may(session, table, right) for right in RIGHTS}
+    granted = _granted(session, shape)
+    return {right: right in granted or "all privileges" in granted for right in RIGHTS}
+
+
+def _may(session: DeskSession, table: str, right: str) -> bool:
+    return bool(session.connection.execute(_TABLE_RIGHT, {"table": table, "right": right}).scalar())
+
+
+def _granted(session: DeskSession, shape: TableShape) -> set[str]:
+    connection = session.connection
+    user, _, host = str(connection.exec_driver_sql("select current_user()").scalar()).rpartition("@")
+    me = {"me": f"'{user}'@'{host}'", "schema": shape.schema or session.address.database}
+    granted = {str(right) for right in connection.execute(_GRANTS_OF_ALL, {"me": me["me"]}).scalars()}
+    granted |= {str(right) for right in connection.execute(_GRANTS_OF_SCHEMA, me).scalars()}
+    of_table = connection.execute(_GRANTS_OF_TABLE, {**me, "table": shape.name})
+    return granted | {str(right) for right in of_table.scalars()}

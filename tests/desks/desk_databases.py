@@ -1,0 +1,266 @@
+"""Databases of desks, in the shapes that such systems have, on every server that can be had here."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from local_stack.ports import free_port
+from local_stack.processes import dying_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from decimal import Decimal
+
+HOW_TO = Path(__file__).resolve().parents[2] / "docs/how-to/adopt-a-desk.md"
+ARENA_TABLES = """
+create table accounts (
+  id integer primary key, name varchar(40) not null, current_cash decimal(18,8) not null
+);
+create table positions (
+  id integer primary key, account_id integer not null, symbol varchar(20) not null, name varchar(40) not null,
+  market varchar(20) not null, version varchar(10) not null, quantity decimal(18,8) not null,
+  available_quantity decimal(18,8) not null, avg_cost decimal(18,8), is_active varchar(5) not null,
+  updated_at timestamp null
+);
+create table orders (
+  order_no varchar(40) primary key, account_id integer not null, symbol varchar(20) not null,
+  side varchar(4) not null, quantity decimal(18,8) not null, filled_quantity decimal(18,8) not null,
+  price decimal(18,8), status varchar(20) not null, updated_at timestamp null
+)
+"""
+FREQTRADE_TABLES = """
+create table trades (
+  id integer primary key, exchange varchar(25) not null, pair varchar(25) not null, is_open boolean not null,
+  amount float, open_rate float, open_date datetime
+);
+create table orders (
+  id integer primary key, ft_trade_id integer not null, ft_order_side varchar(25) not null,
+  ft_pair varchar(25) not null, order_id varchar(255) not null, status varchar(255), amount float,
+  filled float, average float, order_date datetime, order_update_date datetime
+)
+"""
+HUMMINGBOT_TABLES = """
+create table "TradeFill" (
+  config_file_path text not null, market text not null, symbol text not null, base_asset text not null,
+  quote_asset text not null, timestamp bigint not null, order_id text not null, trade_type text not null,
+  price bigint not null, amount bigint not null, exchange_trade_id text not null
+)
+"""
+
+
+@dataclass
+class DeskDatabase:
+    """One database of a desk's, with the connection by which it is read."""
+
+    url: sa.URL
+    connection: Mapping[str, Any]
+    file: Path | None = None
+    engine: sa.Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = sa.create_engine(self.url, poolclass=NullPool)
+
+    @property
+    def variable(self) -> str:
+        """What the variable of the connection holds."""
+        return json.dumps(self.connection)
+
+    def run(self, statements: str, **values: object) -> None:
+        """Run statements as the desk does, and commit."""
+        with self.engine.begin() as session:
+            for statement in statements.split(";"):
+                session.execute(sa.text(statement), values)
+
+    def dump(self) -> list[object]:
+        """Read everything, to see whether anything changed."""
+        tables = sa.inspect(self.engine).get_table_names()
+        with self.engine.connect() as session:
+            quote = session.dialect.identifier_preparer.quote
+            rows = [
+                session.exec_driver_sql(f"select * from {quote(t)} order by 1").all() for t in sorted(tables)
+            ]
+        return [rows, self.file and self.file.read_bytes()]
+
+
+def sqlite_database(folder: Path) -> DeskDatabase:
+    """Make an empty file of SQLite's."""
+    file = folder / "desk.db"
+    with closing(sqlite3.connect(file)) as made:
+        made.execute("pragma user_version = 1")
+        made.commit()
+    url = sa.URL.create("sqlite", database=str(file))
+    return DeskDatabase(url, {"conn_type": "sqlite", "host": str(file)}, file)
+
+
+@contextmanager
+def postgresql_database(admin_url: str) -> Iterator[DeskDatabase]:
+    """Make an empty database on the tests' server, with a role that may do anything in it."""
+    name = f"desk_{secrets.token_hex(6)}"
+    parts = urlsplit(admin_url)
+    url = sa.make_url(admin_url).set(drivername="postgresql+psycopg")
+    admin = sa.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as session:
+        session.exec_driver_sql(f"create database {name}")
+    fields = {
+        "conn_type": "postgres",
+        "host": parts.hostname,
+        "port": parts.port,
+        "login": url.username,
+        "password": url.password,
+        "schema": name,
+    }
+    try:
+        yield DeskDatabase(url.set(database=name), fields)
+    finally:
+        with admin.connect() as session:
+            session.exec_driver_sql(f"drop database {name} with (force)")
+
+
+@contextmanager
+def mariadb_server(folder: Path) -> Iterator[int]:
+    """Start a server of MariaDB's for as long as the block runs; skip where there is none."""
+    pytest.importorskip("pymysql", reason="the extra mysql is not installed")
+    server, install = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
+    if server is None or install is None:
+        pytest.skip("no server of MariaDB's on this machine (mariadbd, mariadb-install-db)")
+    base = Path(server).resolve().parents[1]
+    common = ["--no-defaults", f"--user={getpass.getuser()}", f"--basedir={base}"]
+    subprocess.run(
+        [
+            install,
+            *common,
+            f"--datadir={folder / 'data'}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            server,
+            *common,
+            f"--datadir={folder / 'data'}",
+            f"--socket={folder / 's'}",
+            f"--port={port}",
+            "--bind-address=127.0.0.1",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--skip-log-bin",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=dying_with_parent(),  # noqa: PLW1509 - started from the main thread
+    )
+    try:
+        _wait_for_mariadb(folder / "s", process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for_mariadb(socket: Path, process: subprocess.Popen[bytes]) -> None:
+    engine = sa.create_engine(
+        "mysql+pymysql://root@localhost", poolclass=NullPool, connect_args={"unix_socket": str(socket)}
+    )
+    ends_at = time.monotonic() + 60
+    while True:
+        try:
+            with engine.begin() as session:
+                session.exec_driver_sql("create user desk@'127.0.0.1' identified by 'desk-secret'")
+                session.exec_driver_sql("grant all on *.* to desk@'127.0.0.1' with grant option")
+        except sa.exc.OperationalError:
+            assert process.poll() is None, "the server did not start"
+            assert time.monotonic() < ends_at, "the server did not answer"
+            time.sleep(0.1)
+        else:
+            return
+
+
+@contextmanager
+def mariadb_database(port: int) -> Iterator[DeskDatabase]:
+    """Make an empty database on a server of MariaDB's."""
+    name = f"desk_{secrets.token_hex(6)}"
+    url = sa.URL.create("mysql+pymysql", "desk", "desk-secret", "127.0.0.1", port)
+    admin = sa.create_engine(url, poolclass=NullPool)
+    with admin.begin() as session:
+        session.exec_driver_sql(f"create database {name}")
+    fields = {
+        "conn_type": "mysql",
+        "host": "127.0.0.1",
+        "port": port,
+        "login": "desk",
+        "password": "desk-secret",
+        "schema": name,
+    }
+    try:
+        yield DeskDatabase(url.set(database=name), fields)
+    finally:
+        with admin.begin() as session:
+            session.exec_driver_sql(f"drop database {name}")
+
+
+def make_arena(database: DeskDatabase, positions: Mapping[str, Decimal], cash: Decimal) -> None:
+    """Fill the shape with a row for each symbol of account 1, and with rows that are nobody's business."""
+    database.run(ARENA_TABLES)
+    database.run("insert into accounts values (1, 'gpt-trader', :cash), (9, 'other', 5)", cash=str(cash))
+    for number, (symbol, quantity) in enumerate(positions.items(), start=1):
+        add_position(database, number, symbol, quantity)
+    add_position(database, 900, "BTC", 77, account=9)
+    database.run("update positions set market = 'STOCK', account_id = 1 where id = 900")
+
+
+def add_position(
+    database: DeskDatabase, number: int, symbol: str, quantity: object, *, account: int = 1
+) -> None:
+    """Add one row of the first shape."""
+    database.run(
+        "insert into positions values"
+        " (:id, :account, :symbol, 'n', 'CRYPTO', 'v1', :quantity, 0, null, 'true', null)",
+        id=number,
+        account=account,
+        symbol=symbol,
+        quantity=str(quantity),
+    )
+
+
+def make_freqtrade(database: DeskDatabase, positions: Mapping[str, Decimal]) -> None:
+    """Fill the shape with two trades for each asset, as floats, and with a closed one."""
+    database.run(FREQTRADE_TABLES)
+    with database.engine.begin() as session:
+        for asset, quantity in positions.items():
+            for amount, is_open in ((float(quantity) - 0.3, 1), (0.3, 1), (5.0, 0)):
+                session.exec_driver_sql(
+                    "insert into trades (exchange, pair, is_open, amount, open_rate)"
+                    " values ('kraken', ?, ?, ?, 1.0)",
+                    (f"{asset}/EUR", is_open, amount),
+                )
+
+
+def make_hummingbot(database: DeskDatabase, positions: Mapping[str, Decimal]) -> None:
+    """Fill the shape with a bought and a sold part of each asset, as whole numbers of millionths."""
+    database.run(HUMMINGBOT_TABLES)
+    with database.engine.begin() as session:
+        for asset, quantity in positions.items():
+            for side, amount in (("BUY", int(quantity * 1_000_000) + 500_000), ("SELL", 500_000)):
+                session.exec_driver_sql(
+                    'insert into "TradeFill" values (?, ?, ?, ?, ?, 1, ?, ?, 1, ?, ?)',
+                    ("conf_pmm.yml", "kraken", f"{asset}-USD", asset, "USD", "o", side, amount, "t"),
+                )

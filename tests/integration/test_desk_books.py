@@ -1,0 +1,480 @@
+"""Desk books in databases of every kind are read, compared and explained, and never touched."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from desks.desk_databases import (
+    HOW_TO,
+    DeskDatabase,
+    add_position,
+    make_arena,
+    make_freqtrade,
+    make_hummingbot,
+    mariadb_database,
+    mariadb_server,
+    postgresql_database,
+    sqlite_database,
+)
+from desks.fake_exchange import Desk
+from kraken_recon.cli.main import main
+from kraken_recon.desk_books.address import address_from_environment
+from kraken_recon.desk_books.declaring import parse_book
+from kraken_recon.desk_books.row_store import read_book
+from kraken_recon.desk_books.session_store import DeskLimits, desk_session
+from kraken_recon.errors import DeskUnreadableError
+from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.intervals import RUN_INTERVAL
+from kraken_recon.wiring import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Simulator
+    from kraken_recon.desk_books.declaration import DeskBook
+
+SECRET = "ZGVzay1zZWNyZXQ="
+DECLARED = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+ARENA, FREQTRADE, HUMMINGBOT = DECLARED
+SHORT = DeskLimits(2, 1, 1)
+# One asset for each explanation, with what its ledger moves it by (amount, fee, wallet); digits of shape (c).
+LEDGER: dict[str, list[tuple[str, str, str]]] = {
+    "BTC": [("1.5", "0", "spot"), ("0.25", "0", "spot"), ("-0.75", "0", "spot")],
+    "ETH": [("3", "0", "spot"), ("0.5", "0", "spot"), ("1.25", "0", "spot")],
+    "LTC": [("10", "0", "spot"), ("2", "0", "spot"), ("3.5", "0", "spot")],
+    "XRP": [("100", "0.26", "spot"), ("50", "0.5", "spot")],
+    "XMR": [("7", "0", "spot"), ("-1", "0", "spot"), ("0.4", "0", "spot")],
+    "XLM": [("1.0000006", "0", "spot"), ("1.0000006", "0", "spot"), ("1.0000006", "0", "spot")],
+    "DOT": [("2", "0", "S"), ("3", "0", "S"), ("10", "0", "spot")],
+    "ADA": [("20", "0", "spot")],
+    "ETC": [("8", "0", "spot")],
+    "USD": [("1000", "0", "spot")],
+}
+# What the bot's mistakes leave in its book, and the word for each.
+BOOKED = {
+    "BTC": ("1.75", "behind"),
+    "ETH": ("4.25", "missed"),
+    "LTC": ("17.5", "doubled"),
+    "XRP": ("149.5", "fee_left_out"),
+    "XMR": ("8.4", "wrong_way"),
+    "XLM": ("3.000000", "rounded"),
+    "DOT": ("10", "wallet_left_out"),
+    "SOL": ("7", "unknown_row"),
+    "ADA": ("20.777", "unexplained"),
+    "ETC": ("8", ""),
+}
+MISTAKES = {asset: word for asset, (_, word) in BOOKED.items() if word}
+
+
+@dataclass
+class Commands:
+    """The commands as a person gives them, on a desk with one proved account."""
+
+    run: Callable[..., tuple[int, str, str]]
+    folder: Path
+    desk: Desk
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        ended, out, complaint = self.run("book", *arguments, "--json")
+        assert ended == status, f"{out}\n{complaint}"
+        return json.loads(out)
+
+    def declare(self, text: str, name: str = "arena.yaml") -> Path:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+    def diff(self, *, status: int = 0) -> Any:
+        [book] = self.json("diff", "--account", "gpt-trader", status=status)["books"]
+        return book
+
+
+@pytest.fixture
+def commands(
+    database_url: str,
+    simulator: Simulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Commands:
+    desk = Desk(database_url, now=utc_now() - RUN_INTERVAL)
+    books = desk.account("gpt-trader")
+    for asset, moves in LEDGER.items():
+        for amount, fee, wallet in moves:
+            books.add(asset, amount, fee=fee, wallet=wallet)
+    desk.sync()
+    connection = {"conn_type": "kraken", "login": "key", "password": SECRET, "host": simulator.base_url}
+    monkeypatch.setenv("AIRFLOW_CONN_GPT-TRADER", json.dumps(connection))
+    monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
+    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    folder = tmp_path / "desk_books"
+    monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(folder))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = main(arguments)
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return Commands(run, folder, desk)
+
+
+@pytest.fixture(scope="session")
+def mariadb_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with mariadb_server(tmp_path_factory.mktemp("mariadb")) as port:
+        yield port
+
+
+@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DeskDatabase]:
+    if request.param == "postgresql":
+        with postgresql_database(request.getfixturevalue("postgres_url")) as made:
+            yield made
+    elif request.param == "mariadb":
+        with mariadb_database(request.getfixturevalue("mariadb_port")) as made:
+            yield made
+    else:
+        yield sqlite_database(tmp_path)
+
+
+@pytest.fixture
+def arena(database: DeskDatabase, monkeypatch: pytest.MonkeyPatch) -> DeskDatabase:
+    """The first shape, with a mistake of every kind."""
+    make_arena(database, {asset: Decimal(q) for asset, (q, _) in BOOKED.items()}, Decimal(1000))
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    return database
+
+
+def words(book: Any) -> dict[str, str]:
+    return {one["asset"]: one["explanation"] for one in book["differences"]}
+
+
+def with_digits(text: str) -> str:
+    """Name the digits: some mistakes are too fine for eight of them."""
+    return text.replace("  quantity: quantity\n", "  quantity: quantity\n  decimals: 6\n")
+
+
+def test_every_mistake_in_a_table_is_named(arena: DeskDatabase, commands: Commands) -> None:
+    commands.declare(with_digits(ARENA))
+    before = arena.dump()
+    book = commands.diff()
+    assert words(book) == MISTAKES
+    assert (book["rows"], book["agreed"], book["problems"], book["orders"]) == (11, 2, [], [])
+    assert arena.dump() == before
+    by_asset = {one["asset"]: one for one in book["differences"]}
+    newest = [entry for entry in commands.desk.books["gpt-trader"].entries if entry.asset == "BTC"][-1]
+    assert by_asset["BTC"]["ledger_ids"] == [newest.ledger_id]
+    assert [by_asset["BTC"][name] for name in ("proven", "desk", "difference", "action")] == [
+        "1",
+        "1.75",
+        "-0.75",
+        "report",
+    ]
+    assert (by_asset["XLM"]["action"], by_asset["ADA"]["action"]) == ("within_tolerance", "waiting")
+    assert (by_asset["SOL"]["proven"], by_asset["SOL"]["desk"]) == ("0", "7")
+
+
+@pytest.mark.parametrize(
+    ("text", "make", "digits"),
+    [(FREQTRADE, make_freqtrade, 6), (HUMMINGBOT, make_hummingbot, 6)],
+    ids=["freqtrade", "hummingbot"],
+)
+def test_every_mistake_in_a_bots_own_store_is_named(
+    commands: Commands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    make: Callable[[DeskDatabase, dict[str, Decimal]], None],
+    digits: int,
+) -> None:
+    store = sqlite_database(tmp_path)
+    make(store, {asset: Decimal(quantity) for asset, (quantity, _) in BOOKED.items()})
+    monkeypatch.setenv("AIRFLOW_CONN_BOT_DB", f"sqlite:///{store.file}")
+    commands.declare(text.replace("decimals: 8", f"decimals: {digits}"))
+    before = store.dump()
+    book = commands.diff()
+    assert words(book) == MISTAKES
+    assert (book["agreed"], book["problems"]) == (1, [])
+    assert store.dump() == before
+
+
+def test_what_would_be_written_is_said_and_nothing_is(arena: DeskDatabase, commands: Commands) -> None:
+    text = with_digits(ARENA).replace("  holds:", "  write_back: update+insert+remove\n  holds:")
+    commands.declare(text)
+    before = arena.dump()
+    arena.run("delete from positions where symbol = 'ETC'")
+    actions = {one["asset"]: one for one in commands.diff()["differences"]}
+    assert actions["BTC"]["action"] == "held"
+    assert "more than one run" in actions["BTC"]["reason"]
+    assert "a new row has no value for is_active, market, name, version" not in actions["ETC"]["reason"]
+    assert "is_active, name, version" in actions["ETC"]["reason"]
+    assert arena.dump() != before
+
+
+def test_strange_rows_are_told_and_stop_no_other(arena: DeskDatabase, commands: Commands) -> None:
+    arena.run("delete from positions where account_id = 1 and symbol not in ('ETC', 'BTC')")
+    for number, (symbol, quantity) in enumerate(
+        [("Bitcoin", 1), ("XBT", 1), ("", 0), ("xeth", "4.75")], start=50
+    ):
+        add_position(arena, number, symbol, quantity)
+    commands.declare(ARENA)
+    book = commands.diff()
+    told = " ".join(problem["what"] for problem in book["problems"])
+    assert "'Bitcoin'" in told
+    assert "2 rows stand for BTC, 2.75 together: 1, 51" in told
+    assert len(book["problems"]) == 3
+    assert "ETH" not in words(book)
+
+
+def test_rows_that_are_no_numbers(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_database(tmp_path)
+    make_arena(store, {"BTC": Decimal(1)}, Decimal(1000))
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", store.variable)
+    for number, quantity in enumerate(["much", "", "nan", "1e999", "0x10", "8"], start=50):
+        symbol = ["ETH", "LTC", "XRP", "XMR", "DOT", "ETC"][number - 50]
+        add_position(store, number, symbol, quantity)
+    with closing(store.engine.raw_connection()) as raw:
+        raw.cursor().execute("update positions set symbol = cast(x'ff41' as text) where symbol = 'ETC'")
+        raw.commit()
+    commands.declare(ARENA)
+    book = commands.diff()
+    assert len([p for p in book["problems"] if "is no number" in p["what"]]) == 5
+    assert "ETC" in words(book)
+
+
+def test_a_check_says_what_it_makes_of_the_rows(arena: DeskDatabase, commands: Commands) -> None:
+    view = commands.json("check", str(commands.declare(ARENA)))
+    assert (view["book"], view["ok"], view["problems"]) == ("arena", True, [])
+    [account] = view["accounts"]
+    assert (account["account"], account["rows"]) == ("gpt-trader", 11)
+    assert account["assets"]["BTC"] == ["BTC"]
+    assert view["rights"] == {"select": True, "update": True, "insert": True, "delete": True}
+    assert "does not need" in view["notes"][0]
+    assert view["first_comparison"][0]["books"][0]["agreed"] == 2
+    arena.run("update positions set symbol = 'XXBT' where symbol = 'BTC' and account_id = 1 and id < 900")
+    status, out, _ = commands.run("book", "check", str(commands.folder / "arena.yaml"))
+    assert (status, "BTC (XXBT)" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        ("table: positions", "table: position", "no table position; did you mean positions?"),
+        ("quantity: quantity", "quantity: quantiti", "no column quantiti; did you mean quantity?"),
+        ("account: account_id", "account: acount_id", "no column acount_id; did you mean account_id?"),
+        ("{market: CRYPTO}", "{markt: CRYPTO}", "no column markt; did you mean market?"),
+        ("gpt-trader: 1", "gpt-trader: one", "one is no value that the column account_id"),
+        ("gpt-trader: 1", "gpt-trade: 1", "we have no account gpt-trade; did you mean gpt-trader?"),
+        ("  holds:", "  locked_by: symbol\n  holds:", "the key symbol has no index"),
+        ("  holds:", "  decimals: 9\n  holds:", "decimals is 9, and the column quantity holds 8 digits"),
+        ("currency: USD", "currency: USDD", "USDD is no asset that Kraken knows"),
+        ("current_cash", "curent_cash", "did you mean current_cash?"),
+        ("quantity: quantity", "quantity: symbol", "has no digits of its own"),
+        ("gpt-trader: 1", 'by: "select id from accounts where name <> :account"', "gives 2 values for"),
+    ],
+)
+def test_a_check_names_what_does_not_fit(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was: str, becomes: str, told: str
+) -> None:
+    store = sqlite_database(tmp_path)
+    make_arena(store, {"BTC": Decimal(1)}, Decimal(1000))
+    store.run("insert into accounts values (3, 'third', 0)")
+    store.run("delete from accounts where id = 1") if "<>" in becomes else None
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", store.variable)
+    view = commands.json("check", str(commands.declare(ARENA.replace(was, becomes, 1))), status=1)
+    assert not view["ok"]
+    assert any(told in problem["what"] and problem["remedy"] for problem in view["problems"]), view
+
+
+def test_accounts_by_a_query(arena: DeskDatabase, commands: Commands) -> None:
+    by = "by: \"select id from accounts where name = :account and name <> ':x 12:30'\""
+    commands.declare(with_digits(ARENA).replace("gpt-trader: 1", by))
+    assert words(commands.diff()) == MISTAKES
+    assert arena
+
+
+def test_a_draft_is_written_once_and_can_be_read_back(
+    arena: DeskDatabase, commands: Commands, tmp_path: Path
+) -> None:
+    output = tmp_path / "draft.yaml"
+    view = commands.json("init", "--connection", "arena_db", "--output", str(output))
+    assert (view["file"], view["declaration"]) == (str(output), output.read_text())
+    book, problems = parse_book(view["declaration"], "draft.yaml")
+    assert book is not None, problems
+    positions = book.positions
+    named = (positions.account, positions.asset.column, positions.quantity, positions.available)
+    assert (positions.table, *named) == (
+        "positions",
+        "account_id",
+        "symbol",
+        "quantity",
+        "available_quantity",
+    )
+    assert commands.run("book", "init", "--connection", "arena_db", "--output", str(output))[0] == 1
+    assert arena
+
+
+def test_the_books_of_a_folder_are_listed(commands: Commands) -> None:
+    assert "no table of the desk's own is compared" in commands.run("book", "list")[1]
+    assert "no table of the desk's own" in commands.run("book", "diff", "--account", "gpt-trader")[1]
+    commands.declare(ARENA)
+    commands.declare("name: broken\n", "broken.yaml")
+    listed = commands.json("list")["books"]
+    assert [(one["book"], bool(one["problems"])) for one in listed] == [("arena", False), ("broken", True)]
+    assert "cannot be used" in commands.run("book", "list")[1]
+
+
+def test_what_cannot_be_judged_is_refused(commands: Commands) -> None:
+    diff = ("book", "diff", "--account")
+    assert "no account is named nobody" in commands.run(*diff, "nobody")[2]
+    commands.desk.account("claude")
+    assert "was never proved" in commands.run(*diff, "claude")[2]
+    commands.desk.execute("update trading.reconciliation_runs set reported_as_of = now() - interval '1 day'")
+    status, _, complaint = commands.run(*diff, "gpt-trader")
+    assert (status, "more than its 30 minutes ago" in complaint) == (1, True)
+
+
+def test_names_have_to_do_without_kraken(
+    arena: DeskDatabase, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_GPT-TRADER")
+    commands.declare(ARENA)
+    book = commands.diff()
+    assert "Kraken could not be asked" in book["problems"][0]["what"]
+    assert words(book)["BTC"] == "behind"
+    assert arena
+
+
+@pytest.fixture
+def arena_book() -> DeskBook:
+    book, problems = parse_book(ARENA, "arena.yaml")
+    assert book is not None, problems
+    return book
+
+
+def read(database: DeskDatabase, book: DeskBook, **changed: Any) -> str:
+    """Read a book and tell what kept it from being read."""
+    variable = json.dumps({**database.connection, **changed})
+    address = address_from_environment("arena_db", {"AIRFLOW_CONN_ARENA_DB": variable})
+    reading = read_book(address, book, ["gpt-trader"], SHORT)
+    assert reading.positions is None or reading.cash is None
+    told = " ".join(f"{p.where}: {p.what} {p.remedy}" for p in reading.problems)
+    assert "desk-secret" not in told
+    return told
+
+
+@pytest.mark.parametrize(
+    ("changed", "remedy"),
+    [
+        ({"port": 1}, "is up and can be reached"),
+        ({"password": "wrong", "login": "nobody-here"}, "login and the password"),
+        ({"schema": "not_there"}, "database's name"),
+    ],
+)
+def test_a_server_that_does_not_let_us_in(
+    database: DeskDatabase, arena_book: DeskBook, changed: dict[str, Any], remedy: str
+) -> None:
+    if database.file:
+        changed = {"host": str(database.file.with_name("absent.db"))}
+        assert "the file's path" in read(database, arena_book, **changed)
+        assert not database.file.with_name("absent.db").exists()
+    else:
+        told = read(database, arena_book, **changed)
+        assert remedy in told or ("schema" in changed and "Grant" in told)
+        assert "wrong" not in told
+
+
+def test_a_database_without_the_tables(database: DeskDatabase, arena_book: DeskBook) -> None:
+    assert "there is no table positions" in read(database, arena_book)
+
+
+def test_a_table_without_the_right_to_read_it(
+    arena: DeskDatabase, arena_book: DeskBook, postgres_url: str
+) -> None:
+    if arena.file:
+        pytest.skip("a file has no roles")
+    if arena.connection["conn_type"] == "postgres":
+        arena.run("drop role if exists desk_reader; create role desk_reader login password 'desk-secret'")
+        arena.run("grant select on accounts to desk_reader")
+    else:
+        arena.run("create or replace user desk_reader@'127.0.0.1' identified by 'desk-secret'")
+        arena.run(f"grant select on {arena.connection['schema']}.accounts to desk_reader@'127.0.0.1'")
+    login = {"login": "desk_reader", "password": "desk-secret"}
+    try:
+        told = read(arena, arena_book, **login)
+        assert "Grant" in told
+    finally:
+        if arena.connection["conn_type"] == "postgres":
+            arena.run("drop owned by desk_reader; drop role desk_reader")
+    assert postgres_url
+
+
+def test_rows_that_somebody_has_locked(arena: DeskDatabase, arena_book: DeskBook) -> None:
+    lock = {
+        "postgres": "lock table positions in access exclusive mode",
+        "mysql": "lock tables positions write, accounts write",
+        "sqlite": "begin exclusive",
+    }[arena.connection["conn_type"]]
+    with closing(arena.engine.raw_connection()) as other:
+        other.cursor().execute(lock)
+        began = time.monotonic()
+        assert "holds the lock" in read(arena, arena_book)
+        assert time.monotonic() - began < 5
+
+
+def test_a_query_that_takes_too_long(database: DeskDatabase) -> None:
+    slow = {
+        "postgres": "select pg_sleep(30)",
+        "mysql": "select sleep(30)",
+        "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n",
+    }[database.connection["conn_type"]]
+    text = FREQTRADE.replace(re.findall("query: (.*)", FREQTRADE)[0], slow)
+    book, problems = parse_book(text, "slow.yaml")
+    assert book is not None, problems
+    began = time.monotonic()
+    told = read(database, book)
+    assert time.monotonic() - began < 10
+    # MariaDB ends a sleep early and returns; what it returns has none of the columns.
+    assert "index" in told or "there is no column" in told
+
+
+def test_reading_takes_no_session_along(arena: DeskDatabase, commands: Commands, postgres_url: str) -> None:
+    if arena.connection["conn_type"] != "postgres":
+        pytest.skip("sessions are counted on PostgreSQL")
+    commands.declare(ARENA)
+    commands.diff()
+    with psycopg.connect(postgres_url) as admin:
+        query = "select count(*) from pg_stat_activity where application_name = 'kraken_recon:desk_book'"
+        assert admin.execute(query).fetchone() == (0,)
+
+
+def test_nothing_can_be_written_through_a_session(database: DeskDatabase) -> None:
+    database.run("create table notes (id integer primary key)")
+    address = address_from_environment("desk_db", {"AIRFLOW_CONN_DESK_DB": database.variable})
+    with pytest.raises(DeskUnreadableError, match=r"(?i)read.?only"), desk_session(address) as session:
+        session.connection.exec_driver_sql("insert into notes values (1)")
+    assert database.dump()[0] == [[]]
+
+
+@pytest.mark.parametrize("text", DECLARED, ids=["arena", "freqtrade", "hummingbot"])
+def test_the_declarations_of_the_page_are_whole(text: str) -> None:
+    book, problems = parse_book(text, "page.yaml")
+    assert book is not None, problems
+
+
+def test_a_proven_wallet_is_left_out_where_spot_alone_counts(arena: DeskDatabase, commands: Commands) -> None:
+    commands.declare(with_digits(ARENA).replace("  holds:", "  wallets: spot\n  holds:"))
+    assert "DOT" not in words(commands.diff())
+    assert commands.desk.positions("gpt-trader")[HoldingKey("DOT", "S")] == 5
+    assert arena
