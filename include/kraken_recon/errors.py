@@ -264,7 +264,7 @@ class DeskUnreadableError(StoreError):
 
     remedy = "Look at the desk's database as the message says; `book check` tries it again."
 
-    def __init__(self, where: str, what: str, instruction: str) -> None:
+    def __init__(self, where: str, what: str = "", instruction: str = "") -> None:
         super().__init__(f"{where}: {what}. {instruction}")
         self.where = where
         self.what = what

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import sqlite3
 import subprocess
-import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from local_stack.ports import free_port
-from local_stack.processes import dying_with_parent
+from local_stack.processes import dying_with_parent, poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,29 +168,21 @@ def mariadb_server(folder: Path) -> Iterator[int]:
         preexec_fn=dying_with_parent(),  # noqa: PLW1509 - started from the main thread
     )
     try:
-        _wait_for_mariadb(folder / "s", process)
+        poll_until((folder / "s").exists, timeout_seconds=60)
+        _make_role(folder / "s")
         yield port
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait_for_mariadb(socket: Path, process: subprocess.Popen[bytes]) -> None:
+def _make_role(socket: Path) -> None:
     engine = sa.create_engine(
         "mysql+pymysql://root@localhost", poolclass=NullPool, connect_args={"unix_socket": str(socket)}
     )
-    ends_at = time.monotonic() + 60
-    while True:
-        try:
-            with engine.begin() as session:
-                session.exec_driver_sql("create user desk@'127.0.0.1' identified by 'desk-secret'")
-                session.exec_driver_sql("grant all on *.* to desk@'127.0.0.1' with grant option")
-        except sa.exc.OperationalError:
-            assert process.poll() is None, "the server did not start"
-            assert time.monotonic() < ends_at, "the server did not answer"
-            time.sleep(0.1)
-        else:
-            return
+    with engine.begin() as session:
+        session.exec_driver_sql("create user desk@'127.0.0.1' identified by 'desk-secret'")
+        session.exec_driver_sql("grant all on *.* to desk@'127.0.0.1' with grant option")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
 from kraken_recon.cli.exit_statuses import ExitStatus
@@ -12,9 +12,9 @@ from kraken_recon.cli.trading_db import credentials_of, wired
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.checking import check_book, guess
-from kraken_recon.desk_books.declaring import folder_of, read_book, read_books
+from kraken_recon.desk_books.declaring import folder_of, read_book, read_books, without_book
 from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
-from kraken_recon.desk_books.terminal import render_check, render_diff, render_list
+from kraken_recon.desk_books.terminal import render_check, render_diff, render_list, render_without_book
 from kraken_recon.desk_books.view import check_view, diff_view, list_view
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
@@ -77,6 +77,13 @@ def diff(arguments: Arguments) -> Result:
     view = diff_view(account.name, account.proven_at, judged)
     could_look = all(one.is_whole for one in judged)
     return view if could_look else {**view, "exit_status": ExitStatus.FAILED}, render_diff(view)
+
+
+def told_without_book(view: dict[str, Any]) -> list[str]:
+    """Add to a report which of its accounts no desk book is about; return the same as lines."""
+    names = [account["account"] for account in view["accounts"]]
+    view["without_desk_book"] = without_book(names, read_books(folder_of(os.environ)))
+    return ["", *render_without_book(view["without_desk_book"])] if view["without_desk_book"] else []
 
 
 def _ports() -> DeskBookPorts:

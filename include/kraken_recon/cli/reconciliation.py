@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.cli.arguments import amount, moment, typed
+from kraken_recon.cli.books import told_without_book
 from kraken_recon.cli.command import Arguments, Result, argument, command
 from kraken_recon.cli.trading_db import unit_of_work, wired
 from kraken_recon.errors import ConfigurationError
@@ -81,6 +82,7 @@ def sync(arguments: Arguments) -> Result:
         view["failed"] = failed
     return view, [
         *render_report(view),
+        *told_without_book(view),
         *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
     ]
 

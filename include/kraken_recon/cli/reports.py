@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kraken_recon.cli.arguments import moment
+from kraken_recon.cli.books import told_without_book
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command
 from kraken_recon.cli.trading_db import unit_of_work
 from kraken_recon.costs.recomputing import cost_view, recompute_account
@@ -21,7 +22,7 @@ def newest_runs(arguments: Arguments) -> Result:
     """Show each account's newest run, what differed, and open alerts."""
     with unit_of_work() as unit:
         view = report(ReportStore(unit), arguments.account)
-    return view, render_report(view)
+    return view, [*render_report(view), *told_without_book(view)]
 
 
 @command(

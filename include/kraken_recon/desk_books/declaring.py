@@ -75,6 +75,14 @@ def read_books(folder: Path) -> tuple[DeclaredBook, ...]:
     return tuple(declared)
 
 
+def without_book(accounts: Sequence[str], declared: Sequence[DeclaredBook]) -> list[str]:
+    """Name the accounts that no usable book is about."""
+    books = [one.book for one in declared if one.book]
+    if any(book.accounts.by is not None for book in books):
+        return []
+    return [name for name in accounts if not any(name in book.accounts.values for book in books)]
+
+
 def read_book(file: Path) -> DeclaredBook:
     """Read one declaration with all mistakes in it."""
     try:

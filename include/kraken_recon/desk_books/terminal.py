@@ -45,6 +45,13 @@ def render_diff(view: Mapping[str, Any]) -> list[str]:
     return lines if view["books"] else [*lines, "", NOT_COMPARED]
 
 
+def render_without_book(accounts: Sequence[str]) -> list[str]:
+    """Say of which accounts no table of the desk's is compared."""
+    more = len(accounts) - ENTRIES_SHOWN_MAX
+    names = ", ".join(accounts[:ENTRIES_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+    return [f"{names}: {NOT_COMPARED}"]
+
+
 def _book(book: Mapping[str, Any]) -> Iterator[str]:
     differences = book["differences"]
     rows, agreed = _counted(book["rows"], "row"), book["agreed"]
