@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -374,11 +374,11 @@ def arena_book() -> DeskBook:
     return book
 
 
-def read(database: DeskDatabase, book: DeskBook, **changed: Any) -> str:
+def read(database: DeskDatabase, book: DeskBook, limits: DeskLimits = SHORT, **changed: Any) -> str:
     """Read a book and tell what kept it from being read."""
     variable = json.dumps({**database.connection, **changed})
     address = address_from_environment("arena_db", {"AIRFLOW_CONN_ARENA_DB": variable})
-    reading = read_book(address, book, ["gpt-trader"], SHORT)
+    reading = read_book(address, book, ["gpt-trader"], limits)
     assert reading.positions is None or reading.cash is None
     told = " ".join(f"{p.where}: {p.what} {p.remedy}" for p in reading.problems)
     assert "desk-secret" not in told
@@ -410,25 +410,93 @@ def test_a_database_without_the_tables(database: DeskDatabase, arena_book: DeskB
     assert "there is no table positions" in read(database, arena_book)
 
 
-def test_a_table_without_the_right_to_read_it(
-    arena: DeskDatabase, arena_book: DeskBook, postgres_url: str
-) -> None:
-    if arena.file:
-        pytest.skip("a file has no roles")
-    if arena.connection["conn_type"] == "postgres":
-        arena.run("drop role if exists desk_reader; create role desk_reader login password 'desk-secret'")
-        arena.run("grant select on accounts to desk_reader")
-    else:
-        arena.run("create or replace user desk_reader@'127.0.0.1' identified by 'desk-secret'")
-        arena.run(f"grant select on {arena.connection['schema']}.accounts to desk_reader@'127.0.0.1'")
-    login = {"login": "desk_reader", "password": "desk-secret"}
+@contextmanager
+def reader(database: DeskDatabase, *grants: str) -> Iterator[dict[str, Any]]:
+    """Make a role with these rights; yield the fields by which a connection is its own."""
+    is_postgresql = database.connection["conn_type"] == "postgres"
+    role = "desk_reader" if is_postgresql else "desk_reader@'127.0.0.1'"
+    word = "role" if is_postgresql else "user"
+    how = "login password" if is_postgresql else "identified by"
+    database.run(f"create {word} {role} {how} 'desk-secret'")
     try:
-        told = read(arena, arena_book, **login)
-        assert "Grant" in told
+        for grant in grants:
+            database.run(f"grant {grant} to {role}")
+        yield {**database.connection, "login": "desk_reader", "password": "desk-secret"}
     finally:
-        if arena.connection["conn_type"] == "postgres":
-            arena.run("drop owned by desk_reader; drop role desk_reader")
-    assert postgres_url
+        database.run(f"drop owned by {role}; drop role {role}" if is_postgresql else f"drop user {role}")
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_table_without_the_right_to_read_it(arena: DeskDatabase, arena_book: DeskBook) -> None:
+    with reader(arena, "select on accounts") as fields:
+        assert "Grant" in read(arena, arena_book, **fields)
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_check_names_rights_that_are_missing(
+    arena: DeskDatabase, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with reader(arena, "select on accounts", "select, update on positions") as fields:
+        monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", json.dumps(fields))
+        view = commands.json("check", str(commands.declare(ARENA)))
+        assert view["rights"] == {"select": True, "update": True, "insert": False, "delete": False}
+        assert view["notes"] == ["positions: the role may update, which the declaration does not need"]
+        more = ARENA.replace("  holds:", "  write_back: update+insert+remove\n  holds:")
+        view = commands.json("check", str(commands.declare(more)), status=1)
+        assert [problem["what"] for problem in view["problems"]] == [
+            "the role may not delete",
+            "the role may not insert",
+        ]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_columns_of_any_type_in_any_schema(
+    database: DeskDatabase, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = "0b8f9d6e-6d0c-4d9d-9f7a-0f3f6f1f2a11"
+    database.run(
+        "create schema bots; create type bots.market as enum ('CRYPTO', 'STOCK');"
+        'create table bots."Positions" (owner uuid, "Coin" char(8), amount numeric, kind bots.market,'
+        ' is_live boolean, place point, primary key (owner, "Coin"))'
+    )
+    database.run(
+        f"insert into bots.\"Positions\" values ('{account}', 'BTC', 1.000000, 'CRYPTO', true, null),"
+        f" ('{account}', 'ETH', 4.25, 'CRYPTO', true, null), ('{account}', 'ADA', 9, 'STOCK', true, null),"
+        f" ('{account}', 'XRP', 9, 'CRYPTO', false, null)"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    text = f"""\
+name: types
+connection: arena_db
+accounts: {{gpt-trader: {account.upper()}}}
+positions:
+  table: bots.Positions
+  account: owner
+  asset: Coin
+  quantity: amount
+  only: {{kind: CRYPTO, is_live: "yes", place: null}}
+  holds: [BTC, ETH]
+"""
+    [problem] = commands.json("check", str(commands.declare(text)), status=1)["problems"]
+    assert "has no digits of its own" in problem["what"]
+    commands.declare(text.replace("  only:", "  decimals: 8\n  only:"))
+    book = commands.diff()
+    assert (book["rows"], book["agreed"], words(book)) == (3 - 1, 1, {"ETH": "missed"})
+    assert "bots.Positions" in commands.json("init", "--connection", "arena_db")["declaration"]
+
+
+@pytest.mark.parametrize("make", [make_freqtrade, make_hummingbot])
+def test_a_draft_of_a_bots_own_store_can_be_read_back(
+    commands: Commands,
+    store: DeskDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[DeskDatabase, dict[str, Decimal]], None],
+) -> None:
+    make(store, {"BTC": Decimal(1)})
+    monkeypatch.setenv("AIRFLOW_CONN_BOT_DB", store.variable)
+    draft = commands.json("init", "--connection", "bot_db")["declaration"]
+    book, problems = parse_book(draft, "draft.yaml")
+    assert book is not None, problems
 
 
 def test_rows_that_somebody_has_locked(arena: DeskDatabase, arena_book: DeskBook) -> None:
@@ -454,15 +522,15 @@ def test_a_query_that_takes_too_long(database: DeskDatabase) -> None:
     book, problems = parse_book(text, "slow.yaml")
     assert book is not None, problems
     began = time.monotonic()
-    told = read(database, book)
+    told = read(database, book, DeskLimits(2, 1, 1))
     assert time.monotonic() - began < 10
     # MariaDB ends a sleep early and returns; what it returns has none of the columns.
     assert "index" in told or "there is no column" in told
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_reading_takes_no_session_along(arena: DeskDatabase, commands: Commands, postgres_url: str) -> None:
-    if arena.connection["conn_type"] != "postgres":
-        pytest.skip("sessions are counted on PostgreSQL")
+    assert arena
     commands.declare(ARENA)
     commands.diff()
     with psycopg.connect(postgres_url) as admin:
