@@ -173,6 +173,8 @@ def test_wallets_are_summed_or_left_out() -> None:
     held = {HoldingKey("DOT", "spot"): Decimal(1), HoldingKey("DOT", "S"): Decimal(2)}
     assert proven_by_asset(held, is_spot_only=False) == {"DOT": Decimal(3)}
     assert proven_by_asset(held, is_spot_only=True) == {"DOT": Decimal(1)}
+    tokenized = {HoldingKey("AAPLx", "T"): Decimal(3)}
+    assert proven_by_asset(tokenized, is_spot_only=True) == {"AAPLx": Decimal(3)}
     rows = [row(1, "DOT", "1"), row(2, "DOT.S", "9")]
     assert compare(rows, proven(DOT="1"), terms("kraken", spot=True)).differing == ()
 

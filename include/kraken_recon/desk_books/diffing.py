@@ -31,7 +31,7 @@ from kraken_recon.desk_books.store import DeskBookStore, ProvenAccount
 from kraken_recon.errors import ConfigurationError, ExchangeError, NotOnRecordError
 from kraken_recon.holdings.pricing import PriceList, price_list
 from kraken_recon.holdings.store import PriceStore
-from kraken_recon.ledger.entries import SPOT
+from kraken_recon.ledger.entries import TRADED
 from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _ComparedPart:
     comparison: BookComparison
 
     def counted(self, wallet: str) -> bool:
-        return wallet == SPOT or not self.terms.is_spot_only
+        return wallet in TRADED or not self.terms.is_spot_only
 
 
 @dataclass(slots=True)

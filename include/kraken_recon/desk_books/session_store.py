@@ -191,9 +191,7 @@ def _kind_of_words(words: str) -> str:
 
 def _engine(address: DeskAddress, limits: DeskLimits) -> sa.Engine:
     if address.dialect is Dialect.SQLITE:
-        return sa.create_engine(
-            "sqlite://", creator=lambda: _opened_file(address, limits), poolclass=NullPool
-        )
+        return _engine_of_file(address.file, limits)
     url = sa.URL.create(
         _DRIVERS[address.dialect],
         address.login,
@@ -210,18 +208,19 @@ def _engine(address: DeskAddress, limits: DeskLimits) -> sa.Engine:
     return sa.create_engine(url, poolclass=NullPool, connect_args=options)
 
 
-def _opened_file(address: DeskAddress, limits: DeskLimits) -> sqlite3.Connection:
+def _engine_of_file(file: str, limits: DeskLimits) -> sa.Engine:
     """Open a file of SQLite's as it is; bytes that are no text are shown as such."""
-    opened = sqlite3.connect(
-        f"file:{quote(address.file)}?mode=ro",
-        uri=True,
-        timeout=limits.lock_timeout_seconds,
-        isolation_level=None,
-    )
-    ends_at = time.monotonic() + limits.statement_timeout_seconds + limits.lock_timeout_seconds
-    opened.set_progress_handler(lambda: time.monotonic() > ends_at, _PROGRESS_STEPS)
-    opened.text_factory = lambda read: read.decode(errors="replace")
-    return opened
+    url = sa.URL.create("sqlite", database=f"file:{quote(file)}", query={"mode": "ro", "uri": "true"})
+    options = {"timeout": limits.lock_timeout_seconds, "isolation_level": None}
+    engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(opened: sqlite3.Connection, _record: object) -> None:
+        ends_at = time.monotonic() + limits.statement_timeout_seconds + limits.lock_timeout_seconds
+        opened.set_progress_handler(lambda: time.monotonic() > ends_at, _PROGRESS_STEPS)
+        opened.text_factory = lambda read: read.decode(errors="replace")
+
+    return engine
 
 
 def _begin_reading(connection: sa.Connection, address: DeskAddress, limits: DeskLimits) -> None:

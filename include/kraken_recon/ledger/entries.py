@@ -19,6 +19,8 @@ from kraken_recon.values.money import EXACT, format_amount
 SPOT: Final = "spot"
 TOKENIZED: Final = "T"
 """The wallet of tokenized assets (``AAPLx.T``): a class of their own, with a ledger of their own."""
+TRADED: Final = frozenset({SPOT, TOKENIZED})
+"""The wallets from which is traded; all others earn."""
 WITHDRAWN: Final = "withdrawn"
 """Our type of an entry that Kraken took back, as a person accepted."""
 GAP: Final = "gap"

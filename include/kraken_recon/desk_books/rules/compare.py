@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.desk_books.declaration import AssetColumn, Holds, Spelling
 from kraken_recon.desk_books.rules.names import Names, is_kept
 from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, DeskProblem, DeskRow
-from kraken_recon.ledger.entries import SPOT
+from kraken_recon.ledger.entries import TRADED
 from kraken_recon.plain_text import one_line
 from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic, format_amount
 
@@ -53,7 +53,7 @@ class Terms:
 
     def keeps(self, meant: Meant) -> bool:
         """Say whether a row is about something that the table is meant to keep."""
-        is_outside = self.is_spot_only and meant.wallet != SPOT
+        is_outside = self.is_spot_only and meant.wallet not in TRADED
         return not is_outside and meant.asset not in self.apart and is_kept(meant.asset, self.holds)
 
 
@@ -130,7 +130,7 @@ def proven_by_asset(positions: Mapping[HoldingKey, Decimal], *, is_spot_only: bo
     """Sum proven positions by asset, over all wallets or of the spot wallet alone."""
     totals: dict[str, Decimal] = {}
     for key, quantity in positions.items():
-        if key.wallet == SPOT or not is_spot_only:
+        if key.wallet in TRADED or not is_spot_only:
             totals[key.asset] = totals[key.asset] + quantity if key.asset in totals else quantity
     return totals
 

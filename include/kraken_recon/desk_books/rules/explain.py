@@ -33,7 +33,7 @@ from kraken_recon.desk_books.rules.candidates import (
 from kraken_recon.desk_books.rules.compare import ROUNDINGS, agrees, rounded
 from kraken_recon.desk_books.rules.records import Answer, Explained, Explanation
 from kraken_recon.ledger.chain import by_holding, prove_chain
-from kraken_recon.ledger.entries import SPOT
+from kraken_recon.ledger.entries import TRADED
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _sums(
 
 def _wallets_left_out(evidence: DifferenceEvidence, world: World) -> Iterator[Answer]:
     """See whether the desk shows what is proven without what earns: all of it, or one wallet."""
-    earning = {wallet: held for wallet, held in evidence.wallets.items() if wallet != SPOT and held}
+    earning = {wallet: held for wallet, held in evidence.wallets.items() if wallet not in TRADED and held}
     choices = dict.fromkeys([tuple(sorted(earning)), *((wallet,) for wallet in sorted(earning))])
     for wallets in filter(None, choices):
         if _leads_to(evidence, -sum((earning[wallet] for wallet in wallets), ZERO)):

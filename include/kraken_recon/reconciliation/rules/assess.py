@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from kraken_recon.books.events import REPAIR_REASONS, Cause, Reason, RecordedPosition, Step
 from kraken_recon.books.steps import Steps
-from kraken_recon.ledger.entries import SPOT, TOKENIZED
+from kraken_recon.ledger.entries import TRADED
 from kraken_recon.ledger.transfers import explaining
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, unfolded
@@ -225,7 +225,7 @@ def _observe(evidence: Evidence, policy: Policy, judged: _Judged) -> _Judged:
 def _under_way(evidence: Evidence, judged: _Judged) -> tuple[Transfer, ...]:
     """Find the transfers under way that explain a holding's residual."""
     key = judged.finding.key
-    if key.wallet not in {SPOT, TOKENIZED}:
+    if key.wallet not in TRADED:
         return ()
     return explaining(judged.remaining, key.asset, evidence.transfers, evidence.booked)
 
