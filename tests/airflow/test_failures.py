@@ -15,6 +15,7 @@ MAY_PASS = {
     errors.NotNowError,
     errors.LockUnavailableError,
     errors.LockTimeoutError,
+    errors.DeskUnreadableError,
     errors.StoreUnreachableError,
     errors.AccountsLeftError,
     errors.StoreError,
