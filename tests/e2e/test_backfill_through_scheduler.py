@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from local_stack.airflow import AirflowApi
 
 DAY = 96
-DAY_TIMEOUT_SECONDS = 240
+DAY_TIMEOUT_SECONDS = 400
 KEY, SECRET = "desk-key", "ZGVzay1zZWNyZXQ="
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 YESTERDAY = TODAY - timedelta(days=1)
