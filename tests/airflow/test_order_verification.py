@@ -195,7 +195,8 @@ def test_a_cancelled_trigger_leaves_no_session(traded: AirflowDesk) -> None:
     assert poll_until(
         lambda: (
             not traded.rows(
-                "select from pg_stat_activity where datname = current_database() and application_name like %s",
+                "select from pg_stat_activity where datname = current_database()"
+                " and application_name like %s",
                 "kraken_recon:%",
             )
         ),
