@@ -143,14 +143,21 @@ traced as materialized (
     ) as changed_silently
   from joined j
 ),
-summed as (
+neutral as (
+  select account_id, asset
+  from traced
+  where drift <> 0
+  group by account_id, asset
+  having sum(drift) = 0
+),
+known as (
   select
     t.*,
-    s.residual,
     t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_known,
-    sum(t.drift) over (partition by account_id, asset) = 0 as is_neutral
+    n.asset is not null as is_neutral
   from traced t
   left join settled s using (account_id, asset, wallet)
+  left join neutral n using (account_id, asset)
 ),
 judged as (
   select
@@ -158,7 +165,7 @@ judged as (
     is_known and not is_neutral as is_settled,
     is_known and is_neutral as is_folded,
     (drift <> 0 and not is_known) or changed_silently as is_differing
-  from summed
+  from known
 )
 select
   account_id,

@@ -313,7 +313,8 @@ def assess(evidence: Evidence, policy: Policy) -> Assessment:
 
 def _assess(evidence: Evidence, policy: Policy, admitted: Collection[HoldingKey]) -> Assessment:
     folded, neutral = folded_balances(evidence)
-    evidence = replace(evidence, balances=unfolded(evidence.balances, folded))
+    if folded:
+        evidence = replace(evidence, balances=unfolded(evidence.balances, folded))
     all_judged = [
         _unrepeated(evidence, _observe(evidence, policy, _explain(evidence, key, admitted)), admitted)
         for key in sorted(evidence.recorded)
