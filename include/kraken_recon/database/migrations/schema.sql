@@ -83,6 +83,7 @@ create table trading.ledger_entries (
 );
 create index ix_ledger_entries_gaps on trading.ledger_entries (account_id, entry_time) where (type = 'gap');
 create index ix_ledger_entries_holding on trading.ledger_entries (account_id, asset, wallet, entry_time);
+create index ix_ledger_entries_ingest_seq on trading.ledger_entries (account_id, ingest_seq);
 create index ix_ledger_entries_no_trades on trading.ledger_entries (account_id, entry_time) where (type <>
   'trade');
 create index ix_ledger_entries_refid on trading.ledger_entries (account_id, refid);
@@ -504,6 +505,120 @@ comment on column trading.asset_snapshots.assets is 'How many assets it counts.'
 comment on column trading.asset_snapshots.unpriced is 'Assets without a price, which are not in the value.';
 comment on column trading.asset_snapshots.proven_at is 'As of which proof of the books; without one it is a gap.';
 comment on column trading.asset_snapshots.revised_at is 'When it was worked out last, from all that was recorded by then.';
+
+create table trading.desk_book_runs (
+  book text,
+  run_id uuid,
+  account_id bigint not null,
+  status text not null,
+  read_at timestamptz not null,
+  as_of timestamptz not null,
+  ledger_seq bigint not null,
+  declaration uuid not null,
+  rows integer default 0 not null,
+  position_rows integer default 0 not null,
+  agreed integer default 0 not null,
+  waiting integer default 0 not null,
+  within_tolerance integer default 0 not null,
+  reported integer default 0 not null,
+  updated integer default 0 not null,
+  inserted integer default 0 not null,
+  removed integer default 0 not null,
+  held integer default 0 not null,
+  problems jsonb default '[]'::jsonb not null,
+  constraint pk_desk_book_runs primary key (book, run_id),
+  constraint fk_desk_book_runs_run_id_reconciliation_runs foreign key (run_id) references
+    trading.reconciliation_runs(run_id),
+  constraint fk_desk_book_runs_account_id_accounts foreign key (account_id) references
+    trading.accounts(account_id),
+  constraint ck_desk_book_runs_status_is_known check (status in ('agreed', 'differs', 'unreadable'))
+);
+create index ix_desk_book_runs_newest on trading.desk_book_runs (account_id, book, read_at);
+create index ix_desk_book_runs_run_id on trading.desk_book_runs (run_id);
+comment on table trading.desk_book_runs is 'One account in one book of the desk''s, judged by what one run proved.';
+comment on column trading.desk_book_runs.book is 'The book, by its declaration''s name.';
+comment on column trading.desk_book_runs.run_id is 'The run that proved the account.';
+comment on column trading.desk_book_runs.status is '`differs`: something is beyond the tolerance and does not wait; `unreadable`: not all could be judged, and nothing is written.';
+comment on column trading.desk_book_runs.read_at is 'When the desk''s database was read.';
+comment on column trading.desk_book_runs.as_of is 'When the account was proved.';
+comment on column trading.desk_book_runs.ledger_seq is 'The last of our ledger entries by which it was judged, by the order in which they were recorded; 0 for none.';
+comment on column trading.desk_book_runs.declaration is 'Names what is declared of the rows; what agreed under another declaration counts for nothing.';
+comment on column trading.desk_book_runs.rows is 'Rows that the desk has of the account.';
+comment on column trading.desk_book_runs.position_rows is 'Of those, rows of positions.';
+comment on column trading.desk_book_runs.agreed is 'Assets that agree at the desk''s precision.';
+comment on column trading.desk_book_runs.waiting is 'Differences that may still be on their way into the book.';
+comment on column trading.desk_book_runs.within_tolerance is 'Small enough to leave alone.';
+comment on column trading.desk_book_runs.reported is 'Told; nothing may be written.';
+comment on column trading.desk_book_runs.updated is 'Rows to be set to another quantity.';
+comment on column trading.desk_book_runs.inserted is 'Rows to be added.';
+comment on column trading.desk_book_runs.removed is 'Rows to be removed.';
+comment on column trading.desk_book_runs.held is 'Wait for a person.';
+comment on column trading.desk_book_runs.problems is 'What kept it, or a part of it, from being judged: where, what, and what to do.';
+
+create table trading.desk_differences (
+  run_id uuid,
+  book text,
+  account_id bigint not null,
+  asset text,
+  is_cash boolean default false,
+  proven numeric(38,18) not null,
+  desk numeric(38,18) not null,
+  difference numeric(38,18) not null,
+  explanation text not null,
+  ledger_ids text[] not null,
+  alternatives jsonb default '[]'::jsonb not null,
+  action text not null,
+  reason text,
+  first_seen_at timestamptz not null,
+  constraint pk_desk_differences primary key (run_id, book, asset, is_cash),
+  constraint fk_desk_differences_book_run_id_desk_book_runs foreign key (book, run_id) references
+    trading.desk_book_runs(book, run_id),
+  constraint ck_desk_differences_action_is_known check (action in ('none', 'waiting', 'within_tolerance',
+    'report', 'update', 'insert', 'remove', 'held')),
+  constraint ck_desk_differences_desk_is_a_number check (desk <> 'NaN'),
+  constraint ck_desk_differences_difference_is_a_number check (difference <> 'NaN'),
+  constraint ck_desk_differences_explanation_is_known check (explanation in ('behind', 'missed', 'doubled',
+    'fee_left_out', 'wrong_way', 'rounded', 'wallet_left_out', 'unknown_row', 'unexplained')),
+  constraint ck_desk_differences_proven_is_a_number check (proven <> 'NaN')
+);
+create index ix_desk_differences_asset on trading.desk_differences (account_id, asset, book);
+comment on table trading.desk_differences is 'One asset of an account of which a book of the desk''s says something else than what is proven.';
+comment on column trading.desk_differences.run_id is 'The run that proved the account.';
+comment on column trading.desk_differences.book is 'The book, by its declaration''s name.';
+comment on column trading.desk_differences.is_cash is 'Whether it is of the table that holds cash.';
+comment on column trading.desk_differences.proven is 'What is proven.';
+comment on column trading.desk_differences.desk is 'What the desk''s rows say together.';
+comment on column trading.desk_differences.difference is 'Proven minus the desk''s, at the precision that the desk''s column can hold.';
+comment on column trading.desk_differences.explanation is '[Every explanation](../how-to/adopt-a-desk.md).';
+comment on column trading.desk_differences.alternatives is 'What fits as well: explanations with their entries.';
+comment on column trading.desk_differences.action is 'What is done about it.';
+comment on column trading.desk_differences.reason is 'Why, or what a person should know besides.';
+comment on column trading.desk_differences.first_seen_at is 'Since when runs have seen the same difference without agreement between.';
+
+create table trading.desk_standings (
+  book text,
+  account_id bigint,
+  asset text,
+  agreed_at timestamptz,
+  agreed_seq bigint,
+  agreed_quantity numeric(38,18),
+  difference numeric(38,18),
+  explanation text,
+  first_seen_at timestamptz not null,
+  constraint pk_desk_standings primary key (book, account_id, asset),
+  constraint fk_desk_standings_account_id_accounts foreign key (account_id) references
+    trading.accounts(account_id),
+  constraint ck_desk_standings_agreed_quantity_is_a_number check (agreed_quantity <> 'NaN'),
+  constraint ck_desk_standings_difference_is_a_number check (difference <> 'NaN')
+);
+comment on table trading.desk_standings is 'An asset that did not agree in the newest run that judged the account in the book; every other one did.';
+comment on column trading.desk_standings.book is 'The book, by its declaration''s name.';
+comment on column trading.desk_standings.agreed_at is 'When a run last saw it agree; empty where none ever did.';
+comment on column trading.desk_standings.agreed_seq is 'The last of our ledger entries then, by the order in which they were recorded.';
+comment on column trading.desk_standings.agreed_quantity is 'What the desk''s rows said then, where that is on record.';
+comment on column trading.desk_standings.difference is 'As the newest run saw it; empty where the rows could not be judged.';
+comment on column trading.desk_standings.explanation is 'The same for its explanation.';
+comment on column trading.desk_standings.first_seen_at is 'Since when runs have seen the same difference, as unexplained or as explained as now.';
 
 create table trading.heartbeats (
   job text,
@@ -984,6 +1099,54 @@ comment on table trading.repair_plan_rows is 'One change that a plan writes or w
 comment on column trading.repair_plan_rows.place is 'Its place in the plan.';
 comment on column trading.repair_plan_rows.cause is 'Why it changes: an entry, an adjustment, an opening.';
 comment on column trading.repair_plan_rows.price is 'Of one unit, when the plan was made.';
+
+create table trading.desk_writes (
+  write_id bigint generated always as identity,
+  plan_id uuid not null,
+  run_id uuid,
+  book text not null,
+  connection text not null,
+  account_id bigint not null,
+  asset text not null,
+  is_cash boolean default false not null,
+  kind text not null,
+  key jsonb,
+  before jsonb not null,
+  after jsonb not null,
+  change numeric(38,18) not null,
+  state text default 'writing' not null,
+  planned_at timestamptz default clock_timestamp() not null,
+  ended_at timestamptz,
+  reason text,
+  constraint pk_desk_writes primary key (write_id),
+  constraint fk_desk_writes_account_id_accounts foreign key (account_id) references
+    trading.accounts(account_id),
+  constraint fk_desk_writes_plan_id_repair_plans foreign key (plan_id) references
+    trading.repair_plans(plan_id),
+  constraint fk_desk_writes_run_id_reconciliation_runs foreign key (run_id) references
+    trading.reconciliation_runs(run_id),
+  constraint ck_desk_writes_change_is_a_number check (change <> 'NaN'),
+  constraint ck_desk_writes_ended_writes_say_when check ((state = 'writing') = (ended_at is null)),
+  constraint ck_desk_writes_kind_is_known check (kind in ('update', 'insert', 'remove')),
+  constraint ck_desk_writes_skipped_writes_say_why check ((state <> 'skipped') or (reason is not null)),
+  constraint ck_desk_writes_state_is_known check (state in ('writing', 'written', 'skipped'))
+);
+create index ix_desk_writes_asset on trading.desk_writes (account_id, asset, book, write_id);
+create index ix_desk_writes_plan_id on trading.desk_writes (plan_id);
+create index ix_desk_writes_unfinished on trading.desk_writes (book, write_id) where (state = 'writing');
+comment on table trading.desk_writes is 'One row of the desk''s that is written, was written, or was left as it had become.';
+comment on column trading.desk_writes.write_id is 'Its number, in the order of planning.';
+comment on column trading.desk_writes.run_id is 'The run whose proof it follows; empty for an undo.';
+comment on column trading.desk_writes.book is 'The book, by its declaration''s name.';
+comment on column trading.desk_writes.connection is 'The connection of the desk''s database.';
+comment on column trading.desk_writes.is_cash is 'Whether it is of the table that holds cash.';
+comment on column trading.desk_writes.key is 'The values of the row''s key columns, by name; empty for a row that is still to be inserted.';
+comment on column trading.desk_writes.before is 'The columns that change, as they were judged.';
+comment on column trading.desk_writes.after is 'The same as they become.';
+comment on column trading.desk_writes.change is 'By how much the desk''s quantity changes, in units of the asset.';
+comment on column trading.desk_writes.state is '`writing`: the desk''s database may or may not have it; `skipped`: the row was no longer what was judged.';
+comment on column trading.desk_writes.planned_at is 'When it was committed here, before the desk''s database was touched.';
+comment on column trading.desk_writes.ended_at is 'When it was known what became of it.';
 
 create table trading.session_findings (
   finding_id bigint generated always as identity,
