@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,30 +19,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from demo_bot.tables import Table
 from local_stack.ports import free_port
 from local_stack.processes import dying_with_parent, poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from decimal import Decimal
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs/how-to/adopt-a-desk.md"
-ARENA_TABLES = """
-create table accounts (
-  id integer primary key, name varchar(40) not null, current_cash decimal(18,8) not null
-);
-create table positions (
-  id integer primary key, account_id integer not null, symbol varchar(20) not null, name varchar(40) not null,
-  market varchar(20) not null, version varchar(10) not null, quantity decimal(18,8) not null,
-  available_quantity decimal(18,8) not null, avg_cost decimal(18,8), is_active varchar(5) not null,
-  updated_at timestamp null
-);
-create table orders (
-  order_no varchar(40) primary key, account_id integer not null, symbol varchar(20) not null,
-  side varchar(4) not null, quantity decimal(18,8) not null, filled_quantity decimal(18,8) not null,
-  price decimal(18,8), status varchar(20) not null, updated_at timestamp null
-)
-"""
 FREQTRADE_TABLES = """
 create table trades (
   id integer primary key, exchange varchar(25) not null, pair varchar(25) not null, is_open boolean not null,
@@ -210,7 +195,7 @@ def mariadb_database(port: int) -> Iterator[DeskDatabase]:
 
 def make_arena(database: DeskDatabase, positions: Mapping[str, Decimal], cash: Decimal) -> None:
     """Fill the shape with a row for each symbol of account 1, and with rows that are nobody's business."""
-    database.run(ARENA_TABLES)
+    Table.metadata.create_all(database.engine)
     database.run("insert into accounts values (1, 'gpt-trader', :cash), (9, 'other', 5)", cash=str(cash))
     for number, (symbol, quantity) in enumerate(positions.items(), start=1):
         add_position(database, number, symbol, quantity)
@@ -232,26 +217,64 @@ def add_position(
     )
 
 
-def make_freqtrade(database: DeskDatabase, positions: Mapping[str, Decimal]) -> None:
-    """Fill the shape with two trades for each asset, as floats, and with a closed one."""
-    database.run(FREQTRADE_TABLES)
-    with database.engine.begin() as session:
-        for asset, quantity in positions.items():
-            for amount, is_open in ((float(quantity) - 0.3, 1), (0.3, 1), (5.0, 0)):
-                session.exec_driver_sql(
-                    "insert into trades (exchange, pair, is_open, amount, open_rate)"
-                    " values ('kraken', ?, ?, ?, 1.0)",
-                    (f"{asset}/EUR", is_open, amount),
+@dataclass(frozen=True, slots=True)
+class FreqtradeBook:
+    """The second shape: open trades with amounts as floats; what is sold closes the oldest."""
+
+    database: DeskDatabase
+    digits: int = 8
+
+    def make(self) -> None:
+        """Make the tables, with a trade that is closed."""
+        self.database.run(FREQTRADE_TABLES)
+        self._open("BTC", Decimal(5))
+        self.database.run("update trades set is_open = false")
+
+    def move(self, asset: str, change: Decimal) -> None:
+        """Open a trade of what is bought; take what is sold from the oldest."""
+        if change > 0:
+            self._open(asset, change)
+            return
+        with self.database.engine.begin() as session:
+            query = sa.text("select id, amount from trades where is_open and pair = :pair order by id")
+            for number, amount in session.execute(query, {"pair": f"{asset}/EUR"}).all():
+                left = round(Decimal(repr(amount)) + change, self.digits)
+                change = min(left, Decimal(0))
+                session.execute(
+                    sa.text("update trades set amount = :left, is_open = :is_open where id = :id"),
+                    {"id": number, "left": float(max(left, Decimal(0))), "is_open": left > 0},
                 )
+        assert not change, "more was sold than there is"
+
+    def _open(self, asset: str, amount: Decimal) -> None:
+        self.database.run(
+            "insert into trades (exchange, pair, is_open, amount, open_rate)"
+            " values ('kraken', :pair, true, :amount, 1.0)",
+            pair=f"{asset}/EUR",
+            amount=float(amount),
+        )
 
 
-def make_hummingbot(database: DeskDatabase, positions: Mapping[str, Decimal]) -> None:
-    """Fill the shape with a bought and a sold part of each asset, as whole numbers of millionths."""
-    database.run(HUMMINGBOT_TABLES)
-    with database.engine.begin() as session:
-        for asset, quantity in positions.items():
-            for side, amount in (("BUY", int(quantity * 1_000_000) + 500_000), ("SELL", 500_000)):
-                session.exec_driver_sql(
-                    'insert into "TradeFill" values (?, ?, ?, ?, ?, 1, ?, ?, 1, ?, ?)',
-                    ("conf_pmm.yml", "kraken", f"{asset}-USD", asset, "USD", "o", side, amount, "t"),
-                )
+@dataclass(frozen=True, slots=True)
+class HummingbotBook:
+    """The third shape: fills, as whole numbers of millionths."""
+
+    database: DeskDatabase
+    digits: int = 6
+
+    def make(self) -> None:
+        """Make the table, with a fill at another exchange."""
+        self.database.run(HUMMINGBOT_TABLES)
+        self.move("BTC", Decimal(5))
+        self.database.run("update \"TradeFill\" set market = 'binance'")
+
+    def move(self, asset: str, change: Decimal) -> None:
+        """Add a fill."""
+        self.database.run(
+            'insert into "TradeFill" values'
+            " ('conf_pmm.yml', 'kraken', :symbol, :asset, 'USD', 1, 'o', :side, 1, :amount, 't')",
+            symbol=f"{asset}-USD",
+            asset=asset,
+            side="BUY" if change > 0 else "SELL",
+            amount=int(abs(change).scaleb(self.digits)),
+        )

@@ -6,46 +6,27 @@ import json
 import re
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from desks.desk_databases import (
-    HOW_TO,
-    DeskDatabase,
-    add_position,
-    make_arena,
-    make_freqtrade,
-    make_hummingbot,
-    mariadb_database,
-    mariadb_server,
-    postgresql_database,
-    sqlite_database,
-)
-from desks.fake_exchange import Desk
-from kraken_recon.cli.main import main
+from desks.desk_book_commands import ACCOUNT, ARENA, DECLARED, FREQTRADE, Commands, words
+from desks.desk_databases import DeskDatabase, FreqtradeBook, HummingbotBook, add_position, make_arena
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.declaring import parse_book
 from kraken_recon.desk_books.row_store import read_book
 from kraken_recon.desk_books.session_store import DeskLimits, desk_session
 from kraken_recon.errors import DeskUnreadableError
 from kraken_recon.ledger.entries import HoldingKey
-from kraken_recon.values.intervals import RUN_INTERVAL
-from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Simulator
     from kraken_recon.desk_books.declaration import DeskBook
 
-SECRET = "ZGVzay1zZWNyZXQ="
-DECLARED = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
-ARENA, FREQTRADE, HUMMINGBOT = DECLARED
 SHORT = DeskLimits(2, 3, 1)
 # One asset for each explanation, with what its ledger moves it by (amount, fee, wallet); digits of shape (c).
 LEDGER: dict[str, list[tuple[str, str, str]]] = {
@@ -76,74 +57,15 @@ BOOKED = {
 MISTAKES = {asset: word for asset, (_, word) in BOOKED.items() if word}
 
 
-@dataclass
-class Commands:
-    """The commands as a person gives them, on a desk with one proved account."""
-
-    run: Callable[..., tuple[int, str, str]]
-    folder: Path
-    desk: Desk
-
-    def json(self, *arguments: str, status: int = 0) -> Any:
-        ended, out, complaint = self.run("book", *arguments, "--json")
-        assert ended == status, f"{out}\n{complaint}"
-        return json.loads(out)
-
-    def declare(self, text: str, name: str = "arena.yaml") -> Path:
-        self.folder.mkdir(exist_ok=True)
-        (self.folder / name).write_text(text)
-        return self.folder / name
-
-    def diff(self, *, status: int = 0) -> Any:
-        [book] = self.json("diff", "--account", "gpt-trader", status=status)["books"]
-        return book
-
-
 @pytest.fixture
-def commands(
-    database_url: str,
-    simulator: Simulator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Commands:
-    desk = Desk(database_url, now=utc_now() - RUN_INTERVAL)
-    books = desk.account("gpt-trader")
+def commands(desk_commands: Commands) -> Commands:
+    desk = desk_commands.desk
+    books = desk.books[ACCOUNT]
     for asset, moves in LEDGER.items():
         for amount, fee, wallet in moves:
             books.add(asset, amount, fee=fee, wallet=wallet)
     desk.sync()
-    connection = {"conn_type": "kraken", "login": "key", "password": SECRET, "host": simulator.base_url}
-    monkeypatch.setenv("AIRFLOW_CONN_GPT-TRADER", json.dumps(connection))
-    monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
-    folder = tmp_path / "desk_books"
-    monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(folder))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        status = main(arguments)
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return Commands(run, folder, desk)
-
-
-@pytest.fixture(scope="session")
-def mariadb_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with mariadb_server(tmp_path_factory.mktemp("mariadb")) as port:
-        yield port
-
-
-@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DeskDatabase]:
-    if request.param == "postgresql":
-        with postgresql_database(request.getfixturevalue("postgres_url")) as made:
-            yield made
-    elif request.param == "mariadb":
-        with mariadb_database(request.getfixturevalue("mariadb_port")) as made:
-            yield made
-    else:
-        yield sqlite_database(tmp_path)
+    return desk_commands
 
 
 @pytest.fixture
@@ -155,21 +77,11 @@ def arena(database: DeskDatabase, monkeypatch: pytest.MonkeyPatch) -> DeskDataba
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DeskDatabase:
-    """A file of SQLite's without tables."""
-    return sqlite_database(tmp_path)
-
-
-@pytest.fixture
 def small_arena(store: DeskDatabase, monkeypatch: pytest.MonkeyPatch) -> DeskDatabase:
     """The first shape in a file, with one row."""
     make_arena(store, {"BTC": Decimal(1)}, Decimal(1000))
     monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", store.variable)
     return store
-
-
-def words(book: Any) -> dict[str, str]:
-    return {one["asset"]: one["explanation"] for one in book["differences"]}
 
 
 def with_digits(text: str) -> str:
@@ -197,28 +109,6 @@ def test_every_mistake_in_a_table_is_named(arena: DeskDatabase, commands: Comman
     assert (by_asset["SOL"]["proven"], by_asset["SOL"]["desk"]) == ("0", "7")
 
 
-@pytest.mark.parametrize(
-    ("text", "make"),
-    [(FREQTRADE, make_freqtrade), (HUMMINGBOT, make_hummingbot)],
-    ids=["freqtrade", "hummingbot"],
-)
-def test_every_mistake_in_a_bots_own_store_is_named(
-    commands: Commands,
-    store: DeskDatabase,
-    monkeypatch: pytest.MonkeyPatch,
-    text: str,
-    make: Callable[[DeskDatabase, dict[str, Decimal]], None],
-) -> None:
-    make(store, {asset: Decimal(quantity) for asset, (quantity, _) in BOOKED.items()})
-    monkeypatch.setenv("AIRFLOW_CONN_BOT_DB", f"sqlite:///{store.file}")
-    commands.declare(text.replace("decimals: 8", "decimals: 6"))
-    before = store.dump()
-    book = commands.diff()
-    assert words(book) == MISTAKES
-    assert (book["agreed"], book["problems"]) == (1, [])
-    assert store.dump() == before
-
-
 def test_what_would_be_written_is_said_and_nothing_is(arena: DeskDatabase, commands: Commands) -> None:
     text = with_digits(ARENA).replace("  holds:", "  write_back: update+insert+remove\n  holds:")
     commands.declare(text)
@@ -230,6 +120,23 @@ def test_what_would_be_written_is_said_and_nothing_is(arena: DeskDatabase, comma
     assert "market" not in actions["ETC"]["reason"]
     assert "is_active, name, version" in actions["ETC"]["reason"]
     assert arena.dump() == before
+
+
+def test_a_key_that_nothing_fills_is_told_before_anything_is_written(
+    database: DeskDatabase, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.run(
+        "create table positions (id bigint not null, account_id integer not null, symbol varchar(9) not null,"
+        " quantity decimal(18,8) not null, primary key (id))"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    table = ARENA.partition("  available:")[0] + "  holds: [ETC]\n  write_back: update+insert\n"
+    commands.declare(table)
+    [difference] = commands.diff()["differences"]
+    assert (difference["action"], difference["reason"]) == (
+        "held",
+        "a new row has no value for id; add it to on_insert",
+    )
 
 
 def test_strange_rows_are_told_and_stop_no_other(arena: DeskDatabase, commands: Commands) -> None:
@@ -485,14 +392,14 @@ positions:
     assert "bots.Positions" in commands.json("init", "--connection", "arena_db")["declaration"]
 
 
-@pytest.mark.parametrize("make", [make_freqtrade, make_hummingbot])
+@pytest.mark.parametrize("book_of", [FreqtradeBook, HummingbotBook])
 def test_a_draft_of_a_bots_own_store_can_be_read_back(
     commands: Commands,
     store: DeskDatabase,
     monkeypatch: pytest.MonkeyPatch,
-    make: Callable[[DeskDatabase, dict[str, Decimal]], None],
+    book_of: type[FreqtradeBook | HummingbotBook],
 ) -> None:
-    make(store, {"BTC": Decimal(1)})
+    book_of(store).make()
     monkeypatch.setenv("AIRFLOW_CONN_BOT_DB", store.variable)
     draft = commands.json("init", "--connection", "bot_db")["declaration"]
     book, problems = parse_book(draft, "draft.yaml")

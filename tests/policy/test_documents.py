@@ -30,7 +30,7 @@ REPOSITORY_PATH = re.compile(
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 FILE = re.compile(r"[\w./-]*\w\.(?:py|sql|html|js|css|md|yaml|yml|json|toml)")
 MODULE = re.compile(
-    r"(?:kraken_recon|kraken_airflow|kraken_sim|session_lint|local_stack|demo_month)(?:\.\w+)+"
+    r"(?:kraken_recon|kraken_airflow|kraken_sim|session_lint|local_stack|demo_month|demo_bot)(?:\.\w+)+"
 )
 CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
 TABLE_NAME = re.compile(r"\btrading\.([a-z_]+)")

@@ -30,7 +30,8 @@ def test_the_import_contracts_are_kept(project_environment: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
-    "package", ["kraken_recon", "kraken_sim", "kraken_airflow", "session_lint", "local_stack", "demo_month"]
+    "package",
+    ["kraken_recon", "kraken_sim", "kraken_airflow", "session_lint", "local_stack", "demo_month", "demo_bot"],
 )
 def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     graph = grimp.build_graph(package, exclude_type_checking_imports=False, cache_dir=None)

@@ -99,19 +99,22 @@ def find_table(session: DeskSession, table: str) -> TableShape | None:
             schema,
             {str(column["name"]): column["type"] for column in columns},
             key,
-            frozenset(str(column["name"]) for column in columns if _is_required(column, key)),
+            frozenset(
+                str(column["name"]) for column in columns if _is_required(column, key, session.dialect)
+            ),
             frozenset(str(column) for column in (*key[:1], *indexes, *unique) if column),
         )
     return None
 
 
-def _is_required(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
-    """Say whether an insert has to fill a column; a whole number that is the key fills itself."""
+def _is_required(column: Mapping[str, Any], key: tuple[str, ...], dialect: Dialect) -> bool:
+    """Say whether an insert has to fill a column; SQLite fills a key that is an INTEGER and no other."""
     if column["nullable"] or column.get("default") is not None:
         return False
     if column.get("identity") or column.get("computed") or column.get("autoincrement") is True:
         return False
-    return not (key == (column["name"],) and isinstance(column["type"], sa.Integer))
+    is_row_number = key == (column["name"],) and type(column["type"]) is sa.INTEGER
+    return not (is_row_number and dialect is Dialect.SQLITE)
 
 
 def table_names(session: DeskSession) -> list[str]:
