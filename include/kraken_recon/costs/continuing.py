@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from kraken_recon.costs.average_cost import CostBook
 from kraken_recon.costs.records import CostKey, CountedCost
 from kraken_recon.ledger.entry_kinds import CONVERSIONS
-from kraken_recon.ledger.operations import EntryGroup, place_of
-from kraken_recon.ledger.sequence import connects, grouped, undecided_holdings
+from kraken_recon.ledger.operations import EntryGroup, in_time, place_of
+from kraken_recon.ledger.sequence import connects, in_order, undecided_holdings
 from kraken_recon.values.money import exact_arithmetic
 
 if TYPE_CHECKING:
@@ -88,14 +88,15 @@ def _continuation(
         return None
     if any(map(_looks_back, news)):
         return None
-    places = undecided_holdings(news, quote)
+    groups = in_time(news)
+    places = undecided_holdings(groups, quote)
     before: Mapping[HoldingKey, Decimal] = {}
     if places:
         as_of = {key.asset: at.stored.cost.as_of for key, at in progress.items()}
         before = store.balances_before(account_id, {key: as_of[key.asset] for key in places})
-        if not connects(news, before):
+        if not connects(groups, before):
             return None
-    groups = grouped(news, quote, before)
+    groups = in_order(groups, quote, before)
     return Continuation(groups, progress) if _are_later(groups, progress, quote) else None
 
 

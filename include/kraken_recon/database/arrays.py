@@ -20,6 +20,10 @@ def array_literal(values: Sequence[object]) -> str:
     kinds = set(map(type, values))
     if kinds.isdisjoint((str, NoneType)):
         return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {str}:
+        joined = '","'.join(map(str, values))
+        if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):
+            return f'{{"{joined}"}}'
     return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
 
 

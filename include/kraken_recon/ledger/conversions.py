@@ -73,7 +73,8 @@ class Conversion:
 @exact_arithmetic()
 def conversions(entries: Iterable[LedgerEntry]) -> list[Conversion]:
     """Join the legs that have no other leg under their own ``refid``."""
-    return _Pairing(_lone_legs(entries, CONVERSIONS)).run()
+    legs = _lone_legs(entries, CONVERSIONS)
+    return _Pairing(legs).run() if legs else []
 
 
 def unpaired_legs(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
@@ -85,12 +86,11 @@ def unpaired_legs(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
 
 def _lone_legs(entries: Iterable[LedgerEntry], kinds: frozenset[tuple[str, str]]) -> list[LedgerEntry]:
     listed = list(entries)
+    converted = [entry for entry in listed if entry.kind in kinds and entry.amount]
+    if not converted:
+        return []
     under = Counter(entry.operation for entry in listed)
-    legs = [
-        entry
-        for entry in listed
-        if entry.kind in kinds and entry.amount and (entry.operation is None or under[entry.operation] == 1)
-    ]
+    legs = [entry for entry in converted if entry.operation is None or under[entry.operation] == 1]
     return sorted(legs, key=lambda entry: (entry.entry_time, entry.ledger_id))
 
 

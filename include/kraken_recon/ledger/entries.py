@@ -181,5 +181,8 @@ class Balance:
     @property
     def available(self) -> Decimal:
         """Kraken's rule: balance + credit - credit_used - hold_trade; signed, never clamped."""
+        if not (self.hold_trade or self.credit or self.credit_used):
+            # So it is of nearly every holding, of which a run reads tens of thousands.
+            return self.balance
         granted = EXACT.add(self.balance, self.credit)
         return EXACT.subtract(granted, EXACT.add(self.credit_used, self.hold_trade))

@@ -40,23 +40,22 @@ class EntryGroup:
 
 def place_of(entry: LedgerEntry) -> str | None:
     """Say where an entry carries money to or from, outside of what is reconciled here."""
-    return PLACES.get(entry.entry_type) or PLACES.get(kind_of(entry))
+    return PLACES.get(entry.entry_type) or (PLACES.get(kind_of(entry)) if entry.subtype else None)
 
 
-@exact_arithmetic()
 def moved_elsewhere(entries: Sequence[LedgerEntry]) -> tuple[str, dict[str, Decimal]] | None:
     """Say what one operation brings to (positive) or from a place elsewhere, by asset, before fees.
 
     None where it does not, or brings an asset from one wallet of the account to another.
     """
-    places = {place_of(entry) for entry in entries}
-    if len(places) != 1 or None in places:
+    place = place_of(entries[0])
+    if place is None or any(place_of(entry) != place for entry in entries):
         return None
     amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for entry in entries:
-        amounts[entry.asset] -= entry.amount
-    (place,) = places
-    return (place, dict(amounts)) if place and any(amounts.values()) else None
+    with exact_arithmetic():
+        for entry in entries:
+            amounts[entry.asset] -= entry.amount
+    return (place, dict(amounts)) if any(amounts.values()) else None
 
 
 @exact_arithmetic()

@@ -18,22 +18,27 @@ if TYPE_CHECKING:
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 
-@exact_arithmetic()
 def grouped(
     entries: Iterable[LedgerEntry], quote: str, before: Mapping[HoldingKey, Decimal] | None = None
 ) -> list[EntryGroup]:
-    """Group entries that belong together, each at the time of its first entry, in the order they happened.
+    """Group entries that belong together, each at the time of its first entry, in the order they happened."""
+    return in_order(in_time(entries), quote, before)
 
-    Groups of one instant are put in the order that the running balances prove; where these leave it open (the
-    quote currency's are not looked at), by ``refid``.
+
+@exact_arithmetic()
+def in_order(
+    groups: Sequence[EntryGroup], quote: str, before: Mapping[HoldingKey, Decimal] | None = None
+) -> list[EntryGroup]:
+    """Put groups of one instant in the order that the running balances prove.
+
+    Where these leave it open (the quote currency's are not looked at), the order is by ``refid``.
 
     Args:
-        entries: in any order.
+        groups: in time.
         quote: the currency that the account counts in.
         before: what holdings were before these entries (zero where not named), None where nothing is known.
     """
-    groups = in_time(entries)
-    shared = {key for key in _shared(groups) if key.asset != quote}
+    shared = undecided_holdings(groups, quote)
     places = {
         entry.ledger_id: place
         for chain in _chains(groups, shared, before)
@@ -42,14 +47,14 @@ def grouped(
     return [group for same in _instants(groups) for group in _in_chain_order(same, places, quote)]
 
 
-def undecided_holdings(entries: Iterable[LedgerEntry], quote: str) -> set[HoldingKey]:
+def undecided_holdings(groups: Iterable[EntryGroup], quote: str) -> set[HoldingKey]:
     """Name the holdings of which it depends on the balances in which order things happened."""
-    return {key for key in _shared(in_time(entries)) if key.asset != quote}
+    return {key for key in _shared(groups) if key.asset != quote}
 
 
-def connects(entries: Iterable[LedgerEntry], before: Mapping[HoldingKey, Decimal]) -> bool:
+def connects(groups: Iterable[EntryGroup], before: Mapping[HoldingKey, Decimal]) -> bool:
     """Say whether the entries of these holdings go on from these balances without a gap."""
-    return not any(chain.gaps for chain in _chains(in_time(entries), before.keys(), before))
+    return not any(chain.gaps for chain in _chains(groups, before.keys(), before))
 
 
 def _instants(groups: Iterable[EntryGroup]) -> list[list[EntryGroup]]:

@@ -99,15 +99,18 @@ def missing_holdings(evidence: Evidence) -> tuple[str, ...]:
     for key, recorded in evidence.recorded.items():
         ingested = sum((entry.change for entry in evidence.ingested.get(key, ())), ZERO)
         held[key.asset] = held.get(key.asset, ZERO) + recorded.ledger_total + ingested
+    absent = {asset for asset, quantity in held.items() if quantity}
+    absent -= {key.asset for key in evidence.balances}
+    if not absent:
+        return ()
     reported: dict[str, Decimal] = {}
     for key, balance in evidence.balances.items():
         reported[key.asset] = reported.get(key.asset, ZERO) + balance.balance
     new = Counter(total for asset, total in reported.items() if total and held.get(asset) == ZERO)
     missing = []
-    for asset, quantity in sorted(held.items()):
-        if quantity and asset not in reported:
-            if new[quantity]:
-                new[quantity] -= 1
-            else:
-                missing.append(asset)
+    for asset in sorted(absent):
+        if new[held[asset]]:
+            new[held[asset]] -= 1
+        else:
+            missing.append(asset)
     return tuple(missing)
