@@ -92,13 +92,11 @@ class PageStore(Store):
 
         A filter that is None, or an empty text, lets everything pass.
         """
-        values = {name: None if value == "" else value for name, value in filters.items()}
-        return [make(**row) for row in self._rows(query, **values)]
+        return [make(**row) for row in self._rows(query, **_given(filters))]
 
     def count(self, query: str, **filters: object) -> int:
         """Read the one number that a query counts."""
-        [[number]] = self.rows(query, lambda **row: list(row.values()), **filters)
-        return int(number)
+        return self._value(int, query, **_given(filters))
 
     def standing(  # noqa: PLR0913 - each is a filter of the page
         self,
@@ -156,6 +154,10 @@ class PageStore(Store):
     def alerts_waiting(self) -> dict[str, int]:
         """Count the alerts that nobody looks after yet, by kind."""
         return dict(self.rows("needs_you.alerts_waiting", lambda kind, alerts: (kind, alerts)))
+
+
+def _given(filters: Mapping[str, object]) -> dict[str, object]:
+    return {name: None if value == "" else value for name, value in filters.items()}
 
 
 def _standing(counts: list[dict[str, Any]], accounts: list[dict[str, Any]], **ids: list[Any]) -> AccountsPage:
