@@ -31,3 +31,10 @@ def navigation() -> list[Link]:
     """Name the pages that are reached from everywhere, in their order."""
     links = [page.LINK for page in all_pages() if hasattr(page, "LINK")]
     return sorted(links, key=lambda link: link.place)
+
+
+def airflow_run(by: str | None, dag_id: str, dag_run_id: str) -> dict[str, str | None]:
+    """Name the Airflow run that did something, for a link; whoever did it without one is the command line."""
+    if dag_run_id:
+        return {"dag_id": dag_id, "dag_run_id": dag_run_id, "trigger": dag_id}
+    return {"dag_id": None, "dag_run_id": None, "trigger": "command line" if by else None}

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from kraken_airflow.dashboard.access import Choice, Cursor, Render, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
 from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
-from kraken_airflow.dashboard.pages import Link
+from kraken_airflow.dashboard.pages import Link, airflow_run
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -225,6 +225,4 @@ def _head(chosen: Chosen) -> dict[str, object]:
 def auditor_of(by: str | None) -> dict[str, str | None]:
     """Name the Airflow run that audited: a task says its DAG and run, the command line its process."""
     dag_id, _, run_id = (by or "").partition(" ")
-    if not run_id:
-        return {"dag_id": None, "dag_run_id": None, "trigger": "command line" if by else None}
-    return {"dag_id": dag_id, "dag_run_id": run_id, "trigger": dag_id}
+    return airflow_run(by, dag_id, run_id)

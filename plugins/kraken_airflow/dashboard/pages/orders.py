@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from kraken_airflow.dashboard.access import Choice, Cursor, Render, Word, may_read, open_unit
 from kraken_airflow.dashboard.charts import Chart, chart
 from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
-from kraken_airflow.dashboard.pages import Link, decisions
+from kraken_airflow.dashboard.pages import Link, airflow_run, decisions
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -285,6 +285,4 @@ def judge_of(token: str | None) -> dict[str, str | None]:
     A task's token is its DAG, run, task and try; the command line's has two parts.
     """
     dag_id, *run = (token or "").split("|")
-    if len(run) < 3:  # noqa: PLR2004 - run, task and try
-        return {"dag_id": None, "dag_run_id": None, "trigger": "command line" if token else None}
-    return {"dag_id": dag_id, "dag_run_id": "|".join(run[:-2]), "trigger": dag_id}
+    return airflow_run(token, dag_id, "|".join(run[:-2]))
