@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import requests
 
+from local_stack.demo import RECORDED_ACCOUNTS
 from local_stack.processes import is_alive, poll_until
 
 if TYPE_CHECKING:
@@ -82,6 +83,18 @@ def rows(environment: dict[str, str], query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def first_page(printed: str) -> tuple[str, str, dict[str, Any]]:
+    """Sign in as the demo's last lines say: the address, a token, and what the first page shows."""
+    told = re.search(r"Airflow +(http://\S+) +user (\S+), password (\S+)", printed)
+    assert told
+    address, user, password = told.groups()
+    login = {"username": user, "password": password}
+    token = requests.post(f"{address}/auth/token", json=login, timeout=30).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    latest = requests.get(f"{address}/kraken-recon/api/latest", headers=headers, timeout=30)
+    return address, token, latest.json()
+
+
 def a_month_is_behind_it(
     environment: dict[str, str], latest: dict[str, Any], address: str, token: str
 ) -> None:
@@ -118,6 +131,15 @@ def a_month_is_behind_it(
     assert hours >= 20
 
 
+def a_killed_scheduler_takes_its_workers_along(environment: dict[str, str]) -> None:
+    """None of them keeps its transaction open."""
+    scheduler = processes_of(environment)["airflow-scheduler"]
+    assert len(scheduler) > 1
+    record = Path(environment["RECON_STATE_DIR"]) / "run/airflow-scheduler.json"
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    assert poll_until(lambda: not any(map(is_alive, scheduler)), timeout_seconds=10)
+
+
 @pytest.mark.timeout(600)
 def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     stack_environment: dict[str, str],
@@ -129,17 +151,12 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     assert "changed in the database without a reason" in first.stdout
     assert "EAPI:Invalid signature" in first.stdout
 
-    address = re.search(r"Airflow +(http://\S+) +user (\S+), password (\S+)", first.stdout)
-    assert address
-    token = requests.post(
-        f"{address[1]}/auth/token", json={"username": address[2], "password": address[3]}, timeout=30
-    ).json()["access_token"]
-    page = requests.get(
-        f"{address[1]}/kraken-recon/api/latest", headers={"Authorization": f"Bearer {token}"}, timeout=30
-    )
-    accounts = {account["account"]: account for account in page.json()["accounts"]}
+    address, token, latest = first_page(first.stdout)
+    accounts = {account["account"]: account for account in latest["accounts"]}
     assert accounts["alpha-market-making"]["status"] == "succeeded"
-    assert requests.get(f"{address[1]}/kraken-recon/", timeout=30).status_code == 401
+    recorded = 0 if "no recordings of real accounts" in first.stdout else len(RECORDED_ACCOUNTS)
+    assert len(accounts) == 8 + recorded
+    assert requests.get(f"{address}/kraken-recon/", timeout=30).status_code == 401
 
     unbalanced = rows(
         stack_environment,
@@ -153,7 +170,7 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     assert rows(stack_environment, f"{unexplained} where residual <> 0") == [("theta-otc",)]
     through = {row[0] for row in rows(stack_environment, "select trigger from trading.reconciliation_runs")}
     assert through <= {"scheduled", "manual", "demo month"}
-    a_month_is_behind_it(stack_environment, page.json(), address[1], token)
+    a_month_is_behind_it(stack_environment, latest, address, token)
 
     running = processes_of(stack_environment)
     assert {"airflow-scheduler", "airflow-api-server", "exchange-simulator"} <= set(running)
@@ -163,6 +180,11 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     assert second.returncode == 0, second.stdout + second.stderr
     assert re.search(r"^alpha-market-making +ok ", second.stdout, re.MULTILINE), second.stdout
 
+    # A worker without its scheduler may hold a transaction in Airflow's own database.
+    audited = "select distinct source from trading.session_samples order by 1"
+    watched = [("airflow_db_audit",), ("trading_db",)]
+    assert poll_until(lambda: rows(stack_environment, audited) == watched, timeout_seconds=60)
+
     state = Path(stack_environment["RECON_STATE_DIR"])
     logs = [
         path for place in ("logs", "airflow/logs") for path in (state / place).rglob("*") if path.is_file()
@@ -170,12 +192,7 @@ def test_demo_reconciles_through_the_scheduler_twice_and_leaves_nothing_running(
     assert any("task_id=" in str(path) for path in logs)
     assert [path for path in logs if path.stat().st_mode & 0o077] == []
 
-    # Whoever kills the scheduler ends its workers too: none keeps its transaction open.
-    scheduler = processes_of(stack_environment)["airflow-scheduler"]
-    assert len(scheduler) > 1
-    leader = json.loads((state / "run" / "airflow-scheduler.json").read_text())["pid"]
-    os.kill(leader, signal.SIGKILL)
-    assert poll_until(lambda: not any(map(is_alive, scheduler)), timeout_seconds=10)
+    a_killed_scheduler_takes_its_workers_along(stack_environment)
 
     running = processes_of(stack_environment)
     stopped = run(stack_environment, "down")
@@ -192,10 +209,19 @@ def test_the_number_of_accounts_is_the_same_wherever_it_is_told() -> None:
     picture = re.search(r"!\[[^\]]*\w+ of (\w+) accounts need a look", told)
     simulator = (REPOSITORY / "include/kraken_sim/README.md").read_text()
     scenario = re.search(r"start with (\w+) desks", simulator)
+    page = (REPOSITORY / "docs/demo.md").read_text()
+    demo = re.search(r"reconciles (\w+) accounts", page)
     assert desks
     assert picture
     assert scenario
-    assert {desks[1], picture[1], scenario[1]} == {"eight"}
+    assert demo
+    assert {desks[1], picture[1], scenario[1], demo[1]} == {"eight"}
+    # The accounts of the recordings come on top, where there are recordings.
+    words = {2: "two", 8 + 2: "ten"}
+    of_recordings = re.search(r"(\w+)\s+of\s+them\s+are\s+reconciled\s+as\s+well:\s+(\w+)\s+in\s+all", page)
+    assert of_recordings
+    recorded = len(RECORDED_ACCOUNTS)
+    assert of_recordings.groups() == (words[recorded], words[8 + recorded])
 
 
 def test_taken_port_is_named_with_its_variable(stack_environment: dict[str, str]) -> None:

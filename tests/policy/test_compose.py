@@ -96,5 +96,5 @@ def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
     assert (kept["trading_db"], kept["desk"]) == ("mine", {"conn_type": "kraken"})
     assert kept["airflow_api"] == asked
     audited = services["worker-default"]["environment"]["KRAKEN_RECON_AUDITED_CONNECTIONS"].split(",")
-    assert audited[0] == "trading_db"
+    assert audited == ["trading_db", "airflow_db_audit"]
     assert set(audited) <= kept.keys()
