@@ -18,10 +18,9 @@ from urllib.parse import urlencode
 import pytest
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from fastapi.dependencies.utils import get_flat_dependant
-from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from desks.page_routes import every_route, required
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.downloads import csv_pieces
 from kraken_airflow.dashboard.form_token import form_token
@@ -51,16 +50,10 @@ EXAMPLES = {
 
 def every_path() -> dict[str, str]:
     """Write the query of every page and download there is: empty where it asks for nothing."""
-    paths = {}
-    for route in create_app().routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
-            asked = [
-                field.alias
-                for field in get_flat_dependant(route.dependant).query_params
-                if field.field_info.is_required()
-            ]
-            paths[route.path] = urlencode({name: EXAMPLES[name] for name in asked})
-    return dict(sorted(paths.items()))
+    return {
+        path: urlencode({name: EXAMPLES[name] for name in required(route)})
+        for path, route in sorted(every_route().items())
+    }
 
 
 PATHS = [f"/kraken-recon{path}" for path, query in every_path().items() if not query]

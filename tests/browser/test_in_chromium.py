@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from desks.browser import HELD, HELD_BITCOINS, SYNC, Caller
-from desks.browser_pages import PAGES, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
+from desks.browser_pages import PAGES, PICTURED, STATEMENT_ACCOUNT, THEMES, WIDTHS, keep_picture, look
 from desks.chromium import barriers
 from kraken_recon.values.money import format_amount
 
@@ -43,11 +43,11 @@ order by r.interval_start, a.name
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
-def test_every_page_is_open_to_everybody(page: Page, shown: Shown, theme: Theme) -> None:
-    look(page, shown, theme)
+def test_every_page_is_open_to_everybody(page: Page, shown: Shown, theme: Theme, desk: BrowserDesk) -> None:
+    look(page, shown, theme, desk)
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": 900})
-        if PICTURES:
+        if PICTURES and shown in PICTURED:
             page.reload()  # charts are drawn for the width that they find
             keep_picture(page, Path(PICTURES) / f"{shown.name}-{theme}-{width}.png", height=height)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
@@ -156,7 +156,7 @@ def test_every_table_fits_into_airflow_s_frame_at_1280_also_with_long_texts(
 ) -> None:
     desk.execute(LONG_TEXTS)
     frame = frame_of(page)
-    frame.goto(shown.path)
+    frame.goto(shown.address(desk))
     frame.get_by_role("heading", level=1).first.wait_for()
     assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     wide = frame.evaluate(
@@ -168,7 +168,7 @@ def test_every_table_fits_into_airflow_s_frame_at_1280_also_with_long_texts(
 
 def test_nobody_sees_a_page_before_signing_in(browser: Browser, desk: BrowserDesk) -> None:
     stranger = browser.new_context(base_url=desk.login.url)
-    assert {stranger.request.get(shown.path).status for shown in PAGES} == {401}
+    assert {stranger.request.get(shown.address(desk)).status for shown in PAGES} == {401}
     stranger.close()
 
 

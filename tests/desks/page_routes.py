@@ -1,0 +1,23 @@
+"""Every address of the pages and their downloads, from the routes themselves."""
+
+from __future__ import annotations
+
+from fastapi.dependencies.utils import get_flat_dependant
+from fastapi.routing import APIRoute
+
+from kraken_airflow.dashboard.app import create_app
+
+
+def every_route() -> dict[str, APIRoute]:
+    """Name the routes that answer, by their paths below the dashboard's address."""
+    return {
+        route.path: route
+        for route in create_app().routes
+        if isinstance(route, APIRoute) and "GET" in route.methods
+    }
+
+
+def required(route: APIRoute) -> list[str]:
+    """Name the parameters without which a route does not answer."""
+    asked = get_flat_dependant(route.dependant).query_params
+    return [field.alias for field in asked if field.field_info.is_required()]
