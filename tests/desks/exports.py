@@ -38,6 +38,35 @@ ENTRIES = [
      "type": "trade", "subtype": "tradespot", "aclass": "currency", "asset": "ZUSD",
      "amount": "-3000.0000", "fee": "7.8000"},
 ]  # fmt: skip
+# A row of each report, cell by cell.
+ROW = {
+    "txid": "L1",
+    "refid": "T1",
+    "time": "2026-01-31 12:00:05",
+    "type": "trade",
+    "subtype": "tradespot",
+    "aclass": "currency",
+    "subclass": "crypto",
+    "asset": "BTC",
+    "wallet": "spot / main",
+    "amount": "-0.5",
+    "fee": "0.0001",
+    "balance": "1.4999",
+}
+TRADE = {
+    "txid": "T1",
+    "ordertxid": "O1",
+    "pair": "BTC/EUR",
+    "time": "2026-01-31 12:00:05.1234",
+    "type": "sell",
+    "ordertype": "limit",
+    "price": "40000.0",
+    "cost": "20000.0",
+    "fee": "32.0",
+    "vol": "0.5",
+    "margin": "0.0",
+    "ledgers": "L1,L2",
+}
 WALLET_NAMES = {"spot": "spot / main", "F": "earn / flexible", "B": "earn / bonded"}
 
 
@@ -74,3 +103,15 @@ def ledgers_csv(entries: Iterable[LedgerEntry], columns: int = 12, *, quoted: bo
         }
         rows.append([cells.get(column, "") for column in header])
     return write_csv(header, rows, quoted=quoted)
+
+
+def ledgers(*rows: dict[str, str], columns: int = 12, quoted: bool = True) -> bytes:
+    """Write a ledger of rows that differ from ``ROW`` in what is given."""
+    header = LEDGER_HEADERS[columns].split()
+    return write_csv(header, [[(ROW | row).get(c, "") for c in header] for row in rows], quoted=quoted)
+
+
+def trades(*rows: dict[str, str], columns: int = 24) -> bytes:
+    """Write trades that differ from ``TRADE`` in what is given."""
+    header = TRADE_HEADERS[columns].split()
+    return write_csv(header, [[(TRADE | row).get(c, "") for c in header] for row in rows])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from desks.fake_exchange import Desk
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.ledger.entries import HoldingKey
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
-    from desks.fake_exchange import Desk
     from kraken_recon.reconciliation.run import SyncPorts
     from kraken_recon.values.intervals import Interval
 
 # Longer than the books of a past interval take to settle.
 SETTLED = timedelta(minutes=6)
+
+
+def past_desk(desk: Desk) -> Desk:
+    """Make a desk on the same database whose clock begins anew."""
+    own = Desk(desk.url)
+    own.engine.dispose()
+    own.engine = desk.engine
+    return own
 
 
 def recorded_at(desk: Desk, name: str, moment: datetime) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from desks.documents import commands
 from kraken_recon.cli.main import main
-from policy.test_documents import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from integration.scripted_server import Answer, ScriptedServer, error
+from desks.scripted_server import Answer, ScriptedServer, error
 from kraken_recon.database.named_sql import load
 from kraken_recon.errors import (
     ConfigurationError,
@@ -35,7 +35,7 @@ from kraken_recon.values.usage_meter import Use, UseMeter
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
-    from integration.scripted_server import Request
+    from desks.scripted_server import Request
 
 API_KEY = "public-key-of-the-test"
 WORKER = Path(__file__).with_name("call_slots_worker.py")

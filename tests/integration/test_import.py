@@ -17,21 +17,17 @@ import sqlalchemy as sa
 from desks.exports import ledgers_csv
 from desks.fake_exchange import Desk, bring
 from desks.fakes import START
-from kraken_recon.accounts.store import AccountStore
-from kraken_recon.database.unit_of_work import UnitOfWork
+from desks.histories import TABLES
+from desks.imports import books_on_record, bring_exports, bring_file, is_sound
 from kraken_recon.errors import ImportRefusedError
-from kraken_recon.history.importing import ImportedHistory, import_exports
 from kraken_recon.kraken.export_files import parse_export, read_exports
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.reconciliation import reading
-from properties.histories import TABLES, unconnected_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from desks.fakes import FakeBooks
-    from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 
@@ -60,60 +56,12 @@ def grow(books: FakeBooks, days: int) -> None:
             books.add("ETH", "1", wallet="F", at=books.now + timedelta(microseconds=6_002))
 
 
-def bring_file(
-    desk: Desk, entries: Sequence[LedgerEntry], columns: int = 12, name: str = "desk"
-) -> ImportedHistory:
-    return bring_exports(desk, [parse_export("ledgers.csv", ledgers_csv(entries, columns))], name)
-
-
-def bring_exports(
-    desk: Desk, exports: Sequence[LedgerExport | TradesExport], name: str = "desk"
-) -> ImportedHistory:
-    with UnitOfWork(desk.engine) as unit:
-        account = AccountStore(unit).find_accounts([name])[0]
-    return import_exports(account, exports, lambda: UnitOfWork(desk.engine))
-
-
 def balances(desk: Desk) -> dict[HoldingKey, Decimal]:
     return {key: b.balance for key, b in desk.books["desk"].balances().items() if b.balance}
 
 
-def books_on_record(desk: Desk, name: str = "desk") -> dict[str, Any]:
-    """Read all that a history leads to, without our own numbering and without fractions of seconds."""
-    account = desk.account_id(name)
-    return {
-        "positions": desk.positions(name),
-        "entries": desk.rows(
-            "select ledger_id, refid, date_trunc('second', entry_time) as t, type, subtype, asset, wallet,"
-            " amount, fee, balance from trading.ledger_entries where account_id = :a order by 1",
-            a=account,
-        ),
-        "events": desk.rows(
-            "select ledger_id, asset, wallet, quantity_after - quantity_before as change,"
-            " date_trunc('second', effective_at) as t from trading.position_events"
-            " where account_id = :a and cause = 'ledger' order by 1",
-            a=account,
-        ),
-        "openings": desk.rows(
-            "select asset, wallet, sum(quantity_after - quantity_before) as q from trading.position_events"
-            " where account_id = :a and cause = 'opening' group by 1, 2"
-            " having sum(quantity_after - quantity_before) <> 0 order by 1, 2",
-            a=account,
-        ),
-        "account": desk.rows(
-            "select opened_at is not null as is_open, opening_source, ledger_floor from trading.accounts"
-            " where account_id = :a",
-            a=account,
-        ),
-    }
-
-
 def every_row(desk: Desk) -> dict[str, list[dict[str, Any]]]:
     return {table: desk.rows(f"select t::text as line from trading.{table} t order by 1") for table in TABLES}
-
-
-def is_sound(desk: Desk, name: str = "desk") -> bool:
-    return desk.positions(name) == desk.event_totals(name) and not unconnected_events(desk, name)
 
 
 def test_file_opens_an_account_and_the_next_sync_finds_it_right_in_one_call(desk: Desk) -> None:

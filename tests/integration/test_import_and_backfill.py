@@ -11,14 +11,14 @@ import pytest
 from desks.cost_books import happen
 from desks.fake_exchange import Desk, minutes
 from desks.fakes import START
+from desks.histories import adjustments, at_exchange, unconnected_events
+from desks.imports import bring_file
 from desks.past_intervals import backfill, drifts, history, recorded_at
-from integration.test_import import bring_file
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
-from properties.histories import adjustments, at_exchange, unconnected_events
 
 if TYPE_CHECKING:
     from desks.fakes import FakeBooks

@@ -13,7 +13,7 @@ from decimal import Decimal
 import pytest
 
 from desks.reported_orders import order
-from integration.scripted_server import API_KEY, PRIVATE_KEY, Answer, ScriptedServer, error, result
+from desks.scripted_server import API_KEY, PRIVATE_KEY, Answer, ScriptedServer, error, result
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from integration.scripted_server import API_KEY, PRIVATE_KEY, ScriptedServer
+from desks.scripted_server import API_KEY, PRIVATE_KEY, ScriptedServer
 from kraken_recon.kraken.credentials import KrakenCredentials
 from kraken_recon.kraken.transport import KrakenTransport, encode_parameters
 

@@ -9,6 +9,7 @@ import pytest
 
 from desks.fake_exchange import Desk, bring, minutes
 from desks.fakes import START
+from desks.histories import adjustments, at_exchange, unconnected_events
 from desks.past_intervals import backfill, drifts, history, recorded_at
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
@@ -17,7 +18,6 @@ from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.reconciliation import reading
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
-from properties.histories import adjustments, at_exchange, unconnected_events
 
 LENGTH = 1_000
 OPENED = START + RUN_INTERVAL

@@ -11,6 +11,7 @@ import pytest
 
 from desks.cost_books import happen
 from desks.fake_exchange import Desk
+from desks.histories import at_exchange
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
@@ -21,7 +22,6 @@ from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
 from kraken_recon.reports.report import report
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
-from properties.histories import at_exchange
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,15 +6,12 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from desks.documents import commands
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.cli.main import make_parser
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "include", "benchmarks", "deploy")
@@ -22,7 +19,6 @@ PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (RO
 LINK = re.compile(r"(?<!`)\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
-COMMAND = re.compile(r"python -m kraken_recon ((?:[^`\n\\]|\\\n)+)")
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)(?:`|$|\s)", re.MULTILINE)
 REPOSITORY_PATH = re.compile(
     r"`((?:benchmarks|config|dags|deploy|docs|include|plugins|scripts|tests)/[\w./-]+)`"
@@ -40,14 +36,6 @@ OF_THE_READER = {".pre-commit-config.yaml", "connections.json", "secrets/connect
 OF_RECORDINGS = {"AssetPairs.json", "Assets.json"}
 # Calls of Kraken's that the simulator does not answer, and says so.
 NOT_SIMULATED = {"OrderAmends"}
-# What stands in a command for something of the reader's own.
-EXAMPLES = {
-    "PLAN": "00000000-0000-0000-0000-000000000000",
-    "ID": "1",
-    "START": "2026-01-01T00:00Z",
-    "END": "2026-01-02T00:00Z",
-    "$(date -u +%FT%TZ)": "2026-01-01T00:00Z",
-}
 
 
 def name_of(page: Path) -> str:
@@ -78,15 +66,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(target)
     assert not broken, f"{name_of(page)}: these lead nowhere: {broken}"
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Cut the commands out of a page; brackets around what may be left out, and what follows a pipe, go."""
-    for text in COMMAND.findall(page.read_text()):
-        plain = re.sub(r"[\[\]]|\\\n", " ", text.split(" | ")[0])
-        words = shlex.split(plain, comments=True)
-        if words and words != ["COMMAND"]:
-            yield [EXAMPLES.get(word, word) for word in words]
 
 
 def is_understood(words: list[str]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -37,6 +39,23 @@ def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
     graph = grimp.build_graph(package, exclude_type_checking_imports=False, cache_dir=None)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
+
+
+def test_what_tests_share_is_a_desk_that_the_readme_names() -> None:
+    tests = ROOT / "tests"
+    files = {path.relative_to(tests).with_suffix(""): path for path in tests.rglob("*.py")}
+    shared = {".".join(place.parts) for place in files if place.parts[0] not in {"desks", "conftest"}}
+    borrowed = [
+        (place.as_posix(), node.module)
+        for place, path in files.items()
+        if "session_corpus" not in place.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module in shared
+    ]
+    assert borrowed == [], "move what two test files need to tests/desks"
+    named = set(re.findall(r"`(\w+\.\w+)`", (tests / "desks/README.md").read_text()))
+    desks = {path.name for path in (tests / "desks").iterdir() if path.suffix in {".py", ".sql"}}
+    assert desks - {"__init__.py"} <= named, "say in tests/desks/README.md when to use it"
 
 
 def test_commands_are_declared_in_one_way() -> None:

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from desks.cost_books import QUOTE, costed
+from desks.cost_histories import KINDS, Happening, amounts, fees, write
 from desks.fake_exchange import bring, minutes
 from desks.fakes import START
+from desks.histories import adjustments, at_exchange, fresh_account, unconnected_events
+from desks.imports import bring_file
 from desks.interruptions import Steps, stepped_ports
-from desks.past_intervals import SETTLED, backfill, history, recorded_at
-from integration.test_import import bring_file
+from desks.past_intervals import SETTLED, backfill, history, past_desk, recorded_at
 from kraken_recon.costs.recomputing import recompute, recompute_account, scope_of
 from kraken_recon.costs.records import CostKey
 from kraken_recon.costs.store import CostStore
@@ -24,9 +26,6 @@ from kraken_recon.errors import ImportRefusedError
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.values.intervals import Interval
 from kraken_recon.values.money import ZERO
-from properties.histories import adjustments, at_exchange, fresh_account, unconnected_events
-from properties.test_average_cost import KINDS, Happening, amounts, fees, write
-from properties.test_backfill_in_any_order import past_desk
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

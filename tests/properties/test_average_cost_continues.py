@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.cost_books import QUOTE
+from desks.cost_histories import ASSETS, KINDS, Happening, amounts, happenings, write
 from desks.fakes import START, FakeBooks
 from kraken_recon.costs.average_cost import AssetCost, CostBook
 from kraken_recon.costs.continuing import continuations
@@ -17,7 +18,6 @@ from kraken_recon.costs.records import CostKey, CostProgress, CountedCost
 from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 from kraken_recon.ledger.sequence import grouped
 from kraken_recon.values.money import ZERO, exact_arithmetic
-from properties.test_average_cost import ASSETS, KINDS, Happening, amounts, happenings, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

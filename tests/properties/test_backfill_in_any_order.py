@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from desks.fake_exchange import Desk, bring, minutes
 from desks.fakes import START
-from desks.past_intervals import SETTLED, backfill, drifts, history, recorded_at
-from kraken_recon.reconciliation.rules.policy import Mode
-from kraken_recon.values.intervals import Interval
-from properties.histories import (
+from desks.histories import (
     HOLDINGS,
     Movement,
     at_exchange,
@@ -24,6 +21,9 @@ from properties.histories import (
     on_database,
     unconnected_events,
 )
+from desks.past_intervals import SETTLED, backfill, drifts, history, past_desk, recorded_at
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import Interval
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,14 +57,6 @@ class Told(NamedTuple):
     name: str
     books: FakeBooks
     believed: list[tuple[datetime, dict[HoldingKey, Decimal]]]
-
-
-def past_desk(desk: Desk) -> Desk:
-    """Make a desk on the same database whose clock begins anew."""
-    own = Desk(desk.url)
-    own.engine.dispose()
-    own.engine = desk.engine
-    return own
 
 
 def tell(desk: Desk, past: list[Tick]) -> Told:

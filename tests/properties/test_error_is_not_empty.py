@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.histories import Movement, all_rows, happen, movements, on_database, opened_account
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -19,7 +20,6 @@ from kraken_recon.errors import (
     RequestRefusedError,
 )
 from kraken_recon.ledger.entries import LedgerPage
-from properties.histories import Movement, all_rows, happen, movements, on_database, opened_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.histories import on_database, opened_account
 from desks.interruptions import Steps, stepped_ports
 from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.errors import ExchangeUnavailableError, LockUnavailableError, StoreError
 from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.processes import poll_until
-from properties.histories import on_database, opened_account
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from desks.fake_exchange import Desk, bring
 from desks.fakes import START
+from desks.histories import fresh_account, on_database
 from kraken_recon.ledger.chain import prove_chain
 from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
 from kraken_recon.ledger.plausible import MAGNITUDE_MAX
 from kraken_recon.values.money import EXACT, format_amount, parse_amount
-from properties.histories import fresh_account, on_database
 
 storable = st.builds(
     lambda sign, whole, fraction: Decimal(f"{sign}{whole}.{fraction:018d}"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.fake_exchange import Desk, bring
-from properties.histories import (
+from desks.histories import (
     HOLDINGS,
     Movement,
     adjustments,

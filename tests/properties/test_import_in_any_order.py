@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.exports import LEDGER_HEADERS
-from integration.test_import import books_on_record, bring_file, is_sound
-from kraken_recon.errors import ImportRefusedError
-from properties.histories import (
+from desks.histories import (
     Movement,
     adjustments,
     at_exchange,
@@ -21,6 +19,8 @@ from properties.histories import (
     movements,
     on_database,
 )
+from desks.imports import books_on_record, bring_file, is_sound
+from kraken_recon.errors import ImportRefusedError
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

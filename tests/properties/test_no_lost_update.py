@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.fakes import START
+from desks.histories import HOLDINGS, all_rows, on_database, opened_account
 from kraken_recon.books.events import Cause, Reason, Step
 from kraken_recon.books.store import BookStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import StoreError
 from kraken_recon.ledger.entries import HoldingKey
-from properties.histories import HOLDINGS, all_rows, on_database, opened_account
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.fake_exchange import bring
-from desks.interruptions import Steps, stepped_ports
-from kraken_recon.values.intervals import RUN_INTERVAL
-from properties.histories import (
+from desks.histories import (
     HOLDINGS,
     Movement,
     adjustments,
@@ -22,6 +20,8 @@ from properties.histories import (
     opened_account,
     unconnected_events,
 )
+from desks.interruptions import Steps, stepped_ports
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

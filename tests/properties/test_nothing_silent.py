@@ -22,11 +22,7 @@ from hypothesis.stateful import (
 )
 
 from desks.fake_exchange import Desk, bring
-from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
-from kraken_recon.reconciliation.rules.policy import Guard, Mode, Policy
-from kraken_recon.repairs.deciding import approve
-from properties.histories import (
+from desks.histories import (
     Movement,
     all_rows,
     amounts,
@@ -38,6 +34,10 @@ from properties.histories import (
     opened_account,
     unconnected_events,
 )
+from kraken_recon.accounts.tolerance import Tolerance
+from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.reconciliation.rules.policy import Guard, Mode, Policy
+from kraken_recon.repairs.deciding import approve
 
 if TYPE_CHECKING:
     from kraken_recon.ledger.entries import HoldingKey

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.histories import at_exchange, fresh_account, on_database
 from kraken_recon.errors import ExchangeUnavailableError
-from properties.histories import at_exchange, fresh_account, on_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

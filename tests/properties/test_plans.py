@@ -10,6 +10,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.histories import Movement, amounts, happen, holdings, movements, on_database, opened_account
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.books.events import Cause, Reason, Step
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -21,7 +22,6 @@ from kraken_recon.reconciliation.rules.policy import Guard, Mode, Policy
 from kraken_recon.repairs.undoing import undo
 from kraken_recon.repairs.view import plans_of_runs
 from kraken_recon.values.money import EXACT
-from properties.histories import Movement, amounts, happen, holdings, movements, on_database, opened_account
 
 if TYPE_CHECKING:
     from desks.fake_exchange import Desk

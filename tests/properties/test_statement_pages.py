@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.histories import Movement, happen, movements, on_database, opened_account
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reports import statement_pages
 from kraken_recon.reports.report import statement
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.statement_pages import statement_entries, statement_page
-from properties.histories import Movement, happen, movements, on_database, opened_account
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -19,6 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from desks.certificate_evidence import DOCUMENT
+from desks.exports import ROW, TRADE, ledgers, trades
+from desks.margin_positions import POSITION
 from kraken_recon.certificates.certifying import verify
 from kraken_recon.errors import (
     CertificateError,
@@ -40,9 +43,6 @@ from kraken_recon.plain_text import can_be_kept
 from kraken_recon.values.money import parse_amount
 from session_lint.linting import lint_sessions
 from session_lint.python_sources import read_sources
-from unit.test_certificates import DOCUMENT
-from unit.test_export_files import ROW, TRADE, ledgers, trades
-from unit.test_parse_margin import POSITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from desks.exports import LEDGER_HEADERS, TRADE_HEADERS, write_csv
+from desks.exports import LEDGER_HEADERS, ROW, TRADE_HEADERS, ledgers, trades, write_csv
 from kraken_recon.errors import ConfigurationError, ImportRefusedError
 from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
 from kraken_recon.history.rules.match_trades import join_trade
@@ -19,45 +19,6 @@ from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ROW = {
-    "txid": "L1",
-    "refid": "T1",
-    "time": "2026-01-31 12:00:05",
-    "type": "trade",
-    "subtype": "tradespot",
-    "aclass": "currency",
-    "subclass": "crypto",
-    "asset": "BTC",
-    "wallet": "spot / main",
-    "amount": "-0.5",
-    "fee": "0.0001",
-    "balance": "1.4999",
-}
-TRADE = {
-    "txid": "T1",
-    "ordertxid": "O1",
-    "pair": "BTC/EUR",
-    "time": "2026-01-31 12:00:05.1234",
-    "type": "sell",
-    "ordertype": "limit",
-    "price": "40000.0",
-    "cost": "20000.0",
-    "fee": "32.0",
-    "vol": "0.5",
-    "margin": "0.0",
-    "ledgers": "L1,L2",
-}
-
-
-def ledgers(*rows: dict[str, str], columns: int = 12, quoted: bool = True) -> bytes:
-    header = LEDGER_HEADERS[columns].split()
-    return write_csv(header, [[(ROW | row).get(c, "") for c in header] for row in rows], quoted=quoted)
-
-
-def trades(*rows: dict[str, str], columns: int = 24) -> bytes:
-    header = TRADE_HEADERS[columns].split()
-    return write_csv(header, [[(TRADE | row).get(c, "") for c in header] for row in rows])
 
 
 def ledger(content: bytes) -> LedgerExport:

@@ -9,31 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from desks.margin_positions import POSITION
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.kraken.parse_margin import parse_open_positions
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-POSITION: dict[str, Any] = {
-    "ordertxid": "OLWNFG-LLH4R-D6SFFP",
-    "posstatus": "open",
-    "pair": "XXBTZUSD",
-    "time": Decimal("1605280097.8294"),
-    "type": "buy",
-    "ordertype": "limit",
-    "cost": "104610.52842",
-    "fee": "289.06565",
-    "vol": "8.82412861",
-    "vol_closed": "0.20200000",
-    "margin": "20922.10568",
-    "value": "258797.5",
-    "net": "+154186.9728",
-    "terms": "0.0100% per 4 hours",
-    "rollovertm": "1616672637",
-    "misc": "",
-    "oflags": "",
-}
 
 
 def parse(**changes: Any) -> Any:
