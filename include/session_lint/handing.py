@@ -77,7 +77,7 @@ def _returned(scope: Scope) -> OpeningCall | None:
     by_name = _openings_by_name(scope, entered=False)
     found: OpeningCall | None = None
     for node in scope.nodes:
-        if not isinstance(node, ast.Return) or ast.unparse(node) in {"return", "return None"}:
+        if not isinstance(node, ast.Return) or node.value is None or ast.unparse(node.value) == "None":
             continue
         opening = scope.opening_of(node.value)
         if opening is None and isinstance(node.value, ast.Name):
@@ -118,8 +118,8 @@ def _is_held_elsewhere(name: str, scope: Scope) -> bool:
             case ast.Global(names=names) | ast.Nonlocal(names=names) if name in names:
                 return True
             case ast.Assign(targets=targets, value=value):
-                names = {target.id for target in targets if isinstance(target, ast.Name)}
-                if len(names) < len(targets) and (name in names or _mentions(value, name)):
+                locals_set = {target.id for target in targets if isinstance(target, ast.Name)}
+                if len(locals_set) < len(targets) and (name in locals_set or _mentions(value, name)):
                     return True
             case ast.Call() if last_name(path_of(node.func, {})) in TAKERS | {"setattr"}:
                 if any(_mentions(argument, name) for _, argument in enumerate_arguments(node)):

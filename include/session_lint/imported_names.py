@@ -105,8 +105,9 @@ def assigned_by(node: ast.AST) -> list[tuple[ast.expr, ast.expr]]:
     """List the targets of an assignment, each with the value; nothing for any other node."""
     if isinstance(node, ast.Assign):
         return [(target, node.value) for target in node.targets]
-    is_one = isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None
-    return [(node.target, node.value)] if is_one else []
+    if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+        return [(node.target, node.value)]
+    return []
 
 
 def decorators_of(function: Function, imports: dict[str, str]) -> list[str]:

@@ -179,9 +179,10 @@ class Tracker:
             return state.names.get(path_of(node, {}), frozenset())
         if isinstance(node, (ast.Await, ast.Starred, ast.NamedExpr)):
             return self.carried(node.value, state)
-        opening = self.scope.opening_of(node) if isinstance(node, (ast.Call, ast.Subscript)) else None
-        if opening is not None and opening.kind in FOLLOWED:
-            return frozenset() if opening.only_with else frozenset({self.resource(node, opening, state)})
+        if isinstance(node, (ast.Call, ast.Subscript)):
+            opening = self.scope.opening_of(node)
+            if opening is not None and opening.kind in FOLLOWED:
+                return frozenset() if opening.only_with else frozenset({self.resource(node, opening, state)})
         if isinstance(node, ast.Call):
             return self._carried_by_call(node, state)
         parts: list[ast.expr] = []
