@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,7 @@ from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reports.report_store import ReportStore
+from kraken_recon.values.intervals import RUN_INTERVAL
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 
@@ -126,6 +128,24 @@ def test_residual_is_repaired_only_after_it_stayed_for_an_interval(desk: Desk) -
     desk.sync()
     assert desk.findings() == {}
     assert desk.run()["api_calls"] == 3, "the ledger is read until an entry explains the repair"
+
+
+def test_failure_after_the_ledger_was_read_says_as_of_when_it_was_read(desk: Desk) -> None:
+    desk.books["desk"].residuals[ETH] = Decimal("-0.1")
+    desk.sync()
+    exchange = desk.exchanges["desk"]
+
+    def pass_time(endpoint: str) -> None:
+        if endpoint == "BalanceEx":
+            desk.now += timedelta(seconds=1)
+
+    exchange.before_call = pass_time
+    exchange.prices = lambda _: {}["a defect"]  # type: ignore[method-assign]
+    asked_at = desk.now + RUN_INTERVAL
+    desk.sync()
+    run = desk.run()
+    assert (run["status"], run["checked"]) == ("failed", 0)
+    assert (run["reported_as_of"], run["reported_head"]) == (asked_at + timedelta(seconds=1), "L00004")
 
 
 def test_repair_is_taken_back_when_its_ledger_line_turns_up(desk: Desk) -> None:

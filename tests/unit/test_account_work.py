@@ -14,6 +14,7 @@ from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.reading import Reading
 from kraken_recon.reconciliation.rules.run import AccountState, Comparison
 from kraken_recon.reconciliation.run import AccountWork
+from kraken_recon.reconciliation.run_summary import note_of
 from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Replied, Stage, Waiting
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +69,11 @@ def test_who_fails_keeps_what_was_known_and_says_why() -> None:
     assert one.reached == Compared(AT, {}, DIFFERS)
     one.fail(StoreError("no room still"))
     assert one.reached == Compared(AT, {}, DIFFERS)
+
+
+def test_who_moved_and_then_could_not_be_recorded_says_both() -> None:
+    one = work(Moving("its books are still written", Compared(AT, {}, DIFFERS)))
+    one.fail(StoreError("no room"))
+    assert (one.status, one.error) == ("failed", "StoreError: no room")
+    assert note_of(one) == "its books are still written"
+    assert note_of(work(Failed("fails", Compared(AT, {}, DIFFERS)))) is None

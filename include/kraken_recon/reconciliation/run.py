@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
 from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Waiting
 
@@ -149,7 +148,8 @@ class AccountWork:
 
     def fail(self, error: KrakenReconError) -> None:
         """Go no further, because of this."""
-        self.stage = Failed(f"{type(error).__name__}: {error}", self.reached)
+        moving = self.stage.why if isinstance(self.stage, Moving) else None
+        self.stage = Failed(f"{type(error).__name__}: {error}", self.reached, moving)
 
     @contextmanager
     def asking(self, ports: SyncPorts) -> Iterator[Exchange]:

@@ -13,7 +13,7 @@ from kraken_recon.reconciliation.entry_alerts import strange_alerts, strange_not
 from kraken_recon.reconciliation.margin.reconcile import margin_alerts, margin_awaiting, margin_note
 from kraken_recon.reconciliation.rules.assess import Action, Assessment, Discrepancy
 from kraken_recon.reconciliation.rules.run import RunRecord
-from kraken_recon.reconciliation.stages import Compared, Moving, Read
+from kraken_recon.reconciliation.stages import Compared, Failed, Moving, Read
 from kraken_recon.values.money import ZERO, format_amount
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ def run_record(  # noqa: PLR0913 - what a run came to
 def note_of(
     work: AccountWork, found: Collection[Discrepancy] = (), assessment: Assessment | None = None
 ) -> str | None:
-    """Say what a person should know of a run that went well."""
-    if isinstance(work.stage, Moving):
-        return work.stage.why
+    """Say what a person should know of a run beside its error."""
+    match work.stage:
+        case Moving(why=moving) | Failed(moving=str(moving)):
+            return moving
     told = [*_reading_notes(work.reached.reading)] if isinstance(work.reached, Read) else []
     told += map(str, assessment.under_way if assessment else ())
     told += [strange_note(_strange(work, found)), margin_note(work)]

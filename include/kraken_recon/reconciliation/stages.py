@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Read:
     balances: Mapping[HoldingKey, Balance]
     comparison: Comparison
     reading: Reading
-    prices: Mapping[str, Decimal]
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
     transfers: tuple[Transfer, ...] = ()
 
     @property
@@ -78,7 +78,9 @@ class Moving(_Stopped):
 
 @dataclass(frozen=True, slots=True)
 class Failed(_Stopped):
-    """The account could not be reconciled; its run says so."""
+    """The account could not be reconciled; its run says so, and why it was ``moving``, if it was."""
+
+    moving: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,12 +223,14 @@ def _explain(work: AccountWork, request: SyncRequest, ports: SyncPorts) -> None:
     balances, comparison = work.stage.balances, work.stage.comparison
     with work.asking(ports) as exchange:
         reading = _read(work, balances, exchange, request, ports)
+        # Whatever fails from here on, the run says as of when it was read.
+        work.stage = read = Read(balances, comparison, reading)
         oldest = reading.as_of - request.policy.confirmation_age
         judged = {key for key, seen in work.state.observations.items() if seen.first_seen_at <= oldest}
         prices = _prices(work, exchange) if judged else {}
         # What somebody tolerated before is not asked about again.
         transfers = _transfers(work, exchange) if judged & comparison.differing.keys() else ()
-    work.stage = Read(balances, comparison, reading, prices, transfers)
+    work.stage = replace(read, prices=prices, transfers=transfers)
 
 
 def _read(
