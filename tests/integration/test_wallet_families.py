@@ -12,6 +12,7 @@ import pytest
 from desks.fake_exchange import Desk
 from desks.fake_exchange import bring as bring_by_fill
 from desks.fakes import START
+from desks.past_intervals import backfill, recorded_at
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.store import BookStore
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -20,6 +21,7 @@ from kraken_recon.history.rules.export_rows import LedgerExport
 from kraken_recon.kraken.export_files import parse_export
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.reading import Reading, respell_all
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -247,6 +249,20 @@ def test_whatever_kraken_calls_the_four_wallets_of_a_file_the_account_goes_on(
     desk.sync()
     assert nothing_is_said(desk)
     assert sorted(wallets(desk).values()) == [D("1.6"), D("2.1"), D("3.1"), D("4.35"), D(10)]
+    assert desk.positions() == desk.event_totals()
+
+
+def test_a_run_as_of_the_past_calls_wallets_as_kraken_does_before_it_books(desk: Desk) -> None:
+    books = desk.account()
+    tell(books, {"earn / flexible": "B"}, *FOUR[:2])
+    bring(desk, export(*FOUR[:2]))
+    recorded_at(desk, "desk", START - timedelta(days=1))
+    assert wallets(desk) == {"spot": D(10), "F": D(1)}
+    books.now = START
+    books.add("SOL", "0.5", wallet="B", entry_type="earn")
+    desk.now = START + timedelta(hours=1)
+    backfill(desk, Interval(START, START + RUN_INTERVAL))
+    assert wallets(desk) == {"spot": D(10), "B": D("1.5")}
     assert desk.positions() == desk.event_totals()
 
 

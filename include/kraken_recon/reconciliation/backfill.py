@@ -111,6 +111,7 @@ def _reading(readers: Sequence[LedgerReader], as_of: datetime) -> Reading:
         after,
         as_of,
         coherent=True,
+        respelled=pages.respelled,
         mended=pages.mended,
         has_tokenized=len(readers) > 1,
     )
