@@ -131,6 +131,13 @@ def test_a_leak_is_ended_once_noted_as_returned_and_its_alert_resolved(
     assert [row["status"] for row in bench.rows("select status from trading.alerts")] == ["resolved"]
 
 
+def test_what_is_only_reported_is_left_alone(bench: Bench, leaked: psycopg.Connection) -> None:
+    with UnitOfWork(create_engine(bench.url)) as unit:
+        (judged,) = ServerSessions(unit).sample("trading_db", ["postgres"], is_ours=True).backends
+        assert ServerSessions(unit).act(AuditAction.REPORT, judged) == "changed"
+    assert bench.is_open(leaked)
+
+
 def test_what_returns_by_itself_is_noted(bench: Bench, leaked: psycopg.Connection) -> None:
     bench.audit(ActionPolicy())
     leaked.execute("rollback")

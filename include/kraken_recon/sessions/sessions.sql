@@ -112,7 +112,11 @@ select pg_stat_clear_snapshot();
 
 -- name: act
 -- Cancel the statement of exactly the session that was judged, or end it, unless it stirred since or writes to the books.
-select case cast(:action as text) when 'cancel' then pg_cancel_backend(a.pid) else pg_terminate_backend(a.pid, 2000) end as is_sent
+select
+  case cast(:action as text)
+    when 'cancel' then pg_cancel_backend(a.pid)
+    when 'terminate' then pg_terminate_backend(a.pid, 2000)
+  end as is_sent
 from pg_stat_activity a
 where a.pid = :pid
   and a.pid <> pg_backend_pid()
