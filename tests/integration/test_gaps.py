@@ -22,7 +22,7 @@ from kraken_recon.errors import ConfigurationError, PlanRefusedError
 from kraken_recon.ledger.entries import HoldingKey, LedgerPage
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.repairs.accepting import accept
-from kraken_recon.repairs.contradictions import find_contradictions
+from kraken_recon.repairs.contradictions import contradictions_view, find_contradictions
 from kraken_recon.repairs.undoing import undo
 
 if TYPE_CHECKING:
@@ -372,6 +372,18 @@ def test_command_shows_what_accepting_changes_and_accepts_all_with_one_reason(
     assert lines[-1] == f"to undo: python -m kraken_recon plan undo {view['plan_id']}"
     assert is_agreed(desk)
     assert run()[1] == ["desk: Kraken tells every entry as it is on record, and nothing is left out"]
+
+
+def test_what_accepting_changes_is_shown_with_all_digits(desk: Desk) -> None:
+    _, later = gap_after_hiding(desk, "12345678901234567.123456789012345678")
+    view = contradictions_view("desk", find_contradictions(account_of(desk), desk.ports))
+    [gap] = view["contradictions"]
+    assert gap["ledger_id"] == f"gap-before-{later.ledger_id}"
+    assert gap["changes"] == {"BTC": "12345678901234567.123456789012345678"}
+    assert (gap["fields"][0]["recorded"], gap["fields"][0]["kraken"]) == (
+        "2",
+        "12345678901234569.123456789012345678",
+    )
 
 
 def test_pages_are_read_on_as_far_as_needed(desk: Desk) -> None:

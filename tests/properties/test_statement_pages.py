@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from desks.histories import Movement, happen, movements, on_database, opened_account
+from desks.histories import Movement, fresh_account, happen, movements, on_database, opened_account
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reports import statement_pages
 from kraken_recon.reports.report import statement
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.statement_pages import statement_entries, statement_page
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from desks.fake_exchange import Desk
+
+SMALLEST = Decimal("0.000000000000000001")
 
 
 def pages_of(
@@ -70,6 +75,24 @@ def test_pages_joined_are_the_whole(
         assert frame == whole
         streamed = statement_entries(lambda: UnitOfWork(desk.engine), name, asset, at)
         assert list(streamed) == entries[::-1]
+
+
+def test_every_way_to_a_statement_keeps_all_digits(desk: Desk) -> None:
+    name, books = fresh_account(desk)
+    books.openings |= {
+        HoldingKey("BTC", "spot"): Decimal("12345678901234567.1"),
+        HoldingKey("BTC", "F"): SMALLEST,
+    }
+    desk.sync(name)
+    books.add("BTC", format_amount(SMALLEST))
+    desk.sync(name)
+    opening, closing = "12345678901234567.100000000000000001", "12345678901234567.100000000000000002"
+    with UnitOfWork(desk.engine) as unit:
+        whole = statement(ReportStore(unit), name, "BTC", desk.now)
+    streamed = list(statement_entries(lambda: UnitOfWork(desk.engine), name, "BTC", desk.now))
+    entries, frame = pages_of(desk, name, "BTC", desk.now, most=5)
+    assert (whole["opening"], whole["closing"]) == (frame["opening"], frame["closing"]) == (opening, closing)
+    assert [e["running"] for told in (whole["entries"], streamed, entries) for e in told] == [closing] * 3
 
 
 def test_a_long_statement_is_streamed_read_by_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,10 @@ OPEN = Standing(
     None, None,
 )  # fmt: skip
 TOLD = Told(is_active=True, at=NOON, amount=Decimal(1))
+# Twice as much has as many digits as the database keeps, more than Python computes with by default.
+HALF = Decimal("6172839450617283945.061728394506172839")
+TWICE = Decimal("12345678901234567890.123456789012345678")
+NEARLY_TWICE = Decimal("12345678901234567890.123456789012345677")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,8 @@ TOLD = Told(is_active=True, at=NOON, amount=Decimal(1))
         (replace(OPEN, told=TOLD, occurrences=99), None),
         (replace(OPEN, told=TOLD, amount=Decimal("1.999")), None),
         (replace(OPEN, told=TOLD, amount=Decimal(2)), TellingReason.GREW),
+        (replace(OPEN, told=replace(TOLD, amount=HALF), amount=NEARLY_TWICE), None),
+        (replace(OPEN, told=replace(TOLD, amount=HALF), amount=TWICE), TellingReason.GREW),
         (replace(OPEN, told=TOLD, amount=Decimal("-0.1")), TellingReason.FLIPPED),
         (replace(OPEN, told=TOLD, amount=Decimal(-9), status="acknowledged"), TellingReason.FLIPPED),
         (replace(OPEN, told=TOLD, amount=None), None),

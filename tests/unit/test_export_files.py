@@ -321,6 +321,12 @@ def test_what_does_not_join_is_a_finding(entries: dict[str, LedgerEntry], kind: 
     assert [(f.kind, f.txid, f.ledger_id) for f in found] == [(kind, "T1", ledger_id)]
 
 
+def test_small_amounts_that_differ_are_told_in_plain_digits() -> None:
+    trade = trade_list(trades({"vol": "0.00000003"})).trades[0]
+    [found] = join_trade(trade, legs(base={"amount": "-0.0000000100"}))
+    assert found.detail.startswith("volume 0.00000003 became 0.00000001 ")
+
+
 def test_rounding_of_a_leg_is_no_finding() -> None:
     trade = trade_list(trades({"cost": "19999.99996"})).trades[0]
     assert join_trade(trade, legs()) == []

@@ -30,7 +30,7 @@ from kraken_recon.reconciliation.rules.evidence import Evidence
 from kraken_recon.reconciliation.rules.families import missing_holdings
 from kraken_recon.reconciliation.rules.run import AcceptedMissing
 from kraken_recon.reconciliation.store import ReconciliationStore
-from kraken_recon.values.money import ZERO, format_amount
+from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,6 +63,7 @@ class Contradiction:
     missing: AcceptedMissing | None = None
 
 
+@exact_arithmetic()
 def find_contradictions(account: Account, ports: SyncPorts, name: str | None = None) -> list[Contradiction]:
     """Compare the newest recorded entries, or those around one of them, with what Kraken tells of them.
 
@@ -214,6 +215,7 @@ def contradictions_view(account: str, found: Sequence[Contradiction]) -> dict[st
     }
 
 
+@exact_arithmetic()
 def changes_by(one: Contradiction) -> dict[HoldingKey, Decimal]:
     """Say what accepting a contradiction changes, per holding."""
     changes: dict[HoldingKey, Decimal] = {}

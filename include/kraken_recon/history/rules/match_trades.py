@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.ledger.entry_kinds import TRADE
-from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic
+from kraken_recon.values.money import SCALE_MAX, ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,10 +75,11 @@ def _differing_amounts(trade: ExportedTrade, legs: list[LedgerEntry]) -> list[Tr
             "amount_differs",
             trade.txid,
             leg.ledger_id,
-            f"{name} {traded} became {abs(leg.amount)} {leg.asset} in the ledger",
+            f"{name} {format_amount(traded)} became {format_amount(booked)} {leg.asset} in the ledger",
         )
         for name, traded, leg in (("volume", trade.volume, base), ("cost", trade.cost, quote))
-        if abs(abs(leg.amount) - traded) > _half_a_unit(leg)
+        for booked in [abs(leg.amount)]
+        if abs(booked - traded) > _half_a_unit(leg)
     ]
 
 
