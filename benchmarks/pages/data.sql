@@ -2,7 +2,7 @@
 -- "(by account)" run once for each range of accounts bench.first to bench.last. Nothing is random: whatever varies
 -- is a hash of the row's own numbers, so two builds of one size differ only by the moment they were made at.
 --
--- bench.accounts, bench.entries, bench.days and bench.now are set by pages_data.py.
+-- bench.accounts, bench.entries, bench.days and bench.now are set by data.py.
 
 -- name: rules
 -- What the other steps share; gone with the session.

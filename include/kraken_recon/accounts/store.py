@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.account import Account
-from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.errors import ConfigurationError
 

@@ -1,5 +1,5 @@
 -- Alerts after they were raised: who was told, who answered, and how fresh each account's proof is. Rows are
--- locked after everything that sync.sql locks: alerts, then episodes, then notifications.
+-- locked after everything that books.sql names: alerts, then episodes, then notifications.
 
 -- name: lock_telling
 -- Let one process at a time decide what to tell.

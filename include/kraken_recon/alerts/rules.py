@@ -299,7 +299,7 @@ def _notice(judgement: Judgement, context: Context) -> Notice:
     return Notice(
         reason,
         _subject(f"[{reason}] {_about(standing)}"),
-        visible("\n".join(" ".join(line.split()) for line in lines)),
+        _written_out("\n".join(" ".join(line.split()) for line in lines)),
         (standing.alert_id,),
         _details(standing, context),
     )
@@ -353,13 +353,13 @@ def _digest(judgements: Sequence[Judgement], policy: TellingPolicy, context: Con
     return Notice(
         TellingReason.DIGEST,
         f"[{TellingReason.DIGEST}] {many}",
-        visible("\n".join(lines)),
+        _written_out("\n".join(lines)),
         tuple(judgement.standing.alert_id for judgement in judgements),
         {"links": dict(context.links)},
     )
 
 
-def visible(text: str) -> str:
+def _written_out(text: str) -> str:
     """Write out what would hide, reorder or end a line; line ends of ours stay."""
     return "".join(
         character if character == "\n" or character.isprintable() else f"\\u{ord(character):04x}"
@@ -368,7 +368,7 @@ def visible(text: str) -> str:
 
 
 def _subject(text: str) -> str:
-    line = visible(" ".join(text.split()))
+    line = _written_out(" ".join(text.split()))
     return line if len(line) <= SUBJECT_LENGTH_MAX else f"{line[: SUBJECT_LENGTH_MAX - 1]}…"
 
 

@@ -239,7 +239,7 @@ class AlertStore(Store):
         What somebody holds is left open: whoever looks next asks for the same.
 
         Args:
-            account_ids: of these accounts; None for what is about no account.
+            account_ids: of these accounts; None for whatever they are about.
             kinds: all of which the caller has just looked for.
             still: what it found, and what stays.
             ended_by: in words; None where nobody can say.

@@ -19,6 +19,7 @@ from kraken_recon.certificates.rules.build_and_check import (
 )
 from kraken_recon.certificates.rules.format import read_document, write_time
 from kraken_recon.errors import CertificateError
+from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def render_summary(view: Mapping[str, Any]) -> list[str]:
     if not view.get("verified", True):
         places = [f"{f['where']}: {f['what']}" if f["where"] else f["what"] for f in view["failed"]]
         return [f"NOT verified: {len(places)} thing(s) do not hold", *(f"  {place}" for place in places)]
-    names = [h["asset"] if h["wallet"] == "spot" else f"{h['asset']}.{h['wallet']}" for h in view["holdings"]]
+    names = [str(HoldingKey(h["asset"], h["wallet"])) for h in view["holdings"]]
     width = max(map(len, names), default=0)
     return [
         *(["verified"] if "verified" in view else []),

@@ -6,7 +6,7 @@ Invariants:
 2. An asset is recomputed together with every asset that it was exchanged with, because cost is carried over;
    the quote currency ends that chain, because one of it costs one.
 3. Where all new entries are later than those counted, they alone are added to the stored figures, which comes
-   to the same (``continuing_costs``).
+   to the same (``continuing.py``).
 4. Whoever books entries locks the positions of all wallets of these assets first, and so waits for whoever
    books others of them.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.history.rules.export_rows import LedgerExport, TradesExport
+from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def render_import(view: Mapping[str, Any]) -> list[str]:
         f"  {OPENING_WORDS[view['opening_source']]}",
     ]
     lines += [
-        f"  {p['asset']}{'' if p['wallet'] == 'spot' else '.' + p['wallet']}: {p['before']} -> {p['after']}"
+        f"  {HoldingKey(p['asset'], p['wallet'])}: {p['before']} -> {p['after']}"
         for p in view["moved_positions"]
     ]
     findings = view["trades"]["findings"]

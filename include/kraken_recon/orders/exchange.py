@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.orders.rules.bounds import DEFAULT_BOUNDS, DecisionBounds
 
 if TYPE_CHECKING:

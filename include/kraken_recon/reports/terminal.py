@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.margin.view import margin_lines
 from kraken_recon.reconciliation.rules.counts import TERMINAL_COLUMNS, figures_of
 from kraken_recon.values.shown_figures import rounded_for_people, table
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 MARKS: Final = {"succeeded": "ok", "moving": "moving", "failed": "FAILED", "never run": "-"}
 FINDINGS_SHOWN_MAX: Final = 20
 AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
-
-
-def _holding(finding: Mapping[str, Any]) -> str:
-    asset: str = finding["asset"]
-    return asset if finding["wallet"] == "spot" else f"{asset}.{finding['wallet']}"
 
 
 def render_report(report: Mapping[str, Any]) -> list[str]:
@@ -72,8 +68,8 @@ def _account_details(account: Mapping[str, Any]) -> list[str]:
     findings = account["findings"]
     for finding in findings[:FINDINGS_SHOWN_MAX]:
         lines.append(
-            f"  {_holding(finding)}: recorded {finding['db_quantity']}, Kraken {finding['exchange_quantity']}"
-            f" (drift {finding['drift']})"
+            f"  {HoldingKey(finding['asset'], finding['wallet'])}: recorded {finding['db_quantity']}, "
+            f"Kraken {finding['exchange_quantity']} (drift {finding['drift']})"
         )
         lines.append(f"      {finding['explanation']}")
     if len(findings) > FINDINGS_SHOWN_MAX:

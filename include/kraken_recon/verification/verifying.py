@@ -20,7 +20,6 @@ from uuid import uuid4
 from kraken_recon.books.booking_entries import book_entries
 from kraken_recon.database.lock_patience import LockPatience
 from kraken_recon.database.retrying import repeated
-from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import AccountsLeftError, KrakenReconError
 from kraken_recon.orders.store import OrderStore
 from kraken_recon.verification.alerts import write_verdicts

@@ -1,4 +1,4 @@
-"""The private endpoints: views over the books; those that write orders are in ``order_endpoints``.
+"""The private endpoints: views over the books; those that write orders are in ``orders.py``.
 
 Invariant: a view never changes anything but counters; what a key may not see is left out without a word.
 """

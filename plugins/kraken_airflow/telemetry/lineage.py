@@ -1,7 +1,7 @@
 """Which tables and which of Kraken's books a task reads and writes: inlets and outlets for OpenLineage.
 
 They are lineage and nothing else. As assets, tables would have an event whenever a task succeeds, whatever it
-found, and look like something to wait for; what is worth waiting for is in ``assets.py``.
+found, and look like something to wait for; what is worth waiting for is in ``proven_assets.py``.
 """
 
 from __future__ import annotations

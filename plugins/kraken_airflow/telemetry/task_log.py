@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_airflow.dag_parts.links import DASHBOARD, airflow_path
+from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.rules.counts import TOLD
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def difference_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """Write each position that differed with its explanation; the first accounts first."""
     for account in report["accounts"]:
         for finding in account["findings"]:
-            wallet = "" if finding["wallet"] == "spot" else f".{finding['wallet']}"
             yield (
-                f"{account['account']} {finding['asset']}{wallet}: recorded {finding['db_quantity']}, "
+                f"{account['account']} {HoldingKey(finding['asset'], finding['wallet'])}: "
+                f"recorded {finding['db_quantity']}, "
                 f"Kraken {finding['exchange_quantity']}: {finding['explanation']}"
             )
 

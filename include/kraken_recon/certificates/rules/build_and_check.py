@@ -413,7 +413,7 @@ def check_certificate(document: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Recompute everything that a certificate says, and name each thing that does not hold.
 
     Args:
-        document: what ``certificate_format.read_document`` read.
+        document: what ``format.read_document`` read.
     """
     # Figures are recomputed only where every one of them can be read.
     return tuple(form_problems(document, DOCUMENT)) or tuple(_content_problems(document))
