@@ -177,7 +177,7 @@ def mariadb_database(port: int) -> Iterator[DeskDatabase]:
     url = sa.URL.create("mysql+pymysql", "desk", "desk-secret", "127.0.0.1", port)
     admin = sa.create_engine(url, poolclass=NullPool)
     with admin.begin() as session:
-        session.exec_driver_sql(f"create database {name}")
+        session.exec_driver_sql(f"create database {name} character set utf8mb4")
     fields = {
         "conn_type": "mysql",
         "host": "127.0.0.1",

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.desk_books.declaration import Positions
+from kraken_recon.desk_books.declaration import Positions, WriteBack
 from kraken_recon.desk_books.diffing import (
     judge_reading,
     known_names,
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.store import ProvenAccount
 
 _RIGHT_OF: Final = {"update": "update", "insert": "insert", "remove": "delete"}
+_TAKES_NO_WRITES: Final = (
+    "the desk's database takes no writes: it is a standby, or set to be read only",
+    "Let the connection lead to the primary, or leave write_back out.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
         *not_needed,
         *(f"account {name} {why}: there is nothing to compare it with" for name, why in unproven.items()),
     )
-    rights = reading.rights.get("positions", {})
+    rights = _useful_rights(reading, "positions")
     return BookCheck(
         book.name,
         tuple(dict.fromkeys(problems)),
@@ -122,10 +126,13 @@ def _rights(book: DeskBook, reading: BookReading) -> tuple[list[DeskProblem], li
         ("cash", book.cash),
     )
     for name, declared in parts:
-        rights = reading.rights.get(name, {})
+        rights = _useful_rights(reading, name)
         if declared is None or not rights:
             continue
         needed = _needed(declared)
+        if reading.is_read_only and declared.write_back is not WriteBack.NONE:
+            missing.append(DeskProblem(f"{book.name} {name} rights", *_TAKES_NO_WRITES))
+            continue
         missing += [
             DeskProblem(
                 f"{book.name} {name} rights", f"the role may not {right}", f"Grant it {right}, or write less."
@@ -136,6 +143,12 @@ def _rights(book: DeskBook, reading: BookReading) -> tuple[list[DeskProblem], li
         if more:
             not_needed.append(f"{name}: the role may {', '.join(more)}, which the declaration does not need")
     return missing, not_needed
+
+
+def _useful_rights(reading: BookReading, part: str) -> dict[str, bool]:
+    """Say what the role may do to a table, and can, because the database takes it."""
+    rights = reading.rights.get(part, {})
+    return {right: may and (right == "select" or not reading.is_read_only) for right, may in rights.items()}
 
 
 def _needed(declared: Positions | Cash) -> set[str]:

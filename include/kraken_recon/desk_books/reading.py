@@ -39,6 +39,7 @@ class BookReading:
         problems: about the book, or a part of it.
         of_accounts: why an account of ours could not be matched.
         rights: what the role may do to the table of ``positions`` and of ``cash``; a query is only selected.
+        is_read_only: nobody may write there, whatever the role may do.
     """
 
     read_at: datetime
@@ -48,3 +49,4 @@ class BookReading:
     problems: tuple[DeskProblem, ...] = ()
     of_accounts: Mapping[str, DeskProblem] = field(default_factory=lambda: MappingProxyType({}))
     rights: Mapping[str, Mapping[str, bool]] = field(default_factory=lambda: MappingProxyType({}))
+    is_read_only: bool = False

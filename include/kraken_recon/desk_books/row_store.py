@@ -25,7 +25,13 @@ from kraken_recon.desk_books.rules.accounts import match_accounts
 from kraken_recon.desk_books.rules.compare import quantity_of
 from kraken_recon.desk_books.rules.records import DeskProblem, DeskRow
 from kraken_recon.desk_books.rules.writes import columns_read
-from kraken_recon.desk_books.schema_store import TableShape, find_table, rights_on, table_names
+from kraken_recon.desk_books.schema_store import (
+    TableShape,
+    find_table,
+    rights_on,
+    table_names,
+    takes_no_writes,
+)
 from kraken_recon.desk_books.session_store import desk_session, problem_of
 from kraken_recon.errors import DeskUnreadableError
 from kraken_recon.orders.decisions import nearest
@@ -114,6 +120,7 @@ def _read(session: DeskSession, book: DeskBook, ours: Collection[str], read_at: 
         tuple(problems),
         matched.problems,
         rights,
+        takes_no_writes(session),
     )
 
 

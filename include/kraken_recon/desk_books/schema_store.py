@@ -26,6 +26,9 @@ _TABLE_RIGHT: Final = sa.text(
     "select has_table_privilege(cast(:table as regclass), :right)"
     " or (:right <> 'delete' and has_any_column_privilege(cast(:table as regclass), :right))"
 )
+_READ_ONLY: Final = (
+    "select pg_is_in_recovery() or cast(current_setting('default_transaction_read_only') as boolean)"
+)
 _GRANTS_OF_ALL: Final = sa.text(
     "select lower(privilege_type) from information_schema.user_privileges where grantee = :me"
 )
@@ -149,12 +152,20 @@ def _seen(name: str, shape: TableShape) -> SeenTable:
     return SeenTable(name, tuple(columns))
 
 
+def takes_no_writes(session: DeskSession) -> bool:
+    """Say whether nobody may write anything here, such as to a standby."""
+    if session.dialect is Dialect.SQLITE:
+        file = Path(session.address.file)
+        return not (os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK))
+    is_postgresql = session.dialect is Dialect.POSTGRESQL
+    asked = session.connection.exec_driver_sql(_READ_ONLY if is_postgresql else "select @@global.read_only")
+    return str(asked.scalar()).upper() not in ("0", "OFF", "FALSE")
+
+
 def rights_on(session: DeskSession, shape: TableShape) -> dict[str, bool]:
     """Say what the role may do to a table: ``select``, ``update``, ``insert``, ``delete``."""
     if session.dialect is Dialect.SQLITE:
-        file = Path(session.address.file)
-        may_write = os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK)
-        return {right: right == "select" or may_write for right in RIGHTS}
+        return dict.fromkeys(RIGHTS, True)
     if session.dialect is Dialect.POSTGRESQL:
         quote = session.connection.dialect.identifier_preparer.quote
         table = ".".join(quote(part) for part in (shape.schema, shape.name) if part)

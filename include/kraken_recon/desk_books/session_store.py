@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import psycopg
 import sqlalchemy as sa
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from sqlalchemy.pool import NullPool
 
 from kraken_recon.desk_books.address import DeskAddress, Dialect
@@ -27,7 +29,10 @@ from kraken_recon.plain_text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from psycopg.abc import Buffer
+
 _PROGRESS_STEPS: Final = 10_000
+_OF_MOMENTS: Final = {"date": DateLoader, "timestamp": TimestampLoader, "timestamptz": TimestamptzLoader}
 _DRIVERS: Final = {Dialect.POSTGRESQL: "postgresql+psycopg", Dialect.MYSQL: "mysql+pymysql"}
 
 _DOWN: Final = "down"
@@ -174,7 +179,7 @@ def _kind_of(dialect: Dialect, error: sa.exc.DBAPIError) -> str:
     if dialect is Dialect.POSTGRESQL:
         state = getattr(cause, "sqlstate", None)
         if state is None:
-            return _kind_of_words(str(cause))
+            return _kind_of_words(str(cause)) if isinstance(error, sa.exc.OperationalError) else ""
         return next((kind for prefix, kind in _POSTGRESQL.items() if state.startswith(prefix)), "")
     if dialect is Dialect.MYSQL:
         return _MYSQL.get(cause.args[0], "") if cause is not None and cause.args else ""
@@ -205,7 +210,28 @@ def _engine(address: DeskAddress, limits: DeskLimits) -> sa.Engine:
         options["application_name"] = "kraken_recon:desk_book"
     else:
         options["read_timeout"] = limits.statement_timeout_seconds + limits.lock_timeout_seconds
-    return sa.create_engine(url, poolclass=NullPool, connect_args=options)
+    engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
+    if address.dialect is Dialect.POSTGRESQL:
+        sa.event.listen(engine, "connect", _read_any_moment)
+    return engine
+
+
+def _read_any_moment(opened: psycopg.Connection[Any], _record: object) -> None:
+    """Read moments that no calendar of Python's has, such as ``infinity``, as text."""
+    for kind, own in (
+        ("date", DateLoader),
+        ("timestamp", TimestampLoader),
+        ("timestamptz", TimestamptzLoader),
+    ):
+
+        class Loader(own):  # type: ignore[valid-type, misc]
+            def load(self, data: Buffer) -> Any:  # noqa: ANN401 - a moment, or its text
+                try:
+                    return super().load(data)
+                except psycopg.DataError:
+                    return bytes(data).decode()
+
+        opened.adapters.register_loader(kind, Loader)
 
 
 def _engine_of_file(file: str, limits: DeskLimits) -> sa.Engine:

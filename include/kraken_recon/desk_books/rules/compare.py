@@ -99,6 +99,8 @@ def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Deci
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         return None
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        return None  # Python reads 1_000 and the digits of every script; a person may have meant anything
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)
         if scaled_by is not None:
