@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from desks.fake_exchange import Desk, bring, minutes
+from desks.fakes import FakeExchange
+from desks.imports import bring_file
+from desks.past_intervals import backfill, recorded_at
 from desks.simulator import SimulatedDesk
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.holdings.view import render_holdings
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.maintenance.maintaining import holdings_view
+from kraken_recon.repairs.contradictions import find_contradictions
+from kraken_recon.values.intervals import Interval
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from conftest import Simulator
+    from kraken_recon.ledger.entries import Balance, LedgerEntry
 
 USD, SHARES = HoldingKey("USD", "spot"), HoldingKey("NVDAx", "T")
 D = Decimal
@@ -137,3 +146,63 @@ def test_account_opens_with_both_classes(simulator: Simulator, database_url: str
     assert desk.positions() == {USD: D(820), SHARES: D(4)} == desk.event_totals()
     desk.now += timedelta(days=1)
     assert is_agreed(desk.look())
+
+
+class WithoutEmptied(FakeExchange):
+    """Shows no balance of what is not held any more."""
+
+    def balances(self) -> Mapping[HoldingKey, Balance]:
+        return {key: balance for key, balance in super().balances().items() if balance.balance}
+
+
+def by_fill(desk: Desk, entry: LedgerEntry) -> None:
+    bring(desk.engine, {desk.account_id(): [entry]})
+
+
+def by_import(desk: Desk, entry: LedgerEntry) -> None:
+    bring_file(desk, [entry], 10)
+
+
+@pytest.fixture(params=[by_fill, by_import])
+def bought(request: pytest.FixtureRequest, database_url: str) -> Desk:
+    """An open account to which something else than a sync brought a tokenized asset."""
+    desk = Desk(database_url)
+    books = desk.account()
+    desk.exchanges["desk"] = WithoutEmptied(books)
+    for _ in range(100):
+        books.add("USD", "10", entry_type="deposit")
+    books.now += minutes(1)
+    desk.now += timedelta(days=1)
+    desk.sync()
+    recorded_at(desk, "desk", desk.now)
+    bring_in: Callable[[Desk, LedgerEntry], None] = request.param
+    books.now = desk.now
+    bring_in(desk, books.add("NVDAx", "2", wallet="T", entry_type="deposit"))
+    assert desk.positions() == {USD: D(1000), SHARES: D(2)}
+    # Neither a payment nor a balance tells of what follows: only the ledger of tokenized assets does.
+    books.add("NVDAx", "-2", wallet="T", entry_type="withdrawal")
+    return desk
+
+
+def test_second_ledger_is_read_whatever_brought_its_first_entry(bought: Desk) -> None:
+    with UnitOfWork(bought.engine) as unit:
+        [account] = AccountStore(unit).find_accounts(["desk"])
+    assert find_contradictions(account, bought.ports) == []
+    bought.sync()
+    run = bought.run()
+    assert (run["status"], run["error"], run["explained"]) == ("succeeded", None, 1)
+    assert bought.positions() == {USD: D(1000)} == bought.event_totals()
+    assert bought.rows("select tokenized_read_until is not null as is_read from trading.accounts") == [
+        {"is_read": True}
+    ]
+
+
+def test_past_is_not_judged_before_the_second_ledger_is_read(bought: Desk) -> None:
+    end = bought.now + minutes(60)
+    bought.now += timedelta(days=2)
+    made = bought.exchanges["desk"].made
+    made.clear()
+    backfill(bought, Interval(end - minutes(15), end))
+    assert bought.run()["status"] == "succeeded"
+    assert bought.positions() == {USD: D(1000)} == bought.event_totals()
+    assert made == ["Ledgers"] * 2, "the first ledger is read on from where it was, the second from its start"

@@ -133,8 +133,9 @@ class _Past:
         tokenized assets, where the account holds some, or held some.
         """
         request, ports = self.request, self.ports
-        classes = (False, True) if work.state.has_tokenized else (False,)
-        until = dict.fromkeys(classes, self.coverages[work.account_id].read_until)
+        until = {False: work.state.ledger_read_until}
+        if work.state.has_tokenized:
+            until[True] = work.state.tokenized_read_until
         with work.asking(ports) as exchange:
             exchange.check_key()
             for stretch in range(STRETCHES_MAX + 1):

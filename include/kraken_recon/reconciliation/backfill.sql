@@ -1,18 +1,18 @@
 -- The books as of a past moment. What is read here is only ever added to, so that an answer stays what it is.
 
 -- name: coverage
--- Read since when accounts have books here, and up to when their ledger was read without a gap.
+-- Read since when accounts have books here, and up to when all their ledgers were read without a gap.
 select
   a.account_id,
   case when a.opened_at is not null then greatest(a.opened_at, a.ledger_floor) end as begins_at,
   case
+    when a.tokenized_read_until is not null then least(a.ledger_read_until, a.tokenized_read_until)
     when not exists (
       select
-      from trading.positions p
-      where p.account_id = a.account_id
-        and p.wallet = 'T'
+      from trading.ledger_entries t
+      where t.account_id = a.account_id
+        and t.wallet = 'T'
     ) then a.ledger_read_until
-    when a.tokenized_read_until is not null then least(a.ledger_read_until, a.tokenized_read_until)
   end as read_until
 from trading.accounts a
 where a.account_id = any(cast(:account_ids as bigint[]));

@@ -1,6 +1,7 @@
 
 -- name: load_states
--- Read what a sync must know of each account before it asks Kraken.
+-- Read what a sync must know of each account before it asks Kraken. Nothing is read of the positions: whoever locks
+-- their table would keep a whole run waiting.
 select
   a.account_id,
   a.opened_at is not null as is_open,
@@ -22,7 +23,13 @@ select
     where g.account_id = a.account_id
       and g.type = 'gap'
   ) as gaps_since,
-  a.tokenized_read_until is not null as has_tokenized,
+  a.tokenized_read_until is not null
+    or exists (
+      select
+      from trading.ledger_entries t
+      where t.account_id = a.account_id
+        and t.wallet = 'T'
+    ) as has_tokenized,
   (
     select max(e.entry_time)
     from trading.ledger_entries e

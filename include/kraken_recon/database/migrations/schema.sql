@@ -88,6 +88,7 @@ create index ix_ledger_entries_no_trades on trading.ledger_entries (account_id, 
   'trade');
 create index ix_ledger_entries_refid on trading.ledger_entries (account_id, refid);
 create index ix_ledger_entries_time on trading.ledger_entries (account_id, entry_time);
+create index ix_ledger_entries_tokenized on trading.ledger_entries (account_id) where (wallet = 'T');
 comment on table trading.ledger_entries is 'One line of Kraken''s ledger.';
 comment on column trading.ledger_entries.ingest_seq is 'Our own sequence, in which entries were recorded.';
 comment on column trading.ledger_entries.entry_time is 'Kraken''s time.';
