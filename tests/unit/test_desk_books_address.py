@@ -65,6 +65,8 @@ def test_a_file_is_found(text: str, file: str) -> None:
         ('{"conn_type": "postgres", "password": "hunter2"', "neither Airflow's JSON nor a URI"),
         ("mssql://ann:hunter2@db/arena", "expected the type postgres"),
         ('{"login": "ann", "password": "hunter2"}', "expected the type postgres"),
+        ("ann:hunter2@postgres://db/arena", "was no name of a type"),
+        ('{"conn_type": "postgres ann hunter2"}', "was no name of a type"),
         ("postgres://ann:hunter2@db", "its schema must be the database's name"),
         ("postgres://ann:hunter2@db:port/arena", "neither Airflow's JSON nor a URI"),
         ("sqlite://", "expected the file of the database"),
@@ -72,6 +74,14 @@ def test_a_file_is_found(text: str, file: str) -> None:
         (
             '{"conn_type": "mysql", "host": "db", "schema": "a", "extra": "hunter2"}',
             "expected extra to be a JSON object",
+        ),
+        (
+            '{"conn_type": "mysql", "schema": "a", "extra": {"unix_socket": 3, "ssl": {"ca": "hunter2"}}}',
+            "expected unix_socket of its extra to be text",
+        ),
+        (
+            '{"conn_type": "mysql", "schema": "a", "extra": {"ssl": "hunter2"}}',
+            "expected ssl of its extra to be a JSON object",
         ),
     ],
 )

@@ -7,6 +7,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -42,6 +43,7 @@ _READ_OF_EXTRA: Final = {
     Dialect.MYSQL: ("charset", "unix_socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key"),
     Dialect.SQLITE: (),
 }
+_TYPE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+]{0,39}")
 _EXAMPLE: Final = "postgres://reader:secret@host:5432/desk, mysql://... or sqlite:////path/of/desk.db"
 
 
@@ -95,10 +97,10 @@ def address_of_fields(connection: str, conn_type: str | None, fields: Connection
     """
     dialect = _TYPES.get((conn_type or "").partition("+")[0].lower())
     if dialect is None:
-        raise ConfigurationError(
-            f"connection {connection}: expected the type {', '.join(_TYPES)}, was"
-            f" {one_line(conn_type or 'empty', 40)}"
-        )
+        # What is no name may be a password that stands in the wrong place.
+        given = conn_type or "empty"
+        was = given if _TYPE_NAME.fullmatch(given) else "no name of a type"
+        raise ConfigurationError(f"connection {connection}: expected the type {', '.join(_TYPES)}, was {was}")
     if dialect is Dialect.SQLITE:
         return DeskAddress(connection, dialect, file=_file_of(connection, fields))
     if not fields.schema:
@@ -107,6 +109,12 @@ def address_of_fields(connection: str, conn_type: str | None, fields: Connection
         extra = fields.extra_values()
     except ValueError as error:
         raise ConfigurationError(f"connection {connection}: {error}") from None
+    options = {name: extra[name] for name in _READ_OF_EXTRA[dialect] if extra.get(name)}
+    for name, value in options.items():
+        expected = dict if name == "ssl" else str
+        if not isinstance(value, expected):
+            what = "a JSON object" if expected is dict else "text"
+            raise ConfigurationError(f"connection {connection}: expected {name} of its extra to be {what}")
     return DeskAddress(
         connection,
         dialect,
@@ -115,7 +123,7 @@ def address_of_fields(connection: str, conn_type: str | None, fields: Connection
         fields.schema,
         fields.login or None,
         fields.password or None,
-        options={name: extra[name] for name in _READ_OF_EXTRA[dialect] if extra.get(name)},
+        options=options,
     )
 
 
