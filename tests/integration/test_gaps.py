@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from threading import Barrier
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -344,6 +346,26 @@ def test_gap_of_this_minute_is_not_offered(desk: Desk) -> None:
     assert find_contradictions(account_of(desk), desk.ports) == []
     with pytest.raises(PlanRefusedError, match="nothing to accept"):
         accept_all(desk)
+
+
+def test_gap_that_two_people_accept_at_once_is_booked_once(desk: Desk) -> None:
+    gap_after_hiding(desk)
+    both = Barrier(2, timeout=20)
+
+    def meet(endpoint: str) -> None:
+        if endpoint == "BalanceEx":
+            both.wait()
+
+    desk.exchanges["desk"].before_call = meet
+    with ThreadPoolExecutor(2) as pool:
+        tries = [pool.submit(accept_all, desk) for _ in range(2)]
+    refused = [failed for one in tries if (failed := one.exception())]
+    assert [type(one) for one in refused] == [PlanRefusedError]
+    assert "look again" in str(refused[0])
+    desk.exchanges["desk"].before_call = lambda _: None
+    assert len(desk.rows("select 1 from trading.position_events where reason = 'gap_accepted'")) == 1
+    assert is_agreed(desk)
+    assert desk.positions()[BTC] == D("3.5")
 
 
 def test_command_shows_what_accepting_changes_and_accepts_all_with_one_reason(
