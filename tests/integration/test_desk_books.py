@@ -14,6 +14,7 @@ import pytest
 
 from desks.desk_book_commands import ACCOUNT, ARENA, DECLARED, FREQTRADE, Commands, words
 from desks.desk_databases import DeskDatabase, FreqtradeBook, HummingbotBook, add_position, make_arena
+from kraken_recon.desk_books import row_store
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.declaring import parse_book
 from kraken_recon.desk_books.row_store import read_book
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaration import DeskBook
 
 SHORT = DeskLimits(2, 3, 1)
+PLAIN = """\
+name: plain
+connection: arena_db
+accounts: {gpt-trader: "VALUE"}
+positions:
+  table: positions
+  account: owner
+  asset: symbol
+  quantity: quantity
+  holds: [ETC]
+"""
 # One asset for each explanation, with what its ledger moves it by (amount, fee, wallet); digits of shape (c).
 LEDGER: dict[str, list[tuple[str, str, str]]] = {
     "BTC": [("1.5", "0", "spot"), ("0.25", "0", "spot"), ("-0.75", "0", "spot")],
@@ -154,6 +166,45 @@ def test_strange_rows_are_told_and_stop_no_other(arena: DeskDatabase, commands: 
     assert "ETH" not in words(book)
 
 
+def test_a_missing_row_of_cash_that_may_be_updated_is_told(
+    commands: Commands, small_arena: DeskDatabase
+) -> None:
+    commands.declare(ARENA.replace("current_cash}", "current_cash, write_back: update}"))
+    small_arena.run("delete from accounts where id = 1")
+    [cash] = [one for one in commands.diff()["differences"] if one["asset"] == "USD"]
+    assert (cash["desk"], cash["action"]) == ("0", "report")
+
+
+@pytest.mark.parametrize("value", ["1", "01", "1.0"])
+def test_account_is_found_however_its_number_is_written(
+    database: DeskDatabase, commands: Commands, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    database.run(
+        "create table positions (owner decimal(10,2) not null, symbol varchar(9) primary key,"
+        " quantity decimal(18,8)); insert into positions values (1, 'ETC', 8)"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    commands.declare(PLAIN.replace("VALUE", value))
+    book = commands.diff()
+    assert (book["rows"], book["agreed"], book["problems"]) == (1, 1, [])
+    twice = PLAIN.replace('"VALUE"', '"1", other: "1.00"')
+    commands.desk.account("other")
+    told = commands.json("check", str(commands.declare(twice)), status=1)["problems"]
+    assert "two accounts are the same value of owner" in told[0]["what"]
+
+
+@pytest.mark.parametrize(("kind", "value"), [("", 1), ("string", "gpt"), ("string", 1)])
+def test_columns_of_types_that_sqlite_does_not_know(
+    commands: Commands, store: DeskDatabase, monkeypatch: pytest.MonkeyPatch, kind: str, value: object
+) -> None:
+    store.run(f"create table positions (owner {kind}, symbol {kind}, quantity {kind})")
+    store.run("insert into positions values (:value, 'ETC', 8)", value=value)
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", store.variable)
+    commands.declare(PLAIN.replace("VALUE", str(value)).replace("  holds:", "  decimals: 8\n  holds:"))
+    book = commands.diff()
+    assert (book["rows"], book["agreed"], book["problems"]) == (1, 1, [])
+
+
 def test_rows_that_are_no_numbers(commands: Commands, small_arena: DeskDatabase) -> None:
     for number, quantity in enumerate(["much", "", "nan", "1e999", "0x10", "8"], start=50):
         symbol = ["ETH", "LTC", "XRP", "XMR", "DOT", "ETC"][number - 50]
@@ -185,6 +236,7 @@ def test_a_check_says_what_it_makes_of_the_rows(arena: DeskDatabase, commands: C
     ("was", "becomes", "told"),
     [
         ("table: positions", "table: position", "no table position; did you mean positions?"),
+        ("table: positions", "table: Positions", "no table Positions; did you mean positions?"),
         ("quantity: quantity", "quantity: quantiti", "no column quantiti; did you mean quantity?"),
         ("account: account_id", "account: acount_id", "no column acount_id; did you mean account_id?"),
         ("{market: CRYPTO}", "{markt: CRYPTO}", "no column markt; did you mean market?"),
@@ -196,6 +248,11 @@ def test_a_check_says_what_it_makes_of_the_rows(arena: DeskDatabase, commands: C
         ("current_cash", "curent_cash", "did you mean current_cash?"),
         ("quantity: quantity", "quantity: name", "has no digits of its own"),
         ("gpt-trader: 1", 'by: "select id from accounts where name <> :account"', "gives 2 values for"),
+        (
+            "gpt-trader: 1",
+            "by: \"select null where '' <> :account\"",
+            "gives null for gpt-trader",
+        ),
     ],
 )
 def test_a_check_names_what_does_not_fit(
@@ -235,11 +292,34 @@ def test_a_draft_is_written_once_and_can_be_read_back(
     assert arena
 
 
+def test_a_draft_is_written_whatever_tables_there_are(commands: Commands, small_arena: DeskDatabase) -> None:
+    small_arena.run("create view broken as select * from dropped")
+    small_arena.run('create table "a\nname: b" (id integer)')
+    draft = commands.json("init", "--connection", "arena_db")["declaration"]
+    book, problems = parse_book(draft, "draft.yaml")
+    assert book is not None, problems
+    assert book.positions.table == "positions"
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_costs_no_report(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text(ARENA)
+    monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(file))
+    for command in (("list",), ("diff", "--account", "gpt-trader")):
+        status, _, complaint = commands.run("book", *command)
+        assert (status, "KRAKEN_RECON_DESK_BOOKS: the desk books of" in complaint) == (1, True)
+    status, out, _ = commands.run("report")
+    assert (status, "gpt-trader" in out, "cannot be listed: Not a directory" in out) == (0, True, True)
+    assert json.loads(commands.run("report", "--json")[1])["without_desk_book"] == ["gpt-trader"]
+
+
 def test_the_books_of_a_folder_are_listed(commands: Commands) -> None:
     assert "no table of the desk's own is compared" in commands.run("book", "list")[1]
     assert "no table of the desk's own" in commands.run("book", "diff", "--account", "gpt-trader")[1]
     commands.declare(ARENA)
-    commands.declare("name: broken\n", "broken.yaml")
+    commands.declare("name: broken\n", "broken.YAML")
     listed = commands.json("list")["books"]
     assert [(one["book"], bool(one["problems"])) for one in listed] == [("arena", False), ("broken", True)]
     assert "cannot be used" in commands.run("book", "list")[1]
@@ -404,6 +484,46 @@ def test_a_draft_of_a_bots_own_store_can_be_read_back(
     draft = commands.json("init", "--connection", "bot_db")["declaration"]
     book, problems = parse_book(draft, "draft.yaml")
     assert book is not None, problems
+
+
+def test_no_more_of_a_query_is_read_than_may_be(
+    database: DeskDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_store, "ROWS_MAX", 100)
+    # The last row cannot be computed: whoever waits for all of them never sees one.
+    numbers = {
+        "postgres": "1 / (50000 - n) as amount from generate_series(1, 50000) n",
+        "mysql": "1 as amount from information_schema.columns",
+        "sqlite": "1 as amount from (with recursive n(i) as (select 1 union all select i + 1 from n)"
+        " select i from n)",
+    }[database.connection["conn_type"]]
+    query = f"select 'all' as account, 'BTC/EUR' as pair, {numbers}"
+    text = FREQTRADE.replace(re.findall("query: (.*)", FREQTRADE)[0], query)
+    book, problems = parse_book(text, "long.yaml")
+    assert book is not None, problems
+    assert "there are more than 100 rows" in read(database, book)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"conn_type": "mysql", "extra": {"charset": "none-such"}},
+        {"conn_type": "mysql", "extra": {"ssl_ca": "/not/there.pem"}},
+        {"conn_type": "mysql", "extra": {"ssl": {"ca": "/not/there.pem"}}},
+        {"conn_type": "postgres", "extra": {"sslmode": "none-such"}},
+        {"conn_type": "postgres", "port": 99999},
+    ],
+)
+def test_options_that_are_none(arena_book: DeskBook, fields: dict[str, Any]) -> None:
+    pytest.importorskip("pymysql", reason="the extra mysql is not installed")
+    address = {"host": "127.0.0.1", "port": 1, "schema": "desk", "login": "ann", "password": "desk-secret"}
+    variable = json.dumps({**address, **fields})
+    reading = read_book(
+        address_from_environment("arena_db", {"AIRFLOW_CONN_ARENA_DB": variable}), arena_book, ["a"], SHORT
+    )
+    [problem] = reading.problems
+    assert "fields of the connection" in problem.remedy
+    assert "desk-secret" not in problem.what
 
 
 def test_rows_that_somebody_has_locked(arena: DeskDatabase, arena_book: DeskBook) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kraken_recon.desk_books.declaration import ColumnValue, DeskBook, Holds, Lock, Spelling, WriteBack
 from kraken_recon.desk_books.declaring import folder_of, parse_book, read_book, read_books
+from kraken_recon.desk_books.written_tree import read_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SMALLEST = """\
@@ -276,3 +280,22 @@ def test_the_folder_is_a_setting(tmp_path: Path) -> None:
     assert folder_of({"KRAKEN_RECON_DESK_BOOKS": str(tmp_path)}) == tmp_path
     assert folder_of({}).name == "desk_books"
     assert (folder_of({}).parent / "dags").is_dir()
+
+
+def places_in(tree: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        yield (*above, name)
+        yield from places_in(value, (*above, name))
+
+
+@pytest.mark.parametrize("value", [None, "x", [], ["a"], {"a": ["b"]}, {"text": ["a"]}], ids=repr)
+def test_whatever_stands_anywhere_is_taken_or_told(value: object) -> None:
+    whole: Any = read_tree(WHOLE).content
+    for place in places_in(whole):
+        tree = deepcopy(whole)
+        block = tree
+        for name in place[:-1]:
+            block = block[name]
+        block[place[-1]] = value
+        book, problems = parse_book(json.dumps(tree), "arena.yaml")
+        assert (book is None) == bool(problems)

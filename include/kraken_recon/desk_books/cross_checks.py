@@ -79,8 +79,8 @@ def _inserted(positions: Mapping[str, object]) -> Iterator[Mistake]:
             what = "a new row has nothing to raise"
             yield Mistake(place, what, "Write the first value, or {text: raise}.")
         text = value.get("text") if isinstance(value, dict) else value
-        unknown = [n for n in _PLACEHOLDER.findall(text or "") if n not in PLACEHOLDERS]
-        if isinstance(text, str) and unknown:
+        named = _PLACEHOLDER.findall(text) if isinstance(text, str) else []
+        if unknown := [name for name in named if name not in PLACEHOLDERS]:
             known = " and ".join(f"{{{name}}}" for name in PLACEHOLDERS)
             yield Mistake(place, f"{{{unknown[0]}}} stands for nothing", f"There are {known}.")
 

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from kraken_recon.plain_text import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,7 +67,7 @@ def guessed_declaration(name: str, connection: str, tables: Sequence[SeenTable])
     """Write a declaration with what could be guessed, and with a remark wherever a person has to look."""
     lines = [
         f"# Finish this file: `book check` says what it makes of the desk's rows. Tables of {connection}:",
-        f"# {', '.join(sorted(table.name for table in tables)) or 'none that the role may see'}",
+        f"# {', '.join(sorted(one_line(table.name) for table in tables)) or 'none that the role may see'}",
         f"name: {name}",
         f"connection: {connection}",
         "accounts:",

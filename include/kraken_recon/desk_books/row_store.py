@@ -36,6 +36,7 @@ from kraken_recon.desk_books.session_store import desk_session, problem_of
 from kraken_recon.errors import DeskUnreadableError
 from kraken_recon.orders.decisions import nearest
 from kraken_recon.plain_text import one_line
+from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -79,8 +80,11 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _ReadRows:
+    """Rows as they were read; ``accounts`` are ours by how the account's column spells them."""
+
     names: Sequence[str]
     rows: Sequence[Any]
+    accounts: Mapping[str, str]
     key: tuple[str, ...] = ()
 
 
@@ -151,8 +155,11 @@ def _read_part(part: _Part) -> PartReading:
     if not part.values:
         return PartReading(decimals, {}, shape.required)
     names = _names_read(part, shape)
+    account = part.declared.account
+    values = {ours: _in_column(part, shape, account, value) for ours, value in part.values.items()}
+    accounts = _by_value(part, values)
     rows = part.session.fetch(_select(part, shape, names), ROWS_MAX)
-    read = _ReadRows(names, rows, _key_of(part, shape))
+    read = _ReadRows(names, rows, accounts, _key_of(part, shape))
     return PartReading(decimals, _sorted_rows(part, decimals, read), shape.required)
 
 
@@ -164,7 +171,8 @@ def _read_query(part: _Part, query: str) -> PartReading:
     names, rows = part.session.fetch_written(query, ROWS_MAX)
     if misfits := list(_missing(names, _columns_of(declared), part.where)):
         raise _MisfitError(misfits)
-    found = _sorted_rows(part, declared.decimals, _ReadRows(names, rows))
+    read = _ReadRows(names, rows, _by_value(part, part.values))
+    found = _sorted_rows(part, declared.decimals, read)
     part.rights["select"] = True
     return PartReading(declared.decimals, found)
 
@@ -266,26 +274,42 @@ def _select(part: _Part, shape: TableShape, names: Sequence[str]) -> sa.Select[A
     table = sa.table(shape.name, *(sa.column(name) for name in names), schema=shape.schema)
     wanted = [_bound(part, shape, declared.account, value) for value in part.values.values()]
     statement = sa.select(*(table.c[name] for name in names))
-    statement = statement.where(sa.column(declared.account).in_(wanted))
+    statement = statement.where(_searched(part, shape, declared.account).in_(wanted))
     for column, value in declared.only.items():
-        typed = sa.column(column, shape.types[column])
+        typed = _searched(part, shape, column)
         statement = statement.where(
             typed.is_(None) if value is None else typed == _bound(part, shape, column, value)
         )
-    return statement.order_by(*(table.c[name] for name in _key_of(part, shape)))
+    return statement.order_by(*(table.c[name] for name in _key_of(part, shape))).limit(ROWS_MAX + 1)
+
+
+def _searched(part: _Part, shape: TableShape, column: str) -> sa.ColumnElement[Any]:
+    """Name a column in a condition; one of SQLite's without any type finds no number by a text."""
+    kind = shape.types[column]
+    found = sa.column(column, kind)
+    is_untyped = part.session.dialect is Dialect.SQLITE and isinstance(kind, sa.types.NullType)
+    return sa.cast(found, sa.Text) if is_untyped else found
+
+
+def _in_column(part: _Part, shape: TableShape, column: str, value: object) -> object:
+    """Read a value of the declaration, or of the desk's own query, as a column's type has it."""
+    kind = shape.types[column]
+    try:
+        return _typed(value, kind) if isinstance(value, str) else value
+    except (ValueError, InvalidOperation):
+        if isinstance(kind, sa.Numeric) and part.session.dialect is Dialect.SQLITE:
+            # A type that SQLite does not know, such as STRING, is a number's to it; anything may stand there.
+            return value
+        what = f"{value} is no value that the column {column} ({kind}) can hold"
+        raise part.misfit(what, "Write a value of the column's type.") from None
 
 
 def _bound(part: _Part, shape: TableShape, column: str, value: object) -> sa.ColumnElement[Any]:
-    """Bind a value of the declaration, or of the desk's own query, as a column's type has it.
+    """Bind a value as a column's type has it.
 
     Text without a type of ours is the server's to understand, such as an enumeration's.
     """
-    kind = shape.types[column]
-    try:
-        typed = _typed(value, kind) if isinstance(value, str) else value
-    except (ValueError, InvalidOperation):
-        what = f"{value} is no value that the column {column} ({kind}) can hold"
-        raise part.misfit(what, "Write a value of the column's type.") from None
+    typed = _in_column(part, shape, column, value)
     if isinstance(typed, Decimal) and part.session.dialect is Dialect.SQLITE:
         typed = str(typed)
     is_text = isinstance(typed, str)
@@ -310,7 +334,7 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
         raise part.misfit(f"there are more than {ROWS_MAX:,} rows", "Declare a table or a query with fewer.")
     declared = part.declared
     place = {name: number for number, name in enumerate(read.names)}
-    accounts = {_spelled(value): account for account, value in part.values.items()}
+    accounts = read.accounts
     # A table was searched by the database's own rules, which may not tell capitals from small letters.
     folded = {} if declared.query else {value.casefold(): account for value, account in accounts.items()}
     kept = [(name, place[name]) for name in columns_read(declared)]
@@ -331,8 +355,22 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
     return dict(found)
 
 
+def _by_value(part: _Part, values: Mapping[str, object]) -> dict[str, str]:
+    """Name our account of each value of the account's column."""
+    accounts = {_spelled(value): account for account, value in values.items()}
+    if len(accounts) < len(values):
+        raise part.misfit(
+            f"two accounts are the same value of {part.declared.account}", "Give each account its own."
+        )
+    return accounts
+
+
 def _spelled(value: object) -> str:
-    return str(value).strip()
+    """Write a value so that what is equal in any database is the same text: 1, 1.00 and 1.0 are."""
+    if isinstance(value, float | Decimal):
+        number = Decimal(str(value))
+        return format_amount(number) if number.is_finite() else str(number)
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def _name_in(declared: Positions | Cash, row: Sequence[Any], place: Mapping[str, int]) -> str:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from kraken_recon.desk_books.address import Dialect
 from kraken_recon.desk_books.guessing import SeenColumn, SeenTable
+from kraken_recon.desk_books.rules.records import RIGHTS
 from kraken_recon.values.money import SCALE_MAX
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.desk_books.session_store import DeskSession
 
-RIGHTS: Final = ("select", "update", "insert", "delete")
 _OF_THE_SERVER: Final = ("pg_", "information_schema")
 _TABLE_RIGHT: Final = sa.text(
     "select has_table_privilege(cast(:table as regclass), :right)"
@@ -90,11 +90,12 @@ def find_table(session: DeskSession, table: str) -> TableShape | None:
         try:
             with _types_unknown_to_us():
                 columns = inspector.get_columns(name, schema)
+            # Some databases find columns by a name in other capitals, and nothing else.
+            key = tuple(inspector.get_pk_constraint(name, schema)["constrained_columns"] or ())
         except sa.exc.NoSuchTableError:
             continue
         if not columns:
             continue
-        key = tuple(inspector.get_pk_constraint(name, schema)["constrained_columns"] or ())
         indexes = [index["column_names"][0] for index in inspector.get_indexes(name, schema)]
         unique = [one["column_names"][0] for one in inspector.get_unique_constraints(name, schema)]
         return TableShape(
@@ -133,9 +134,20 @@ def table_names(session: DeskSession) -> list[str]:
 
 
 def seen_tables(session: DeskSession) -> list[SeenTable]:
-    """Describe every table for a guess."""
-    shapes = {name: find_table(session, name) for name in table_names(session)}
+    """Describe every table for a guess; a view over a table that is gone is left out."""
+    shapes = {name: _described(session, name) for name in table_names(session)}
     return [_seen(name, shape) for name, shape in shapes.items() if shape]
+
+
+def _described(session: DeskSession, name: str) -> TableShape | None:
+    try:
+        return find_table(session, name)
+    except sa.exc.UnreflectableTableError:
+        return None
+    except sa.exc.OperationalError as error:
+        if session.dialect is Dialect.SQLITE and "no such" in str(error.orig):
+            return None
+        raise
 
 
 def _seen(name: str, shape: TableShape) -> SeenTable:

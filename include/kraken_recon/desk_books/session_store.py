@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _PROGRESS_STEPS: Final = 10_000
 _OF_MOMENTS: Final = {"date": DateLoader, "timestamp": TimestampLoader, "timestamptz": TimestamptzLoader}
+# Else a driver would hold all rows of a result in memory before the first one is looked at.
+_STREAMED: Final = {"stream_results": True}
 _DRIVERS: Final = {Dialect.POSTGRESQL: "postgresql+psycopg", Dialect.MYSQL: "mysql+pymysql"}
 
 _DOWN: Final = "down"
@@ -43,6 +45,7 @@ _LOCKED: Final = "locked"
 _NO_RIGHT: Final = "no right"
 _NO_TABLE: Final = "no table"
 _NO_COLUMN: Final = "no column"
+_OPTIONS: Final = "options"
 _REMEDIES: Final = {
     _DOWN: "Look whether the desk's database is up and can be reached from here; the next run tries again.",
     _REFUSED: "Put the login and the password of the connection right.",
@@ -52,6 +55,7 @@ _REMEDIES: Final = {
     _NO_RIGHT: "Grant the connection's role select on it.",
     _NO_TABLE: "Put the table's name in the declaration right, with its schema where it has one.",
     _NO_COLUMN: "Put the column's name in the declaration right.",
+    _OPTIONS: "Put the fields of the connection right, and what its extra says of TLS and the like.",
 }
 _OTHER: Final = "Read what the database says; `book check` tries the declaration again."
 _POSTGRESQL: Final = {
@@ -82,9 +86,11 @@ _SQLITE: Final = (
     ("unable to open", _NO_DATABASE),
     ("not a database", _NO_DATABASE),
     ("malformed", _NO_DATABASE),
+    ("disk i/o error", _NO_DATABASE),
     ("locked", _LOCKED),
     ("interrupted", _SLOW),
     ("no such table", _NO_TABLE),
+    ("unknown database", _NO_TABLE),
     ("no such column", _NO_COLUMN),
 )
 
@@ -116,12 +122,14 @@ class DeskSession:
 
     def fetch(self, statement: sa.Executable, rows_max: int) -> Sequence[Any]:
         """Read rows, one more than allowed at most."""
-        return self.connection.execute(statement).fetchmany(rows_max + 1)
+        with self.connection.execute(statement, execution_options=_STREAMED) as result:
+            return result.fetchmany(rows_max + 1)
 
     def fetch_written(self, query: str, rows_max: int) -> tuple[list[str], Sequence[Any]]:
         """Run a query exactly as a person wrote it; return its columns' names and its rows."""
-        result = self.connection.exec_driver_sql(query, execution_options={"no_parameters": True})
-        return list(result.keys()), result.fetchmany(rows_max + 1)
+        options = {"no_parameters": True, **_STREAMED}
+        with self.connection.exec_driver_sql(query, execution_options=options) as result:
+            return list(result.keys()), result.fetchmany(rows_max + 1)
 
 
 @contextmanager
@@ -134,7 +142,7 @@ def desk_session(address: DeskAddress, limits: DeskLimits | None = None) -> Iter
     limits = limits or DeskLimits()
     with translated(address):
         engine = _engine(address, limits)
-        with engine.connect() as connection:
+        with _opened(engine, address) as connection:
             _begin_reading(connection, address, limits)
             yield DeskSession(address, connection)
 
@@ -155,6 +163,15 @@ def translated(address: DeskAddress) -> Iterator[None]:
         raise _unreadable(address, said, _REMEDIES.get(_kind_of(address.dialect, error), _OTHER)) from None
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeError) as error:
         raise _unreadable(address, address.told(str(error)) or type(error).__name__, _OTHER) from None
+
+
+def _opened(engine: sa.Engine, address: DeskAddress) -> sa.Connection:
+    """Open a connection; drivers stumble in many ways over options that are none."""
+    try:
+        return engine.connect()
+    except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        what = f"the driver cannot use what the connection says: {address.told(str(error))}"
+        raise _unreadable(address, what, _REMEDIES[_OPTIONS]) from None
 
 
 def _unreadable(address: DeskAddress, what: str, remedy: str) -> DeskUnreadableError:
@@ -189,6 +206,8 @@ def _kind_of(dialect: Dialect, error: sa.exc.DBAPIError) -> str:
 
 def _kind_of_words(words: str) -> str:
     """Tell what kept a session of PostgreSQL's from being opened: libpq gives no state then."""
+    if "connection is bad" in words:
+        return _OPTIONS
     if "password" in words or "authentication" in words or "role" in words:
         return _REFUSED
     return _NO_DATABASE if "does not exist" in words else _DOWN
@@ -218,11 +237,7 @@ def _engine(address: DeskAddress, limits: DeskLimits) -> sa.Engine:
 
 def _read_any_moment(opened: psycopg.Connection[Any], _record: object) -> None:
     """Read moments that no calendar of Python's has, such as ``infinity``, as text."""
-    for kind, own in (
-        ("date", DateLoader),
-        ("timestamp", TimestampLoader),
-        ("timestamptz", TimestamptzLoader),
-    ):
+    for kind, own in _OF_MOMENTS.items():
 
         class Loader(own):  # type: ignore[valid-type, misc]
             def load(self, data: Buffer) -> Any:  # noqa: ANN401 - a moment, or its text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from kraken_recon.desk_books.rules.records import RIGHTS
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
         Difference,
         OrderProblem,
     )
-
-
-RIGHTS: Final = ("select", "update", "insert", "delete")
 
 
 def diff_view(account: str, as_of: datetime | None, books: Iterable[BookJudgement]) -> dict[str, Any]:

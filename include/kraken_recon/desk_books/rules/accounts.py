@@ -40,14 +40,15 @@ def match_accounts(
             if len(found) == 1 and found[0] is not None:
                 values[account] = found[0]
             else:
-                what = f"the query gives {len(found)} values for {account}, and one is needed"
+                told = "null" if len(found) == 1 else f"{len(found)} values"
+                what = f"the query gives {told} for {account}, and one value is needed"
                 problems[account] = DeskProblem(where, what, "Change accounts.by, or name the accounts.")
     for account, value in book.accounts.values.items():
         if account in ours:
             values[account] = value
         else:
             what = f"we have no account {account}{nearest(account, ours)}"
-            problems[account] = DeskProblem(where, what, "Name one of `accounts list`, or add it.")
+            problems[account] = DeskProblem(where, what, "Name one of `account list`, or add it.")
     by_value: dict[str, list[str]] = defaultdict(list)
     for account, value in values.items():
         by_value[str(value)].append(account)

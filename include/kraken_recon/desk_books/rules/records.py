@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,9 @@ class DeskAction(StrEnum):
     HELD = "held"
 
 
-WRITES = frozenset({DeskAction.UPDATE, DeskAction.INSERT, DeskAction.REMOVE})
+RIGHTS: Final = ("select", "update", "insert", "delete")
+"""What a role may do to a table of the desk's, as all databases call it."""
+WRITES: Final = frozenset({DeskAction.UPDATE, DeskAction.INSERT, DeskAction.REMOVE})
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -67,6 +67,8 @@ def columns_read(part: Positions | Cash) -> tuple[str, ...]:
 
 def why_not_writable(compared: ComparedAsset, terms: WriteTerms) -> str:
     """Say what keeps an asset's rows from being written: a column without a value, a counter that is none."""
+    if not compared.rows and isinstance(terms.part, Cash):
+        return "a row of cash is never added"
     if not compared.rows:
         row = _inserted(compared.asset, ZERO, terms)
         missing = sorted(column for column in terms.required if row.get(column) is None)
