@@ -82,7 +82,12 @@ def diff(arguments: Arguments) -> Result:
 def told_without_book(view: dict[str, Any]) -> list[str]:
     """Add to a report which of its accounts no desk book is about; return the same as lines."""
     names = [account["account"] for account in view["accounts"]]
-    view["without_desk_book"] = without_book(names, read_books(folder_of(os.environ)))
+    try:
+        view["without_desk_book"] = without_book(names, read_books(folder_of(os.environ)))
+    except ConfigurationError as error:
+        # What the report is about stands, whatever became of the declarations.
+        view["without_desk_book"] = names
+        return ["", str(error)]
     return ["", *render_without_book(view["without_desk_book"])] if view["without_desk_book"] else []
 
 

@@ -13,6 +13,7 @@ from kraken_recon.desk_books.cross_checks import mistakes_together, overlapping
 from kraken_recon.desk_books.declaration import DeskBook
 from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.written_tree import Mistake, WrittenTree, read_tree
+from kraken_recon.errors import ConfigurationError
 from kraken_recon.orders.decisions import nearest
 from kraken_recon.plain_text import one_line
 from kraken_recon.settings import DESK_BOOKS
@@ -60,10 +61,19 @@ def read_books(folder: Path) -> tuple[DeclaredBook, ...]:
     """Read every declaration of a folder, by file name; a folder that is not there has none.
 
     A book over rows that an earlier one is about cannot be used.
+
+    Raises:
+        ConfigurationError: it is no folder, or one that cannot be read.
     """
-    if not folder.is_dir():
+    try:
+        listed = sorted(folder.iterdir())
+    except FileNotFoundError:
         return ()
-    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name[0] != ".")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{DESK_BOOKS.name}: the desk books of {folder} cannot be listed: {error.strerror}"
+        ) from error
+    files = [file for file in listed if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
     declared = [read_book(file) for file in files]
     usable = [place for place, one in enumerate(declared) if one.book]
     books = [one.book for one in declared if one.book]
