@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from kraken_recon.database.migrate import SCHEMA
+from kraken_recon.database.store import SCHEMA
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 
 if TYPE_CHECKING:

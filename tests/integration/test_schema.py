@@ -18,7 +18,8 @@ from desks.fake_exchange import Desk
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.store import BookStore
 from kraken_recon.database import migrations
-from kraken_recon.database.migrate import SCHEMA, _config, expected_revision, migrate
+from kraken_recon.database.migrate import _config, expected_revision, migrate
+from kraken_recon.database.store import SCHEMA
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import SchemaMismatchError
 

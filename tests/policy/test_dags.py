@@ -227,3 +227,11 @@ def test_parsing_is_quick_and_connects_to_nothing(file: Path, parsed: dict[str, 
     seconds, *connected = parsed[str(file)]
     assert not connected, f"{file.stem}: connects to {connected} while it is parsed; do it in a task"
     assert float(seconds) < PARSE_SECONDS_MAX, f"{file.stem}: parsing takes {seconds} s of CPU"
+
+
+def test_a_task_does_not_load_what_only_migrations_need(project_environment: dict[str, str]) -> None:
+    listed = "import sys, kraken_recon.wiring; print('alembic' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", listed], env=project_environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from kraken_recon.database.store import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-SCHEMA: Final = "trading"
 # Any constant: every migrating session of one database takes the same lock.
 _MIGRATION_LOCK = 7_031_992
 

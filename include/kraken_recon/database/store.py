@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from kraken_recon.database.unit_of_work import UnitOfWork
 
+
+SCHEMA: Final = "trading"
 
 Made = TypeVar("Made")
 

@@ -6,8 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.accounts.account import Account
-from kraken_recon.database.migrate import SCHEMA
-from kraken_recon.database.store import Store, named_queries
+from kraken_recon.database.store import SCHEMA, Store, named_queries
 from kraken_recon.holdings.valuation import Unsettled
 from kraken_recon.maintenance.retention import Month
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.providers.common.compat.lineage.entities import File, Table
 
-from kraken_recon.database.migrate import SCHEMA
+from kraken_recon.database.store import SCHEMA
 from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from kraken_recon.database.migrate import SCHEMA
+from kraken_recon.database.store import SCHEMA
 
 connection = context.config.attributes["connection"]
 context.configure(
