@@ -45,6 +45,20 @@ GOOD = Facts("succeeded")
         (replace(GOOD, is_dry_run=True), "good", "accounted for"),
         (replace(GOOD, has_awaiting=True), "watch", "a difference waits for confirmation"),
         (Facts("moving"), "watch", "was moving; the next run looks again"),
+        (
+            replace(GOOD, has_desk_unreadable=True, has_desk_held=True),
+            "bad",
+            "a desk book could not be judged",
+        ),
+        (
+            replace(GOOD, has_desk_held=True, has_desk_differing=True),
+            "bad",
+            "a write-back waits for a person",
+        ),
+        (replace(GOOD, has_desk_differing=True, has_awaiting=True), "bad", "the desk's own book differs"),
+        (replace(GOOD, has_held=True, has_desk_unreadable=True), "bad", "a repair waits for a person"),
+        (replace(GOOD, has_desk_unjudged=True), "watch", "a desk book is not judged by a fresh proof yet"),
+        (Facts("moving", has_desk_unjudged=True), "watch", "was moving; the next run looks again"),
     ],
 )
 def test_the_worst_that_is_true_of_an_account_decides(facts: Facts, level: str, words: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.desk_books.rules.records import DeskAction, Explanation
+from kraken_recon.desk_books.rules.records import Explanation
+from kraken_recon.desk_books.view import EXPLANATION_WORDS, action_words
 from kraken_recon.values.shown_figures import table
 
 if TYPE_CHECKING:
@@ -14,27 +15,6 @@ NOT_COMPARED: Final = (
     "no table of the desk's own is compared until a desk book is declared: docs/how-to/adopt-a-desk.md"
 )
 ENTRIES_SHOWN_MAX: Final = 5
-EXPLANATION_WORDS: Final = {
-    Explanation.BEHIND: "the newest entries are not there yet",
-    Explanation.MISSED: "operations are missing",
-    Explanation.DOUBLED: "an operation was counted twice",
-    Explanation.FEE_LEFT_OUT: "fees were not subtracted",
-    Explanation.WRONG_WAY: "an entry was booked with the opposite sign",
-    Explanation.ROUNDED: "each entry was rounded to the desk's digits",
-    Explanation.WALLET_LEFT_OUT: "what lies in staking or earn wallets is left out",
-    Explanation.UNKNOWN_ROW: "the account never held it",
-    Explanation.UNEXPLAINED: "nothing explains it",
-}
-ACTION_WORDS: Final = {
-    DeskAction.NONE: "nothing to do",
-    DeskAction.WAITING: "waits",
-    DeskAction.WITHIN_TOLERANCE: "within tolerance, left alone",
-    DeskAction.REPORT: "told, nothing is written",
-    DeskAction.UPDATE: "to be updated",
-    DeskAction.INSERT: "to be added",
-    DeskAction.REMOVE: "to be removed",
-    DeskAction.HELD: "a person decides",
-}
 
 
 def render_diff(view: Mapping[str, Any]) -> list[str]:
@@ -52,11 +32,24 @@ def render_without_book(accounts: Sequence[str]) -> list[str]:
     return [f"{names}: {NOT_COMPARED}"]
 
 
+def render_on_record(book: Mapping[str, Any]) -> list[str]:
+    """Write how an account stood in a book when it was last judged."""
+    if book["read_at"] is None:
+        return [f"{book['book']}: not judged yet", *_problems(book["problems"])]
+    old = "" if book["is_fresh"] else ", too long ago"
+    return [*_book(book), f"  judged at {book['read_at']}{old}, by the proof of {book['as_of']}"]
+
+
 def _book(book: Mapping[str, Any]) -> Iterator[str]:
-    differences = book["differences"]
     rows, agreed = _counted(book["rows"], "row"), book["agreed"]
-    counts = f"{rows}, {agreed} agree, {len(differences)} differ"
-    yield f"{book['book']}: {counts}; write_back {book['write_back']}"
+    counts = f"{rows}, {agreed} agree, {len(book['differences'])} differ"
+    yield f"{book['book']}: {counts}; write_back {book['write_back'] or 'not known here'}"
+    yield from render_differences(book["differences"])
+    yield from _problems(book["problems"])
+
+
+def render_differences(differences: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Write differences with what explains them."""
     if differences:
         lines = [("ASSET", "PROVEN", "DESK", "DIFFERENCE", "EXPLANATION", "ACTION")]
         lines += [
@@ -65,13 +58,12 @@ def _book(book: Mapping[str, Any]) -> Iterator[str]:
         ]
         yield from (f"  {line}" for line in table(lines, right=frozenset({1, 2, 3})))
         yield from (line for one in differences for line in _reasons(one))
-    yield from _problems(book["problems"])
 
 
 def _reasons(difference: Mapping[str, Any]) -> Iterator[str]:
     """Say in words what the explanation means, what it rests on, and what else fits."""
     words = EXPLANATION_WORDS[Explanation(difference["explanation"])]
-    action = ACTION_WORDS[DeskAction(difference["action"])]
+    action = action_words(difference["action"], difference.get("write_state"))
     reason = f" ({difference['reason']})" if difference["reason"] else ""
     yield f"  {difference['asset']}: {words}{_entries(difference['ledger_ids'])}; {action}{reason}"
     for other in difference["alternatives"]:

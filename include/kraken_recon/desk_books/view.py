@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.desk_books.rules.records import RIGHTS
+from kraken_recon.desk_books.rules.records import RIGHTS, DeskAction, Explanation
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
@@ -20,6 +20,38 @@ if TYPE_CHECKING:
         Difference,
         OrderProblem,
     )
+
+
+EXPLANATION_WORDS: Final = {
+    Explanation.BEHIND: "the newest entries are not there yet",
+    Explanation.MISSED: "operations are missing",
+    Explanation.DOUBLED: "an operation was counted twice",
+    Explanation.FEE_LEFT_OUT: "fees were not subtracted",
+    Explanation.WRONG_WAY: "an entry was booked with the opposite sign",
+    Explanation.ROUNDED: "each entry was rounded to the desk's digits",
+    Explanation.WALLET_LEFT_OUT: "what lies in staking or earn wallets is left out",
+    Explanation.UNKNOWN_ROW: "the account never held it",
+    Explanation.UNEXPLAINED: "nothing explains it",
+}
+ACTION_WORDS: Final = {
+    DeskAction.NONE: "nothing to do",
+    DeskAction.WAITING: "waits",
+    DeskAction.WITHIN_TOLERANCE: "within tolerance, left alone",
+    DeskAction.REPORT: "told, nothing is written",
+    DeskAction.UPDATE: "to be updated",
+    DeskAction.INSERT: "to be added",
+    DeskAction.REMOVE: "to be removed",
+    DeskAction.HELD: "a person decides",
+}
+WRITTEN_WORDS: Final = {
+    DeskAction.UPDATE: "updated",
+    DeskAction.INSERT: "added",
+    DeskAction.REMOVE: "removed",
+}
+WRITE_STATE_WORDS: Final = {
+    "writing": "is being written",
+    "skipped": "not written: the row was no longer what was judged",
+}
 
 
 def diff_view(account: str, as_of: datetime | None, books: Iterable[BookJudgement]) -> dict[str, Any]:
@@ -57,6 +89,14 @@ def difference_view(difference: Difference) -> dict[str, Any]:
         "action": difference.action.value,
         "reason": difference.reason or explained.remark or None,
     }
+
+
+def action_words(action: str, write_state: str | None = None) -> str:
+    """Say what is done about a difference, or what came of it where something was to be written."""
+    done = DeskAction(action)
+    if write_state == "written":
+        return WRITTEN_WORDS[done]
+    return WRITE_STATE_WORDS.get(write_state or "", ACTION_WORDS[done])
 
 
 def _answer_view(answer: Answer) -> dict[str, Any]:

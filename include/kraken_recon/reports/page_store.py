@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from uuid import UUID
 
+    from kraken_recon.desk_books.declared_here import DeclaredBooks
+
 # What was written for leaves nothing outstanding.
 WRITTEN: Final = ["applied", "update", "add", "remove", "recorded"]
 
@@ -57,13 +59,16 @@ class AccountsPage:
     """All active accounts counted by ``rank`` and ``age_group``, and a page of them.
 
     ``differing_run_ids``: of each account's newest run that succeeded, where it may have left a difference;
-    ``unproven_ids``: of the accounts with a rank of those that were named.
+    ``unproven_ids``: of the accounts with a rank of those that were named. ``without_desk_book`` counts the
+    accounts that no desk book is about, ``tolerated`` the differences of desk books that wait or are small.
     """
 
     counts: list[CountedAccounts]
     accounts: list[PlacedAccount]
     differing_run_ids: list[UUID]
     unproven_ids: list[int]
+    without_desk_book: int
+    tolerated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class PageStore(Store):
         now: datetime,
         ranks: Mapping[str, int],
         ages_seconds: Sequence[float],
+        declared: DeclaredBooks,
         *,
         account: str | None = None,
         order_by: str = "worst",
@@ -115,7 +121,8 @@ class PageStore(Store):
     ) -> AccountsPage:
         """Count active accounts by the rank of their facts and by age of their proof; read a page of them.
 
-        Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run.
+        Facts are a status and a digit each for: dry run, old proof, held, awaiting, findings of a dry run; of
+        desk books, one that is unreadable, that holds a write-back, that differs, and that is not judged.
         """
         [standing] = self.rows(
             "accounts.standing",
@@ -133,6 +140,7 @@ class PageStore(Store):
             after_name=after[1] if after else None,
             unproven_ranks=sorted(unproven),
             most=most,
+            **declared.as_filter(),
         )
         return standing
 
@@ -160,7 +168,7 @@ def _given(filters: Mapping[str, object]) -> dict[str, object]:
     return {name: None if value == "" else value for name, value in filters.items()}
 
 
-def _standing(counts: list[dict[str, Any]], accounts: list[dict[str, Any]], **ids: list[Any]) -> AccountsPage:
+def _standing(counts: list[dict[str, Any]], accounts: list[dict[str, Any]], **of_all: Any) -> AccountsPage:  # noqa: ANN401 - columns
     return AccountsPage(
-        [CountedAccounts(**row) for row in counts], [PlacedAccount(**row) for row in accounts], **ids
+        [CountedAccounts(**row) for row in counts], [PlacedAccount(**row) for row in accounts], **of_all
     )

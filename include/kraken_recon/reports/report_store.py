@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
+    from kraken_recon.desk_books.declared_here import DeclaredBooks
 
 # Where an entry stands in its statement: its time, and its number among those of the same time.
 Place: TypeAlias = tuple[datetime, int]
@@ -49,6 +50,17 @@ class ReportStore(Store):
     def margin_changes(self, run_ids: Collection[UUID]) -> list[dict[str, Any]]:
         """Read what runs found of margin positions."""
         return MarginStore(self._unit).changes(run_ids)
+
+    def desk_books(self, declared: DeclaredBooks, names: Collection[str]) -> list[dict[str, Any]]:
+        """Read the desk books about accounts, each with its newest judgement."""
+        return self._rows("desk_books", names=sorted(names), **declared.as_filter())
+
+    def desk_differences(
+        self, judgements: Collection[tuple[UUID, str]], asset: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Read what differed in judgements, each a run and a book."""
+        runs, books = [run_id for run_id, _ in judgements], [book for _, book in judgements]
+        return self._rows("desk_differences", run_ids=runs, books=books, asset=asset)
 
     def account_id(self, name: str) -> int:
         """Find an account by name.

@@ -219,3 +219,25 @@ from trading.discrepancies d
 where d.run_id = :run_id
   and d.account_id = :account_id
   and d.asset = :asset;
+
+-- name: desk_books
+-- Read the desk books about accounts, each with its newest judgement if there is one.
+select
+  a.name as account, b.book, b.is_fresh, b.run_id, b.status, b.read_at, b.as_of, b.rows, b.agreed, b.waiting,
+  b.within_tolerance, b.held, b.differing, b.problems
+from trading.current_desk_books(
+  cast(:declared_books as text[]), cast(:declared_accounts as text[]), :are_declarations_seen,
+  array(select n.account_id from trading.accounts n where n.name = any(cast(:names as text[])))
+) b
+join trading.accounts a using (account_id)
+order by a.name, b.book;
+
+-- name: desk_differences
+-- Read what runs found in desk books, of one asset or of all, and what became of it.
+select
+  d.run_id, d.book, d.asset, d.is_cash, d.proven, d.desk, d.difference, d.explanation, d.ledger_ids, d.alternatives,
+  d.action, d.reason, d.write_state
+from unnest(cast(:run_ids as uuid[]), cast(:books as text[])) as n(run_id, book)
+join trading.told_desk_differences d using (run_id, book)
+where cast(:asset as text) is null or d.asset = :asset
+order by d.book, d.asset, d.is_cash;

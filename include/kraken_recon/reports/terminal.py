@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.desk_books.terminal import render_differences, render_on_record
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.margin.view import margin_lines
 from kraken_recon.reconciliation.rules.counts import TERMINAL_COLUMNS, figures_of
+from kraken_recon.reports.desk_books import AGREES, NOT_JUDGED, standing_words
 from kraken_recon.values.shown_figures import rounded_for_people, table
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ AGE_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 def render_report(report: Mapping[str, Any]) -> list[str]:
     """Write one line per account, then what differed and why, then the open alerts."""
-    header = ("ACCOUNT", "STATE", "AGREE", *TERMINAL_COLUMNS, "CALLS", "SECONDS", "LEDGER PROOF")
+    # A desk without books of its own is not told of them in every line.
+    desk = {a["account"]: standing_words(a["desk_books"]) for a in report["accounts"] if a.get("desk_books")}
+    header: tuple[str, ...] = ("ACCOUNT", "STATE", "AGREE", *TERMINAL_COLUMNS, "CALLS", "SECONDS")
+    header += ("LEDGER PROOF", "DESK") if desk else ("LEDGER PROOF",)
     rows = [header]
     for a in report["accounts"]:
         figures = figures_of(a)
@@ -33,9 +38,10 @@ def render_report(report: Mapping[str, Any]) -> list[str]:
                 str(a["api_calls"]),
                 a["seconds"] or "-",
                 _age(a["ledger_proof_age_seconds"]),
+                *([desk.get(a["account"], "no book")] if desk else ()),
             )
         )
-    lines = list(table(rows, right=frozenset(range(2, len(header)))))
+    lines = list(table(rows, right=frozenset(range(2, len(header) - bool(desk)))))
     for a in report["accounts"]:
         lines += _account_details(a)
     if report["alerts"]:
@@ -75,6 +81,9 @@ def _account_details(account: Mapping[str, Any]) -> list[str]:
     if len(findings) > FINDINGS_SHOWN_MAX:
         lines.append(f"  and {len(findings) - FINDINGS_SHOWN_MAX} more; see --json")
     lines += margin_lines(account["margin"])
+    for book in account.get("desk_books", ()):
+        if standing_words([book]) != AGREES:
+            lines += [f"  {line}" for line in render_on_record(book)]
     return ["", account["account"], *lines] if lines else []
 
 
@@ -105,6 +114,10 @@ def render_statement(statement: Mapping[str, Any]) -> list[str]:
         for a in statement["adjustments"]
     ]
     lines.append(f"residual {statement['residual']}")
+    for book in statement.get("desk_books", ()):
+        judged = f"judged at {book['read_at']}" if book["read_at"] else NOT_JUDGED
+        agrees = "" if book["differences"] or not book["read_at"] else ", nothing differs"
+        lines += ["", f"desk book {book['book']}: {judged}{agrees}", *render_differences(book["differences"])]
     return lines
 
 

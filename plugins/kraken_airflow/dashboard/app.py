@@ -41,6 +41,7 @@ from kraken_airflow.dashboard.inline_files import (
 from kraken_airflow.dashboard.pages import all_pages, navigation
 from kraken_airflow.dashboard.paging import query_of
 from kraken_airflow.dashboard.tables import Column, page_columns
+from kraken_airflow.dashboard.verdicts import ids_in_short
 from kraken_recon.errors import KrakenReconError, NotOnRecordError, TextRefusedError
 from kraken_recon.holdings.pricing import money_words
 from kraken_recon.plain_text import visible
@@ -149,6 +150,7 @@ def _templates() -> Environment:
     templates.globals["chart_scripts"] = lambda: script_tags(*chart_scripts())
     templates.globals["decision_script"] = lambda: script_tags(decision_script())
     templates.filters["money"] = money_words
+    templates.filters["ids_in_short"] = ids_in_short
     templates.filters["segment"] = lambda text: quote(text, safe="")
     return templates
 

@@ -6,7 +6,7 @@ combination of facts there can be, and only looks it up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -45,10 +45,14 @@ class AccountVerdict:
 NOT_RECONCILED: Final = AccountVerdict("failed", "bad", "not reconciled")
 PROOF_TOO_OLD: Final = AccountVerdict("old", "bad", "last proof is too old")
 HELD: Final = AccountVerdict("held", "bad", "a repair waits for a person")
+DESK_UNREADABLE: Final = AccountVerdict("desk_unreadable", "bad", "a desk book could not be judged")
+DESK_HELD: Final = AccountVerdict("desk_held", "bad", "a write-back waits for a person")
+DESK_DIFFERS: Final = AccountVerdict("desk_differs", "bad", "the desk's own book differs")
 NOT_YET: Final = AccountVerdict("new", "watch", "not reconciled yet")
 NOT_REPAIRED: Final = AccountVerdict("dry", "watch", "dry run: differences were not repaired")
 AWAITING: Final = AccountVerdict("awaiting", "watch", "a difference waits for confirmation")
 MOVING: Final = AccountVerdict("moving", "watch", "was moving; the next run looks again")
+DESK_UNJUDGED: Final = AccountVerdict("desk_new", "watch", "a desk book is not judged by a fresh proof yet")
 ACCOUNTED_FOR: Final = AccountVerdict("good", "good", "accounted for")
 # What nobody could prove just now, whatever the books say.
 UNPROVEN: Final = (NOT_RECONCILED, PROOF_TOO_OLD, NOT_YET, MOVING)
@@ -57,17 +61,25 @@ VERDICTS: Final = (
     NOT_RECONCILED,
     PROOF_TOO_OLD,
     HELD,
+    DESK_UNREADABLE,
+    DESK_HELD,
+    DESK_DIFFERS,
     NOT_YET,
     NOT_REPAIRED,
     AWAITING,
     MOVING,
+    DESK_UNJUDGED,
     ACCOUNTED_FOR,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What decides about an account: its newest run, and whether its last proof is older than its limit."""
+    """What decides about an account: its newest run, the age of its last proof, and its desk books.
+
+    Of the desk books about it, ``has_desk_unreadable`` says that one could not be read, ``has_desk_unjudged``
+    that one was not judged by a proof that is still fresh.
+    """
 
     status: str
     is_dry_run: bool = False
@@ -75,42 +87,40 @@ class Facts:
     has_held: bool = False
     has_awaiting: bool = False
     has_unrepaired: bool = False
+    has_desk_unreadable: bool = False
+    has_desk_held: bool = False
+    has_desk_differing: bool = False
+    has_desk_unjudged: bool = False
 
     @property
     def key(self) -> str:
         """Write them as the database does."""
-        flags = (
-            self.is_dry_run,
-            self.is_proof_old,
-            self.has_held,
-            self.has_awaiting,
-            self.has_unrepaired,
-        )
+        flags = (getattr(self, field.name) for field in fields(self) if field.name != "status")
         return self.status + "".join(str(int(flag)) for flag in flags)
 
 
-def verdict_of(facts: Facts) -> AccountVerdict:  # noqa: PLR0911 - a decision list
+def verdict_of(facts: Facts) -> AccountVerdict:
     """Say whether an account is accounted for; the worst that is true of it decides."""
-    if facts.status == "failed":
-        return NOT_RECONCILED
-    if facts.status == "never run":
-        return NOT_YET
-    if facts.has_held:
+    decided = (
+        (facts.status == "failed", NOT_RECONCILED),
+        (facts.status == "never run", NOT_YET),
         # No run that holds something is a proof: that the last one grows old follows from it, and says less.
-        return HELD
-    if facts.is_proof_old:
-        return PROOF_TOO_OLD
-    if facts.is_dry_run and facts.has_unrepaired:
-        return NOT_REPAIRED
-    if facts.has_awaiting:
-        return AWAITING
-    if facts.status == "moving":
-        return MOVING
-    return ACCOUNTED_FOR
+        (facts.has_held, HELD),
+        (facts.is_proof_old, PROOF_TOO_OLD),
+        (facts.has_desk_unreadable, DESK_UNREADABLE),
+        (facts.has_desk_held, DESK_HELD),
+        (facts.has_desk_differing, DESK_DIFFERS),
+        (facts.is_dry_run and facts.has_unrepaired, NOT_REPAIRED),
+        (facts.has_awaiting, AWAITING),
+        (facts.status == "moving", MOVING),
+        (facts.has_desk_unjudged, DESK_UNJUDGED),
+    )
+    return next((verdict for applies, verdict in decided if applies), ACCOUNTED_FOR)
 
 
 def _ranks() -> dict[str, int]:
-    every = (Facts(status, *flags) for status in STATUSES for flags in product((False, True), repeat=5))
+    flags = product((False, True), repeat=len(fields(Facts)) - 1)
+    every = (Facts(status, *these) for status, these in product(STATUSES, flags))
     return {facts.key: VERDICTS.index(verdict_of(facts)) for facts in every}
 
 
@@ -178,6 +188,20 @@ def action_level(action: str) -> TrafficLight:
     if action == "held":
         return "bad"
     return "good" if action in {"applied", "within_tolerance", "under_way", "recorded"} else "watch"
+
+
+def desk_level(action: str, write_state: str | None) -> TrafficLight:
+    """Say how what is done about a difference of a desk book is coloured."""
+    if action in {"report", "held"} or write_state == "skipped":
+        return "bad"
+    return "good" if write_state == "written" or action in {"none", "within_tolerance"} else "watch"
+
+
+def desk_books_level(books: Sequence[Mapping[str, Any]]) -> TrafficLight:
+    """Say how an account's desk books are coloured, the worst first."""
+    if any(book["status"] == "unreadable" or book["held"] or book["differing"] for book in books):
+        return "bad"
+    return "good" if all(book["is_fresh"] for book in books) else "watch"
 
 
 def ids_in_short(ledger_ids: Sequence[str]) -> str:

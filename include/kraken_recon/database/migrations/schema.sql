@@ -571,6 +571,7 @@ create table trading.desk_differences (
   action text not null,
   reason text,
   first_seen_at timestamptz not null,
+  found_at timestamptz default clock_timestamp() not null,
   constraint pk_desk_differences primary key (run_id, book, asset, is_cash),
   constraint fk_desk_differences_book_run_id_desk_book_runs foreign key (book, run_id) references
     trading.desk_book_runs(book, run_id),
@@ -582,7 +583,10 @@ create table trading.desk_differences (
     'fee_left_out', 'wrong_way', 'rounded', 'wallet_left_out', 'unknown_row', 'unexplained')),
   constraint ck_desk_differences_proven_is_a_number check (proven <> 'NaN')
 );
+create index ix_desk_differences_account_id on trading.desk_differences (account_id, found_at);
 create index ix_desk_differences_asset on trading.desk_differences (account_id, asset, book);
+create index ix_desk_differences_book on trading.desk_differences (book, found_at);
+create index ix_desk_differences_found_at on trading.desk_differences (found_at);
 comment on table trading.desk_differences is 'One asset of an account of which a book of the desk''s says something else than what is proven.';
 comment on column trading.desk_differences.run_id is 'The run that proved the account.';
 comment on column trading.desk_differences.book is 'The book, by its declaration''s name.';
@@ -594,6 +598,7 @@ comment on column trading.desk_differences.explanation is '[Every explanation](.
 comment on column trading.desk_differences.alternatives is 'What fits as well: explanations with their entries.';
 comment on column trading.desk_differences.action is 'What is done about it.';
 comment on column trading.desk_differences.reason is 'Why, or what a person should know besides.';
+comment on column trading.desk_differences.found_at is 'When it was written.';
 comment on column trading.desk_differences.first_seen_at is 'Since when runs have seen the same difference without agreement between.';
 
 create table trading.desk_standings (
@@ -1331,6 +1336,99 @@ select account_id,
   sum(available_quantity) as available_quantity
    from trading.positions
   group by account_id, asset;
+
+-- Differences of desk books with what became of what was to be written for them, empty where nothing was.
+create view trading.told_desk_differences as
+select d.*, w.write_state
+from trading.desk_differences d
+left join lateral (
+  select case
+    when bool_and(w.state = 'written') then 'written'
+    when bool_or(w.state = 'writing') then 'writing'
+    when count(*) > 0 then 'skipped'
+  end as write_state
+  from trading.desk_writes w
+  where d.action in ('update', 'insert', 'remove')
+    and w.account_id = d.account_id
+    and w.asset = d.asset
+    and w.book = d.book
+    and w.is_cash = d.is_cash
+    and w.run_id = d.run_id
+) w on true;
+
+-- The newest judgement of each account in each desk book that ever was about it. Books are looked up one after the
+-- other, so that nothing is read of the judgements between.
+create view trading.newest_desk_book_runs as
+select a.account_id, n.book, n.run_id, n.status, n.read_at, n.as_of,
+  n.as_of >= now() - make_interval(mins => a.freshness_limit_minutes) as is_fresh,
+  n.rows, n.agreed, n.waiting, n.within_tolerance, n.held,
+  case when n.status = 'agreed' then 0 else (
+    select count(*)
+    from trading.told_desk_differences d
+    where d.run_id = n.run_id
+      and d.book = n.book
+      and d.action in ('report', 'update', 'insert', 'remove')
+      and d.write_state is distinct from 'written'
+  ) end as differing,
+  n.problems
+from trading.accounts a
+cross join lateral (
+  with recursive books as (
+    select min(r.book) as book
+    from trading.desk_book_runs r
+    where r.account_id = a.account_id
+    union all
+    select (select min(r.book) from trading.desk_book_runs r where r.account_id = a.account_id and r.book > b.book)
+    from books b
+    where b.book is not null
+  )
+  select b.book
+  from books b
+  where b.book is not null
+) known
+cross join lateral (
+  select r.*
+  from trading.desk_book_runs r
+  where r.account_id = a.account_id
+    and r.book = known.book
+  order by r.read_at desc
+  limit 1
+) n;
+
+-- The desk books about accounts (all of them where none are named), each with its newest judgement, whose columns are
+-- empty where there is none. A declaration for no account by name is for every one. Where the declarations can be seen, a book that is not among them was one once, and is
+-- gone when its judgement is no longer fresh.
+create function trading.current_desk_books(
+  declared_books text[], declared_accounts text[], are_declarations_seen boolean, of_accounts bigint[]
+)
+returns table (
+  account_id bigint, book text, is_fresh boolean, run_id uuid, status text, read_at timestamptz, as_of timestamptz,
+  rows integer, agreed integer, waiting integer, within_tolerance integer, held integer, differing bigint,
+  problems jsonb
+)
+language sql stable
+begin atomic
+  with newest as materialized (
+    select *
+    from trading.newest_desk_book_runs n
+    where of_accounts is null or n.account_id = any(of_accounts)
+  ),
+  declared as (
+    select * from unnest(declared_books, declared_accounts) as d(book, account)
+  ),
+  about as (
+    select a.account_id, d.book from declared d join trading.accounts a on a.name = d.account
+    union
+    select a.account_id, d.book from declared d cross join trading.accounts a where d.account is null
+    union
+    select n.account_id, n.book from newest n where n.is_fresh or not are_declarations_seen
+  )
+  select b.account_id, b.book, coalesce(n.is_fresh, false), n.run_id, n.status, n.read_at, n.as_of, n.rows, n.agreed,
+    n.waiting, n.within_tolerance, n.held, n.differing, n.problems
+  from about b
+  left join newest n using (account_id, book)
+  where of_accounts is null or b.account_id = any(of_accounts);
+end;
 
 -- Columns that mean the same wherever they stand, unless their table says something else above.
 do $$

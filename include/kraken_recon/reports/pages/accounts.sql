@@ -45,6 +45,20 @@ looks as (
   where a.is_active
     and (cast(:account as text) is null or a.name = :account)
 ),
+desk as (
+  select
+    b.account_id,
+    bool_or(b.status = 'unreadable') as is_unreadable,
+    bool_or(b.held > 0) as has_held,
+    bool_or(b.differing > 0) as is_differing,
+    bool_or(not b.is_fresh) as is_unjudged,
+    sum(coalesce(b.waiting, 0) + coalesce(b.within_tolerance, 0)) as tolerated
+  from trading.current_desk_books(
+    cast(:declared_books as text[]), cast(:declared_accounts as text[]), :are_declarations_seen,
+    case when cast(:account as text) is not null then array(select l.account_id from looks l) end
+  ) b
+  group by b.account_id
+),
 proofs as (
   select
     l.*,
@@ -69,8 +83,15 @@ standing as materialized (
       || (
         coalesce(p.mode = 'dry_run', false)
         and exists (select from trading.discrepancies d where d.run_id = p.run_id)
-      )::int as facts
+      )::int
+      || coalesce(k.is_unreadable, false)::int
+      || coalesce(k.has_held, false)::int
+      || coalesce(k.is_differing, false)::int
+      || coalesce(k.is_unjudged, false)::int as facts,
+    k.account_id is null as is_without_desk_book,
+    coalesce(k.tolerated, 0) as tolerated
   from proofs p
+  left join desk k using (account_id)
 ),
 ranked as (
   select
@@ -108,7 +129,9 @@ select
   ) as counts,
   coalesce((select jsonb_agg(to_jsonb(p) order by p.place, p.name) from page p), '[]') as accounts,
   array(select s.differing_run_id from standing s where s.differing_run_id is not null) as differing_run_ids,
-  array(select r.account_id from ranked r where r.rank = any(cast(:unproven_ranks as int[]))) as unproven_ids;
+  array(select r.account_id from ranked r where r.rank = any(cast(:unproven_ranks as int[]))) as unproven_ids,
+  (select count(*) from standing s where s.is_without_desk_book) as without_desk_book,
+  (select coalesce(sum(s.tolerated), 0)::int from standing s) as tolerated;
 
 -- name: outstanding_drift
 -- Sum what these runs found that no entry explains and that nothing was written for, by currency and asset.

@@ -13,14 +13,17 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from kraken_airflow.dashboard.access import Cursor, Name, Render, open_unit
 from kraken_airflow.dashboard.charts import chart
 from kraken_airflow.dashboard.downloads import add_downloads, every_row, json_response
+from kraken_airflow.dashboard.pages.desk_books import sides_of
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import AMOUNT, COUNT, JSON_ONLY, Column
-from kraken_airflow.dashboard.verdicts import RANKS, VERDICTS, account_view, ago
+from kraken_airflow.dashboard.verdicts import RANKS, VERDICTS, account_view, ago, desk_books_level
 from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.maintenance.store import MaintenanceStore
 from kraken_recon.reconciliation.rules.counts import TOLD, columns_of, titles
+from kraken_recon.reports.desk_books import desk_views
 from kraken_recon.reports.page_store import KnownAccount, PageStore
 from kraken_recon.reports.report import report
 from kraken_recon.reports.report_store import ReportStore
@@ -84,7 +87,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         """Give the same with every run as JSON."""
         with open_unit() as unit:
             page = _page(unit, name, "", datetime.now(UTC))
-        head = {part: page[part] for part in ("account", "newest", "positions", "curve", "drift")}
+        head = {
+            part: page[part] for part in ("account", "newest", "positions", "desk_books", "curve", "drift")
+        }
         return json_response(head, "runs", _all_runs(name))
 
     add_downloads(router, "runs", _all_runs, RUN_FIELDS, head=_named)
@@ -95,8 +100,10 @@ def add_routes(router: APIRouter, render: Render) -> None:
 def _page(unit: UnitOfWork, name: str, before: str, now: datetime) -> dict[str, Any]:
     account = PageStore(unit).account(name)
     runs, cursor = _runs(unit, account.account_id, before, RUNS_SHOWN)
-    of_one = PageStore(unit).standing(now, RANKS, (), account=name, most=1)
+    declared = declared_here()
+    of_one = PageStore(unit).standing(now, RANKS, (), declared, account=name, most=1)
     standing = of_one.accounts
+    books = desk_views(ReportStore(unit), declared, [name]).get(name, [])
     [newest] = report(ReportStore(unit), [name])["accounts"] or [None]
     curve = _curve(unit, account.account_id, now)
     of_now = [row for row in curve if row["quote_currency"] == account.quote_currency]
@@ -108,6 +115,8 @@ def _page(unit: UnitOfWork, name: str, before: str, now: datetime) -> dict[str, 
         "ledger_proof": ago(read_until.isoformat(), now) if read_until else "never",
         "drift": drift_view(PageStore(unit), PriceStore(unit), of_one.differing_run_ids, now),
         "positions": _positions(unit, account, now),
+        "desk_books": [{**book, "level": desk_books_level([book])} for book in books],
+        "sides": sides_of(unit, name, books, declared),
         "curve": curve,
         "gaps": sum(row["value"] is None for row in curve),
         "chart": chart(

@@ -1,26 +1,28 @@
-"""What differed? Every difference that a run found, newest first, with what explains it."""
+"""What differed? Every difference that a run found, newest first, with what explains it.
+
+First what we record beside Kraken, then the desk's own books beside what is proven.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
-from pydantic import BeforeValidator
 
-from kraken_airflow.dashboard.access import Choice, Cursor, Render, Word, in_order, moment_of, open_unit
+from kraken_airflow.dashboard.access import Cursor, Render, open_unit
+from kraken_airflow.dashboard.difference_filters import ACTIONS, KINDS, DeskFilters, Filters
 from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of
-from kraken_airflow.dashboard.pages import Link
+from kraken_airflow.dashboard.pages import Link, desk_books
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
 from kraken_airflow.dashboard.verdicts import TrafficLight, action_level, ids_in_short
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
-from kraken_recon.reconciliation.rules.assess import Action
 from kraken_recon.reports.page_store import WRITTEN, PageStore
 from kraken_recon.reports.report import explanation
 
@@ -28,27 +30,6 @@ LINK: Final = Link(2, "differences", "What differed?")
 DIFFERENCES_SHOWN: Final = 50
 DIFFERENCES_PER_READ: Final = 2_000
 KEY: Final = {"found_at": datetime, "run_id": UUID, "asset": str, "wallet": str}
-Kind = Literal["", "now", "explained", "unexplained"]
-KINDS: Final = (
-    ("", "all that was found"),
-    ("now", "unexplained now"),
-    ("unexplained", "not explained by the ledger"),
-    ("explained", "explained by the ledger"),
-)
-ActionName = Literal[
-    "",
-    "applied",
-    "update",
-    "add",
-    "remove",
-    "within_tolerance",
-    "awaiting_confirmation",
-    "under_way",
-    "moving",
-    "held",
-    "recorded",
-]
-ACTIONS: Final = (("", "any action"), *((action.value, action.value.replace("_", " ")) for action in Action))
 WHAT_AND_WHY: Final = Column(
     "What was done and why, with ledger ids", "remark wide", label="What was done and why"
 )
@@ -89,43 +70,6 @@ class Difference:
     ids_in_short: Annotated[str, JSON_ONLY]
 
 
-def run_of(text: str) -> UUID | None:
-    """Read the id of a run.
-
-    Raises:
-        HTTPException: 422, it is none.
-    """
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        raise HTTPException(422, "run: expected the id of a run") from None
-
-
-RunId = Annotated[UUID | None, BeforeValidator(run_of)]
-
-
-@dataclass(frozen=True, slots=True)
-class Filters(Choice):
-    """Which differences are shown."""
-
-    account: Word = ""
-    asset: Word = ""
-    kind: Kind = ""
-    action: ActionName = ""
-    run: RunId = None
-    since: Annotated[datetime | None, BeforeValidator(lambda text: moment_of(text, "since"))] = None
-    until: Annotated[datetime | None, BeforeValidator(lambda text: moment_of(text, "until"))] = None
-
-    def __post_init__(self) -> None:
-        """Refuse a range that ends before it begins."""
-        in_order(self.since, self.until)
-
-    def as_query(self) -> dict[str, object]:
-        """Name what is chosen, for links."""
-        moments = {"since": _for_form(self.since), "until": _for_form(self.until)}
-        return {**Choice.as_query(self), **moments}
-
-
 Chosen = Annotated[Filters, Depends()]
 
 
@@ -133,18 +77,29 @@ def add_routes(router: APIRouter, render: Render) -> None:
     """Add the page and its downloads."""
 
     @router.get("/differences", response_class=HTMLResponse)
-    def differences(chosen: Chosen, before: Cursor = "") -> str:
+    def differences(
+        chosen: Annotated[DeskFilters, Depends()], before: Cursor = "", before_desk: Cursor = ""
+    ) -> str:
         """Answer: what differed?"""
         with open_unit() as unit:
-            found, cursor = differences_page(unit, chosen, before, DIFFERENCES_SHOWN)
-        page = {
-            "differences": found,
-            "filters": chosen.as_query(),
-            "kinds": KINDS,
-            "actions": ACTIONS,
-            "next": cursor,
-        }
-        return render("differences.html", page=page, before=before)
+            is_of_kraken = not chosen.book
+            found, following = (
+                differences_page(unit, chosen, before, DIFFERENCES_SHOWN) if is_of_kraken else ([], None)
+            )
+            of_desk, desk_following = desk_books.differences_page(
+                unit, chosen, before_desk, DIFFERENCES_SHOWN
+            )
+            page = {
+                "differences": found,
+                "desk_differences": of_desk,
+                "books": desk_books.books_on_record(unit),
+                "filters": chosen.as_query(),
+                "kinds": KINDS,
+                "actions": ACTIONS,
+                "next": following,
+                "next_desk": desk_following,
+            }
+        return render("differences.html", page=page, before=before, before_desk=before_desk)
 
     add_downloads(router, "differences", _all, Difference, head=filters_of(Filters))
 
@@ -200,7 +155,3 @@ def _priced(unit: UnitOfWork, rows: list[Difference]) -> list[Difference]:
 
 def _all(chosen: Chosen) -> Iterator[Difference]:
     return every_row(lambda unit, cursor: differences_page(unit, chosen, cursor, DIFFERENCES_PER_READ))
-
-
-def _for_form(moment: datetime | None) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if moment else ""

@@ -30,10 +30,12 @@ from kraken_airflow.dashboard.paging import BIGINT_MAX, read_page
 from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.reports.page_store import PageStore
 
 ALERTS_SHOWN: Final = 50
 ALERTS_PER_READ: Final = 2_000
+PROBLEMS_MAX: Final = 200
 LINK: Final = Link(3, "wants", "What wants me?")
 KEY: Final = {"last_seen_at": datetime, "alert_id": int}
 HELD_FIELDS: Final = (
@@ -66,6 +68,19 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class BookProblem:
+    """What keeps a desk book, or a part of it, from being judged, for how many accounts, and what to do."""
+
+    book: Annotated[str, Column("Desk book")]
+    accounts: Annotated[int, Column("Accounts", "number zero")]
+    account: Annotated[str | None, JSON_ONLY]
+    read_at: Annotated[datetime | None, Column("Read", "age")]
+    where: Annotated[str, Column("Where", "wide")]
+    what: Annotated[str, Column("What is wrong", "remark wide")]
+    remedy: Annotated[str, Column("What to do", "remark wide")]
+
+
+@dataclass(frozen=True, slots=True)
 class Filters(Choice):
     """Which alerts are shown; messages lead to one alert by its number, also when it is over."""
 
@@ -92,6 +107,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
 
     add_downloads(router, "wants", _all, Alert, head=_held_too, name="alerts", dependencies=shown)
     add_downloads(router, "held", _held, HELD_FIELDS, dependencies=shown)
+    add_downloads(router, "book_problems", _every_problem, BookProblem, dependencies=shown)
 
     @router.post(
         "/acknowledge", dependencies=[Depends(requires_access_dag(method="PUT", param_dag_id=DAG_ID))]
@@ -118,6 +134,7 @@ def _page(unit: UnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
     waiting, unanswered = sum(plan["is_waiting"] for plan in held), sum(kinds.values())
     return {
         "held": held,
+        "book_problems": _book_problems(unit, chosen.account),
         "alerts": alerts,
         "next": cursor,
         "kinds": kinds,
@@ -127,6 +144,20 @@ def _page(unit: UnitOfWork, chosen: Filters, before: str) -> dict[str, Any]:
         "unanswered": unanswered,
         "level": "bad" if waiting or unanswered else "watch" if alerts or held else "good",
     }
+
+
+def _book_problems(unit: UnitOfWork, account: str) -> list[BookProblem]:
+    """List what keeps desk books from being judged, of every active account or of one, each thing once."""
+    declared = declared_here()
+    rows = PageStore(unit).rows(
+        "desk_books.problems", dict[str, Any], account=account, most=PROBLEMS_MAX, **declared.as_filter()
+    )
+    told = [
+        BookProblem(name, 0, None, None, problem.where, problem.what, problem.remedy)
+        for name, problems in declared.unusable.items()
+        for problem in problems
+    ]
+    return [*told, *(BookProblem(**row) for row in rows)]
 
 
 def alerts_page(unit: UnitOfWork, chosen: Filters, before: str, most: int) -> tuple[list[Alert], str | None]:
@@ -152,6 +183,11 @@ def _all(chosen: Chosen) -> Iterator[Alert]:
 def _held() -> list[dict[str, Any]]:
     with open_unit() as unit:
         return open_approvals(unit, datetime.now(UTC))
+
+
+def _every_problem() -> list[BookProblem]:
+    with open_unit() as unit:
+        return _book_problems(unit, "")
 
 
 def _held_too() -> dict[str, object]:
