@@ -47,7 +47,7 @@ def lint(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, A
 def test_every_session_goes_through_the_unit_of_work(capsys: pytest.CaptureFixture[str]) -> None:
     places = [
         "kraken_recon/database/unit_of_work.py",
-        "kraken_recon/desk_books/session_store.py",  # of a desk's own database, read only
+        "kraken_recon/desk_books/session_store.py",  # of a desk's own database
         "demo_bot/tables.py",
         "local_stack/databases.py",
     ]

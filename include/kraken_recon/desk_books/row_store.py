@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 import re
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from kraken_recon.desk_books.schema_store import (
     rights_on,
     table_names,
     takes_no_writes,
+    typed_value,
 )
 from kraken_recon.desk_books.session_store import desk_session, problem_of
 from kraken_recon.errors import DeskUnreadableError
@@ -51,7 +51,6 @@ _ORDER_COLUMNS: Final = (
     *("account", "id", "kraken_id", "client_id", "pair", "side", "volume", "executed"),
     *("price", "fee", "created_at", "changed_at"),
 )
-_TRUTHS: Final = {"true": True, "t": True, "yes": True, "false": False, "f": False, "no": False}
 
 
 class _MisfitError(Exception):
@@ -159,7 +158,7 @@ def _read_part(part: _Part) -> PartReading:
     values = {ours: _in_column(part, shape, account, value) for ours, value in part.values.items()}
     accounts = _by_value(part, values)
     rows = part.session.fetch(_select(part, shape, names), ROWS_MAX)
-    read = _ReadRows(names, rows, accounts, _key_of(part, shape))
+    read = _ReadRows(names, rows, accounts, shape.key_of(part.declared))
     return PartReading(decimals, _sorted_rows(part, decimals, read), shape.required)
 
 
@@ -220,10 +219,6 @@ def _orders_misfits(session: DeskSession, orders: Orders, where: str) -> list[De
     return list(_missing(shape.types, columns, where))
 
 
-def _key_of(part: _Part, shape: TableShape) -> tuple[str, ...]:
-    return part.declared.locked_by.columns or shape.primary_key
-
-
 def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
     """See whether rows can be named, and found by their names."""
     lock, where = part.declared.locked_by, f"{part.where}.locked_by"
@@ -236,7 +231,7 @@ def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
             yield from _missing(parent.types, {"key": lock.key}, where)
             if lock.key in parent.types and lock.key not in parent.indexed:
                 yield DeskProblem(where, f"{lock.table}.{lock.key} has no index", "Make one, or name a key.")
-    key = _key_of(part, shape)
+    key = shape.key_of(part.declared)
     if not key and part.declared.write_back is not WriteBack.NONE:
         what = f"{shape.name} has no primary key: no row of it can be written for itself"
         yield DeskProblem(where, what, "Name the columns of a key, or leave write_back out.")
@@ -264,7 +259,7 @@ def _decimals_of(part: _Part, shape: TableShape) -> int:
 def _names_read(part: _Part, shape: TableShape) -> list[str]:
     declared = part.declared
     asset = (declared.asset.column,) if isinstance(declared, Positions) else ()
-    key = _key_of(part, shape)
+    key = shape.key_of(part.declared)
     return list(dict.fromkeys((declared.account, *key, *asset, *columns_read(declared))))
 
 
@@ -280,7 +275,7 @@ def _select(part: _Part, shape: TableShape, names: Sequence[str]) -> sa.Select[A
         statement = statement.where(
             typed.is_(None) if value is None else typed == _bound(part, shape, column, value)
         )
-    return statement.order_by(*(table.c[name] for name in _key_of(part, shape))).limit(ROWS_MAX + 1)
+    return statement.order_by(*(table.c[name] for name in shape.key_of(part.declared))).limit(ROWS_MAX + 1)
 
 
 def _searched(part: _Part, shape: TableShape, column: str) -> sa.ColumnElement[Any]:
@@ -295,7 +290,7 @@ def _in_column(part: _Part, shape: TableShape, column: str, value: object) -> ob
     """Read a value of the declaration, or of the desk's own query, as a column's type has it."""
     kind = shape.types[column]
     try:
-        return _typed(value, kind) if isinstance(value, str) else value
+        return typed_value(value, kind) if isinstance(value, str) else value
     except (ValueError, InvalidOperation):
         if isinstance(kind, sa.Numeric) and part.session.dialect is Dialect.SQLITE:
             # A type that SQLite does not know, such as STRING, is a number's to it; anything may stand there.
@@ -314,18 +309,6 @@ def _bound(part: _Part, shape: TableShape, column: str, value: object) -> sa.Col
         typed = str(typed)
     is_text = isinstance(typed, str)
     return sa.literal(typed, sa.types.NullType()) if is_text else sa.literal(typed)
-
-
-def _typed(value: str, kind: sa.types.TypeEngine[Any]) -> object:
-    """Read a text as a column's type has it; some databases keep a truth as a number."""
-    truth = _TRUTHS.get(value.strip().lower())
-    if isinstance(kind, sa.Boolean):
-        return truth if truth is not None else bool(("0", "1").index(value.strip()))
-    if isinstance(kind, sa.Integer):
-        return int(value if truth is None else truth)
-    if isinstance(kind, sa.Numeric):
-        return Decimal(value)
-    return str(uuid.UUID(value)) if isinstance(kind, sa.Uuid) else value
 
 
 def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[DeskRow]]:

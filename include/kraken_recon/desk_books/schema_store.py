@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import uuid
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +22,11 @@ from kraken_recon.values.money import SCALE_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from kraken_recon.desk_books.declaration import Amounts
     from kraken_recon.desk_books.session_store import DeskSession
 
+_TRUTHS: Final = {"true": True, "t": True, "yes": True, "false": False, "f": False, "no": False}
+_LONG_MOMENT_CHARACTERS: Final = 25
 _OF_THE_SERVER: Final = ("pg_", "information_schema")
 _TABLE_RIGHT: Final = sa.text(
     "select has_table_privilege(cast(:table as regclass), :right)"
@@ -68,11 +74,62 @@ class TableShape:
             return None
         return None if kind.scale is None else min(max(kind.scale, 0), SCALE_MAX)
 
+    def key_of(self, part: Amounts) -> tuple[str, ...]:
+        """Name the columns of a declared part's key."""
+        return part.locked_by.columns or self.primary_key
+
 
 def split_name(table: str) -> tuple[str | None, str]:
     """Split ``schema.table``; a name without a point is of the default schema."""
     schema, _, name = table.rpartition(".")
     return schema or None, name
+
+
+def typed_value(value: str, kind: sa.types.TypeEngine[Any]) -> object:
+    """Read a text as a column's type has it; some databases keep a truth as a number."""
+    truth = _TRUTHS.get(value.strip().lower())
+    if isinstance(kind, sa.Boolean):
+        return truth if truth is not None else bool(("0", "1").index(value.strip()))
+    if isinstance(kind, sa.Integer):
+        return int(value if truth is None else truth)
+    if isinstance(kind, sa.Numeric):
+        return Decimal(value)
+    return str(uuid.UUID(value)) if isinstance(kind, sa.Uuid) else value
+
+
+def column_value(value: Any, kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Any:  # noqa: ANN401 - any column's
+    """Turn a value into what a driver takes for a column of this type.
+
+    Raises:
+        ValueError: the column cannot hold it.
+    """
+    if isinstance(value, datetime):
+        return _moment_value(value, kind, dialect)
+    try:
+        typed = typed_value(value, kind) if isinstance(value, str) else value
+    except (ValueError, ArithmeticError):
+        raise ValueError(f"{value} is no value of the type {kind}") from None
+    if isinstance(typed, Decimal) and (dialect is Dialect.SQLITE or isinstance(kind, sa.String)):
+        return f"{typed:f}"
+    return typed
+
+
+def _moment_value(moment: datetime, kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Any:  # noqa: ANN401
+    """Write a moment in the zone that the column means; MySQL would round a fraction into the future."""
+    local = moment.replace(tzinfo=None)
+    if isinstance(kind, sa.DateTime):
+        if dialect is Dialect.SQLITE:
+            return local.isoformat(sep=" ", timespec="microseconds")
+        if dialect is Dialect.MYSQL and not getattr(kind, "fsp", None):
+            return local.replace(microsecond=0)
+        return moment if kind.timezone else local
+    if isinstance(kind, sa.Date):
+        return local.date().isoformat() if dialect is Dialect.SQLITE else local.date()
+    if isinstance(kind, (sa.String, sa.types.NullType)):
+        length = getattr(kind, "length", None)
+        is_long = length is None or length >= _LONG_MOMENT_CHARACTERS
+        return (moment if is_long else local).isoformat(sep=" ", timespec="seconds")
+    raise ValueError(f"a column of the type {kind} holds no moment")
 
 
 @contextmanager

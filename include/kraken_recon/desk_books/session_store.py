@@ -1,8 +1,9 @@
-"""One session of a desk's own database, to look and never to touch.
+"""One session of a desk's own database: to look and never to touch, or to change what is named.
 
 Invariants:
-1. A session is one connection with one read-only transaction that sees one moment; it is always closed, none
-   is kept, and it takes no lock. A file of SQLite's is never created.
+1. A session to look is one connection with one read-only transaction that sees one moment, and takes no lock.
+   One to change is one short transaction at read committed, so that no gap is ever locked. Either is always
+   closed, and none is kept. A file of SQLite's is never created.
 2. Whatever takes longer than its limits is given up, on the server's side where the server can.
 3. Whatever a driver says leaves as an error with what to do, and without a secret.
 """
@@ -41,7 +42,7 @@ _DOWN: Final = "down"
 _REFUSED: Final = "refused"
 _NO_DATABASE: Final = "no database"
 _SLOW: Final = "slow"
-_LOCKED: Final = "locked"
+LOCKED: Final = "locked"
 _NO_RIGHT: Final = "no right"
 _NO_TABLE: Final = "no table"
 _NO_COLUMN: Final = "no column"
@@ -51,7 +52,7 @@ _REMEDIES: Final = {
     _REFUSED: "Put the login and the password of the connection right.",
     _NO_DATABASE: "Put the database's name, or the file's path, in the connection right.",
     _SLOW: "Give the columns of account and only an index, or declare a smaller query.",
-    _LOCKED: "Find what holds the lock in the desk's database; the next run tries again.",
+    LOCKED: "Find what holds the lock in the desk's database; the next run tries again.",
     _NO_RIGHT: "Grant the connection's role select on it.",
     _NO_TABLE: "Put the table's name in the declaration right, with its schema where it has one.",
     _NO_COLUMN: "Put the column's name in the declaration right.",
@@ -62,8 +63,8 @@ _POSTGRESQL: Final = {
     "28": _REFUSED,
     "3D000": _NO_DATABASE,
     "57014": _SLOW,
-    "55P03": _LOCKED,
-    "40P01": _LOCKED,
+    "55P03": LOCKED,
+    "40P01": LOCKED,
     "42501": _NO_RIGHT,
     "42P01": _NO_TABLE,
     "3F000": _NO_TABLE,
@@ -77,7 +78,7 @@ _MYSQL: Final = {
     **dict.fromkeys((1045, 1698), _REFUSED),
     **dict.fromkeys((1044, 1142, 1143, 1370), _NO_RIGHT),
     **dict.fromkeys((1969, 3024, 1317), _SLOW),
-    **dict.fromkeys((1205, 1213), _LOCKED),
+    **dict.fromkeys((1205, 1213), LOCKED),
     1049: _NO_DATABASE,
     1146: _NO_TABLE,
     1054: _NO_COLUMN,
@@ -87,7 +88,7 @@ _SQLITE: Final = (
     ("not a database", _NO_DATABASE),
     ("malformed", _NO_DATABASE),
     ("disk i/o error", _NO_DATABASE),
-    ("locked", _LOCKED),
+    ("locked", LOCKED),
     ("interrupted", _SLOW),
     ("no such table", _NO_TABLE),
     ("unknown database", _NO_TABLE),
@@ -148,6 +149,21 @@ def desk_session(address: DeskAddress, limits: DeskLimits | None = None) -> Iter
 
 
 @contextmanager
+def changing_session(address: DeskAddress, limits: DeskLimits | None = None) -> Iterator[DeskSession]:
+    """Open a desk's database to change rows; nothing is kept unless the block commits.
+
+    Raises:
+        DeskUnreadableError: it could not be opened, or what was done in it failed.
+    """
+    limits = limits or DeskLimits()
+    with translated(address):
+        engine = _engine(address, limits, mode="rw")
+        with engine.connect() as connection:
+            _begin_changing(connection, address, limits)
+            yield DeskSession(address, connection)
+
+
+@contextmanager
 def translated(address: DeskAddress) -> Iterator[None]:
     """Turn whatever a driver raises into an error that says what to do."""
     try:
@@ -160,7 +176,7 @@ def translated(address: DeskAddress) -> Iterator[None]:
         ) from None
     except sa.exc.DBAPIError as error:
         said = address.told(_said(error.orig))
-        raise _unreadable(address, said, _REMEDIES.get(_kind_of(address.dialect, error), _OTHER)) from None
+        raise _unreadable(address, said, _REMEDIES.get(kind_of(address.dialect, error), _OTHER)) from None
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OverflowError, UnicodeError) as error:
         raise _unreadable(address, address.told(str(error)) or type(error).__name__, _OTHER) from None
 
@@ -191,7 +207,13 @@ def _said(error: BaseException | None) -> str:
     return words or type(error).__name__
 
 
-def _kind_of(dialect: Dialect, error: sa.exc.DBAPIError) -> str:
+def said_by(address: DeskAddress, error: sa.exc.DBAPIError) -> str:
+    """Take what a database says of a statement that failed, without a secret."""
+    return address.told(_said(error.orig)) or type(error).__name__
+
+
+def kind_of(dialect: Dialect, error: sa.exc.DBAPIError) -> str:
+    """Say what kind of failure it was; empty for one that is not told apart."""
     cause: Any = error.orig
     if dialect is Dialect.POSTGRESQL:
         state = getattr(cause, "sqlstate", None)
@@ -213,9 +235,9 @@ def _kind_of_words(words: str) -> str:
     return _NO_DATABASE if "does not exist" in words else _DOWN
 
 
-def _engine(address: DeskAddress, limits: DeskLimits) -> sa.Engine:
+def _engine(address: DeskAddress, limits: DeskLimits, *, mode: str = "ro") -> sa.Engine:
     if address.dialect is Dialect.SQLITE:
-        return _engine_of_file(address.file, limits)
+        return _engine_of_file(address.file, limits, mode)
     url = sa.URL.create(
         _DRIVERS[address.dialect],
         address.login,
@@ -249,9 +271,9 @@ def _read_any_moment(opened: psycopg.Connection[Any], _record: object) -> None:
         opened.adapters.register_loader(kind, Loader)
 
 
-def _engine_of_file(file: str, limits: DeskLimits) -> sa.Engine:
+def _engine_of_file(file: str, limits: DeskLimits, mode: str) -> sa.Engine:
     """Open a file of SQLite's as it is; bytes that are no text are shown as such."""
-    url = sa.URL.create("sqlite", database=f"file:{quote(file)}", query={"mode": "ro", "uri": "true"})
+    url = sa.URL.create("sqlite", database=f"file:{quote(file)}", query={"mode": mode, "uri": "true"})
     options = {"timeout": limits.lock_timeout_seconds, "isolation_level": None}
     engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
 
@@ -266,24 +288,53 @@ def _engine_of_file(file: str, limits: DeskLimits) -> sa.Engine:
 
 def _begin_reading(connection: sa.Connection, address: DeskAddress, limits: DeskLimits) -> None:
     """Begin the one transaction; what is set in it ends with it."""
-    milliseconds = limits.statement_timeout_seconds * 1000
     statements: tuple[str, ...] = ("begin",)
     if address.dialect is Dialect.POSTGRESQL:
-        statements = (
-            "set transaction isolation level repeatable read read only",
-            f"set local statement_timeout = {milliseconds}",
-            f"set local lock_timeout = {limits.lock_timeout_seconds * 1000}",
-        )
+        isolation = "set transaction isolation level repeatable read read only"
+        statements = (isolation, *_limits_of_postgresql(limits))
     elif address.dialect is Dialect.MYSQL:
-        is_mariadb = getattr(connection.dialect, "is_mariadb", False)
         statements = (
             "set session transaction isolation level repeatable read",
-            f"set session lock_wait_timeout = {limits.lock_timeout_seconds}",
-            f"set session innodb_lock_wait_timeout = {limits.lock_timeout_seconds}",
-            f"set session max_statement_time = {limits.statement_timeout_seconds}"
-            if is_mariadb
-            else f"set session max_execution_time = {milliseconds}",
+            *_limits_of_mysql(connection, limits),
             "start transaction with consistent snapshot, read only",
         )
     for statement in statements:
         connection.exec_driver_sql(statement)
+
+
+def _begin_changing(connection: sa.Connection, address: DeskAddress, limits: DeskLimits) -> None:
+    """Begin the one transaction that changes rows; what it read was read under a lock."""
+    statements: tuple[str, ...] = ("begin immediate",)
+    if address.dialect is Dialect.POSTGRESQL:
+        statements = (
+            "set transaction isolation level read committed read write",
+            *_limits_of_postgresql(limits),
+            f"set local idle_in_transaction_session_timeout = {limits.statement_timeout_seconds * 1000}",
+        )
+    elif address.dialect is Dialect.MYSQL:
+        statements = (
+            "set session transaction isolation level read committed",
+            *_limits_of_mysql(connection, limits),
+            f"set session wait_timeout = {limits.statement_timeout_seconds}",
+            "start transaction read write",
+        )
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+def _limits_of_postgresql(limits: DeskLimits) -> tuple[str, ...]:
+    return (
+        f"set local statement_timeout = {limits.statement_timeout_seconds * 1000}",
+        f"set local lock_timeout = {limits.lock_timeout_seconds * 1000}",
+    )
+
+
+def _limits_of_mysql(connection: sa.Connection, limits: DeskLimits) -> tuple[str, ...]:
+    is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+    return (
+        f"set session lock_wait_timeout = {limits.lock_timeout_seconds}",
+        f"set session innodb_lock_wait_timeout = {limits.lock_timeout_seconds}",
+        f"set session max_statement_time = {limits.statement_timeout_seconds}"
+        if is_mariadb
+        else f"set session max_execution_time = {limits.statement_timeout_seconds * 1000}",
+    )

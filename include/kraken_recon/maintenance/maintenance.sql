@@ -208,6 +208,7 @@ where a.account_id = any(cast(:account_ids as bigint[]))
     from trading.repair_plans u
     where u.account_id = a.account_id
       and u.kind = 'undo'
+      and u.book is null
       and u.applied_at > r.recorded_as_of
   );
 

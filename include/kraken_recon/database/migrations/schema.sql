@@ -1038,6 +1038,7 @@ comment on column trading.realised_results.unknown_share is 'The share of what w
 create table trading.repair_plans (
   plan_id uuid,
   account_id bigint not null,
+  book text,
   kind text not null,
   status text not null,
   run_id uuid,
@@ -1061,15 +1062,19 @@ create table trading.repair_plans (
     'expired')) or (decided_by is not null)),
   constraint ck_repair_plans_decisions_say_who_and_when check ((decided_by is null) = (decided_at is null)),
   constraint ck_repair_plans_kind_is_known check (kind in ('repair', 'held', 'undo')),
-  constraint ck_repair_plans_status_is_known check (status in ('planned', 'applied', 'held', 'approved',
-    'rejected', 'expired', 'outdated'))
+  constraint ck_repair_plans_status_is_known check (status in ('planned', 'writing', 'applied', 'held',
+    'approved', 'rejected', 'expired', 'outdated')),
+  constraint ck_repair_plans_only_books_are_being_written check ((status <> 'writing') or (book is not null))
 );
 create index ix_repair_plans_account_id on trading.repair_plans (account_id, created_at);
 create index ix_repair_plans_run_id on trading.repair_plans (run_id);
-create unique index uq_repair_plans_open on trading.repair_plans (account_id) where ((kind = 'held') and
-  (closed_at is null));
-create unique index uq_repair_plans_undoes on trading.repair_plans (undoes) where (undoes is not null);
+create unique index uq_repair_plans_open on trading.repair_plans (account_id, coalesce(book, '')) where ((kind =
+  'held') and (closed_at is null));
+create unique index uq_repair_plans_undoes on trading.repair_plans (undoes) where ((undoes is not null) and (status
+  <> 'outdated'));
+create index ix_repair_plans_writing on trading.repair_plans (plan_id) where (status = 'writing');
 comment on table trading.repair_plans is 'What a run writes to an account, or would write, or holds for a person.';
+comment on column trading.repair_plans.book is 'The book of the desk''s whose rows it writes; empty where it writes positions.';
 comment on column trading.repair_plans.kind is 'Whether it repairs, is held, or undoes another.';
 comment on column trading.repair_plans.as_of is 'When Kraken was read.';
 comment on column trading.repair_plans.fingerprint is 'Names the drift: its changes per holding, whatever else moved.';
@@ -1112,11 +1117,12 @@ create table trading.desk_writes (
   run_id uuid,
   book text not null,
   connection text not null,
+  table_name text not null,
   account_id bigint not null,
   asset text not null,
   is_cash boolean default false not null,
   kind text not null,
-  key jsonb,
+  key jsonb not null,
   before jsonb not null,
   after jsonb not null,
   change numeric(38,18) not null,
@@ -1146,8 +1152,9 @@ comment on column trading.desk_writes.run_id is 'The run whose proof it follows;
 comment on column trading.desk_writes.book is 'The book, by its declaration''s name.';
 comment on column trading.desk_writes.connection is 'The connection of the desk''s database.';
 comment on column trading.desk_writes.is_cash is 'Whether it is of the table that holds cash.';
-comment on column trading.desk_writes.key is 'The values of the row''s key columns, by name; empty for a row that is still to be inserted.';
-comment on column trading.desk_writes.before is 'The columns that change, as they were judged.';
+comment on column trading.desk_writes.table_name is 'The table of the desk''s, as declared.';
+comment on column trading.desk_writes.key is 'The columns by which the row is found: each as a kind and its text.';
+comment on column trading.desk_writes.before is 'The columns that change, as they were judged; of a row that is removed all of them.';
 comment on column trading.desk_writes.after is 'The same as they become.';
 comment on column trading.desk_writes.change is 'By how much the desk''s quantity changes, in units of the asset.';
 comment on column trading.desk_writes.state is '`writing`: the desk''s database may or may not have it; `skipped`: the row was no longer what was judged.';

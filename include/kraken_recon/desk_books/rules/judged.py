@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kraken_recon.desk_books.rules.kept_values import is_same
 from kraken_recon.desk_books.rules.records import WRITES, DeskAction
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.desk_books.declaration import DeskBook
+    from kraken_recon.desk_books.rules.kept_values import Kept
     from kraken_recon.desk_books.rules.records import Difference
     from kraken_recon.desk_books.rules.writes import WriteTerms
 
@@ -87,3 +89,25 @@ class WrittenBack:
     outcomes: tuple[WriteOutcome, ...] = ()
     plan_id: UUID | None = None
     held_plan_id: UUID | None = None
+
+
+def conclude(rows: Sequence[Mapping[str, Any]], before: Kept, after: Kept) -> tuple[WriteState, str]:
+    """Say, from the rows found at its key, what became of a write of which nobody knows.
+
+    ``before`` is empty for an insert and ``after`` for a removal.
+    """
+    was_row, is_row = bool(before), bool(after)
+    if len(rows) > 1:
+        return WriteState.SKIPPED, "several rows are there now; it is judged anew"
+    if not rows:
+        if not was_row:
+            return WriteState.SKIPPED, NOT_WRITTEN
+        return (WriteState.WRITTEN, "") if not is_row else (WriteState.SKIPPED, "the row is gone")
+    if was_row and is_same(rows[0], before):
+        return WriteState.SKIPPED, NOT_WRITTEN
+    if is_row and is_same(rows[0], after, is_rounded=True):
+        return WriteState.WRITTEN, ""
+    return WriteState.SKIPPED, "the row is neither as it was nor as it was to be written; it is judged anew"
+
+
+NOT_WRITTEN = "the run ended before it was written"

@@ -24,6 +24,7 @@ _READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "float": float,
     "decimal": Decimal,
     "text": str,
+    "escaped": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "time": time.fromisoformat,
@@ -50,7 +51,7 @@ def put_back(kept: Mapping[str, list[str | None]]) -> dict[str, Any]:
     for column, (kind, text) in kept.items():
         if text is None:
             values[column] = None
-        elif kind in _READERS:
+        elif kind is not None and kind in _READERS:
             values[column] = _READERS[kind](text)
         else:
             raise ValueError(f"what stood in {column} is of a type that cannot be put back")
@@ -70,7 +71,7 @@ def _kept(value: Any) -> list[str | None]:  # noqa: ANN401, PLR0911 - whatever a
         case Decimal():
             return ["decimal", str(value)]
         case str():
-            return ["text", value]
+            return ["text", value] if _is_storable(value) else ["escaped", _hex(value)]
         case datetime() | date() | time():
             return [type(value).__name__, value.isoformat()]
         case UUID():
@@ -78,6 +79,15 @@ def _kept(value: Any) -> list[str | None]:  # noqa: ANN401, PLR0911 - whatever a
         case bytes() | bytearray() | memoryview():
             return ["bytes", bytes(value).hex()]
     return [_OTHER, repr(value)]
+
+
+def _is_storable(text: str) -> bool:
+    """Say whether JSON in a database takes a text as it is: no zero byte, no half of a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _hex(text: str) -> str:
+    return text.encode("utf-8", "surrogatepass").hex()
 
 
 def is_same(

@@ -42,6 +42,7 @@ class PlanStatus(StrEnum):
     """What became of a plan."""
 
     PLANNED = "planned"
+    WRITING = "writing"
     APPLIED = "applied"
     HELD = "held"
     APPROVED = "approved"
@@ -54,8 +55,9 @@ class PlanStatus(StrEnum):
 class RepairPlan:
     """The rows that a repair writes to one account, in the order in which it writes them.
 
-    ``prices`` are those that the drift was judged by, in the account's quote currency, and ``why`` says why a
-    person decides; neither is part of the plan's identity.
+    ``book`` names the book of the desk's that it writes to, None where it writes positions. ``prices`` are
+    those that the drift was judged by, in the account's quote currency, and ``why`` says why a person
+    decides; neither is part of the plan's identity.
     """
 
     kind: PlanKind
@@ -64,11 +66,12 @@ class RepairPlan:
     rows: tuple[Step, ...]
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     why: str | None = None
+    book: str | None = None
     plan_id: UUID = field(init=False)
 
     def __post_init__(self) -> None:
         as_of = self.as_of.astimezone(UTC).isoformat()
-        lines = [f"{self.kind}|{self.account_id}|{as_of}", *map(_line, self.rows)]
+        lines = [f"{self.kind}|{self.account_id}|{as_of}", *self._of_book, *map(_line, self.rows)]
         # Once, because a plan may have thousands of rows.
         object.__setattr__(self, "plan_id", uuid5(PLAN_NAMESPACE, "\n".join(lines)))
 
@@ -86,7 +89,11 @@ class RepairPlan:
         lines = [
             f"{key.asset}|{key.wallet}|{format_amount(change)}" for key, change in sorted(changes.items())
         ]
-        return uuid5(PLAN_NAMESPACE, "\n".join([str(self.account_id), *lines]))
+        return uuid5(PLAN_NAMESPACE, "\n".join([str(self.account_id), *self._of_book, *lines]))
+
+    @property
+    def _of_book(self) -> list[str]:
+        return [] if self.book is None else [f"book {self.book}"]
 
 
 def _line(row: Step) -> str:

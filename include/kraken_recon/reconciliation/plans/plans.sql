@@ -66,10 +66,10 @@ join trading.repair_plans u on u.plan_id = touched.plan_id and u.kind = 'undo';
 -- Write plans that are only planned, or written in this transaction. What a dry run planned and a repair then writes
 -- from the same reading is one and the same plan.
 insert into trading.repair_plans (
-  plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why, applied_at, closed_at
+  plan_id, account_id, book, kind, status, run_id, as_of, fingerprint, row_count, why, applied_at, closed_at
 )
 select
-  plan_id, account_id, kind, :status, run_id, as_of, fingerprint, row_count, why,
+  plan_id, account_id, book, kind, :status, run_id, as_of, fingerprint, row_count, why,
   case when :status = 'applied' then now() end, now()
 from jsonb_populate_recordset(cast(null as trading.repair_plans), cast(:plans as jsonb))
 order by plan_id
@@ -105,7 +105,8 @@ using forgotten f
 where p.plan_id = f.plan_id;
 
 -- name: settle_held
--- Close what was held of a drift that is no longer exactly the same, or gone.
+-- Close what was held, of positions or of one book of the desk's, of a drift that is no longer exactly the same, or gone.
+-- What was approved and is being written closes with what came of that.
 with now_held as (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:fingerprints as uuid[])) as h(account_id, fingerprint)
@@ -116,7 +117,9 @@ stale as (
   join now_held h using (account_id)
   where p.kind = 'held'
     and p.closed_at is null
+    and p.book is not distinct from :book
     and p.fingerprint is distinct from h.fingerprint
+    and (p.status <> 'approved' or p.written_by_run is null)
   order by p.plan_id
   for no key update of p
 )
@@ -130,12 +133,23 @@ where p.plan_id = stale.plan_id
 
 -- name: hold_plans
 -- Hold plans of accounts that have none open; return those really held.
-insert into trading.repair_plans (plan_id, account_id, kind, status, run_id, as_of, fingerprint, row_count, why)
-select plan_id, account_id, kind, 'held', run_id, as_of, fingerprint, row_count, why
+insert into trading.repair_plans (
+  plan_id, account_id, book, kind, status, run_id, as_of, fingerprint, row_count, why
+)
+select plan_id, account_id, book, kind, 'held', run_id, as_of, fingerprint, row_count, why
 from jsonb_populate_recordset(cast(null as trading.repair_plans), cast(:plans as jsonb))
 order by plan_id
 on conflict do nothing
 returning plan_id;
+
+-- name: open_held
+-- Name the plan of an account in one book that is held and open.
+select plan_id
+from trading.repair_plans
+where account_id = :account_id
+  and book = :book
+  and kind = 'held'
+  and closed_at is null;
 
 -- name: decide
 -- Claim the decision about a held plan; nothing comes back to whoever is too late.
@@ -162,6 +176,52 @@ where plan_id = :plan_id
   and closed_at is null
 returning plan_id;
 
+-- name: begin_approved
+-- Say that this run writes what was approved to a book of the desk's; it is written once that is known.
+update trading.repair_plans
+set written_by_run = :run_id
+where plan_id = :plan_id
+  and status = 'approved'
+  and closed_at is null
+  and written_by_run is null
+returning plan_id;
+
+-- name: finish_writing
+-- Say what became of plans that write a book of the desk's, and of what a person approved of them, once each of their
+-- rows is known.
+with ended as (
+  update trading.repair_plans p
+  set status = case when w.written > 0 then 'applied' else 'outdated' end,
+      applied_at = case when w.written > 0 then clock_timestamp() end,
+      note = coalesce(p.note, w.reasons)
+  from (
+    select
+      plan_id,
+      count(*) filter (where state = 'written') as written,
+      bool_and(state <> 'writing') as is_known,
+      string_agg(distinct asset || ': ' || reason, '; ') filter (where state = 'skipped') as reasons
+    from trading.desk_writes
+    where plan_id = any(cast(:plan_ids as uuid[]))
+    group by plan_id
+  ) w
+  where p.plan_id = w.plan_id
+    and p.status = 'writing'
+    and w.is_known
+  returning p.plan_id, p.account_id, p.book, p.run_id, p.status, p.applied_at, w.reasons
+),
+approved as (
+  update trading.repair_plans h
+  set status = e.status,
+      applied_at = e.applied_at,
+      closed_at = now(),
+      note = concat_ws('; ', h.note, e.reasons)
+  from ended e
+  where (h.account_id, h.book, h.written_by_run) = (e.account_id, e.book, e.run_id)
+    and h.kind = 'held'
+    and h.status = 'approved'
+)
+select plan_id, status from ended;
+
 -- name: close_decided
 -- Let the next run ask again: a rejected or expired plan no longer speaks for its drift.
 update trading.repair_plans
@@ -174,10 +234,11 @@ returning plan_id;
 -- name: insert_undo
 -- Write a plan that undoes another; nothing comes back where it is undone already.
 insert into trading.repair_plans (
-  plan_id, account_id, kind, status, run_id, as_of, row_count, undoes, applied_at, closed_at, decided_by, decided_at
+  plan_id, account_id, book, kind, status, run_id, as_of, row_count, undoes, applied_at, closed_at, decided_by, decided_at
 )
 values (
-  :plan_id, :account_id, 'undo', 'applied', :plan_id, :as_of, :row_count, :undoes, now(), now(), :decided_by, now()
+  :plan_id, :account_id, :book, 'undo', :status, :plan_id, :as_of, :row_count, :undoes,
+  case when :status = 'applied' then now() end, now(), :decided_by, now()
 )
 on conflict do nothing
 returning plan_id;
@@ -187,8 +248,9 @@ returning plan_id;
 select p.*, a.name as account, a.quote_currency, u.plan_id as undone_by, w.plan_id as written_as
 from trading.repair_plans p
 join trading.accounts a using (account_id)
-left join trading.repair_plans u on u.undoes = p.plan_id
+left join trading.repair_plans u on u.undoes = p.plan_id and u.status <> 'outdated'
 left join trading.repair_plans w on w.run_id = p.written_by_run and w.kind = 'repair' and w.status = 'applied'
+  and w.book is not distinct from p.book
 where (cast(:plan_ids as uuid[]) is null or p.plan_id = any(cast(:plan_ids as uuid[])))
   and (cast(:run_ids as uuid[]) is null or p.run_id = any(cast(:run_ids as uuid[])))
   and (cast(:names as text[]) is null or a.name = any(cast(:names as text[])))
@@ -210,7 +272,7 @@ select
 from trading.repair_plan_rows r
 join trading.repair_plans p using (plan_id)
 where r.plan_id = any(cast(:plan_ids as uuid[]))
-  and not (p.kind = 'repair' and p.status = 'applied')
+  and not (p.kind = 'repair' and p.status = 'applied' and p.book is null)
 order by plan_id, place;
 
 -- name: event_totals

@@ -53,22 +53,23 @@ class PlanStore(Store):
         return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.decided_by for row in rows}
 
     def insert(self, plans: Sequence[RepairPlan], status: PlanStatus, run_ids: Mapping[int, UUID]) -> None:
-        """Write plans that are only planned, with their rows, or that this transaction writes."""
+        """Write plans that are not written (yet), with their rows, or that this transaction writes."""
         if not plans:
             return
         ids = [plan.plan_id for plan in plans]
         written = self._run("insert_plans", status=str(status), plans=_plan_rows(plans, ids, run_ids))
-        if status is PlanStatus.PLANNED:
+        if status is not PlanStatus.APPLIED:
             self._insert_rows(plans, ids, {row.plan_id for row in written})
 
     def forget_dry_runs(self, run_ids: Collection[UUID]) -> None:
         """Forget what an earlier try at the same dry runs planned."""
         self._run("forget_planned", run_ids=list(run_ids), plan_ids=[])
 
-    def settle_held(self, fingerprints: Mapping[int, UUID | None]) -> None:
-        """Close what is held of these accounts under another fingerprint than this."""
+    def settle_held(self, fingerprints: Mapping[int, UUID | None], book: str | None = None) -> None:
+        """Close what is held of accounts, or of them in a book, under another fingerprint than this."""
         if fingerprints:
-            self._run("settle_held", account_ids=list(fingerprints), fingerprints=list(fingerprints.values()))
+            accounts, names = list(fingerprints), list(fingerprints.values())
+            self._run("settle_held", account_ids=accounts, fingerprints=names, book=book)
 
     def hold(self, plans: Sequence[RepairPlan], run_ids: Mapping[int, UUID]) -> None:
         """Hold plans of accounts that have none open."""
@@ -77,6 +78,11 @@ class PlanStore(Store):
             self._run("forget_planned", run_ids=[], plan_ids=ids)
             held = self._run("hold_plans", plans=_plan_rows(plans, ids, run_ids))
             self._insert_rows(plans, ids, {row.plan_id for row in held})
+
+    def open_held(self, account_id: int, book: str) -> UUID | None:
+        """Name the plan that waits for a person, of an account in one book."""
+        rows = self._run("open_held", account_id=account_id, book=book)
+        return rows[0].plan_id if rows else None
 
     def _insert_rows(
         self, plans: Sequence[RepairPlan], ids: Sequence[UUID], chosen: Collection[UUID]
@@ -110,21 +116,36 @@ class PlanStore(Store):
         """Say that what was approved is written by this run; False when it is approved no longer."""
         return bool(self._run("finish_approved", plan_id=plan_id, run_id=run_id))
 
+    def begin_approved(self, plan_id: UUID, run_id: UUID) -> bool:
+        """Say that this run writes what was approved to a book; False when it is approved no longer."""
+        return bool(self._run("begin_approved", plan_id=plan_id, run_id=run_id))
+
+    def finish_writing(self, plan_ids: Collection[UUID]) -> dict[UUID, PlanStatus]:
+        """Say what became of plans that write a book, of which every row is known by now."""
+        rows = self._run("finish_writing", plan_ids=list(plan_ids))
+        return {row.plan_id: PlanStatus(row.status) for row in rows}
+
     def close_decided(self, plan_id: UUID) -> bool:
         """Close a rejected or expired plan, so that the next run holds the drift anew."""
         return bool(self._run("close_decided", plan_id=plan_id))
 
-    def insert_undo(self, plan: RepairPlan, undoes: UUID, by: str) -> bool:
-        """Write a plan that undoes another; False when that is undone already."""
+    def insert_undo(
+        self, plan: RepairPlan, undoes: UUID, by: str, status: PlanStatus = PlanStatus.APPLIED
+    ) -> bool:
+        """Write a plan that undoes another; False when that is undone already, or being so."""
         inserted = self._run(
             "insert_undo",
             plan_id=plan.plan_id,
             account_id=plan.account_id,
+            book=plan.book,
+            status=str(status),
             as_of=plan.as_of,
             row_count=len(plan.rows),
             undoes=undoes,
             decided_by=by,
         )
+        if inserted and status is PlanStatus.WRITING:
+            self._insert_rows([plan], [plan.plan_id], {plan.plan_id})
         return bool(inserted)
 
     def find(
@@ -176,6 +197,7 @@ def _plan_rows(plans: Sequence[RepairPlan], ids: Sequence[UUID], run_ids: Mappin
         {
             "plan_id": plan_id,
             "account_id": plan.account_id,
+            "book": plan.book,
             "kind": plan.kind,
             "run_id": run_ids[plan.account_id],
             "as_of": plan.as_of,
