@@ -28,6 +28,7 @@ from kraken_recon.repairs.contradictions import contradictions_view, find_contra
 from kraken_recon.repairs.undoing import undo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
@@ -364,6 +365,53 @@ def test_gap_that_two_people_accept_at_once_is_booked_once(desk: Desk) -> None:
     assert "look again" in str(refused[0])
     desk.exchanges["desk"].before_call = lambda _: None
     assert len(desk.rows("select 1 from trading.position_events where reason = 'gap_accepted'")) == 1
+    assert is_agreed(desk)
+    assert desk.positions()[BTC] == D("3.5")
+
+
+@pytest.mark.parametrize("endpoint", ["BalanceEx", "Ledgers"])
+@pytest.mark.parametrize("outer", ["sync", "accept"])
+def test_gap_that_is_accepted_while_a_sync_runs_is_booked_once(desk: Desk, outer: str, endpoint: str) -> None:
+    _, later = gap_after_hiding(desk)
+    happen(desk, "USD", "7")
+    exchange = desk.exchanges["desk"]
+    acts: dict[str, Callable[[], object]] = {"sync": desk.sync, "accept": lambda: accept_all(desk)}
+
+    def between(called: str) -> None:
+        if called == endpoint:
+            exchange.before_call = lambda _: None
+            [inner] = acts.keys() - {outer}
+            acts[inner]()
+
+    exchange.before_call = between
+    acts[outer]()
+    exchange.before_call = lambda _: None
+    assert is_agreed(desk)
+    assert desk.positions() == {BTC: D("3.5"), USD: D(1007)}
+    assert open_alerts(desk) == []
+    assert len(desk.rows("select 1 from trading.position_events where reason = 'gap_accepted'")) == 1
+    [entry] = desk.rows("select ledger_id from trading.ledger_entries where type = 'gap'")
+    assert entry["ledger_id"] == f"gap-before-{later.ledger_id}"
+
+
+def test_nothing_is_accepted_twice_or_where_there_is_nothing(desk: Desk) -> None:
+    desk.account("new")
+    with UnitOfWork(desk.engine) as unit:
+        [new] = AccountStore(unit).find_accounts(["new"])
+    with pytest.raises(PlanRefusedError, match="new: there is nothing to accept"):
+        accept(new, ["all"], "Ann", "to be sure", desk.ports)
+    assert desk.rows("select * from trading.ledger_entries where account_id = :new", new=new.account_id) == []
+    gap_after_hiding(desk)
+    plan = accept_all(desk)
+    for _ in range(2):
+        with pytest.raises(PlanRefusedError, match="desk: there is nothing to accept"):
+            accept_all(desk)
+        assert is_agreed(desk)
+    undo(plan, "Bob", lambda: UnitOfWork(desk.engine), now=desk.now)
+    again = accept_all(desk)
+    with pytest.raises(PlanRefusedError, match="there is nothing to accept"):
+        accept_all(desk)
+    assert again != plan
     assert is_agreed(desk)
     assert desk.positions()[BTC] == D("3.5")
 
