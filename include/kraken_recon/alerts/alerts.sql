@@ -247,13 +247,17 @@ where excluded.evidence ->> 'dag_run_id' is null
    or excluded.evidence ->> 'dag_run_id' is distinct from alerts.evidence ->> 'dag_run_id';
 
 -- name: find_over
--- Lock the open alerts of some kinds, of some accounts or of whatever they are about, that are about none of what is named;
--- what somebody holds is left to the next look.
+-- Lock the open alerts of some kinds, of some accounts (null for none) or of whatever they are about, also narrowed to one
+-- subject, that are about none of what is named; what somebody holds is left to the next look.
 select a.alert_id, a.account_id, a.asset
 from trading.alerts a
 where a.kind = any(cast(:over_kinds as text[]))
   and a.status <> 'resolved'
-  and (cast(:over_account_ids as bigint[]) is null or a.account_id = any(cast(:over_account_ids as bigint[])))
+  and (
+    cast(:over_account_ids as bigint[]) is null
+    or array_position(cast(:over_account_ids as bigint[]), a.account_id) is not null
+  )
+  and (cast(:over_subject as text) is null or a.wallet = :over_subject)
   and not exists (
     select
     from unnest(

@@ -34,6 +34,8 @@ class AlertKind(StrEnum):
     VERIFICATION_FAILURE = "verification_failure"
     VERIFICATION_INCONCLUSIVE = "verification_inconclusive"
     VERIFICATION_RATE = "verification_rate"
+    DESK_DIFFERENCE = "desk_difference"
+    DESK_BOOK_UNREADABLE = "desk_book_unreadable"
     SESSION_LEAK = "session_leak"
     POOL_PRESSURE = "pool_pressure"
 
@@ -54,5 +56,7 @@ OF_ACTIVE_ACCOUNTS: Final = frozenset(
         AlertKind.HELD_REPAIR,
         AlertKind.REPAIR_NOT_CONVERGING,
         AlertKind.ORDER_EXECUTION_FAILURE,
+        AlertKind.DESK_DIFFERENCE,
+        AlertKind.DESK_BOOK_UNREADABLE,
     }
 )

@@ -229,22 +229,24 @@ class AlertStore(Store):
 
     def resolve_alerts(
         self,
-        account_ids: Collection[int] | None,
+        account_ids: Collection[int | None] | None,
         *kinds: AlertKind,
         still: Sequence[Alert] = (),
         ended_by: str | None = None,
+        subject: str | None = None,
     ) -> None:
         """Resolve the open alerts of these kinds that are over, and keep what ended them.
 
         What somebody holds is left open: whoever looks next asks for the same.
 
         Args:
-            account_ids: of these accounts; None for whatever they are about.
+            account_ids: of these, among them None for what is about none; None for whatever they are about.
             kinds: all of which the caller has just looked for.
             still: what it found, and what stays.
             ended_by: in words; None where nobody can say.
+            subject: the one thing that they are about, where others look for the same kinds elsewhere.
         """
-        over = self._find_over(kinds, account_ids, still=still)
+        over = self._find_over(kinds, account_ids, still=still, subject=subject)
         self.resolve([row.alert_id for row in over], ended_by=ended_by)
 
     def resolve_about(self, account_id: int, subject: str, kinds: Collection[AlertKind]) -> None:
@@ -256,10 +258,20 @@ class AlertStore(Store):
         self._resolve(dict.fromkeys(alert_ids, ended_by))
 
     def _find_over(
-        self, kinds: Collection[AlertKind], account_ids: Collection[int] | None, *, still: Sequence[Alert]
+        self,
+        kinds: Collection[AlertKind],
+        account_ids: Collection[int | None] | None,
+        *,
+        still: Sequence[Alert],
+        subject: str | None = None,
     ) -> Sequence[Row[Any]]:
-        ids = None if account_ids is None else sorted(account_ids)
-        return self._run("find_over", over_kinds=sorted(kinds), over_account_ids=ids, **_subjects(still))
+        return self._run(
+            "find_over",
+            over_kinds=sorted(kinds),
+            over_account_ids=None if account_ids is None else list(account_ids),
+            over_subject=subject,
+            **_subjects(still),
+        )
 
     def _find_open(
         self,

@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.desk_books.declaration import Positions, WriteBack
-from kraken_recon.desk_books.diffing import (
-    judge_reading,
-    known_names,
-    problems_of,
-    read_declared,
-    terms_of,
-    why_not_proven,
-)
+from kraken_recon.desk_books.diffing import known_names, read_declared, why_not_proven
 from kraken_recon.desk_books.guessing import guessed_declaration
+from kraken_recon.desk_books.judging import judge_accounts, problems_of, terms_of
 from kraken_recon.desk_books.rules.compare import compare
 from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.schema_store import seen_tables
@@ -30,7 +24,8 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.desk_books.declaration import Cash, DeskBook
     from kraken_recon.desk_books.declaring import DeclaredBook
-    from kraken_recon.desk_books.diffing import DeskBookPorts, KnownNames
+    from kraken_recon.desk_books.diffing import DeskBookPorts
+    from kraken_recon.desk_books.judging import KnownNames
     from kraken_recon.desk_books.reading import BookReading
     from kraken_recon.desk_books.rules.records import BookJudgement
     from kraken_recon.desk_books.store import ProvenAccount
@@ -77,7 +72,10 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
     names = known_names(matched or ours, ports)
     unproven = {account.name: why for account in matched if (why := why_not_proven(account))}
     proven = [account for account in matched if account.name not in unproven]
-    judged = judge_reading(book, proven, reading, names, ports)
+    judged = {
+        one.account.name: one.judgement
+        for one in judge_accounts(book, proven, reading, names, ports.open_unit_of_work)
+    }
     accounts, of_rows = _seen(book, matched, reading, names)
     missing, not_needed = _rights(book, reading)
     problems = (*problems_of(book, reading, names), *reading.of_accounts.values(), *of_rows, *missing)

@@ -23,13 +23,164 @@ from trading.positions
 where account_id = any(cast(:account_ids as bigint[]))
   and quantity <> 0;
 
+-- name: ledger_heads
+-- Name the last ledger entry of accounts, in the order in which they were recorded; 0 where there is none.
+select a.account_id, coalesce(head.ingest_seq, 0) as ledger_seq
+from unnest(cast(:account_ids as bigint[])) as a(account_id)
+left join lateral (
+  select e.ingest_seq
+  from trading.ledger_entries e
+  where e.account_id = a.account_id
+  order by e.ingest_seq desc
+  limit 1
+) head on true;
+
+-- name: available
+-- Read what Kraken makes available of the spot wallets of accounts.
+select account_id, asset, sum(available_quantity) as available
+from trading.positions
+where account_id = any(cast(:account_ids as bigint[]))
+  and wallet = any(cast(:wallets as text[]))
+  and available_as_of is not null
+group by account_id, asset;
+
 -- name: entries
--- Read the ledger entries of assets, each of an account.
+-- Read the ledger entries of assets, each of an account, that were recorded after one of them.
 select e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount, e.fee,
   e.balance
-from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as w(account_id, asset)
-join trading.ledger_entries e using (account_id, asset)
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:after as bigint[]))
+  as w(account_id, asset, after)
+join trading.ledger_entries e on e.account_id = w.account_id and e.asset = w.asset and e.ingest_seq > w.after
 order by e.account_id, e.entry_time, e.ingest_seq;
+
+-- name: entries_named
+-- Read ledger entries by their ids, each of an account.
+select e.account_id, e.ledger_id, e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount, e.fee,
+  e.balance
+from unnest(cast(:account_ids as bigint[]), cast(:ledger_ids as text[])) as w(account_id, ledger_id)
+join trading.ledger_entries e using (account_id, ledger_id)
+order by e.account_id, e.entry_time, e.ingest_seq;
+
+-- name: judged_before
+-- Read the newest run that judged each account in a book.
+select a.account_id, r.read_at, r.ledger_seq, r.declaration, r.position_rows
+from unnest(cast(:account_ids as bigint[])) as a(account_id)
+cross join lateral (
+  select b.read_at, b.ledger_seq, b.declaration, b.position_rows
+  from trading.desk_book_runs b
+  where b.account_id = a.account_id
+    and b.book = :book
+    and b.status <> 'unreadable'
+  order by b.read_at desc
+  limit 1
+) r;
+
+-- name: standings
+-- Read what stood out of accounts in a book when they were last judged.
+select account_id, asset, agreed_at, agreed_seq, difference, explanation, first_seen_at
+from trading.desk_standings
+where account_id = any(cast(:account_ids as bigint[]))
+  and book = :book;
+
+-- name: last_writes
+-- Read our last write to each of these assets in a book, with what the run said that led to it; an undo has no run, and
+-- is read as what it took back.
+select
+  w.account_id, w.asset, last.ended_at as written_at, b.ledger_seq,
+  own.change, d.desk + own.change as quantity, d.explanation, d.ledger_ids,
+  case when p.kind = 'undo' then p.decided_by end as undone_by
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as w(account_id, asset)
+cross join lateral (
+  select c.plan_id, c.ended_at
+  from trading.desk_writes c
+  where c.account_id = w.account_id
+    and c.asset = w.asset
+    and c.book = :book
+    and c.state = 'written'
+  order by c.write_id desc
+  limit 1
+) last
+join trading.repair_plans p using (plan_id)
+cross join lateral (
+  select c.run_id, c.is_cash, sum(c.change) as change
+  from trading.desk_writes c
+  where c.plan_id = coalesce(p.undoes, p.plan_id)
+    and c.account_id = w.account_id
+    and c.asset = w.asset
+    and c.book = :book
+    and c.state = 'written'
+  group by c.run_id, c.is_cash
+  order by c.run_id
+  limit 1
+) own
+join trading.desk_book_runs b on (b.book, b.run_id) = (:book, own.run_id)
+join trading.desk_differences d on (d.run_id, d.book, d.asset, d.is_cash)
+  = (own.run_id, :book, w.asset, own.is_cash);
+
+-- name: proved_by
+-- Read the active accounts that these runs proved, each still by its newest proof, and that were not judged by it in a
+-- book yet.
+select
+  a.account_id, a.name, a.kraken_conn_id, a.quote_currency, a.is_active, p.proven_at, true as is_fresh,
+  a.freshness_limit_minutes, p.run_id
+from trading.reconciliation_runs r
+join trading.newest_proofs p using (account_id, run_id)
+join trading.accounts a using (account_id)
+where r.run_id = any(cast(:run_ids as uuid[]))
+  and a.is_active
+  and not exists (
+    select
+    from trading.desk_book_runs b
+    where (b.book, b.run_id) = (:book, r.run_id)
+      and b.status <> 'unreadable'
+  )
+order by a.name;
+
+-- name: record_runs
+-- Write what was said of accounts in a book; what could not be judged before is written over.
+insert into trading.desk_book_runs ({run_columns})
+select {run_columns}
+from jsonb_populate_recordset(cast(null as trading.desk_book_runs), cast(:runs as jsonb))
+on conflict (book, run_id) do update
+set ({run_columns}) = row({new_run_columns});
+
+-- name: forget_differences
+-- Remove what was found by runs that could not judge a book as a whole, before they say it anew.
+delete from trading.desk_differences
+where book = :book
+  and run_id = any(cast(:run_ids as uuid[]));
+
+-- name: record_differences
+-- Write the differences of runs.
+insert into trading.desk_differences ({difference_columns})
+select {difference_columns}
+from jsonb_populate_recordset(cast(null as trading.desk_differences), cast(:differences as jsonb));
+
+-- name: record_standings
+-- Keep what does not agree of accounts that were judged as a whole, and nothing of what agrees.
+with now_standing as materialized (
+  select *
+  from jsonb_populate_recordset(cast(null as trading.desk_standings), cast(:standings as jsonb))
+),
+over as (
+  delete from trading.desk_standings s
+  where s.book = :book
+    and s.account_id = any(cast(:account_ids as bigint[]))
+    and not exists (
+      select from now_standing n where (n.account_id, n.asset) = (s.account_id, s.asset)
+    )
+)
+insert into trading.desk_standings (
+  book, account_id, asset, agreed_at, agreed_seq, difference, explanation, first_seen_at
+)
+select book, account_id, asset, agreed_at, agreed_seq, difference, explanation, first_seen_at
+from now_standing
+on conflict (book, account_id, asset) do update
+set agreed_at = excluded.agreed_at,
+    agreed_seq = excluded.agreed_seq,
+    difference = excluded.difference,
+    explanation = excluded.explanation,
+    first_seen_at = excluded.first_seen_at;
 
 -- name: ever_held
 -- Say of assets, each of an account, which one ever had an entry or a position.
@@ -61,6 +212,14 @@ where account_id = any(cast(:account_ids as bigint[]))
   and quantity_unknown = 0
   and quantity_moving = 0
   and avg_cost is not null;
+
+-- name: alerted_books
+-- Name the books about which an alert is open.
+select distinct wallet as book
+from trading.alerts
+where kind = any(cast(:kinds as text[]))
+  and status <> 'resolved'
+  and wallet is not null;
 
 -- name: recorded_assets
 -- Name every asset that is on record.

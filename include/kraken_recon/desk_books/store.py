@@ -1,25 +1,41 @@
-"""What judges a desk book, from our own database; every statement is a query of ``desk_books.sql``."""
+"""What judges a desk book, and what is said of it, in our own database; every statement is a named query."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+from kraken_recon.desk_books.rules.memory import JudgedBefore, LastWrite, Standing
+from kraken_recon.ledger.entries import TRADED, HoldingKey, LedgerEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
+    from uuid import UUID
 
 AccountAsset = tuple[int, str]
+RUN_COLUMNS: Final = (
+    *("book", "run_id", "account_id", "status", "read_at", "as_of", "ledger_seq", "declaration"),
+    *("rows", "position_rows", "agreed", "waiting", "within_tolerance"),
+    *("reported", "updated", "inserted", "removed", "held", "problems"),
+)
+DIFFERENCE_COLUMNS: Final = (
+    *("run_id", "book", "account_id", "asset", "is_cash", "proven", "desk", "difference", "explanation"),
+    *("ledger_ids", "alternatives", "action", "reason", "first_seen_at"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenAccount:
-    """An account with its newest proof; ``proven_at`` is None, and it is not fresh, where there is none."""
+    """An account with its newest proof; ``proven_at`` is None, and it is not fresh, where there is none.
+
+    ``run_id`` is the run that proved it, where that matters.
+    """
 
     account_id: int
     name: str
@@ -29,12 +45,26 @@ class ProvenAccount:
     proven_at: datetime | None
     is_fresh: bool
     freshness_limit_minutes: int
+    run_id: UUID | None = None
+
+    @property
+    def proving_run(self) -> UUID:
+        """The run that proved it, of an account that was looked up by its run."""
+        if self.run_id is None:
+            raise ValueError(f"account {self.name} was not looked up by a run")
+        return self.run_id
 
 
 class DeskBookStore(Store):
     """What the books of desks are judged by."""
 
-    queries = named_queries(__file__, "desk_books")
+    queries = named_queries(
+        __file__,
+        "desk_books",
+        run_columns=", ".join(RUN_COLUMNS),
+        new_run_columns=", ".join(f"excluded.{name}" for name in RUN_COLUMNS),
+        difference_columns=", ".join(DIFFERENCE_COLUMNS),
+    )
 
     def proofs(self, names: Collection[str] | None, now: datetime) -> list[ProvenAccount]:
         """Read accounts by name with their newest proof; all of them, or those named."""
@@ -48,12 +78,64 @@ class DeskBookStore(Store):
             found[row.account_id][HoldingKey(row.asset, row.wallet)] = row.quantity
         return found
 
-    def entries(self, wanted: Collection[AccountAsset]) -> dict[AccountAsset, list[LedgerEntry]]:
-        """Read all ledger entries of assets, each of an account."""
+    def entries(self, after: Mapping[AccountAsset, int]) -> dict[AccountAsset, list[LedgerEntry]]:
+        """Read the ledger entries of assets, each of an account, that were recorded after one of them."""
+        wanted = sorted(after)
+        return self._entries("entries", **_columns(wanted), after=[after[one] for one in wanted])
+
+    def entries_named(self, wanted: Collection[AccountAsset]) -> dict[AccountAsset, list[LedgerEntry]]:
+        """Read ledger entries by their accounts and ids, each under its account and asset."""
+        ordered = sorted(wanted)
+        ids = {"account_ids": [a for a, _ in ordered], "ledger_ids": [one for _, one in ordered]}
+        return self._entries("entries_named", **ids)
+
+    def _entries(self, query: str, **values: object) -> dict[AccountAsset, list[LedgerEntry]]:
         found: dict[AccountAsset, list[LedgerEntry]] = defaultdict(list)
-        for row in self._run("entries", **_columns(wanted)):
+        for row in self._run(query, **values):
             found[row.account_id, row.asset].append(LedgerEntry(*tuple(row)[1:]))
         return found
+
+    def ledger_heads(self, account_ids: Collection[int]) -> dict[int, int]:
+        """Name the last ledger entry of accounts, in the order in which they were recorded."""
+        rows = self._run("ledger_heads", account_ids=list(account_ids))
+        return {row.account_id: row.ledger_seq for row in rows}
+
+    def available(self, account_ids: Collection[int]) -> dict[int, dict[str, Decimal]]:
+        """Read what Kraken makes available of the spot wallets, by account and asset."""
+        found: dict[int, dict[str, Decimal]] = defaultdict(dict)
+        for row in self._run("available", account_ids=list(account_ids), wallets=sorted(TRADED)):
+            found[row.account_id][row.asset] = row.available
+        return found
+
+    def judged_before(self, book: str, account_ids: Collection[int]) -> dict[int, JudgedBefore]:
+        """Read the newest run that judged each account in a book."""
+        rows = self._run("judged_before", book=book, account_ids=list(account_ids))
+        return {row.account_id: JudgedBefore(*tuple(row)[1:]) for row in rows}
+
+    def standings(self, book: str, account_ids: Collection[int]) -> dict[AccountAsset, Standing]:
+        """Read what stood out of accounts in a book when they were last judged."""
+        rows = self._run("standings", book=book, account_ids=list(account_ids))
+        return {(row.account_id, row.asset): Standing(*tuple(row)[2:]) for row in rows}
+
+    def last_writes(self, book: str, wanted: Collection[AccountAsset]) -> dict[AccountAsset, LastWrite]:
+        """Read our last write to each of these assets in a book."""
+        return {
+            (row.account_id, row.asset): LastWrite(
+                row.written_at,
+                row.ledger_seq,
+                row.change,
+                row.quantity,
+                row.explanation,
+                tuple(row.ledger_ids),
+                row.undone_by,
+            )
+            for row in self._run("last_writes", book=book, **_columns(wanted))
+        }
+
+    def proved_by(self, run_ids: Collection[UUID], book: str) -> list[ProvenAccount]:
+        """Read the accounts that these runs proved, and that were not judged by them in a book yet."""
+        rows = self._rows("proved_by", run_ids=[str(run_id) for run_id in run_ids], book=book)
+        return [ProvenAccount(**row) for row in rows]
 
     def ever_held(self, wanted: Collection[AccountAsset]) -> set[AccountAsset]:
         """Say which of these assets an account ever had."""
@@ -72,6 +154,42 @@ class DeskBookStore(Store):
         for row in self._run("average_costs", account_ids=list(account_ids)):
             found[row.account_id][row.asset] = row.avg_cost
         return found
+
+    def record(
+        self,
+        book: str,
+        runs: Sequence[Mapping[str, Any]],
+        differences: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Write what was said of accounts in a book, with their differences."""
+        self._execute("forget_differences", book=book, run_ids=[str(run["run_id"]) for run in runs])
+        self._execute("record_runs", runs=json_rows(runs))
+        if differences:
+            self._execute("record_differences", differences=json_rows(differences))
+
+    def record_standings(self, book: str, standings: Mapping[int, Mapping[str, Standing]]) -> None:
+        """Keep what does not agree of accounts that were judged as a whole, and nothing of what agrees."""
+        rows = [
+            {
+                "book": book,
+                "account_id": account_id,
+                "asset": asset,
+                "agreed_at": one.agreed_at,
+                "agreed_seq": one.agreed_seq,
+                "difference": one.difference,
+                "explanation": one.explanation,
+                "first_seen_at": one.first_seen_at,
+            }
+            for account_id, by_asset in standings.items()
+            for asset, one in by_asset.items()
+        ]
+        account_ids = sorted(standings)
+        self._execute("record_standings", book=book, account_ids=account_ids, standings=json_rows(rows))
+
+    def alerted_books(self) -> set[str]:
+        """Name the books about which people are still told something."""
+        kinds = [AlertKind.DESK_DIFFERENCE, AlertKind.DESK_BOOK_UNREADABLE]
+        return {row.book for row in self._run("alerted_books", kinds=kinds)}
 
     def recorded_assets(self) -> set[str]:
         """Name every asset that is on record."""

@@ -117,6 +117,8 @@ PLACES: Final[Mapping[str, Callable[[Standing], tuple[str, str]]]] = {
     AlertKind.RUN_FAILURE: _run,
     AlertKind.WORK_OVERDUE: _run,
     AlertKind.WATCH_SILENT: _watch,
+    AlertKind.DESK_DIFFERENCE: _books,
+    AlertKind.DESK_BOOK_UNREADABLE: _books,
     AlertKind.SESSION_LEAK: _sessions,
     AlertKind.POOL_PRESSURE: _sessions,
 }

@@ -515,7 +515,7 @@ create table trading.desk_book_runs (
   read_at timestamptz not null,
   as_of timestamptz not null,
   ledger_seq bigint not null,
-  declaration uuid not null,
+  declaration uuid,
   rows integer default 0 not null,
   position_rows integer default 0 not null,
   agreed integer default 0 not null,
@@ -539,11 +539,11 @@ create index ix_desk_book_runs_run_id on trading.desk_book_runs (run_id);
 comment on table trading.desk_book_runs is 'One account in one book of the desk''s, judged by what one run proved.';
 comment on column trading.desk_book_runs.book is 'The book, by its declaration''s name.';
 comment on column trading.desk_book_runs.run_id is 'The run that proved the account.';
-comment on column trading.desk_book_runs.status is '`differs`: something is beyond the tolerance and does not wait; `unreadable`: not all could be judged, and nothing is written.';
+comment on column trading.desk_book_runs.status is '`differs`: something is beyond the tolerance and does not wait, or a row is not as it should be; `unreadable`: not all could be judged, and nothing is written.';
 comment on column trading.desk_book_runs.read_at is 'When the desk''s database was read.';
 comment on column trading.desk_book_runs.as_of is 'When the account was proved.';
 comment on column trading.desk_book_runs.ledger_seq is 'The last of our ledger entries by which it was judged, by the order in which they were recorded; 0 for none.';
-comment on column trading.desk_book_runs.declaration is 'Names what is declared of the rows; what agreed under another declaration counts for nothing.';
+comment on column trading.desk_book_runs.declaration is 'Names what is declared of the account''s rows; what agreed under another declaration counts for nothing.';
 comment on column trading.desk_book_runs.rows is 'Rows that the desk has of the account.';
 comment on column trading.desk_book_runs.position_rows is 'Of those, rows of positions.';
 comment on column trading.desk_book_runs.agreed is 'Assets that agree at the desk''s precision.';
@@ -607,21 +607,18 @@ create table trading.desk_standings (
   asset text,
   agreed_at timestamptz,
   agreed_seq bigint,
-  agreed_quantity numeric(38,18),
   difference numeric(38,18),
   explanation text,
   first_seen_at timestamptz not null,
   constraint pk_desk_standings primary key (book, account_id, asset),
   constraint fk_desk_standings_account_id_accounts foreign key (account_id) references
     trading.accounts(account_id),
-  constraint ck_desk_standings_agreed_quantity_is_a_number check (agreed_quantity <> 'NaN'),
   constraint ck_desk_standings_difference_is_a_number check (difference <> 'NaN')
 );
 comment on table trading.desk_standings is 'An asset that did not agree in the newest run that judged the account in the book; every other one did.';
 comment on column trading.desk_standings.book is 'The book, by its declaration''s name.';
 comment on column trading.desk_standings.agreed_at is 'When a run last saw it agree; empty where none ever did.';
 comment on column trading.desk_standings.agreed_seq is 'The last of our ledger entries then, by the order in which they were recorded.';
-comment on column trading.desk_standings.agreed_quantity is 'What the desk''s rows said then, where that is on record.';
 comment on column trading.desk_standings.difference is 'As the newest run saw it; empty where the rows could not be judged.';
 comment on column trading.desk_standings.explanation is 'The same for its explanation.';
 comment on column trading.desk_standings.first_seen_at is 'Since when runs have seen the same difference, as unexplained or as explained as now.';

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _ROUNDED: Final = decimal.Context(prec=120, rounding=decimal.ROUND_HALF_EVEN)
 ROUNDINGS: Final = (decimal.ROUND_DOWN, decimal.ROUND_HALF_UP, decimal.ROUND_HALF_EVEN)
 _STEPS: Final = tuple(Decimal(1).scaleb(-digits) for digits in range(SCALE_MAX + 1))
+INTEGER_DIGITS_READ_MAX: Final = 18
+"""Of more digits before the point no sum of rows would fit a column of ours; nothing has so many."""
 _SHOWN_CHARACTERS_MAX: Final = 60
 _SHOWN_KEYS_MAX: Final = 5
 
@@ -93,7 +95,7 @@ def terms_of_cash(book: DeskBook, decimals: int) -> Terms:
 
 
 def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Decimal | None:  # noqa: ANN401
-    """Read a quantity as any database gives it, to the desk's digits; None where it is no finite number.
+    """Read a quantity as any database gives it, to the desk's digits; None where it is no number.
 
     A binary fraction is the decimal that it stands for: of what lies near it, the one with these digits.
     """
@@ -105,7 +107,8 @@ def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Deci
         number = Decimal(repr(value) if isinstance(value, float) else value)
         if scaled_by is not None:
             number = _ROUNDED.divide(number, Decimal(scaled_by))
-        return rounded(number, decimals) if number.is_finite() else None
+        is_quantity = not number or (number.is_finite() and number.adjusted() < INTEGER_DIGITS_READ_MAX)
+        return rounded(number, decimals) if is_quantity else None
     except decimal.DecimalException:
         return None
 
@@ -140,7 +143,7 @@ def proven_by_asset(positions: Mapping[HoldingKey, Decimal], *, is_spot_only: bo
 @exact_arithmetic()
 def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms) -> BookComparison:
     """Compare the rows of one account with its proven quantities by asset."""
-    by_asset, problems, unjudged, has_unknown_names = _understood(rows, terms)
+    by_asset, unclear, unjudged, has_unknown_names = _understood(rows, terms)
     agreed, differing, doubled = 0, [], []
     for asset in sorted(by_asset.keys() | proven.keys()):
         own, quantity = by_asset.get(asset, ()), proven.get(asset, ZERO)
@@ -152,7 +155,6 @@ def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
         compared = _compared(asset, quantity, own, terms)
         if compared.is_doubled:
             doubled.append(compared)
-            problems.append(_told_twice(compared, terms))
         if compared.difference:
             differing.append(compared)
         else:
@@ -162,9 +164,11 @@ def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
         agreed,
         tuple(differing),
         tuple(doubled),
-        tuple(problems),
+        (*unclear, *(_told_twice(compared, terms) for compared in doubled)),
         tuple(sorted(by_asset)),
         has_unknown_names,
+        tuple(sorted(unjudged)),
+        tuple(unclear),
     )
 
 

@@ -95,8 +95,9 @@ class BookComparison:
     """What the comparison of one account with its rows says.
 
     ``rows`` and ``agreed`` are counts: of the account's rows, and of assets that agree; an asset that neither
-    side holds counts in neither. ``assets`` are those that have rows. With names that nobody knows, an asset
-    without a row may have one after all.
+    side holds counts in neither. ``assets`` are those that have rows; of those that are ``unjudged`` a
+    quantity is no number. With names that nobody knows, an asset without a row may have one after all.
+    ``unclear`` are the problems of rows that nobody can read, without those that only stand there twice.
     """
 
     rows: int
@@ -106,6 +107,8 @@ class BookComparison:
     problems: tuple[DeskProblem, ...] = ()
     assets: tuple[str, ...] = ()
     has_unknown_names: bool = False
+    unjudged: tuple[str, ...] = ()
+    unclear: tuple[DeskProblem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,288 @@
+"""Reconcile the books of desks with what a run has just proved: judge, record, tell, and let be written.
+
+Invariants:
+1. An account is judged by the run that proved it, as long as no newer one has, and once: a task that is tried
+   again looks only at what could not be judged before.
+2. What is said of a book is on record before anything is written to it.
+3. A book that cannot be read is told of, and fails nobody.
+4. Neither database is held while the other is asked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from kraken_recon.alerts.alert import Alert
+from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.store import AlertStore
+from kraken_recon.desk_books.diffing import is_about, known_names, read_declared
+from kraken_recon.desk_books.judging import judge_accounts
+from kraken_recon.desk_books.rules.judged import JudgedAccount
+from kraken_recon.desk_books.rules.records import WRITES, DeskAction
+from kraken_recon.desk_books.store import DeskBookStore
+from kraken_recon.desk_books.view import difference_view, problem_views
+from kraken_recon.holdings.pricing import price_list, worth_evidence, worth_words
+from kraken_recon.holdings.store import PriceStore
+from kraken_recon.values.money import format_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
+
+    from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.desk_books.declaration import DeskBook
+    from kraken_recon.desk_books.declaring import DeclaredBook
+    from kraken_recon.desk_books.diffing import DeskBookPorts
+    from kraken_recon.desk_books.judging import AccountInBook
+    from kraken_recon.desk_books.reading import BookReading
+    from kraken_recon.desk_books.rules.records import ComparedAsset, DeskProblem, Difference
+    from kraken_recon.holdings.pricing import PriceList
+
+_TOLD: Final = frozenset({DeskAction.REPORT, DeskAction.HELD})
+_NOT_WHOLE: Final = "the book could not be judged as a whole, so that nothing is written"
+_NO_WRITER: Final = "nothing is written to desk books here"
+
+
+@dataclass(frozen=True, slots=True)
+class BookOutcome:
+    """What a run came to in one book: the accounts that it judged, or why the book cannot be used."""
+
+    book: str
+    accounts: tuple[AccountInBook, ...] = ()
+    problems: tuple[DeskProblem, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """Sum it up in one line."""
+        if not self.accounts:
+            why = "; ".join(problem.what for problem in self.problems)
+            return (
+                f"{self.book}: {why or 'no account of it was proved by this run and is to be judged still'}"
+            )
+        counts = Counter(one.status for one in self.accounts)
+        return f"{self.book}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}"
+
+
+def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskBookPorts) -> BookOutcome:
+    """Judge a book for the accounts that these runs proved."""
+    if declared.book is None:
+        with ports.open_unit_of_work() as unit:
+            _tell_of_declaration(unit, declared)
+            unit.commit()
+        return BookOutcome(declared.name, problems=declared.problems)
+    book = declared.book
+    with ports.open_unit_of_work() as unit:
+        proved = DeskBookStore(unit).proved_by(run_ids, book.name)
+    accounts = [account for account in proved if is_about(book, account.name)]
+    if not accounts:
+        return BookOutcome(book.name)
+    reading = read_declared(book, [account.name for account in accounts], ports)
+    names = known_names(accounts, ports)
+    judged = [
+        _as_allowed(one, can_write=ports.write_back is not None)
+        for one in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work)
+    ]
+    with ports.open_unit_of_work() as unit:
+        _record(unit, book, judged, reading)
+        _tell(unit, book, judged, reading)
+        unit.commit()
+    if ports.write_back is not None:
+        ports.write_back(book, [_handed_on(book, one, reading) for one in judged if one.judgement.is_whole])
+    return BookOutcome(book.name, tuple(judged))
+
+
+def _as_allowed(one: AccountInBook, *, can_write: bool) -> AccountInBook:
+    """Only tell of what would be written, where the book was not seen whole or nothing can write."""
+    if can_write and one.judgement.is_whole:
+        return one
+    why = _NO_WRITER if one.judgement.is_whole else _NOT_WHOLE
+    differences = tuple(
+        replace(d, action=DeskAction.REPORT, reason=why) if d.action in WRITES else d
+        for d in one.judgement.differences
+    )
+    return replace(one, judgement=replace(one.judgement, differences=differences))
+
+
+def _handed_on(book: DeskBook, one: AccountInBook, reading: BookReading) -> JudgedAccount:
+    return JudgedAccount(
+        book,
+        one.account.account_id,
+        one.account.proving_run,
+        reading.read_at,
+        one.judgement.differences,
+        one.terms,
+        one.prices,
+    )
+
+
+def _record(unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], reading: BookReading) -> None:
+    """Write what is said of all accounts, each kind of row at once."""
+    store = DeskBookStore(unit)
+    runs = [_run_row(book, one, reading) for one in judged]
+    store.record(book.name, runs, [row for one in judged for row in _difference_rows(book, one, reading)])
+    whole = {one.account.account_id: one.standings for one in judged if one.judgement.is_whole}
+    store.record_standings(book.name, whole)
+
+
+def _run_row(book: DeskBook, one: AccountInBook, reading: BookReading) -> dict[str, Any]:
+    counts = Counter(difference.action for difference in one.judgement.differences)
+    return {
+        "book": book.name,
+        "run_id": one.account.proving_run,
+        "account_id": one.account.account_id,
+        "status": one.status,
+        "read_at": reading.read_at,
+        "as_of": one.account.proven_at,
+        "ledger_seq": one.ledger_seq,
+        "declaration": one.declaration,
+        "rows": one.judgement.rows,
+        "position_rows": one.position_rows,
+        "agreed": one.judgement.agreed,
+        "waiting": counts[DeskAction.WAITING],
+        "within_tolerance": counts[DeskAction.WITHIN_TOLERANCE],
+        "reported": counts[DeskAction.REPORT],
+        "updated": counts[DeskAction.UPDATE],
+        "inserted": counts[DeskAction.INSERT],
+        "removed": counts[DeskAction.REMOVE],
+        "held": counts[DeskAction.HELD],
+        "problems": problem_views(one.judgement.problems),
+    }
+
+
+def _difference_rows(book: DeskBook, one: AccountInBook, reading: BookReading) -> Iterator[dict[str, Any]]:
+    for difference in one.judgement.differences:
+        known = one.standings.get(difference.asset)
+        yield {
+            **difference_view(difference),
+            "run_id": one.account.proving_run,
+            "book": book.name,
+            "account_id": one.account.account_id,
+            "is_cash": difference.compared.is_cash,
+            "first_seen_at": known.first_seen_at if known else reading.read_at,
+        }
+
+
+def _tell(unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], reading: BookReading) -> None:
+    """Raise what a person must look at, and end what is over, for the accounts that were looked at."""
+    wanted = {
+        (one.account.quote_currency, difference.asset)
+        for one in judged
+        for difference in one.judgement.differences
+        if difference.action in _TOLD
+    }
+    prices = price_list(PriceStore(unit), wanted, reading.read_at)
+    differing = [_difference_alert(book, one, d, prices) for one in judged for d in _of(one, _TOLD)]
+    known = {(alert.account_id, alert.asset) for alert in differing}
+    differing += [
+        _doubled_alert(book, one, asset)
+        for one in judged
+        for asset in one.doubled
+        if (one.account.account_id, asset.asset) not in known
+    ]
+    unreadable = list(_unreadable_alerts(book, judged))
+    # What may still be on its way into the book has not agreed: what was told of it stays.
+    waiting = [_about(book, one, d.asset) for one in judged for d in _of(one, {DeskAction.WAITING})]
+    whole = [one.account.account_id for one in judged if one.judgement.is_whole]
+    alerts = AlertStore(unit)
+    ended_by = f"a run that found it in agreement with book {book.name}"
+    kind = AlertKind.DESK_DIFFERENCE
+    alerts.resolve_alerts(whole, kind, still=[*differing, *waiting], ended_by=ended_by, subject=book.name)
+    alerts.resolve_alerts(
+        [None, *(one.account.account_id for one in judged)],
+        AlertKind.DESK_BOOK_UNREADABLE,
+        still=unreadable,
+        ended_by=f"a run that could judge book {book.name}",
+        subject=book.name,
+    )
+    alerts.raise_alerts([*differing, *unreadable])
+
+
+def _of(one: AccountInBook, actions: Iterable[DeskAction]) -> list[Difference]:
+    return [difference for difference in one.judgement.differences if difference.action in actions]
+
+
+def _about(book: DeskBook, one: AccountInBook, asset: str, message: str = "") -> Alert:
+    return Alert(AlertKind.DESK_DIFFERENCE, one.account.account_id, asset, book.name, message)
+
+
+def _doubled_alert(book: DeskBook, one: AccountInBook, doubled: ComparedAsset) -> Alert:
+    message = (
+        f"{one.account.name}: {len(doubled.rows)} rows stand for {doubled.asset} in the desk's book"
+        f" {book.name}; together they agree, and none is written by itself"
+    )
+    return _about(book, one, doubled.asset, message)
+
+
+def _difference_alert(book: DeskBook, one: AccountInBook, difference: Difference, prices: PriceList) -> Alert:
+    compared = difference.compared
+    worth = prices.worth_of_changes(one.account.quote_currency, {compared.asset: compared.difference})
+    word = difference.explained.answer.explanation.replace("_", " ")
+    held = f"; held: {difference.reason}" if difference.action is DeskAction.HELD else ""
+    message = (
+        f"{one.account.name}: {compared.asset} in the desk's book {book.name} is not what is proven ({word}):"
+        f" proven {format_amount(compared.proven)}, desk {format_amount(compared.desk)}{held};"
+        f" worth {worth_words(worth)}"
+    )
+    return replace(
+        _about(book, one, compared.asset, message),
+        amount=compared.difference,
+        evidence={
+            "run_id": str(one.account.proving_run),
+            "book": book.name,
+            **difference_view(difference),
+            **worth_evidence(worth),
+        },
+    )
+
+
+def _unreadable_alerts(book: DeskBook, judged: Sequence[AccountInBook]) -> Iterator[Alert]:
+    """Tell of a book once, and of an account's own value or rows in it for each account."""
+    shared = [
+        problem
+        for one in judged
+        if one.is_matched and not one.judgement.is_whole
+        for problem in one.judgement.problems
+        if problem not in one.unclear
+    ]
+    if shared:
+        where = f"the desk's book {book.name}"
+        yield _unreadable_alert(None, where, book.name, list(dict.fromkeys(shared)))
+    for one in judged:
+        if one.unclear:
+            where = f"{one.account.name}: the desk's book {book.name}"
+            yield _unreadable_alert(one.account.account_id, where, book.name, one.unclear)
+
+
+def _unreadable_alert(
+    account_id: int | None, where: str, book: str, problems: Sequence[DeskProblem]
+) -> Alert:
+    first, more = problems[0], len(problems) - 1
+    others = f" (and {more} more)" if more else ""
+    return Alert(
+        AlertKind.DESK_BOOK_UNREADABLE,
+        account_id,
+        None,
+        book,
+        f"{where} cannot be judged: {first.where}: {first.what}{others}. {first.remedy}",
+        evidence={"book": book, "problems": problem_views(problems)},
+    )
+
+
+def _tell_of_declaration(unit: UnitOfWork, declared: DeclaredBook) -> None:
+    """Say that a file declares nothing that can be used."""
+    where = f"the desk's book {declared.name} ({declared.file.name})"
+    AlertStore(unit).raise_alerts([_unreadable_alert(None, where, declared.name, declared.problems)])
+
+
+def settle_books(declared: Sequence[DeclaredBook], ports: DeskBookPorts) -> None:
+    """End the alerts of books that nobody declares any more; while a file cannot be used, none is gone."""
+    if any(one.book is None for one in declared):
+        return
+    kinds = (AlertKind.DESK_DIFFERENCE, AlertKind.DESK_BOOK_UNREADABLE)
+    with ports.open_unit_of_work() as unit:
+        for book in sorted(DeskBookStore(unit).alerted_books() - {one.name for one in declared}):
+            ended_by = f"book {book}, which is no longer declared"
+            AlertStore(unit).resolve_alerts(None, *kinds, ended_by=ended_by, subject=book)
+        unit.commit()

@@ -1,0 +1,410 @@
+"""A run judges the books of desks by what it has just proved, remembers it, and tells of it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from desks.desk_databases import (
+    HOW_TO,
+    DeskDatabase,
+    add_position,
+    make_arena,
+    postgresql_database,
+    sqlite_database,
+)
+from desks.fake_exchange import Desk
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.address import address_from_environment
+from kraken_recon.desk_books.declaring import read_books
+from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
+from kraken_recon.desk_books.run import reconcile_book, settle_books
+from kraken_recon.reconciliation.rules.policy import Mode
+from kraken_recon.values.intervals import RUN_INTERVAL
+from kraken_recon.wiring import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+    from desks.fakes import FakeBooks
+    from kraken_recon.desk_books.rules.judged import JudgedAccount
+
+ARENA = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)[0]
+NAME = "gpt-trader"
+
+
+@dataclass
+class BookRuns:
+    """One account with a book in the desk's database, and runs over both."""
+
+    desk: Desk
+    database: DeskDatabase
+    folder: Path
+    connections: dict[str, str]
+
+    @property
+    def books(self) -> FakeBooks:
+        return self.desk.books[NAME]
+
+    @property
+    def ports(self) -> DeskBookPorts:
+        return DeskBookPorts(
+            lambda: UnitOfWork(self.desk.engine),
+            lambda connection: address_from_environment(connection, self.connections),
+            lambda _: frozenset({"BTC", "ETH", "XRP", "USD", "DOT"}),
+            lambda: self.desk.now,
+        )
+
+    def declare(self, text: str = ARENA, name: str = "arena") -> None:
+        (self.folder / f"{name}.yaml").write_text(text)
+
+    def judge(self, run_ids: list[UUID], ports: DeskBookPorts | None = None) -> dict[str, str]:
+        """Judge every book by these runs; return what each came to."""
+        declared = read_books(self.folder)
+        settle_books(declared, ports or self.ports)
+        return {one.name: reconcile_book(one, run_ids, ports or self.ports).told for one in declared}
+
+    def run(self) -> dict[str, str]:
+        """Prove the account, and judge every book."""
+        return self.judge(self.desk.sync())
+
+    def move(self, asset: str, amount: str, fee: str = "0", *, booked: str | None = None) -> str:
+        """Let something happen at Kraken, and the bot book it, or something else."""
+        entry = self.books.add(asset, amount, fee=fee)
+        self.book(asset, str(Decimal(amount) - Decimal(fee)) if booked is None else booked)
+        return entry.ledger_id
+
+    def book(self, asset: str, change: str) -> None:
+        self.database.run(
+            "update positions set quantity = quantity + :change where symbol = :asset and market = 'CRYPTO'",
+            change=change,
+            asset=asset,
+        )
+
+    def newest(self, book: str = "arena") -> dict[str, Any]:
+        return self.desk.rows(
+            "select * from trading.desk_book_runs where book = :book order by read_at desc limit 1", book=book
+        )[0]
+
+    def differences(self) -> dict[str, dict[str, Any]]:
+        rows = self.desk.rows(
+            "select * from trading.desk_differences where run_id = :run", run=self.newest()["run_id"]
+        )
+        return {row["asset"]: row for row in rows}
+
+    def alerts(self, status: str = "open") -> list[tuple[str, str | None, str | None]]:
+        """Name the alerts about books, by kind, asset and book."""
+        return [
+            (row["kind"], row["asset"], row["wallet"])
+            for row in self.desk.rows(
+                "select kind, asset, wallet from trading.alerts where status = :status and kind like 'desk%'"
+                " order by alert_id",
+                status=status,
+            )
+        ]
+
+    def age(self) -> None:
+        """Let time pass since what was seen."""
+        self.desk.execute(
+            "update trading.desk_standings set first_seen_at = first_seen_at - interval '10 minutes'"
+        )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DeskDatabase:
+    return sqlite_database(tmp_path)
+
+
+def runs_on(database: DeskDatabase, database_url: str, folder: Path) -> BookRuns:
+    desk = Desk(database_url, now=utc_now() - 40 * RUN_INTERVAL)
+    books = desk.account(NAME)
+    for asset, amount in (("USD", "1000"), ("BTC", "2"), ("ETH", "10"), ("XRP", "500")):
+        books.add(asset, amount)
+    make_arena(database, {"BTC": Decimal(2), "ETH": Decimal(10), "XRP": Decimal(500)}, cash=Decimal(1000))
+    (folder / "books").mkdir()
+    made = BookRuns(desk, database, folder / "books", {"AIRFLOW_CONN_ARENA_DB": database.variable})
+    made.declare()
+    return made
+
+
+@pytest.fixture
+def runs(store: DeskDatabase, database_url: str, tmp_path: Path) -> BookRuns:
+    return runs_on(store, database_url, tmp_path)
+
+
+@pytest.fixture
+def served(postgres_url: str, database_url: str, tmp_path: Path) -> Iterator[BookRuns]:
+    """The same, with the desk's tables on a server."""
+    with postgresql_database(postgres_url) as database:
+        yield runs_on(database, database_url, tmp_path)
+
+
+def test_a_difference_is_told_until_the_book_agrees_again(served: BookRuns) -> None:
+    assert served.run() == {"arena": "arena: 1 agreed"}
+    assert (served.newest()["rows"], served.newest()["agreed"], served.newest()["position_rows"]) == (4, 4, 3)
+    assert served.alerts() == []
+    lost = served.move("BTC", "0.5", booked="0")
+    assert served.run() == {"arena": "arena: 1 differs"}
+    [found] = served.differences().values()
+    told = ("BTC", Decimal("2.5"), Decimal(2), Decimal("0.5"), "behind", [lost], "report")
+    assert (
+        tuple(
+            found[n] for n in ("asset", "proven", "desk", "difference", "explanation", "ledger_ids", "action")
+        )
+        == told
+    )
+    assert served.alerts() == [("desk_difference", "BTC", "arena")]
+    [message] = [row["message"] for row in served.desk.rows("select message from trading.alerts")]
+    assert "proven 2.5, desk 2; worth" in message
+    served.book("BTC", "0.5")
+    assert served.run() == {"arena": "arena: 1 agreed"}
+    assert (served.alerts(), served.alerts("resolved")) == ([], [("desk_difference", "BTC", "arena")])
+    assert served.desk.rows("select * from trading.desk_standings") == []
+
+
+def test_what_happened_since_the_book_agreed_explains_it(runs: BookRuns) -> None:
+    """Two lost operations with one between are an answer only since the book last agreed."""
+    early = [runs.move("ETH", amount, booked="0") for amount in ("0.25", "1.5")]
+    runs.run()
+    assert runs.differences()["ETH"]["explanation"] == "behind"
+    runs.book("ETH", "1.75")
+    runs.run()
+    lost = runs.move("ETH", "0.125", booked="0")
+    runs.move("ETH", "-2")
+    lost_too = runs.move("ETH", "0.625", booked="0")
+    runs.move("ETH", "3")
+    for _ in range(2):
+        runs.run()
+        found = runs.differences()["ETH"]
+        assert (found["explanation"], found["ledger_ids"]) == ("missed", [lost, lost_too])
+        assert not {*early} & {entry for other in found["alternatives"] for entry in other["ledger_ids"]}
+    since = "select distinct first_seen_at from trading.desk_differences where explanation = 'missed'"
+    assert len(runs.desk.rows(since)) == 1
+    account = proven_account(NAME, runs.ports)
+    [seen] = diff_account(account, read_books(runs.folder), runs.ports)
+    assert seen.differences[0].explained.answer.ledger_ids == (lost, lost_too)
+
+
+def test_another_declaration_begins_anew(runs: BookRuns) -> None:
+    runs.run()
+    lost = [runs.move("ETH", amount, booked="0") for amount in ("0.125", "0.5")]
+    runs.move("ETH", "1")
+    runs.run()
+    assert runs.differences()["ETH"]["ledger_ids"] == lost
+    runs.declare(ARENA.replace("holds: crypto", "holds: [BTC, ETH, XRP]"))
+    runs.run()
+    assert runs.differences()["ETH"]["explanation"] == "unexplained"
+
+
+def test_what_nothing_explains_is_told_once_it_was_seen_twice(runs: BookRuns) -> None:
+    runs.run()
+    runs.book("ETH", "0.777")
+    runs.run()
+    assert (runs.differences()["ETH"]["action"], runs.newest()["status"]) == ("waiting", "agreed")
+    runs.run()
+    assert runs.differences()["ETH"]["action"] == "waiting"
+    runs.age()
+    runs.run()
+    assert (runs.differences()["ETH"]["action"], runs.newest()["status"]) == ("report", "differs")
+    assert runs.alerts() == [("desk_difference", "ETH", "arena")]
+    runs.book("ETH", "0.01")
+    runs.run()
+    assert runs.differences()["ETH"]["action"] == "waiting"
+    assert runs.alerts() == [("desk_difference", "ETH", "arena")]
+
+
+def test_rows_that_are_gone_at_once_are_no_reading_to_act_on(runs: BookRuns) -> None:
+    runs.run()
+    with closing(runs.database.engine.raw_connection()) as raw:
+        rows = raw.cursor().execute("select * from positions where account_id = 1").fetchall()
+    runs.database.run("delete from positions where market = 'CRYPTO'")
+    runs.run()
+    assert (runs.newest()["status"], runs.differences()) == ("unreadable", {})
+    assert "gone at once" in runs.newest()["problems"][0]["what"]
+    assert runs.alerts() == [("desk_book_unreadable", None, "arena")]
+    for row in rows:
+        if row[4] == "CRYPTO":
+            add_position(runs.database, row[0], row[2], row[6])
+    runs.run()
+    assert (runs.newest()["status"], runs.alerts()) == ("agreed", [])
+
+
+def test_one_row_that_is_gone_is_a_difference(runs: BookRuns) -> None:
+    runs.run()
+    runs.database.run("delete from positions where symbol = 'XRP'")
+    runs.run()
+    assert runs.differences()["XRP"]["desk"] == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("drop table positions", "there is no table positions"),
+        ("alter table positions rename column quantity to amount", "there is no column quantity"),
+        ("alter table accounts rename column current_cash to cash", "there is no column current_cash"),
+    ],
+)
+def test_a_schema_that_changed_is_told_and_nothing_is_decided(runs: BookRuns, broken: str, told: str) -> None:
+    runs.run()
+    runs.book("ETH", "-10")
+    runs.database.run(broken)
+    handed_on: list[list[JudgedAccount]] = []
+    runs.judge(runs.desk.sync(), writing_to(runs, handed_on))
+    assert runs.newest()["status"] == "unreadable"
+    assert told in runs.newest()["problems"][0]["what"]
+    assert ("desk_book_unreadable", None, "arena") in runs.alerts()
+    assert handed_on == [[]]
+    assert {row["action"] for row in runs.differences().values()} <= {"report", "waiting"}
+
+
+def writing_to(runs: BookRuns, handed_on: list[list[JudgedAccount]]) -> DeskBookPorts:
+    ports = runs.ports
+    return DeskBookPorts(
+        ports.open_unit_of_work,
+        ports.address_of,
+        ports.known_assets,
+        ports.clock,
+        lambda _, judged: handed_on.append(list(judged)),
+    )
+
+
+def test_what_is_to_be_written_is_handed_on_and_without_a_writer_only_told(runs: BookRuns) -> None:
+    runs.declare(ARENA.replace("  holds:", "  write_back: update\n  holds:"))
+    runs.desk.execute(
+        "insert into trading.asset_prices (quote_currency, asset, price, taken_at)"
+        " values ('USD', 'BTC', 100, now())"
+    )
+    runs.run()
+    runs.move("BTC", "0.01", booked="0")
+    before = runs.database.dump()
+    runs.run()
+    assert (runs.differences()["BTC"]["action"], runs.newest()["reported"]) == ("report", 1)
+    handed_on: list[list[JudgedAccount]] = []
+    run_ids = runs.desk.sync()
+    runs.judge(run_ids, writing_to(runs, handed_on))
+    [[judged]] = handed_on
+    assert (judged.run_id, [one.asset for one in judged.differences]) == (run_ids[0], ["BTC"])
+    assert runs.newest()["updated"] == 1
+    assert runs.database.dump() == before
+
+
+def test_a_book_whose_database_is_down_stops_no_other(runs: BookRuns) -> None:
+    other = ARENA.replace("name: arena", "name: beta").replace("arena_db", "beta_db")
+    runs.declare(other, "beta")
+    assert runs.run()["arena"] == "arena: 1 agreed"
+    assert runs.newest("beta")["status"] == "unreadable"
+    assert "set AIRFLOW_CONN_BETA_DB" in runs.newest("beta")["problems"][0]["what"]
+    assert runs.alerts() == [("desk_book_unreadable", None, "beta")]
+    runs.connections["AIRFLOW_CONN_BETA_DB"] = '{"conn_type": "sqlite", "host": "/nowhere/desk.db"}'
+    run_ids = runs.desk.sync()
+    assert runs.judge(run_ids) == {"arena": "arena: 1 agreed", "beta": "beta: 1 unreadable"}
+    runs.connections["AIRFLOW_CONN_BETA_DB"] = runs.database.variable
+    # Tried again, the same run judges what it could not judge before, and nothing twice.
+    assert runs.judge(run_ids)["beta"] == "beta: 1 agreed"
+    assert runs.alerts() == []
+    assert "still" in runs.judge(run_ids)["beta"]
+
+
+def test_a_file_that_declares_nothing_usable_is_told_of_until_it_does(runs: BookRuns) -> None:
+    runs.declare("name: arena\n")
+    assert "is missing" in runs.run()["arena"]
+    assert runs.alerts() == [("desk_book_unreadable", None, "arena")]
+    runs.declare()
+    runs.run()
+    assert runs.alerts() == []
+
+
+def test_a_book_that_is_no_longer_declared_ends_its_alerts(runs: BookRuns) -> None:
+    runs.run()
+    runs.move("BTC", "0.5", booked="0")
+    runs.run()
+    assert runs.alerts() != []
+    (runs.folder / "arena.yaml").unlink()
+    assert runs.run() == {}
+    assert runs.alerts() == []
+
+
+def test_an_account_is_judged_only_by_the_run_that_proved_it(runs: BookRuns) -> None:
+    first = runs.desk.sync()
+    newest = runs.desk.sync()
+    dry = runs.desk.sync(mode=Mode.DRY_RUN)
+    assert "no account" in runs.judge(first)["arena"]
+    assert "no account" in runs.judge(dry)["arena"]
+    assert runs.judge([*first, *newest, *dry]) == {"arena": "arena: 1 agreed"}
+    runs.books.residuals[next(iter(runs.books.balances()))] = Decimal(-900)
+    unproven = runs.desk.sync()
+    assert runs.desk.run(NAME)["awaiting"] == 1
+    assert "no account" in runs.judge(unproven)["arena"]
+
+
+def test_rows_that_nobody_can_read_are_told_for_their_account(runs: BookRuns) -> None:
+    runs.run()
+    add_position(runs.database, 50, "Bitcoin", 1)
+    runs.database.run("update positions set quantity = 'much' where symbol = 'ETH'")
+    runs.run()
+    assert runs.newest()["status"] == "differs"
+    assert runs.alerts() == [("desk_book_unreadable", None, "arena")]
+    [account] = runs.desk.rows("select account_id from trading.alerts where status = 'open'")
+    assert account["account_id"] == runs.desk.account_id(NAME)
+    # What could not be judged did not agree: the ledger before it still counts.
+    lost = runs.move("ETH", "0.5", booked="0")
+    runs.database.run("update positions set quantity = 10 where symbol = 'ETH'")
+    runs.run()
+    assert runs.differences()["ETH"]["ledger_ids"] == [lost]
+    runs.database.run("delete from positions where id = 50")
+    runs.run()
+    assert runs.alerts() == [("desk_difference", "ETH", "arena")]
+
+
+def test_rows_that_stand_there_twice_are_told_even_where_they_agree(runs: BookRuns) -> None:
+    runs.book("BTC", "-0.5")
+    add_position(runs.database, 50, "BTC", "0.5")
+    runs.run()
+    assert (runs.newest()["status"], runs.newest()["agreed"]) == ("differs", 4)
+    assert runs.alerts() == [("desk_difference", "BTC", "arena")]
+    runs.book("BTC", "0.25")
+    runs.run()
+    assert runs.alerts() == [("desk_difference", "BTC", "arena")]
+
+
+def test_a_quantity_beyond_all_columns_is_no_number(runs: BookRuns) -> None:
+    runs.run()
+    runs.database.run("update positions set quantity = 1e30 where symbol = 'ETH'")
+    runs.run()
+    assert "is no number" in runs.newest()["problems"][0]["what"]
+
+
+@contextmanager
+def statements_on(desk: Desk) -> Iterator[list[str]]:
+    """List the statements that our database is given."""
+    given: list[str] = []
+
+    def keep(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        given.append(statement)
+
+    sa.event.listen(desk.engine, "before_cursor_execute", keep)
+    yield given
+    sa.event.remove(desk.engine, "before_cursor_execute", keep)
+
+
+def test_many_accounts_are_read_and_written_at_once(runs: BookRuns) -> None:
+    names = [f"desk{number}" for number in range(12)]
+    for number, name in enumerate(names, start=100):
+        runs.desk.account(name).add("BTC", "1")
+        add_position(runs.database, number, "BTC", 1 if number % 2 else 2, account=number)
+    accounts = ", ".join(f"{name}: {number}" for number, name in enumerate(names, start=100))
+    only_positions = ARENA.split("cash:")[0]
+    runs.declare(only_positions.replace("accounts: {gpt-trader: 1}", f"accounts: {{{accounts}}}"))
+    run_ids = runs.desk.sync(*names)
+    with statements_on(runs.desk) as statements:
+        assert runs.judge(run_ids) == {"arena": "arena: 6 agreed, 6 differs"}
+    assert len([one for one in statements if "trading." in one]) < 30
+    assert len(runs.alerts()) == 6
