@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -136,6 +139,15 @@ def test_another_format_is_called_by_its_name(content: bytes, was: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "packed"),
+    [(gzip.compress(b"txid"), "gzip"), (lzma.compress(b"txid"), "xz"), (bz2.compress(b"txid"), "bzip2")],
+)
+def test_what_is_packed_otherwise_is_to_be_unpacked(content: bytes, packed: str) -> None:
+    with pytest.raises(ImportRefusedError, match=f"^ledgers.csv: .*packed by {packed}: unpack it"):
+        parse_export("ledgers.csv", content)
+
+
+@pytest.mark.parametrize(
     ("columns", "row", "is_unplaced"),
     [
         (10, {"type": "earn"}, True),
@@ -233,7 +245,7 @@ def test_broken_row_refuses_the_whole_file(row: dict[str, str], reason: str) -> 
             "lines 2-4, 6: no txid",
         ),
         (ledgers({}) + b'"L2"x,"', "line 3: expected CSV"),
-        (ledgers({}) + b'"L\xff2"', "line 3: expected UTF-8, was byte"),
+        (ledgers({}) + b'"L\xff2"', "line 3: expected UTF-8, was the byte 0xff; a spreadsheet"),
         (ledgers({}, {"balance": "7"}), "line 3: the id L1 stands on line 2 with other content"),
     ],
 )

@@ -69,6 +69,14 @@ FORMATS: Final = {
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
 }
+ARCHIVES: Final = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
 
 _AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
@@ -204,7 +212,9 @@ def parse_export(name: str, content: bytes, now: datetime | None = None) -> Ledg
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ImportRefusedError(f"{name}, line {line}: expected UTF-8, was byte {error.start}") from error
+        raise ImportRefusedError(
+            f"{name}, line {line}: expected UTF-8, was the byte 0x{content[error.start]:02x}{SPREADSHEET}"
+        ) from error
     text = text.lstrip("\ufeff")
     _refuse_other_delimiters(name, text)
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -240,6 +250,11 @@ def _refuse_other_formats(name: str, content: bytes) -> None:
     for start, words in FORMATS.items():
         if content.startswith(start):
             raise ImportRefusedError(f"{name}: expected CSV, was {words}: choose CSV when you export")
+    for start, packed in ARCHIVES.items():
+        if content.startswith(start):
+            raise ImportRefusedError(
+                f"{name}: expected CSV or Kraken's zip, was a file packed by {packed}: unpack it first"
+            )
 
 
 def _rows(name: str, lines: CsvReader) -> Iterator[tuple[int, list[str]]]:
