@@ -14,7 +14,8 @@ from desks.orders import TradingDesk
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.orders.changing import cancel_order
 from kraken_recon.verification.alerts import RateRules, publish_rates
-from kraken_recon.verification.rules.judge import Level, Overall
+from kraken_recon.verification.rules.judge import Overall
+from kraken_recon.verification.rules.levels import OF_EVERY_ORDER, Level
 from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
 from kraken_recon.verification.verifying import (
     Pass,
@@ -109,7 +110,7 @@ def test_a_filled_order_is_verified_with_all_its_figures(at: VerifyingDesk) -> N
     done, order = at.verify(), at.desk.order()
     assert done.verdicts == {order["order_id"]: Overall.VERIFIED}
     assert done.latencies == {order["order_id"]: at.verdict()["judged_at"] - order["ended_at"]}
-    assert at.levels() == {str(level): "passed" for level in Level}
+    assert at.levels() == {str(level): "passed" for level in OF_EVERY_ORDER}
     row = at.verdict()
     assert (row["verdict"], row["source"], row["claimed_by"], row["attempts"]) == (
         "verified",
@@ -153,7 +154,7 @@ def test_an_order_cancelled_without_a_fill_is_verified_by_its_state(at: Verifyin
     assert at.desk.order()["status"] == "canceled"
     at.verify()
     assert at.verdict()["verdict"] == "verified"
-    assert at.levels() == {str(level): "not_applicable" for level in Level} | {"state": "passed"}
+    assert at.levels() == {str(level): "not_applicable" for level in OF_EVERY_ORDER} | {"state": "passed"}
 
 
 def test_external_orders_are_verified_too(at: VerifyingDesk) -> None:

@@ -12,10 +12,9 @@ from desks.fakes import START
 from kraken_recon.desk_books.declaring import parse_book
 from kraken_recon.desk_books.guessing import SeenColumn, SeenTable, guessed_declaration
 from kraken_recon.desk_books.rules.orders import (
-    AMBIGUOUS,
-    UNMATCHED,
     DeskOrder,
     MatchedOrder,
+    OrderState,
     match_orders,
     side_of,
 )
@@ -71,9 +70,9 @@ def test_an_id_decides_whatever_else_is_said() -> None:
 
 
 def test_an_id_that_kraken_does_not_know_is_not_looked_for_by_what_it_is() -> None:
-    assert matched([order("1", kraken_id="OX")], report("OA")) == [(None, UNMATCHED)]
+    assert matched([order("1", kraken_id="OX")], report("OA")) == [(None, OrderState.UNMATCHED)]
     twice = [report("OA", cl_ord_id="c"), report("OB", cl_ord_id="c")]
-    assert matched([order("1", client_id="c")], *twice) == [(None, UNMATCHED)]
+    assert matched([order("1", client_id="c")], *twice) == [(None, OrderState.UNMATCHED)]
 
 
 def test_without_an_id_the_one_that_fits_is_it() -> None:
@@ -94,8 +93,8 @@ def test_the_window_of_an_order(seconds: int, found: str | None) -> None:
 
 def test_several_that_fit_are_listed_and_none_is_chosen() -> None:
     (one,) = match_orders([order("1")], [report("OB"), report("OA")], late_by=LATE, now=LATER)
-    assert one == MatchedOrder(order("1"), None, AMBIGUOUS, ("OA", "OB"))
-    assert matched([order("1"), order("2")], report("OA")) == [(None, AMBIGUOUS)] * 2
+    assert one == MatchedOrder(order("1"), None, OrderState.AMBIGUOUS, ("OA", "OB"))
+    assert matched([order("1"), order("2")], report("OA")) == [(None, OrderState.AMBIGUOUS)] * 2
 
 
 def test_what_an_id_names_is_no_candidate_for_another() -> None:
@@ -106,11 +105,11 @@ def test_what_an_id_names_is_no_candidate_for_another() -> None:
 @pytest.mark.parametrize(
     ("one", "age", "problem"),
     [
-        (order("1"), 300, UNMATCHED),
+        (order("1"), 300, OrderState.UNMATCHED),
         (order("1"), 299, ""),
         (order("1", executed=ZERO), 300, ""),
-        (order("1", executed=Decimal("0.4")), 300, UNMATCHED),
-        (order("1", executed=None), 300, UNMATCHED),
+        (order("1", executed=Decimal("0.4")), 300, OrderState.UNMATCHED),
+        (order("1", executed=None), 300, OrderState.UNMATCHED),
     ],
 )
 def test_what_was_filled_and_is_not_at_kraken_is_told_once_it_is_late(

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from desks.reported_orders import TradedBooks, ended, evidence, order
 from kraken_recon.orders.rules.order import OrderStatus, Side
 from kraken_recon.verification.rules.judge import (
-    Level,
     OrderEvidence,
     Overall,
     Tolerances,
-    Verdict,
     Verification,
     judge_order,
 )
+from kraken_recon.verification.rules.levels import OF_EVERY_ORDER, Level, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +72,16 @@ def test_sound_books_are_verified_on_every_level(
     side: Side, fee_on: str, digits: str, *, others_between: bool
 ) -> None:
     found = judged(case(side, fee_on=fee_on, digits=digits, others_between=others_between))
-    assert verdicts(found) == dict.fromkeys(Level, Verdict.PASSED), found.message
+    assert verdicts(found) == dict.fromkeys(OF_EVERY_ORDER, Verdict.PASSED), found.message
     assert found.verdict is Overall.VERIFIED
 
 
 def test_an_order_that_ended_without_a_fill_is_verified_by_its_state() -> None:
     found = judged(evidence(TradedBooks(), *ended(order(status=OrderStatus.CANCELED), [])))
     assert found.verdict is Overall.VERIFIED
-    assert verdicts(found) == dict.fromkeys(Level, Verdict.NOT_APPLICABLE) | {Level.STATE: Verdict.PASSED}
+    assert verdicts(found) == dict.fromkeys(OF_EVERY_ORDER, Verdict.NOT_APPLICABLE) | {
+        Level.STATE: Verdict.PASSED
+    }
 
 
 def test_a_canceled_order_is_verified_for_what_was_filled_of_it() -> None:

@@ -12,13 +12,12 @@ import pytest
 from desks.reported_orders import order
 from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.verification.rules.judge import (
-    Level,
     OrderEvidence,
     Overall,
     Tolerances,
-    Verdict,
     judge_order,
 )
+from kraken_recon.verification.rules.levels import Level, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

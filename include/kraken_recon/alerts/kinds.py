@@ -36,6 +36,7 @@ class AlertKind(StrEnum):
     VERIFICATION_RATE = "verification_rate"
     DESK_DIFFERENCE = "desk_difference"
     DESK_BOOK_UNREADABLE = "desk_book_unreadable"
+    DESK_ORDER_UNMATCHED = "desk_order_unmatched"
     SESSION_LEAK = "session_leak"
     POOL_PRESSURE = "pool_pressure"
 
@@ -58,5 +59,6 @@ OF_ACTIVE_ACCOUNTS: Final = frozenset(
         AlertKind.ORDER_EXECUTION_FAILURE,
         AlertKind.DESK_DIFFERENCE,
         AlertKind.DESK_BOOK_UNREADABLE,
+        AlertKind.DESK_ORDER_UNMATCHED,
     }
 )

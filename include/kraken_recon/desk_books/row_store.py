@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from kraken_recon.desk_books.address import Dialect
-from kraken_recon.desk_books.declaration import Cash, Orders, Positions, WriteBack
+from kraken_recon.desk_books.declaration import Cash, Orders, Positions, RowSource, WriteBack
 from kraken_recon.desk_books.reading import BookReading, PartReading
 from kraken_recon.desk_books.rules.accounts import match_accounts
 from kraken_recon.desk_books.rules.compare import quantity_of
@@ -53,7 +53,7 @@ _ORDER_COLUMNS: Final = (
 )
 
 
-class _MisfitError(Exception):
+class MisfitError(Exception):
     """A part of a declaration does not fit the desk's tables."""
 
     def __init__(self, problems: Sequence[DeskProblem]) -> None:
@@ -61,20 +61,25 @@ class _MisfitError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """One part of a declaration, with the session in which it is read and the accounts to read.
-
-    ``rights`` is filled with what the role may do, as soon as that is known.
-    """
+class DeskSource:
+    """One part of a declaration, the session in which it is read, and the desk's value of each account."""
 
     where: str
-    declared: Positions | Cash
+    declared: RowSource
     session: DeskSession
     values: Mapping[str, Any]
-    rights: dict[str, bool] = field(default_factory=dict)
 
-    def misfit(self, what: str, remedy: str) -> _MisfitError:
-        return _MisfitError([DeskProblem(self.where, one_line(what), remedy)])
+    def misfit(self, what: str, remedy: str) -> MisfitError:
+        """Say what does not fit the desk's tables."""
+        return MisfitError([DeskProblem(self.where, one_line(what), remedy)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(DeskSource):
+    """A part with quantities; ``rights`` is filled with what the role may do, as soon as that is known."""
+
+    declared: Positions | Cash
+    rights: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def read_book(
 
 
 def _read(session: DeskSession, book: DeskBook, ours: Collection[str], read_at: datetime) -> BookReading:
-    matched = match_accounts(book, ours, _looked_up(session, book, ours))
+    matched = match_accounts(book, ours, looked_up(session, book, ours))
     problems: list[DeskProblem] = []
     readings: dict[str, PartReading] = {}
     rights: dict[str, dict[str, bool]] = {}
@@ -111,7 +116,7 @@ def _read(session: DeskSession, book: DeskBook, ours: Collection[str], read_at: 
         rights[name] = part.rights
         try:
             readings[name] = _read_part(part)
-        except _MisfitError as error:
+        except MisfitError as error:
             problems += error.problems
     if book.orders is not None:
         problems += _orders_misfits(session, book.orders, f"{book.name} orders")
@@ -127,7 +132,7 @@ def _read(session: DeskSession, book: DeskBook, ours: Collection[str], read_at: 
     )
 
 
-def _looked_up(session: DeskSession, book: DeskBook, ours: Collection[str]) -> dict[str, list[Any]]:
+def looked_up(session: DeskSession, book: DeskBook, ours: Collection[str]) -> dict[str, list[Any]]:
     """Ask ``accounts.by`` for each account; a colon that names nothing of ours is the query's own."""
     if book.accounts.by is None:
         return {}
@@ -142,11 +147,14 @@ def _looked_up(session: DeskSession, book: DeskBook, ours: Collection[str]) -> d
 def _read_part(part: _Part) -> PartReading:
     if part.declared.query is not None:
         return _read_query(part, part.declared.query)
-    shape = _shape_of(part.session, part.declared.table or "", part.where)
+    shape = shape_of(part.session, part.declared.table or "", part.where)
     part.rights.update(rights_on(part.session, shape))
-    misfits = [*_missing(shape.types, _columns_of(part.declared), part.where), *_key_misfits(part, shape)]
+    misfits = [
+        *missing_columns(shape.types, _columns_of(part.declared), part.where),
+        *_key_misfits(part, shape),
+    ]
     if misfits:
-        raise _MisfitError(misfits)
+        raise MisfitError(misfits)
     decimals = _decimals_of(part, shape)
     # Asked first: a select that is refused would end the transaction.
     if part.session.dialect is Dialect.POSTGRESQL and not part.rights["select"]:
@@ -155,8 +163,8 @@ def _read_part(part: _Part) -> PartReading:
         return PartReading(decimals, {}, shape.required)
     names = _names_read(part, shape)
     account = part.declared.account
-    values = {ours: _in_column(part, shape, account, value) for ours, value in part.values.items()}
-    accounts = _by_value(part, values)
+    values = {ours: in_column(part, shape, account, value) for ours, value in part.values.items()}
+    accounts = accounts_by_value(part, values)
     rows = part.session.fetch(_select(part, shape, names), ROWS_MAX)
     read = _ReadRows(names, rows, accounts, shape.key_of(part.declared))
     return PartReading(decimals, _sorted_rows(part, decimals, read), shape.required)
@@ -168,19 +176,20 @@ def _read_query(part: _Part, query: str) -> PartReading:
     if declared.decimals is None:
         raise part.misfit("a query has no digits of its own", "Add decimals: the digits of the quantity.")
     names, rows = part.session.fetch_written(query, ROWS_MAX)
-    if misfits := list(_missing(names, _columns_of(declared), part.where)):
-        raise _MisfitError(misfits)
-    read = _ReadRows(names, rows, _by_value(part, part.values))
+    if misfits := list(missing_columns(names, _columns_of(declared), part.where)):
+        raise MisfitError(misfits)
+    read = _ReadRows(names, rows, accounts_by_value(part, part.values))
     found = _sorted_rows(part, declared.decimals, read)
     part.rights["select"] = True
     return PartReading(declared.decimals, found)
 
 
-def _shape_of(session: DeskSession, table: str, where: str) -> TableShape:
+def shape_of(session: DeskSession, table: str, where: str) -> TableShape:
+    """Describe a table that a declaration names."""
     shape = find_table(session, table)
     if shape is None:
         what = f"there is no table {table}{nearest(table, table_names(session))}"
-        raise _MisfitError([DeskProblem(where, one_line(what), "Name a table that the role may see.")])
+        raise MisfitError([DeskProblem(where, one_line(what), "Name a table that the role may see.")])
     return shape
 
 
@@ -199,7 +208,8 @@ def _columns_of(declared: Positions | Cash) -> dict[str, str]:
     return columns
 
 
-def _missing(known: Collection[str], columns: Mapping[str, str], where: str) -> Iterator[DeskProblem]:
+def missing_columns(known: Collection[str], columns: Mapping[str, str], where: str) -> Iterator[DeskProblem]:
+    """Tell of the columns, by the field that names them, that a table or query does not have."""
     for place, column in columns.items():
         if column not in known:
             what = f"there is no column {column}{nearest(column, known)}"
@@ -208,15 +218,19 @@ def _missing(known: Collection[str], columns: Mapping[str, str], where: str) -> 
 
 def _orders_misfits(session: DeskSession, orders: Orders, where: str) -> list[DeskProblem]:
     """See whether the desk's orders could be read."""
-    columns = {name: getattr(orders, name) for name in _ORDER_COLUMNS if getattr(orders, name)}
-    columns["status.column"] = orders.status.column
     if orders.table is None:
         return []
     try:
-        shape = _shape_of(session, orders.table, where)
-    except _MisfitError as error:
+        shape = shape_of(session, orders.table, where)
+    except MisfitError as error:
         return list(error.problems)
-    return list(_missing(shape.types, columns, where))
+    return list(missing_columns(shape.types, columns_of_orders(orders), where))
+
+
+def columns_of_orders(orders: Orders) -> dict[str, str]:
+    """Name the columns that the desk's orders are read from, by the field that names them."""
+    columns = {name: getattr(orders, name) for name in _ORDER_COLUMNS if getattr(orders, name)}
+    return {**columns, "status.column": orders.status.column, **{f"only.{n}": n for n in orders.only}}
 
 
 def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
@@ -224,11 +238,11 @@ def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
     lock, where = part.declared.locked_by, f"{part.where}.locked_by"
     if lock.table is not None and lock.key is not None:
         try:
-            parent = _shape_of(part.session, lock.table, where)
-        except _MisfitError as error:
+            parent = shape_of(part.session, lock.table, where)
+        except MisfitError as error:
             yield from error.problems
         else:
-            yield from _missing(parent.types, {"key": lock.key}, where)
+            yield from missing_columns(parent.types, {"key": lock.key}, where)
             if lock.key in parent.types and lock.key not in parent.indexed:
                 yield DeskProblem(where, f"{lock.table}.{lock.key} has no index", "Make one, or name a key.")
     key = shape.key_of(part.declared)
@@ -265,20 +279,26 @@ def _names_read(part: _Part, shape: TableShape) -> list[str]:
 
 def _select(part: _Part, shape: TableShape, names: Sequence[str]) -> sa.Select[Any]:
     """Select the rows of all accounts, in the order of their keys."""
-    declared = part.declared
     table = sa.table(shape.name, *(sa.column(name) for name in names), schema=shape.schema)
-    wanted = [_bound(part, shape, declared.account, value) for value in part.values.values()]
-    statement = sa.select(*(table.c[name] for name in names))
-    statement = statement.where(_searched(part, shape, declared.account).in_(wanted))
-    for column, value in declared.only.items():
-        typed = _searched(part, shape, column)
-        statement = statement.where(
-            typed.is_(None) if value is None else typed == _bound(part, shape, column, value)
-        )
+    statement = sa.select(*(table.c[name] for name in names)).where(*rows_that_count(part, shape))
     return statement.order_by(*(table.c[name] for name in shape.key_of(part.declared))).limit(ROWS_MAX + 1)
 
 
-def _searched(part: _Part, shape: TableShape, column: str) -> sa.ColumnElement[Any]:
+def rows_that_count(part: DeskSource, shape: TableShape) -> Iterator[sa.ColumnElement[bool]]:
+    """Say which rows of a table are of the accounts, and count.
+
+    Raises:
+        MisfitError: a value of the declaration is none that the column can hold.
+    """
+    account = part.declared.account
+    wanted = [_bound(part, shape, account, value) for value in part.values.values()]
+    yield _searched(part, shape, account).in_(wanted)
+    for column, value in part.declared.only.items():
+        typed = _searched(part, shape, column)
+        yield typed.is_(None) if value is None else typed == _bound(part, shape, column, value)
+
+
+def _searched(part: DeskSource, shape: TableShape, column: str) -> sa.ColumnElement[Any]:
     """Name a column in a condition; one of SQLite's without any type finds no number by a text."""
     kind = shape.types[column]
     found = sa.column(column, kind)
@@ -286,7 +306,7 @@ def _searched(part: _Part, shape: TableShape, column: str) -> sa.ColumnElement[A
     return sa.cast(found, sa.Text) if is_untyped else found
 
 
-def _in_column(part: _Part, shape: TableShape, column: str, value: object) -> object:
+def in_column(part: DeskSource, shape: TableShape, column: str, value: object) -> object:
     """Read a value of the declaration, or of the desk's own query, as a column's type has it."""
     kind = shape.types[column]
     try:
@@ -299,12 +319,12 @@ def _in_column(part: _Part, shape: TableShape, column: str, value: object) -> ob
         raise part.misfit(what, "Write a value of the column's type.") from None
 
 
-def _bound(part: _Part, shape: TableShape, column: str, value: object) -> sa.ColumnElement[Any]:
+def _bound(part: DeskSource, shape: TableShape, column: str, value: object) -> sa.ColumnElement[Any]:
     """Bind a value as a column's type has it.
 
     Text without a type of ours is the server's to understand, such as an enumeration's.
     """
-    typed = _in_column(part, shape, column, value)
+    typed = in_column(part, shape, column, value)
     if isinstance(typed, Decimal) and part.session.dialect is Dialect.SQLITE:
         typed = str(typed)
     is_text = isinstance(typed, str)
@@ -324,7 +344,7 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
     key = [place[name] for name in read.key]
     found: dict[str, list[DeskRow]] = defaultdict(list)
     for row in read.rows:
-        value = _spelled(row[place[declared.account]])
+        value = spelled(row[place[declared.account]])
         account = accounts.get(value) or folded.get(value.casefold())
         if account is not None:
             found[account].append(
@@ -338,9 +358,9 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
     return dict(found)
 
 
-def _by_value(part: _Part, values: Mapping[str, object]) -> dict[str, str]:
+def accounts_by_value(part: DeskSource, values: Mapping[str, object]) -> dict[str, str]:
     """Name our account of each value of the account's column."""
-    accounts = {_spelled(value): account for account, value in values.items()}
+    accounts = {spelled(value): account for account, value in values.items()}
     if len(accounts) < len(values):
         raise part.misfit(
             f"two accounts are the same value of {part.declared.account}", "Give each account its own."
@@ -348,7 +368,7 @@ def _by_value(part: _Part, values: Mapping[str, object]) -> dict[str, str]:
     return accounts
 
 
-def _spelled(value: object) -> str:
+def spelled(value: object) -> str:
     """Write a value so that what is equal in any database is the same text: 1, 1.00 and 1.0 are."""
     if isinstance(value, float | Decimal):
         number = Decimal(str(value))

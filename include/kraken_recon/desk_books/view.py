@@ -104,7 +104,7 @@ def _answer_view(answer: Answer) -> dict[str, Any]:
 
 
 def _order_view(order: OrderProblem) -> dict[str, str]:
-    return {"id": order.order_id, "problem": order.problem}
+    return {"id": order.order_id, "problem": order.problem, "detail": order.detail}
 
 
 def problem_views(problems: Iterable[DeskProblem]) -> list[dict[str, str]]:

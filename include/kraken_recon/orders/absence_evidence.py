@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.ledger.entry_kinds import TRADE
 from kraken_recon.orders.rules.absence import AbsenceEvidence, may_be, unexplained_holds
-from kraken_recon.orders.rules.order import Side, Source
+from kraken_recon.orders.rules.order import FOUND_AT_KRAKEN, Side
 from kraken_recon.orders.rules.sizing import TRADABLE_WALLETS
 from kraken_recon.orders.rules.which_were_filled import (
     Ambiguous,
@@ -75,7 +75,7 @@ class OrderSearch:
             known = OrderStore(unit).known_at_kraken(
                 self.account.account_id, txids={*strays, *reports}, cl_ord_ids=()
             )
-        ours = {order.kraken_txid for order in known if order.source is not Source.EXTERNAL}
+        ours = {order.kraken_txid for order in known if order.source not in FOUND_AT_KRAKEN}
         for order in known:
             strays.pop(order.kraken_txid or "", None)
         nameless = {

@@ -13,15 +13,17 @@ from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import StoreError
 from kraken_recon.orders.alerts import subject_of
-from kraken_recon.orders.rules.order import OrderStatus, Source
+from kraken_recon.orders.rules.order import FOUND_AT_KRAKEN, OrderStatus, TimeInForce
+from kraken_recon.orders.rules.sizing import assets_of
 from kraken_recon.orders.store import OrderStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from typing import Any
 
     from kraken_recon.database.unit_of_work import UnitOfWork
-    from kraken_recon.orders.rules.order import Order
+    from kraken_recon.orders.rules.order import Order, Source
     from kraken_recon.orders.rules.reports import ReportedOrder
 
 SETTLED_BY_ADOPTION: Final = (AlertKind.ORDER_UNKNOWN, AlertKind.ORDER_NOT_PLACED)
@@ -45,7 +47,7 @@ def merge_twins(store: OrderStore, order: Order, twins: Sequence[Order], *, by: 
         StoreError: one of them is an order of ours, too.
     """
     for twin in twins:
-        if twin.source is not Source.EXTERNAL:
+        if twin.source not in FOUND_AT_KRAKEN:
             raise StoreError(
                 f"order {order.order_id} and order {twin.order_id} are both {twin.kraken_txid} at Kraken"
             )
@@ -88,3 +90,29 @@ def adopt(  # noqa: PLR0913 - all but three by name
     detail = {"kraken_txid": report.kraken_txid, "status": report.status_reported}
     OrderStore(unit).save(order, adopted, what, by=by, detail=detail)
     AlertStore(unit).resolve_about(order.account_id, subject_of(order.order_id), SETTLED_BY_ADOPTION)
+
+
+def found_order(account_id: int, report: ReportedOrder, source: Source, now: datetime) -> dict[str, Any]:
+    """Write an order that nobody here placed as a new row, open until it is followed."""
+    base, quote = assets_of(report.pair)
+    return {
+        "account_id": account_id,
+        "source": source.value,
+        "pair": report.pair,
+        "base": base,
+        "quote": quote,
+        "side": report.side.value,
+        "order_type": report.order_type.value,
+        "volume": report.volume,
+        "limit_price": report.limit_price,
+        "trigger_price": report.trigger_price,
+        "time_in_force": TimeInForce.GOOD_TILL_CANCELED.value,
+        "is_post_only": "post" in report.flags,
+        "is_dry_run": False,
+        "cl_ord_id": report.cl_ord_id,
+        "kraken_txid": report.kraken_txid,
+        # Its end comes with its fills.
+        "status": OrderStatus.OPEN.value,
+        "decided_at": report.opened_at,
+        "answered_at": now,
+    }

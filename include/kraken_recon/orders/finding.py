@@ -17,12 +17,11 @@ from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.retrying import repeated
 from kraken_recon.orders.absence_evidence import OrderSearch, told
-from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, lock_with_twins
+from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, found_order, lock_with_twins
 from kraken_recon.orders.alerts import order_alert, subject_of
 from kraken_recon.orders.one_by_one import Troubles
 from kraken_recon.orders.rules.absence import AbsenceEvidence, doubts, late_doubts, may_be
-from kraken_recon.orders.rules.order import IN_DOUBT, OrderStatus, Source, TimeInForce
-from kraken_recon.orders.rules.sizing import assets_of
+from kraken_recon.orders.rules.order import IN_DOUBT, OrderStatus, Source
 from kraken_recon.orders.store import OrderStore
 
 if TYPE_CHECKING:
@@ -217,7 +216,7 @@ class OrderFinder:
         left = [r.opened_at for r in (*waiting, *(s for s in strangers if troubles.found))]
         oldest = now - self.settings.late_look_back
         with self.ports.open_unit_of_work() as unit:
-            OrderStore(unit).looked_through(account_id, max(oldest, min([now, *left])))
+            OrderStore(unit).looked_through(account_id, after, max(oldest, min([now, *left])))
             unit.commit()
         troubles.tell()
         return adopted
@@ -285,28 +284,7 @@ class OrderFinder:
                     unit.commit()
 
     def _insert_external(self, report: ReportedOrder) -> bool:
-        base, quote = assets_of(report.pair)
-        values = {
-            "account_id": self.account.account_id,
-            "source": Source.EXTERNAL.value,
-            "pair": report.pair,
-            "base": base,
-            "quote": quote,
-            "side": report.side.value,
-            "order_type": report.order_type.value,
-            "volume": report.volume,
-            "limit_price": report.limit_price,
-            "trigger_price": report.trigger_price,
-            "time_in_force": TimeInForce.GOOD_TILL_CANCELED.value,
-            "is_post_only": "post" in report.flags,
-            "is_dry_run": False,
-            "cl_ord_id": report.cl_ord_id,
-            "kraken_txid": report.kraken_txid,
-            # Open until it is followed: its end comes with its fills.
-            "status": OrderStatus.OPEN.value,
-            "decided_at": report.opened_at,
-            "answered_at": self.ports.clock(),
-        }
+        values = found_order(self.account.account_id, report, Source.EXTERNAL, self.ports.clock())
         with self.ports.open_unit_of_work() as unit:
             order_id = OrderStore(unit).insert_order(values)
             if order_id is None:

@@ -212,6 +212,14 @@ set status = :status,
 where order_id = :order_id
   and status = :status_before;
 
+-- name: is_the_desks
+-- Say of a locked order that was found at Kraken that it is the desk's own.
+update trading.orders
+set source = 'desk',
+    updated_at = now()
+where order_id = :order_id
+  and source = 'external';
+
 -- name: add_event
 -- Append to an order's story.
 insert into trading.order_events (order_id, status_before, status_after, what, detail, recorded_by)
@@ -277,9 +285,10 @@ where order_books.looked_at < :due_before
 returning account_id, read_until;
 
 -- name: looked_through
--- Say up to when an account's orders at Kraken were looked through.
+-- Say from when and up to when an account's orders at Kraken were looked through: each look overlaps the last one.
 update trading.order_books
-set read_until = greatest(read_until, :read_until)
+set read_from = coalesce(read_from, :read_from),
+    read_until = greatest(read_until, :read_until)
 where account_id = :account_id;
 
 -- name: recorded_holdings
@@ -349,6 +358,12 @@ order by order_id;
 -- name: give_fills
 -- Let the fills of one order be those of another.
 update trading.fills
+set order_id = :to_order_id
+where order_id = :order_id;
+
+-- name: give_desk_orders
+-- Let what books of the desk's say of one order be said of another.
+update trading.desk_orders
 set order_id = :to_order_id
 where order_id = :order_id;
 

@@ -166,6 +166,11 @@ class OrderStore(Store):
         _expect_one(done, f"order {before.order_id}")
         self.add_event(before.order_id, before.status, after.status, what, by=by, detail=detail)
 
+    def is_the_desks(self, order: Order, what: str, *, by: str) -> None:
+        """Say of a locked order that was found at Kraken that it is the desk's own."""
+        self._execute("is_the_desks", order_id=order.order_id)
+        self.add_event(order.order_id, order.status, order.status, what, by=by)
+
     def add_event(  # noqa: PLR0913 - each is one column
         self,
         order_id: int,
@@ -222,9 +227,9 @@ class OrderStore(Store):
         )
         return {row.account_id: row.read_until for row in rows}
 
-    def looked_through(self, account_id: int, read_until: datetime) -> None:
-        """Say up to when an account's orders at Kraken were looked through."""
-        self._execute("looked_through", account_id=account_id, read_until=read_until)
+    def looked_through(self, account_id: int, read_from: datetime, read_until: datetime) -> None:
+        """Say from when and up to when an account's orders at Kraken were looked through, for now."""
+        self._execute("looked_through", account_id=account_id, read_from=read_from, read_until=read_until)
 
     def recorded_holdings(
         self, account_id: int, assets: Collection[str], *, before: datetime
@@ -248,8 +253,9 @@ class OrderStore(Store):
         return [_order(row) for row in self._execute("lately_absent", account_id=account_id, after=after)]
 
     def give_fills(self, order_id: int, to_order_id: int) -> None:
-        """Let the fills of one order be another's, and give up what was to be verified of the first."""
+        """Let what belongs to one order be another's, and give up what was to be verified of the first."""
         self._execute("give_fills", order_id=order_id, to_order_id=to_order_id)
+        self._execute("give_desk_orders", order_id=order_id, to_order_id=to_order_id)
         self._execute("drop_waiting_levels", order_id=order_id)
         self._execute("drop_waiting_verification", order_id=order_id)
 

@@ -10,7 +10,7 @@ from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.errors import StoreError, StoreUnreachableError
-from kraken_recon.orders.alerts import order_alert
+from kraken_recon.orders.alerts import order_alert, subject_of
 from kraken_recon.verification.rules.judge import Overall
 from kraken_recon.verification.rules.records import Judged
 from kraken_recon.verification.store import VerificationStore
@@ -90,6 +90,12 @@ def _raise_alerts(unit: UnitOfWork, done: Sequence[Case], now: datetime) -> None
             key=lambda alert: (alert.kind, alert.account_id, alert.asset or ""),
         )
     )
+    for case in done:
+        # A person, or a bot, put the desk's row right, and the order was verified again.
+        if case.evidence.desk_rows and case.verification.verdict is Overall.VERIFIED:
+            subject = subject_of(case.order_id)
+            account_id = case.claimed.account.account_id
+            AlertStore(unit).resolve_about(account_id, subject, [AlertKind.VERIFICATION_FAILURE])
     settled = account_ids - {account_id for account_id, _ in overdue}
     if settled:
         AlertStore(unit).resolve_alerts(settled, AlertKind.VERIFICATION_INCONCLUSIVE, ended_by="verdicts")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from kraken_recon.desk_books.rules.orders import OrderInBook
     from kraken_recon.ledger.entries import LedgerEntry
     from kraken_recon.orders.rules.order import Fill, Order
     from kraken_recon.orders.rules.reports import ReportedOrder
@@ -99,6 +100,7 @@ def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but 
     fills: Mapping[str, Fill] | None = None,
     recorded: RecordedEntries | None = None,
     booked: Booked | None = None,
+    desk_rows: tuple[OrderInBook, ...] = (),
     is_past_deadline: bool = False,
 ) -> OrderEvidence:
     """Put together what is known of one order."""
@@ -117,4 +119,5 @@ def evidence_of(  # noqa: PLR0913 - the parts of one piece of evidence, all but 
         booked_trades=booked.here,
         elsewhere={t: account for t, account in booked.elsewhere.items() if t in trade_ids},
         is_past_deadline=is_past_deadline,
+        desk_rows=desk_rows,
     )

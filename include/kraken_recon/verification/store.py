@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.accounts.account import Account
 from kraken_recon.database.store import Store, named_queries
+from kraken_recon.desk_books.rules.orders import OrderInBook, order_said
 from kraken_recon.ledger.entries import LedgerEntry
 from kraken_recon.orders.rules.order import Fill, Order, OrderStatus, OrderType, Side, Source, TimeInForce
 from kraken_recon.verification.rules.records import Booked, ClaimedOrder, Judged, RecordedEntries, WindowCount
@@ -76,6 +77,14 @@ class VerificationStore(Store):
         for row in self._execute("fills_of", order_ids=sorted(order_ids)).mappings():
             values = {name: row[name] for name in _FILL_FIELDS} | {"side": Side(row["side"])}
             found[row["order_id"]][row["trade_id"]] = Fill(**values)
+        return found
+
+    def desk_rows_of(self, order_ids: Collection[int]) -> Mapping[int, tuple[OrderInBook, ...]]:
+        """Read what books of the desk's say of orders, by order."""
+        found: dict[int, tuple[OrderInBook, ...]] = {}
+        for row in self._execute("desk_rows_of", order_ids=sorted(order_ids)):
+            said = order_said(row.desk_order_id, row.changed_at, json.loads(row.said))
+            found[row.order_id] = (*found.get(row.order_id, ()), OrderInBook(row.book, said))
         return found
 
     def recorded(self, account_id: int, ledger_ids: Collection[str]) -> RecordedEntries:

@@ -72,6 +72,13 @@ from trading.fills
 where order_id = any(cast(:order_ids as bigint[]))
 order by trade_time, trade_id;
 
+-- name: desk_rows_of
+-- Read what books of the desk's say of orders.
+select order_id, book, desk_order_id, said::text as said, changed_at
+from trading.desk_orders
+where order_id = any(cast(:order_ids as bigint[]))
+order by book, desk_order_id;
+
 -- name: movements
 -- Read recorded entries, and what each moved its position by; null where it moved nothing.
 select
@@ -242,22 +249,31 @@ windows as (
       - back * make_interval(secs => seconds) as window_start
   from lengths
   cross join generate_series(0, 1) as back
+),
+counted as (
+  select
+    w.seconds,
+    w.window_start,
+    v.account_id,
+    v.source,
+    count(*) filter (where v.verdict = 'verified') as verified,
+    count(*) filter (where v.verdict = 'mismatch') as mismatched,
+    count(*) filter (where v.verdict = 'inconclusive' and v.deadline <= :now) as inconclusive
+  from windows w
+  join trading.order_verifications v
+    on v.judged_at >= w.window_start
+    and v.judged_at < w.window_start + make_interval(secs => w.seconds)
+  group by 1, 2, 3, 4
+  -- What was counted before and is verified again, or as the desk's own, is counted no more.
+  union all
+  select w.seconds, w.window_start, r.account_id, r.source, 0, 0, 0
+  from windows w
+  join trading.verification_rates r on r.window_seconds = w.seconds and r.window_start = w.window_start
 )
 insert into trading.verification_rates as r
   (window_seconds, window_start, account_id, source, verified, mismatched, inconclusive, computed_at)
-select
-  w.seconds,
-  w.window_start,
-  v.account_id,
-  v.source,
-  count(*) filter (where v.verdict = 'verified'),
-  count(*) filter (where v.verdict = 'mismatch'),
-  count(*) filter (where v.verdict = 'inconclusive' and v.deadline <= :now),
-  :now
-from windows w
-join trading.order_verifications v
-  on v.judged_at >= w.window_start
-  and v.judged_at < w.window_start + make_interval(secs => w.seconds)
+select seconds, window_start, account_id, source, sum(verified), sum(mismatched), sum(inconclusive), :now
+from counted
 group by 1, 2, 3, 4
 order by 1, 2, 3, 4
 on conflict (window_seconds, window_start, account_id, source) do update

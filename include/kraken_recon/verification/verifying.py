@@ -204,7 +204,8 @@ def _with_our_rows(
     without_trade = set(trade_ids) - seen.trades.keys()
     with ports.open_unit_of_work() as unit:
         store = VerificationStore(unit)
-        fills = store.fills_of([one.order.order_id for one in listed])
+        order_ids = [one.order.order_id for one in listed]
+        fills, desk_rows = store.fills_of(order_ids), store.desk_rows_of(order_ids)
         recorded = store.recorded(account_id, rows)
         astray = without_rows | without_trade
         booked = store.booked(account_id, sorted(astray)) if astray else None
@@ -216,6 +217,7 @@ def _with_our_rows(
             fills=fills.get(one.order.order_id, {}),
             recorded=recorded,
             booked=booked,
+            desk_rows=desk_rows.get(one.order.order_id, ()),
             is_past_deadline=now >= one.deadline,
         )
         for one in listed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.errors import NotOnRecordError
 from kraken_recon.values.plain import plain
-from kraken_recon.verification.rules.judge import Level
+from kraken_recon.verification.rules.levels import Level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

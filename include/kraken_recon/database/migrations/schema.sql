@@ -733,6 +733,7 @@ comment on column trading.margin_positions.last_seen_run_id is 'The newest run t
 
 create table trading.order_books (
   account_id bigint,
+  read_from timestamptz,
   read_until timestamptz,
   looked_at timestamptz not null,
   constraint pk_order_books primary key (account_id),
@@ -740,6 +741,7 @@ create table trading.order_books (
     trading.accounts(account_id)
 );
 comment on table trading.order_books is 'How far an account''s orders at Kraken were looked through.';
+comment on column trading.order_books.read_from is 'From which time on every order at Kraken is here.';
 comment on column trading.order_books.read_until is 'Up to which time of closing.';
 comment on column trading.order_books.looked_at is 'When they were last looked through.';
 
@@ -796,12 +798,13 @@ create table trading.orders (
     'take-profit', 'other')),
   constraint ck_orders_portion_is_a_number check (portion <> 'NaN'),
   constraint ck_orders_reserved_is_a_number check (reserved <> 'NaN'),
-  constraint ck_orders_sent_orders_have_their_ids check ((status in ('decided', 'refused')) or (source =
-    'external') or ((cl_ord_id is not null) and (deadline is not null) and (submitted_at is not null))),
+  constraint ck_orders_sent_orders_have_their_ids check ((status in ('decided', 'refused')) or (source in
+    ('external', 'desk')) or ((cl_ord_id is not null) and (deadline is not null) and (submitted_at is not
+    null))),
   constraint ck_orders_side_is_known check (side in ('buy', 'sell')),
-  constraint ck_orders_size check ((source = 'external') or ((volume > 0) and ((portion is null) or ((portion
-    > 0) and (portion <= 1))))),
-  constraint ck_orders_source_is_known check (source in ('ai', 'matching', 'manual', 'external')),
+  constraint ck_orders_size check ((source in ('external', 'desk')) or ((volume > 0) and ((portion is null) or
+    ((portion > 0) and (portion <= 1))))),
+  constraint ck_orders_source_is_known check (source in ('ai', 'matching', 'manual', 'external', 'desk')),
   constraint ck_orders_status_is_known check (status in ('decided', 'refused', 'submitting', 'unknown',
     'validated', 'rejected', 'not_placed', 'open', 'closed', 'canceled', 'expired', 'merged')),
   constraint ck_orders_time_in_force_is_known check (time_in_force in ('GTC', 'IOC', 'GTD')),
@@ -994,7 +997,7 @@ create table trading.order_verification_levels (
   constraint fk_order_verification_levels_order_id_order_verifications foreign key (order_id) references
     trading.order_verifications(order_id),
   constraint ck_order_verification_levels_level_is_known check (level in ('state', 'fills', 'direction',
-    'ledger', 'position', 'slippage')),
+    'ledger', 'position', 'slippage', 'desk')),
   constraint ck_order_verification_levels_verdict_is_known check (verdict in ('passed', 'warning', 'mismatch',
     'inconclusive', 'not_applicable'))
 );
@@ -1297,6 +1300,49 @@ comment on column trading.session_samples.pool_sessions is 'Sessions of processe
 comment on column trading.session_samples.pool_limit is 'How many sessions the declared pools allow.';
 comment on column trading.session_samples.audited_by is 'The audit''s run in Airflow.';
 comment on column trading.session_samples.client_waits is 'Sessions that waited for their client, with the bytes of their COPY.';
+
+create table trading.desk_order_reads (
+  book text,
+  account_id bigint,
+  read_until timestamptz not null,
+  looked_at timestamptz not null,
+  constraint pk_desk_order_reads primary key (book, account_id),
+  constraint fk_desk_order_reads_account_id_accounts foreign key (account_id) references
+    trading.accounts(account_id)
+);
+comment on table trading.desk_order_reads is 'How far an account''s own orders in a desk book were read.';
+comment on column trading.desk_order_reads.book is 'The desk book.';
+comment on column trading.desk_order_reads.read_until is 'Up to which change of an order.';
+comment on column trading.desk_order_reads.looked_at is 'When they were last read.';
+
+create table trading.desk_orders (
+  book text,
+  account_id bigint,
+  desk_order_id text,
+  said jsonb not null,
+  changed_at timestamptz not null,
+  state text not null,
+  candidates text[] default '{}'::text[] not null,
+  order_id bigint,
+  first_seen_at timestamptz not null,
+  constraint pk_desk_orders primary key (book, account_id, desk_order_id),
+  constraint fk_desk_orders_account_id_accounts foreign key (account_id) references trading.accounts(account_id),
+  constraint fk_desk_orders_order_id_orders foreign key (order_id) references trading.orders(order_id),
+  constraint ck_desk_orders_found_orders_are_named check ((state = 'matched') = (order_id is not null)),
+  constraint ck_desk_orders_state_is_known check (state in ('waiting', 'matched', 'ambiguous', 'unmatched',
+    'open', 'absent'))
+);
+create index ix_desk_orders_order_id on trading.desk_orders (order_id);
+create index ix_desk_orders_unsettled on trading.desk_orders (book, account_id) where (state in ('waiting',
+  'ambiguous', 'unmatched', 'open'));
+comment on table trading.desk_orders is 'One ended order of a desk''s own table, and which one at Kraken it is.';
+comment on column trading.desk_orders.book is 'The desk book.';
+comment on column trading.desk_orders.desk_order_id is 'The desk''s own id of it.';
+comment on column trading.desk_orders.said is 'What the desk''s row said when it was last read, with the digits that its columns hold.';
+comment on column trading.desk_orders.changed_at is 'When the desk last changed it, by the desk''s clock.';
+comment on column trading.desk_orders.state is '[Whether it was found at Kraken](../runbooks/order_verification.md).';
+comment on column trading.desk_orders.candidates is 'Of an ambiguous one: the orders at Kraken that it may be.';
+comment on column trading.desk_orders.order_id is 'The order that it is.';
 
 create table trading.verification_rates (
   window_seconds integer,

@@ -68,6 +68,28 @@ class Names:
             return _LEGACY_IDS.get(asset, asset)
         return f"{asset}/{quote_currency}" if self.column.spelled is Spelling.PAIR else asset
 
+    def market(self, name: str) -> tuple[str, str | None] | None:
+        """Say which market a name means: base and quote, or an asset alone; None where nobody knows it.
+
+        However assets are spelled, orders may name pairs, with a separator or without.
+        """
+        text = name.strip()
+        parts = _SEPARATOR.split(text)
+        if len(parts) > 1 and text not in self.column.also:
+            base, quote = self._part(parts[0]), self._part(parts[1])
+            return (base.asset, quote.asset) if base and quote else None
+        alone = self._part(text)
+        if alone is not None:
+            return alone.asset, None
+        found = {
+            (base.asset, quote.asset)
+            for place in range(1, len(text))
+            if self._is_quote(text[place:])
+            and (quote := self._part(text[place:]))
+            and (base := self._part(text[:place]))
+        }
+        return found.pop() if len(found) == 1 else None
+
     def _meant(self, name: str) -> Meant | None:
         if name in self.column.also:
             return Meant(self.column.also[name])

@@ -9,33 +9,74 @@ Invariants:
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from decimal import Decimal
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.desk_books.rules.compare import agrees
 from kraken_recon.orders.rules.order import Side
 from kraken_recon.values.money import SCALE_MAX, ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from decimal import Decimal
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from kraken_recon.orders.rules.reports import ReportedOrder
 
 BEFORE_CREATION: Final = timedelta(minutes=1)
 """How much earlier than the desk says an order may have been opened: clocks differ."""
 WITHOUT_CREATION: Final = timedelta(days=1)
-AMBIGUOUS: Final = "ambiguous"
-UNMATCHED: Final = "unmatched"
 _FILLED_WORDS: Final = ("fill", "clos", "done", "exec", "complet")
+_NOT_FILLED_WORDS: Final = ("cancel", "expir", "reject", "fail", "part", "kill", "error")
+
+
+class OrderState(StrEnum):
+    """How far the search for one of the desk's orders has come."""
+
+    WAITING = "waiting"  # it may still appear, or Kraken could not be asked
+    MATCHED = "matched"
+    AMBIGUOUS = "ambiguous"
+    UNMATCHED = "unmatched"  # filled, says the desk, and unknown at Kraken
+    OPEN = "open"  # ended, says the desk, and Kraken still shows it as open
+    ABSENT = "absent"  # ended without a fill, and never at Kraken
+
+
+UNSETTLED: Final = frozenset(
+    {OrderState.WAITING, OrderState.AMBIGUOUS, OrderState.UNMATCHED, OrderState.OPEN}
+)
+PROBLEMS: Final = frozenset({OrderState.AMBIGUOUS, OrderState.UNMATCHED, OrderState.OPEN})
+MISMATCH: Final = "mismatch"
+
+
+class StatusWord(Enum):
+    """What a desk's word for the end of an order means."""
+
+    FILLED = auto()
+    NOT_FILLED = auto()  # canceled, expired, refused: perhaps filled in part
+    OTHER = auto()
+
+
+def status_word(status: str) -> StatusWord:
+    """Understand a desk's word for the end of an order."""
+    word = status.strip().casefold().removeprefix("order").lstrip("_- ")
+    if word.startswith(_FILLED_WORDS):
+        return StatusWord.FILLED
+    return StatusWord.NOT_FILLED if word.startswith(_NOT_FILLED_WORDS) else StatusWord.OTHER
+
+
+def digits_of(amount: Decimal) -> int:
+    """Say how many digits after the point an amount was written with."""
+    exponent = amount.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class DeskOrder:
     """One order as the desk's own table has it; None is what the desk does not keep.
 
-    ``pair`` is named as Kraken's reports do, None where nobody knows the market. Times are in UTC.
+    ``pair`` is named as Kraken's reports do, None where nobody knows the market; without ``has_quote`` only
+    its base was said. Amounts are written with the digits that the desk's columns hold. Times are in UTC.
     """
 
     order_id: str
@@ -50,13 +91,45 @@ class DeskOrder:
     price: Decimal | None = None
     fee: Decimal | None = None
     created_at: datetime | None = None
+    has_quote: bool = True
 
     @property
     def has_fills(self) -> bool:
         """Whether the desk says that something of it was executed; without a volume its status tells."""
         if self.executed is not None:
             return self.executed > ZERO
-        return self.status.strip().casefold().startswith(_FILLED_WORDS)
+        return status_word(self.status) is StatusWord.FILLED
+
+
+def as_said(order: DeskOrder) -> dict[str, Any]:
+    """Write what the desk says of an order, but for its id and the time of its change."""
+    said = {field.name: getattr(order, field.name) for field in fields(DeskOrder)}
+    del said["order_id"], said["changed_at"]
+    return {name: _plain(value) for name, value in said.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def order_said(order_id: str, changed_at: datetime, said: Mapping[str, Any]) -> DeskOrder:
+    """Read what ``as_said`` wrote."""
+    read = dict(said)
+    for name in ("volume", "executed", "price", "fee"):
+        read[name] = None if read[name] is None else Decimal(read[name])
+    read["side"] = read["side"] and Side(read["side"])
+    read["created_at"] = read["created_at"] and datetime.fromisoformat(read["created_at"])
+    return DeskOrder(order_id=order_id, changed_at=changed_at, **read)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderInBook:
+    """An order as one book has it."""
+
+    book: str
+    order: DeskOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +150,21 @@ def side_of(text: str) -> Side | None:
     return {"buy": Side.BUY, "sell": Side.SELL}.get(text.strip().casefold())
 
 
-def match_orders(
+def opened_after(order: DeskOrder) -> datetime:
+    """Say since when an order may have been opened at Kraken."""
+    if order.created_at is None:
+        return order.changed_at - WITHOUT_CREATION
+    return order.created_at - BEFORE_CREATION
+
+
+def match_orders(  # noqa: PLR0913 - all but two by name
     orders: Sequence[DeskOrder],
     reports: Iterable[ReportedOrder],
     *,
     late_by: timedelta,
     now: datetime,
     decimals: int = SCALE_MAX,
+    taken: Mapping[str, str] | None = None,
 ) -> list[MatchedOrder]:
     """Match orders of one account that ended with what Kraken shows of it, in the order of the desk's.
 
@@ -93,28 +174,30 @@ def match_orders(
         late_by: of the book.
         now: until then an order that Kraken does not show may still appear.
         decimals: the digits of the desk's volume.
+        taken: orders at Kraken that were found before, each with the desk's order that it is.
     """
-    listed = list(reports)
+    listed, given = list(reports), taken or {}
     named = {order.order_id: _named(order, listed) for order in orders}
-    taken = {report.kraken_txid for report in named.values() if report}
-    free = [report for report in listed if report.kraken_txid not in taken]
+    claims: dict[str, set[str]] = defaultdict(set)
+    for number, report in named.items():
+        if report is not None:
+            claims[report.kraken_txid] |= {number, given.get(report.kraken_txid, number)}
+    free = [report for report in listed if report.kraken_txid not in claims.keys() | given.keys()]
     fitting = {
         order.order_id: [report for report in free if _fits(order, report, late_by, decimals)]
         for order in orders
         if named[order.order_id] is None and order.kraken_id is None and order.client_id is None
     }
-    wanted: dict[str, int] = defaultdict(int)
-    for candidates in fitting.values():
+    for number, candidates in fitting.items():
         for report in candidates:
-            wanted[report.kraken_txid] += 1
-    return [
-        MatchedOrder(order, named[order.order_id])
-        if named[order.order_id]
-        else _judged(
-            order, fitting.get(order.order_id, []), wanted, is_late=now - order.changed_at >= late_by
-        )
-        for order in orders
-    ]
+            claims[report.kraken_txid].add(number)
+    found = []
+    for order in orders:
+        report = named[order.order_id]
+        candidates = fitting.get(order.order_id, []) if report is None else [report]
+        is_late = now - order.changed_at >= late_by
+        found.append(_judged(order, candidates, claims, is_late=is_late))
+    return found
 
 
 def _named(order: DeskOrder, reports: Iterable[ReportedOrder]) -> ReportedOrder | None:
@@ -128,23 +211,24 @@ def _named(order: DeskOrder, reports: Iterable[ReportedOrder]) -> ReportedOrder 
 
 
 def _judged(
-    order: DeskOrder, candidates: Sequence[ReportedOrder], wanted: dict[str, int], *, is_late: bool
+    order: DeskOrder,
+    candidates: Sequence[ReportedOrder],
+    claims: Mapping[str, Collection[str]],
+    *,
+    is_late: bool,
 ) -> MatchedOrder:
-    if len(candidates) == 1 and wanted[candidates[0].kraken_txid] == 1:
+    if len(candidates) == 1 and len(claims[candidates[0].kraken_txid]) == 1:
         return MatchedOrder(order, candidates[0])
     if candidates:
         found = tuple(sorted(report.kraken_txid for report in candidates))
-        return MatchedOrder(order, None, AMBIGUOUS, found)
-    return MatchedOrder(order, None, UNMATCHED if order.has_fills and is_late else "")
+        return MatchedOrder(order, None, OrderState.AMBIGUOUS, found)
+    return MatchedOrder(order, None, OrderState.UNMATCHED if order.has_fills and is_late else "")
 
 
 def _fits(order: DeskOrder, report: ReportedOrder, late_by: timedelta, decimals: int) -> bool:
-    opened_from = (
-        order.created_at - BEFORE_CREATION if order.created_at else order.changed_at - WITHOUT_CREATION
-    )
     return (
         (report.pair, report.side) == (order.pair, order.side)
         and agrees(report.volume, order.volume, decimals)
-        and opened_from <= report.opened_at
+        and opened_after(order) <= report.opened_at
         and (report.closed_at or report.opened_at) <= order.changed_at + late_by
     )

@@ -149,10 +149,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class OrderProblem:
-    """An order of the desk's that could not be matched, or is not what the desk says."""
+    """An order of the desk's that could not be matched, or is not what the desk says.
+
+    ``problem`` is ``ambiguous``, ``unmatched``, ``open`` or ``mismatch``; ``detail`` says it in words.
+    """
 
     order_id: str
     problem: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """Who decided on an order; ``external`` for one found at Kraken that nobody here placed."""
+    """Who decided on an order; the last two are found at Kraken, and nobody here placed them."""
 
     AI = "ai"
     MATCHING = "matching"
     MANUAL = "manual"
     EXTERNAL = "external"
+    DESK = "desk"  # it stands in a table of the desk's own, and is only verified
+
+
+FOUND_AT_KRAKEN: Final = frozenset({Source.EXTERNAL, Source.DESK})
 
 
 class Side(StrEnum):
@@ -44,7 +48,7 @@ class OrderType(StrEnum):
     LIMIT = "limit"
     STOP_LOSS = "stop-loss"
     TAKE_PROFIT = "take-profit"
-    OTHER = "other"  # only of an external order
+    OTHER = "other"  # only of one found at Kraken
 
 
 class TimeInForce(StrEnum):

@@ -17,34 +17,23 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.ledger.entries import is_same_line
 from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE, Fill, Order, Side
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
+from kraken_recon.verification.rules.desk_level import desk_level
+from kraken_recon.verification.rules.levels import (
+    OF_EVERY_ORDER,
+    Level,
+    LevelFindings,
+    LevelResult,
+    Verdict,
+    amounts_told,
+)
 from kraken_recon.verification.rules.trade_legs import Legs, legs_of, moved_by, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from kraken_recon.desk_books.rules.orders import OrderInBook
     from kraken_recon.ledger.entries import LedgerEntry
     from kraken_recon.orders.rules.reports import ReportedOrder
-
-
-class Level(StrEnum):
-    """What is checked of an order, in this order."""
-
-    STATE = "state"
-    FILLS = "fills"
-    DIRECTION = "direction"
-    LEDGER = "ledger"
-    POSITION = "position"
-    SLIPPAGE = "slippage"
-
-
-class Verdict(StrEnum):
-    """What a level came to."""
-
-    PASSED = "passed"
-    WARNING = "warning"
-    MISMATCH = "mismatch"
-    INCONCLUSIVE = "inconclusive"
-    NOT_APPLICABLE = "not_applicable"
 
 
 class Overall(StrEnum):
@@ -83,6 +72,7 @@ class OrderEvidence:
     booked_trades: frozenset[str] = frozenset()
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     is_past_deadline: bool = False
+    desk_rows: tuple[OrderInBook, ...] = ()
 
     @property
     def was_filled(self) -> bool:
@@ -102,19 +92,6 @@ class OrderEvidence:
     def missing_trades(self) -> list[str]:
         """Name the trades that Kraken's order lists and its trade history does not show."""
         return [t for t in self.reported.trade_ids if t not in self.trades] if self.reported else []
-
-
-@dataclass(frozen=True, slots=True)
-class LevelResult:
-    """One level's verdict with its figures, and whose books an inconclusive one waits for."""
-
-    level: Level
-    verdict: Verdict
-    expected: Mapping[str, str]
-    observed: Mapping[str, str]
-    message: str
-    awaits_kraken: bool = False
-    awaits_us: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,57 +124,6 @@ class Verification:
         return "; ".join(told) or "every book agrees"
 
 
-def _amounts(**figures: Decimal) -> dict[str, str]:
-    return {name: format_amount(amount) for name, amount in figures.items()}
-
-
-class _Result:
-    """Collects what a level finds; the gravest decides, and the first of its kind is told."""
-
-    def __init__(self, level: Level) -> None:
-        self.level = level
-        self.expected: dict[str, str] = {}
-        self.observed: dict[str, str] = {}
-        self._wrong: list[str] = []
-        self._awaited: list[tuple[str, bool]] = []
-
-    def wrong(self, message: str) -> None:
-        self._wrong.append(message)
-
-    def awaited(self, message: str, *, from_kraken: bool = True) -> None:
-        self._awaited.append((message, from_kraken))
-
-    def compare(self, name: str, expected: Decimal, observed: Decimal, *, allowance: Decimal = ZERO) -> None:
-        self.expected |= _amounts(**{name: expected})
-        self.observed |= _amounts(**{name: observed})
-        if abs(expected - observed) > allowance:
-            self.wrong(f"expected {name} {format_amount(expected)}, was {format_amount(observed)}")
-
-    def end(self, passed: str) -> LevelResult:
-        if self._wrong:
-            return self._made(Verdict.MISMATCH, "; ".join(self._wrong))
-        if self._awaited:
-            text = "; ".join(message for message, _ in self._awaited)
-            sides = {from_kraken for _, from_kraken in self._awaited}
-            return self._made(
-                Verdict.INCONCLUSIVE, text, awaits_kraken=True in sides, awaits_us=False in sides
-            )
-        return self._made(Verdict.PASSED, passed)
-
-    def not_applicable(self, message: str) -> LevelResult:
-        return self._made(Verdict.NOT_APPLICABLE, message)
-
-    def warning(self, message: str) -> LevelResult:
-        return self._made(Verdict.WARNING, message)
-
-    def _made(
-        self, verdict: Verdict, message: str, *, awaits_kraken: bool = False, awaits_us: bool = False
-    ) -> LevelResult:
-        return LevelResult(
-            self.level, verdict, self.expected, self.observed, message, awaits_kraken, awaits_us
-        )
-
-
 NOTHING_EXECUTED: Final = "nothing was executed"
 
 
@@ -216,6 +142,8 @@ def judge_order(evidence: OrderEvidence, tolerances: Tolerances) -> Verification
         lambda: _slippage(evidence, tolerances.slippage),
     )
     results = tuple(check() for check in checks)
+    if evidence.desk_rows:
+        results = (*results, _desk(evidence, legs, results))
     verdicts = {result.verdict for result in results}
     if Verdict.MISMATCH in verdicts:
         return Verification(Overall.MISMATCH, results)
@@ -230,7 +158,7 @@ def unasked(message: str, *, may_pass: bool) -> Verification:
         Overall.INCONCLUSIVE,
         tuple(
             LevelResult(level, Verdict.INCONCLUSIVE, {}, {}, message, awaits_kraken=may_pass)
-            for level in Level
+            for level in OF_EVERY_ORDER
         ),
     )
 
@@ -241,7 +169,7 @@ def _state(evidence: OrderEvidence) -> LevelResult:
     Kraken cuts the totals of an order off after a few decimals, per fill (1.106664 is shown as 1.1066): a
     unit of the last digit for every fill is allowed.
     """
-    result, order, reported = _Result(Level.STATE), evidence.order, evidence.reported
+    result, order, reported = LevelFindings(Level.STATE), evidence.order, evidence.reported
     if reported is None:
         result.awaited("Kraken does not show the order yet")
         return result.end("")
@@ -262,7 +190,7 @@ def _state(evidence: OrderEvidence) -> LevelResult:
 
 def _fills(evidence: OrderEvidence) -> LevelResult:
     """Compare the trades with their order, and with the fills that are recorded here."""
-    result, reported, trades = _Result(Level.FILLS), evidence.reported, evidence.trades
+    result, reported, trades = LevelFindings(Level.FILLS), evidence.reported, evidence.trades
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
     if reported is None or not evidence.has_ended_at_kraken:
@@ -292,7 +220,7 @@ def _fills(evidence: OrderEvidence) -> LevelResult:
     return result.end(f"{len(trades)} fills add up to the order and are recorded here")
 
 
-def _compare_trade(result: _Result, order: Order, trade: Fill) -> None:
+def _compare_trade(result: LevelFindings, order: Order, trade: Fill) -> None:
     for name, expected, observed in (
         ("order", order.kraken_txid, trade.kraken_txid),
         ("side", str(order.side), str(trade.side)),
@@ -303,7 +231,7 @@ def _compare_trade(result: _Result, order: Order, trade: Fill) -> None:
             result.wrong(f"expected {name} {expected} of trade {trade.trade_id}, was {observed}")
 
 
-def _compare_recorded(result: _Result, evidence: OrderEvidence, reported: ReportedOrder) -> None:
+def _compare_recorded(result: LevelFindings, evidence: OrderEvidence, reported: ReportedOrder) -> None:
     recorded = evidence.recorded_fills
     result.expected["fills"], result.observed["fills"] = str(len(reported.trade_ids)), str(len(recorded))
     for trade_id, trade in evidence.trades.items():
@@ -328,7 +256,7 @@ def _signed_volume(order: Order, volume: Decimal) -> Decimal:
     return volume if order.side is Side.BUY else -volume
 
 
-def _await_trades(result: _Result, evidence: OrderEvidence, legs: Legs) -> None:
+def _await_trades(result: LevelFindings, evidence: OrderEvidence, legs: Legs) -> None:
     """Wait for whatever is not there yet and not proved to stay away."""
     if not evidence.has_ended_at_kraken or evidence.missing_trades:
         result.awaited("Kraken does not show all trades of the order yet")
@@ -342,7 +270,7 @@ def _direction(evidence: OrderEvidence, legs: Legs, tolerance: Decimal) -> Level
     The balances before and after are Kraken's own running balances at the trades' entries; what other entries
     between them moved is taken out.
     """
-    result, order = _Result(Level.DIRECTION), evidence.order
+    result, order = LevelFindings(Level.DIRECTION), evidence.order
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
     if legs.are_of_margin:
@@ -357,8 +285,8 @@ def _direction(evidence: OrderEvidence, legs: Legs, tolerance: Decimal) -> Level
     if moved is None:
         result.awaited("Kraken does not show every entry between the balances yet")
         return result.end("")
-    result.expected |= _amounts(moved=expected)
-    result.observed |= _amounts(
+    result.expected |= amounts_told(moved=expected)
+    result.observed |= amounts_told(
         before=moved.before, after=moved.after, by_others=moved.others, moved=moved.own
     )
     if abs(moved.own - expected) > tolerance * volume:
@@ -371,7 +299,7 @@ def _direction(evidence: OrderEvidence, legs: Legs, tolerance: Decimal) -> Level
 
 def _ledger(evidence: OrderEvidence, legs: Legs) -> LevelResult:
     """Compare each trade with its entries in Kraken's ledger, to the last unit."""
-    result = _Result(Level.LEDGER)
+    result = LevelFindings(Level.LEDGER)
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
     if legs.are_of_margin:
@@ -382,8 +310,8 @@ def _ledger(evidence: OrderEvidence, legs: Legs) -> LevelResult:
             continue
         result.wrong(f"the entries of trade {trade_id} are in the books of account {account}")
     for name, (expected, observed) in legs.figures.items():
-        result.expected |= _amounts(**{name: expected})
-        result.observed |= _amounts(**{name: observed})
+        result.expected |= amounts_told(**{name: expected})
+        result.observed |= amounts_told(**{name: observed})
     for problem in legs.problems:
         result.wrong(problem)
     _await_trades(result, evidence, legs)
@@ -392,7 +320,7 @@ def _ledger(evidence: OrderEvidence, legs: Legs) -> LevelResult:
 
 def _position(evidence: OrderEvidence, legs: Legs) -> LevelResult:
     """Compare what our positions moved by with what Kraken's ledger says."""
-    result = _Result(Level.POSITION)
+    result = LevelFindings(Level.POSITION)
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
     expected: dict[str, Decimal] = {}
@@ -413,8 +341,8 @@ def _position(evidence: OrderEvidence, legs: Legs) -> LevelResult:
             result.wrong(f"entry {entry.ledger_id} has not moved our position")
         elif moved is None:
             result.awaited(f"entry {entry.ledger_id} has not moved our position yet", from_kraken=False)
-    result.expected |= _amounts(**expected)
-    result.observed |= _amounts(**observed)
+    result.expected |= amounts_told(**expected)
+    result.observed |= amounts_told(**observed)
     if not legs.rows:
         result.awaited("Kraken's ledger does not show the trades yet")
     elif not legs.are_of_margin:
@@ -424,7 +352,7 @@ def _position(evidence: OrderEvidence, legs: Legs) -> LevelResult:
 
 def _slippage(evidence: OrderEvidence, tolerance: Decimal) -> LevelResult:
     """Compare the average price with the one expected when the order was decided; only worse ones matter."""
-    result, order = _Result(Level.SLIPPAGE), evidence.order
+    result, order = LevelFindings(Level.SLIPPAGE), evidence.order
     if not evidence.was_filled:
         return result.not_applicable(NOTHING_EXECUTED)
     expected = order.expected_price
@@ -436,11 +364,25 @@ def _slippage(evidence: OrderEvidence, tolerance: Decimal) -> LevelResult:
         return result.end("")
     cost = sum((trade.cost for trade in evidence.trades.values()), ZERO)
     worse = cost - expected * volume if order.side is Side.BUY else expected * volume - cost
-    result.expected |= _amounts(price=expected, cost=expected * volume)
-    result.observed |= _amounts(cost=cost, volume=volume, worse_by=worse)
+    result.expected |= amounts_told(price=expected, cost=expected * volume)
+    result.observed |= amounts_told(cost=cost, volume=volume, worse_by=worse)
     if worse > tolerance * expected * volume:
         return result.warning(
             f"{format_amount(worse)} {order.quote} worse than expected, "
             f"beyond {format_amount(100 * tolerance)} %"
         )
     return result.end("within what was expected")
+
+
+def _desk(evidence: OrderEvidence, legs: Legs, others: Sequence[LevelResult]) -> LevelResult:
+    """Compare what the desk's own books say of the order with what Kraken says, at the desk's digits.
+
+    It waits for all other levels: what the desk says wrong must not keep our own books from being completed.
+    """
+    findings = LevelFindings(Level.DESK)
+    waiting = [other for other in others if other.verdict is Verdict.INCONCLUSIVE]
+    if evidence.reported is None or (waiting and not evidence.is_past_deadline):
+        from_kraken = any(other.awaits_kraken for other in waiting)
+        findings.awaited("the other books are not there yet", from_kraken=from_kraken)
+        return findings.end("")
+    return desk_level(findings, evidence.desk_rows, evidence.reported, evidence.trades, legs.rows)

@@ -19,7 +19,7 @@ from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.reports.page_store import PageStore
-from kraken_recon.verification.rules.judge import Level
+from kraken_recon.verification.rules.levels import Level
 
 ORDERS_DAG: Final = "order_verification"
 MISMATCHES_SHOWN: Final = 50

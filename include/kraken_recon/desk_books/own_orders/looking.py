@@ -1,0 +1,227 @@
+"""Look for the desk's own orders at Kraken; nothing is written.
+
+Invariants:
+1. What is on record here comes first; Kraken is asked only for what is missing, once for all of an account.
+2. While Kraken cannot be asked, an order is only found by an id; nothing is called unmatched or ambiguous.
+3. No session of a database is open while another is asked, or while Kraken is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from kraken_recon.desk_books.own_orders.store import KnownOrder, OwnOrderStore
+from kraken_recon.desk_books.rules.orders import (
+    UNSETTLED,
+    OrderState,
+    as_said,
+    match_orders,
+    opened_after,
+)
+from kraken_recon.desk_books.rules.records import DeskProblem
+from kraken_recon.errors import ConfigurationError, ExchangeError, RequestRefusedError
+from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE
+from kraken_recon.plain_text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.desk_books.address import DeskAddress
+    from kraken_recon.desk_books.declaration import DeskBook
+    from kraken_recon.desk_books.own_orders.row_store import OrdersReading
+    from kraken_recon.desk_books.rules.orders import DeskOrder, MatchedOrder
+    from kraken_recon.orders.exchange import OrderRecords
+    from kraken_recon.orders.rules.reports import ReportedOrder
+
+OVERLAP: Final = timedelta(hours=1)
+"""How much of what was read before is read again: rows may become visible after later ones."""
+FIRST_LOOK_BACK: Final = timedelta(days=1)
+ASKED_FOR: Final = timedelta(days=2)
+"""So long after its change Kraken is asked for an order; later on, what comes on record is believed."""
+_KRAKEN_ID: Final = re.compile(r"O[A-Z0-9]{4,8}-[A-Z0-9]{4,8}-[A-Z0-9]{4,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnOrderPorts:
+    """What verifying a desk's own orders needs of the outside world; ``worker`` names who is at work."""
+
+    open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
+    address_of: Callable[[str], DeskAddress]
+    open_books: Callable[[Account], AbstractContextManager[OrderRecords]]
+    clock: Callable[[], datetime]
+    worker: str = "kraken_recon"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOrder:
+    """One of the desk's orders, how far its search has come, and Kraken's order if it was found."""
+
+    order: DeskOrder
+    state: OrderState
+    report: ReportedOrder | None = None
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLook:
+    """What a look found of one account, which orders the desk has no more, and what kept it from more."""
+
+    found: Sequence[FoundOrder] = ()
+    gone: frozenset[str] = frozenset()
+    problems: tuple[DeskProblem, ...] = ()
+
+
+@dataclass(slots=True)
+class _Search:
+    """The reports that a search gathered of one account; ``is_whole`` unless Kraken could not be asked."""
+
+    reports: dict[str, ReportedOrder] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(default_factory=dict)
+    is_whole: bool = True
+    problems: tuple[DeskProblem, ...] = ()
+
+
+def look_for_orders(
+    book: DeskBook,
+    account: Account,
+    reading: OrdersReading,
+    unsettled: Mapping[str, KnownOrder],
+    ports: OwnOrderPorts,
+) -> AccountLook:
+    """Look for an account's orders that were just read, as far as they are new, changed or not found yet."""
+    orders = list(reading.by_account.get(account.name, ()))
+    read = {order.order_id for order in orders}
+    with ports.open_unit_of_work() as unit:
+        known = OwnOrderStore(unit).known(book.name, account.account_id, read)
+    wanted = [order for order in orders if _is_wanted(order, known.get(order.order_id))]
+    gone = frozenset(unsettled.keys() - read)
+    if not wanted:
+        return AccountLook(gone=gone)
+    search = _gather(book, account, wanted, ports)
+    now = ports.clock()
+    ids = {order.order_id for order in wanted}
+    matched = match_orders(
+        wanted,
+        search.reports.values(),
+        late_by=timedelta(seconds=book.late_by),
+        now=now,
+        decimals=reading.decimals,
+        taken={txid: number for txid, number in search.taken.items() if number not in ids},
+    )
+    late = timedelta(seconds=book.late_by)
+    found = [
+        _found(one, known.get(one.order.order_id), search, is_late=now - one.order.changed_at >= late)
+        for one in matched
+    ]
+    return AccountLook(found, gone, search.problems)
+
+
+def _is_wanted(order: DeskOrder, known: KnownOrder | None) -> bool:
+    """Say whether an order is new, still looked for, or says something else than when it was found."""
+    return known is None or known.state in UNSETTLED or as_said(known.order) != as_said(order)
+
+
+def _gather(book: DeskBook, account: Account, wanted: Sequence[DeskOrder], ports: OwnOrderPorts) -> _Search:
+    """Bring together what is on record of these orders and, where that is not all, what Kraken says."""
+    ids = {order.kraken_id for order in wanted if order.kraken_id}
+    client_ids = {order.client_id for order in wanted if order.client_id}
+    since = min(opened_after(order) for order in wanted)
+    with ports.open_unit_of_work() as unit:
+        store = OwnOrderStore(unit)
+        search = _Search(store.on_record(account.account_id, ids, client_ids, since))
+        complete = store.complete(account.account_id)
+    asked = _Asked.of(wanted, search.reports, complete, ports.clock(), timedelta(seconds=book.late_by))
+    if asked.txids or asked.since:
+        try:
+            with ports.open_books(account) as books:
+                search.reports |= asked.answers(books)
+        except (ExchangeError, ConfigurationError) as error:
+            what = one_line(f"Kraken could not be asked for the orders of {account.name}: {error}")
+            remedy = "They are looked for again by the next run."
+            search.is_whole, search.problems = False, (DeskProblem(f"{book.name} orders", what, remedy),)
+    with ports.open_unit_of_work() as unit:
+        search.taken = OwnOrderStore(unit).taken(book.name, account.account_id, search.reports)
+    return search
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What Kraken has to be asked for: single orders, and all since a moment."""
+
+    txids: frozenset[str]
+    since: datetime | None
+
+    @classmethod
+    def of(
+        cls,
+        wanted: Sequence[DeskOrder],
+        on_record: Mapping[str, ReportedOrder],
+        complete: tuple[datetime, datetime] | None,
+        now: datetime,
+        late_by: timedelta,
+    ) -> _Asked:
+        ended = {txid for txid, report in on_record.items() if report.status in ENDED_AT_EXCHANGE}
+        of_clients = {on_record[txid].cl_ord_id for txid in ended}
+        recent = [order for order in wanted if now - order.changed_at < ASKED_FOR]
+        txids = {o.kraken_id for o in recent if o.kraken_id and _KRAKEN_ID.fullmatch(o.kraken_id)}
+        without = [
+            order
+            for order in recent
+            if not order.kraken_id
+            and order.client_id not in of_clients - {None}
+            and not (
+                complete and complete[0] <= opened_after(order) and order.changed_at + late_by <= complete[1]
+            )
+        ]
+        since = min((opened_after(order) for order in without), default=None)
+        return cls(frozenset(txids - ended), since)
+
+    def answers(self, books: OrderRecords) -> dict[str, ReportedOrder]:
+        found: dict[str, ReportedOrder] = {}
+        if self.since is not None:
+            # The open ones first: an order that ends between the two readings is then in one of them.
+            found |= books.open_orders()
+            found |= books.closed_orders(after=self.since)
+        for one in _known_of(books, sorted(self.txids - found.keys())):
+            found |= one
+        return found
+
+
+def _known_of(books: OrderRecords, txids: Sequence[str]) -> Iterator[Mapping[str, ReportedOrder]]:
+    """Read orders by id; one that Kraken refuses to be asked for keeps no other from being found."""
+    if not txids:
+        return
+    try:
+        yield books.query_orders(txids)
+    except RequestRefusedError:
+        if len(txids) > 1:
+            middle = len(txids) // 2
+            yield from _known_of(books, txids[:middle])
+            yield from _known_of(books, txids[middle:])
+
+
+def _found(matched: MatchedOrder, known: KnownOrder | None, search: _Search, *, is_late: bool) -> FoundOrder:
+    order, report = matched.order, matched.report
+    is_named = bool(order.kraken_id or order.client_id)
+    if not search.is_whole and not (report and is_named):
+        state = known.state if known and known.state in UNSETTLED else OrderState.WAITING
+        return FoundOrder(order, state, candidates=known.candidates if known else ())
+    if report is not None:
+        if report.status in ENDED_AT_EXCHANGE:
+            return FoundOrder(order, OrderState.MATCHED, report)
+        return FoundOrder(
+            order,
+            OrderState.OPEN if is_late else OrderState.WAITING,
+            candidates=(report.kraken_txid,),
+        )
+    if matched.problem:
+        return FoundOrder(order, OrderState(matched.problem), candidates=matched.candidates)
+    is_nothing = is_late and not order.has_fills
+    return FoundOrder(order, OrderState.ABSENT if is_nothing else OrderState.WAITING)
