@@ -20,7 +20,7 @@ from desks.desk_databases import (
     sqlite_database,
 )
 from desks.fake_exchange import Desk
-from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.declaring import read_books
 from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from desks.fakes import FakeBooks
-    from kraken_recon.desk_books.rules.judged import JudgedAccount
 
 ARENA = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)[0]
+WRITTEN = ARENA.replace("  holds:", "  write_back: update\n  holds:")
 NAME = "gpt-trader"
 
 
@@ -50,6 +50,10 @@ class BookRuns:
     folder: Path
     connections: dict[str, str]
 
+    def __post_init__(self) -> None:
+        # As in a task: what a session holds ends with it.
+        self.engine = create_engine(self.desk.url)
+
     @property
     def books(self) -> FakeBooks:
         return self.desk.books[NAME]
@@ -57,7 +61,7 @@ class BookRuns:
     @property
     def ports(self) -> DeskBookPorts:
         return DeskBookPorts(
-            lambda: UnitOfWork(self.desk.engine),
+            lambda: UnitOfWork(self.engine),
             lambda connection: address_from_environment(connection, self.connections),
             lambda _: frozenset({"BTC", "ETH", "XRP", "USD", "DOT"}),
             lambda: self.desk.now,
@@ -66,11 +70,11 @@ class BookRuns:
     def declare(self, text: str = ARENA, name: str = "arena") -> None:
         (self.folder / f"{name}.yaml").write_text(text)
 
-    def judge(self, run_ids: list[UUID], ports: DeskBookPorts | None = None) -> dict[str, str]:
+    def judge(self, run_ids: list[UUID]) -> dict[str, str]:
         """Judge every book by these runs; return what each came to."""
         declared = read_books(self.folder)
-        settle_books(declared, ports or self.ports)
-        return {one.name: reconcile_book(one, run_ids, ports or self.ports).told for one in declared}
+        settle_books(declared, self.ports)
+        return {one.name: reconcile_book(one, run_ids, self.ports).told for one in declared}
 
     def run(self) -> dict[str, str]:
         """Prove the account, and judge every book."""
@@ -88,6 +92,13 @@ class BookRuns:
             change=change,
             asset=asset,
         )
+
+    def quantity(self, asset: str) -> Decimal:
+        """Read what the bot's table says."""
+        query = "select quantity from positions where symbol = :asset and market = 'CRYPTO'"
+        with self.database.engine.connect() as session:
+            found = session.execute(sa.text(query), {"asset": asset}).scalar_one()
+            return round(Decimal(str(found)), 8)
 
     def newest(self, book: str = "arena") -> dict[str, Any]:
         return self.desk.rows(
@@ -132,6 +143,7 @@ def runs_on(database: DeskDatabase, database_url: str, folder: Path) -> BookRuns
     (folder / "books").mkdir()
     made = BookRuns(desk, database, folder / "books", {"AIRFLOW_CONN_ARENA_DB": database.variable})
     made.declare()
+    desk.execute("insert into trading.asset_prices values ('USD', 'BTC', 100, now())")
     return made
 
 
@@ -253,47 +265,81 @@ def test_one_row_that_is_gone_is_a_difference(runs: BookRuns) -> None:
     ],
 )
 def test_a_schema_that_changed_is_told_and_nothing_is_decided(runs: BookRuns, broken: str, told: str) -> None:
+    runs.declare(WRITTEN)
     runs.run()
     runs.book("ETH", "-10")
     runs.database.run(broken)
-    handed_on: list[list[JudgedAccount]] = []
-    runs.judge(runs.desk.sync(), writing_to(runs, handed_on))
+    before = runs.database.dump()
+    runs.run()
     assert runs.newest()["status"] == "unreadable"
     assert told in runs.newest()["problems"][0]["what"]
     assert ("desk_book_unreadable", None, "arena") in runs.alerts()
-    assert handed_on == [[]]
     assert {row["action"] for row in runs.differences().values()} <= {"report", "waiting"}
+    assert runs.database.dump() == before
 
 
-def writing_to(runs: BookRuns, handed_on: list[list[JudgedAccount]]) -> DeskBookPorts:
-    ports = runs.ports
-    return DeskBookPorts(
-        ports.open_unit_of_work,
-        ports.address_of,
-        ports.known_assets,
-        ports.clock,
-        lambda _, judged: handed_on.append(list(judged)),
-    )
-
-
-def test_what_is_to_be_written_is_handed_on_and_without_a_writer_only_told(runs: BookRuns) -> None:
-    runs.declare(ARENA.replace("  holds:", "  write_back: update\n  holds:"))
-    runs.desk.execute(
-        "insert into trading.asset_prices (quote_currency, asset, price, taken_at)"
-        " values ('USD', 'BTC', 100, now())"
-    )
+def test_what_the_book_allows_is_written_and_only_then_no_longer_told(runs: BookRuns) -> None:
     runs.run()
-    runs.move("BTC", "0.01", booked="0")
-    before = runs.database.dump()
+    lost = runs.move("BTC", "0.01", booked="0")
     runs.run()
     assert (runs.differences()["BTC"]["action"], runs.newest()["reported"]) == ("report", 1)
-    handed_on: list[list[JudgedAccount]] = []
-    run_ids = runs.desk.sync()
-    runs.judge(run_ids, writing_to(runs, handed_on))
-    [[judged]] = handed_on
-    assert (judged.run_id, [one.asset for one in judged.differences]) == (run_ids[0], ["BTC"])
-    assert runs.newest()["updated"] == 1
-    assert runs.database.dump() == before
+    assert runs.alerts() == [("desk_difference", "BTC", "arena")]
+    runs.declare(WRITTEN)
+    with closing(runs.database.engine.raw_connection()) as raw:
+        raw.execute(
+            "create trigger frozen before update on positions begin select raise(abort, 'frozen'); end"
+        )
+    runs.run()
+    assert (runs.differences()["BTC"]["action"], runs.newest()["updated"]) == ("update", 1)
+    [alert] = runs.desk.rows("select message from trading.alerts where status = 'open'")
+    assert "not written: " in alert["message"]
+    assert "frozen" in alert["message"]
+    runs.database.run("drop trigger frozen")
+    runs.run()
+    assert runs.differences()["BTC"]["ledger_ids"] == [lost]
+    assert (runs.alerts(), runs.quantity("BTC")) == ([], Decimal("2.01"))
+    assert runs.run() == {"arena": "arena: 1 agreed"}
+
+
+def test_what_was_written_for_a_bot_that_books_it_later_is_put_right_and_said(runs: BookRuns) -> None:
+    runs.declare(WRITTEN)
+    runs.run()
+    lost = [runs.move("BTC", amount, booked="0") for amount in ("0.01", "0.005")]
+    runs.run()
+    assert runs.quantity("BTC") == Decimal("2.015")
+    runs.move("BTC", "0.003")
+    assert runs.run() == {"arena": "arena: 1 agreed"}
+    runs.book("BTC", "0.015")
+    runs.run()
+    found = runs.differences()["BTC"]
+    assert (found["explanation"], found["ledger_ids"]) == ("doubled", lost)
+    assert "late_by" in found["reason"]
+    assert runs.quantity("BTC") == Decimal("2.018")
+
+
+def test_a_write_that_did_not_last_is_held_and_written_once_it_is_approved(runs: BookRuns) -> None:
+    runs.declare(WRITTEN)
+    runs.run()
+    runs.move("BTC", "0.01", booked="0")
+    runs.run()
+    runs.book("BTC", "-0.01")
+    runs.run()
+    assert runs.differences()["BTC"]["action"] == "waiting"
+    runs.age()
+    runs.run()
+    assert (runs.newest()["held"], runs.quantity("BTC")) == (1, 2)
+    assert "did not last" in runs.differences()["BTC"]["reason"]
+    [held] = runs.desk.rows(
+        "select plan_id from trading.repair_plans where kind = 'held' and closed_at is null"
+    )
+    runs.desk.execute(
+        "update trading.repair_plans set status = 'approved', decided_by = 'Ann', decided_at = now()"
+        " where plan_id = :plan",
+        plan=held["plan_id"],
+    )
+    runs.run()
+    assert (runs.newest()["updated"], runs.quantity("BTC")) == (1, Decimal("2.01"))
+    assert runs.run() == {"arena": "arena: 1 agreed"}
 
 
 def test_a_book_whose_database_is_down_stops_no_other(runs: BookRuns) -> None:
@@ -383,16 +429,16 @@ def test_a_quantity_beyond_all_columns_is_no_number(runs: BookRuns) -> None:
 
 
 @contextmanager
-def statements_on(desk: Desk) -> Iterator[list[str]]:
+def statements_on(runs: BookRuns) -> Iterator[list[str]]:
     """List the statements that our database is given."""
     given: list[str] = []
 
     def keep(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         given.append(statement)
 
-    sa.event.listen(desk.engine, "before_cursor_execute", keep)
+    sa.event.listen(runs.engine, "before_cursor_execute", keep)
     yield given
-    sa.event.remove(desk.engine, "before_cursor_execute", keep)
+    sa.event.remove(runs.engine, "before_cursor_execute", keep)
 
 
 def test_many_accounts_are_read_and_written_at_once(runs: BookRuns) -> None:
@@ -404,7 +450,7 @@ def test_many_accounts_are_read_and_written_at_once(runs: BookRuns) -> None:
     only_positions = ARENA.split("cash:")[0]
     runs.declare(only_positions.replace("accounts: {gpt-trader: 1}", f"accounts: {{{accounts}}}"))
     run_ids = runs.desk.sync(*names)
-    with statements_on(runs.desk) as statements:
+    with statements_on(runs) as statements:
         assert runs.judge(run_ids) == {"arena": "arena: 6 agreed, 6 differs"}
     assert len([one for one in statements if "trading." in one]) < 30
     assert len(runs.alerts()) == 6

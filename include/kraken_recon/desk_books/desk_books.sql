@@ -117,6 +117,19 @@ join trading.desk_book_runs b on (b.book, b.run_id) = (:book, own.run_id)
 join trading.desk_differences d on (d.run_id, d.book, d.asset, d.is_cash)
   = (own.run_id, :book, w.asset, own.is_cash);
 
+-- name: approved
+-- Read what a person approved of accounts in a book, as long as no run has begun to write it.
+select p.account_id, p.plan_id, r.asset, sum(r.quantity_after - r.quantity_before) as change
+from trading.repair_plans p
+join trading.repair_plan_rows r using (plan_id)
+where p.account_id = any(cast(:account_ids as bigint[]))
+  and p.book = :book
+  and p.kind = 'held'
+  and p.status = 'approved'
+  and p.closed_at is null
+  and p.written_by_run is null
+group by p.account_id, p.plan_id, r.asset;
+
 -- name: proved_by
 -- Read the active accounts that these runs proved, each still by its newest proof, and that were not judged by it in a
 -- book yet.

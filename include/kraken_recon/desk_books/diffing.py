@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.declaring import DeclaredBook
-    from kraken_recon.desk_books.rules.judged import JudgedAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,12 @@ class DeskBookPorts:
         known_assets: the names that Kraken knows, asked by one of these connections of accounts; raises
             ExchangeError or ConfigurationError.
         clock: the time.
-        write_back: writes to a book what was decided about its accounts; it is given all that were judged, so
-            that what was held for one can end. None where nothing is ever written.
     """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     address_of: Callable[[str], DeskAddress]
     known_assets: Callable[[Sequence[str]], Collection[str]]
     clock: Callable[[], datetime]
-    write_back: Callable[[DeskBook, Sequence[JudgedAccount]], object] | None = None
 
 
 def proven_account(name: str, ports: DeskBookPorts) -> ProvenAccount:

@@ -33,6 +33,7 @@ class BookEvidence:
     declared: Mapping[str, UUID]
     before: Mapping[int, JudgedBefore]
     standings: Mapping[AccountAsset, Standing]
+    approved: Mapping[int, tuple[UUID, Mapping[str, Decimal]]]
     memories: Mapping[AccountAsset, AssetMemory] = field(default_factory=dict)
     entries: Mapping[AccountAsset, Sequence[LedgerEntry]] = field(default_factory=dict)
     held: Collection[AccountAsset] = frozenset()
@@ -99,4 +100,5 @@ def read_memory(
         declared,
         {i: one for i, one in before.items() if one.declaration == declared.get(named[i])},
         store.standings(book.name, named),
+        store.approved(book.name, named),
     )

@@ -21,7 +21,7 @@ from kraken_recon.desk_books.rules.compare import (
     terms_of_cash,
     terms_of_positions,
 )
-from kraken_recon.desk_books.rules.decide import Situation, decide, is_emptied
+from kraken_recon.desk_books.rules.decide import Decided, Situation, decide, is_emptied
 from kraken_recon.desk_books.rules.explain import DifferenceEvidence, explain
 from kraken_recon.desk_books.rules.memory import AssetMemory, standings_now
 from kraken_recon.desk_books.rules.names import unknown_in
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.reading import BookReading, PartReading
     from kraken_recon.desk_books.rules.compare import Terms
     from kraken_recon.desk_books.rules.memory import Standing
-    from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, Difference, Explained
+    from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, Explained
     from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
@@ -87,6 +87,8 @@ class AccountInBook:
         standings: what the next run has to remember, by asset.
         terms: what writes are made of, by whether the rows are of cash.
         prices: by asset, in its quote currency, where known.
+        approved_plan: what a person approved of it; None where nobody did.
+        approval_stands: whether that is still exactly what there is to write.
     """
 
     account: ProvenAccount
@@ -100,6 +102,8 @@ class AccountInBook:
     standings: Mapping[str, Standing] = field(default_factory=dict)
     terms: Mapping[bool, WriteTerms] = field(default_factory=dict)
     prices: Mapping[str, Decimal] = field(default_factory=dict)
+    approved_plan: UUID | None = None
+    approval_stands: bool = False
 
     @property
     def status(self) -> BookStatus:
@@ -251,7 +255,9 @@ class _Judging:
         ]
         prices = self._prices([compared.asset for compared, _ in found]) if found else {}
         terms = {part.terms.is_cash: self._write_terms(part) for part in self.parts} if found else {}
-        differences = self._decided(found, prices, terms) if found else ()
+        approved_plan, approved = self.evidence.approved.get(self.account.account_id, (None, {}))
+        decided = self._decided(found, prices, terms, approved)
+        differences = decided.differences
         comparisons = [part.comparison for part in self.parts]
         of_rows = (problem for one in comparisons for problem in one.problems)
         judgement = BookJudgement(
@@ -276,6 +282,8 @@ class _Judging:
             standings=standings_now(differences, unjudged, memory, self.reading.read_at),
             terms=terms,
             prices=prices,
+            approved_plan=approved_plan,
+            approval_stands=decided.approval_stands,
         )
 
     def _memory(self, asset: str) -> AssetMemory:
@@ -319,7 +327,10 @@ class _Judging:
         found: Sequence[tuple[ComparedAsset, Explained]],
         prices: Mapping[str, Decimal],
         terms: Mapping[bool, WriteTerms],
-    ) -> tuple[Difference, ...]:
+        approved: Mapping[str, Decimal],
+    ) -> Decided:
+        if not found:
+            return Decided((), {})
         book, memory = self.book, {compared.asset: self._memory(compared.asset) for compared, _ in found}
         situation = Situation(
             self.reading.read_at,
@@ -337,11 +348,12 @@ class _Judging:
             seen={asset: one.seen for asset, one in memory.items() if one.seen},
             last_changes={asset: one.last_changes for asset, one in memory.items()},
             undone={a: one.write.undone_by for a, one in memory.items() if one.write and one.write.undone_by},
+            approved=approved,
             not_writable=dict(self._not_writable(terms)),
             has_unknown_names=any(part.comparison.has_unknown_names for part in self.parts),
             cash_write_back=book.cash.write_back if book.cash else WriteBack.NONE,
         )
-        return decide(found, situation).differences
+        return decide(found, situation)
 
     def _write_terms(self, part: _ComparedPart) -> WriteTerms:
         account_id = self.account.account_id

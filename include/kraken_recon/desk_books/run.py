@@ -19,16 +19,19 @@ from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.desk_books.diffing import is_about, known_names, read_declared
 from kraken_recon.desk_books.judging import judge_accounts
-from kraken_recon.desk_books.rules.judged import JudgedAccount
+from kraken_recon.desk_books.rules.judged import JudgedAccount, WriteOutcome, WriteState
 from kraken_recon.desk_books.rules.records import WRITES, DeskAction
 from kraken_recon.desk_books.store import DeskBookStore
 from kraken_recon.desk_books.view import difference_view, problem_views
+from kraken_recon.desk_books.writing import settle_unfinished, write_back
 from kraken_recon.holdings.pricing import price_list, worth_evidence, worth_words
 from kraken_recon.holdings.store import PriceStore
+from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from kraken_recon.database.unit_of_work import UnitOfWork
@@ -40,9 +43,11 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.rules.records import ComparedAsset, DeskProblem, Difference
     from kraken_recon.holdings.pricing import PriceList
 
-_TOLD: Final = frozenset({DeskAction.REPORT, DeskAction.HELD})
+_NEED_THE_WHOLE: Final = WRITES | {DeskAction.HELD}
 _NOT_WHOLE: Final = "the book could not be judged as a whole, so that nothing is written"
-_NO_WRITER: Final = "nothing is written to desk books here"
+
+
+_Outcomes = dict[tuple[int, str], WriteOutcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +83,36 @@ def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskB
     accounts = [account for account in proved if is_about(book, account.name)]
     if not accounts:
         return BookOutcome(book.name)
+    settle_unfinished(ports, lambda name: name == book.name)
     reading = read_declared(book, [account.name for account in accounts], ports)
     names = known_names(accounts, ports)
     judged = [
-        _as_allowed(one, can_write=ports.write_back is not None)
-        for one in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work)
+        _as_allowed(one) for one in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work)
     ]
+    handed_on = [_handed_on(book, one, reading) for one in judged if one.judgement.is_whole]
     with ports.open_unit_of_work() as unit:
         _record(unit, book, judged, reading)
-        _tell(unit, book, judged, reading)
+        calm = {one.account_id: None for one in handed_on if not one.to_write and not one.to_hold}
+        PlanStore(unit).settle_held(calm, book.name)
         unit.commit()
-    if ports.write_back is not None:
-        ports.write_back(book, [_handed_on(book, one, reading) for one in judged if one.judgement.is_whole])
+    outcomes = {
+        (one.account_id, outcome.asset): outcome
+        for one in handed_on
+        if one.to_write or one.to_hold
+        for outcome in write_back(one, ports).outcomes
+    }
+    with ports.open_unit_of_work() as unit:
+        _tell(unit, book, judged, reading.read_at, outcomes)
+        unit.commit()
     return BookOutcome(book.name, tuple(judged))
 
 
-def _as_allowed(one: AccountInBook, *, can_write: bool) -> AccountInBook:
-    """Only tell of what would be written, where the book was not seen whole or nothing can write."""
-    if can_write and one.judgement.is_whole:
+def _as_allowed(one: AccountInBook) -> AccountInBook:
+    """Only tell of what would be written where the book was not seen as a whole."""
+    if one.judgement.is_whole:
         return one
-    why = _NO_WRITER if one.judgement.is_whole else _NOT_WHOLE
     differences = tuple(
-        replace(d, action=DeskAction.REPORT, reason=why) if d.action in WRITES else d
+        replace(d, action=DeskAction.REPORT, reason=_NOT_WHOLE) if d.action in _NEED_THE_WHOLE else d
         for d in one.judgement.differences
     )
     return replace(one, judgement=replace(one.judgement, differences=differences))
@@ -114,6 +127,8 @@ def _handed_on(book: DeskBook, one: AccountInBook, reading: BookReading) -> Judg
         one.judgement.differences,
         one.terms,
         one.prices,
+        one.approved_plan,
+        one.approval_stands,
     )
 
 
@@ -164,16 +179,13 @@ def _difference_rows(book: DeskBook, one: AccountInBook, reading: BookReading) -
         }
 
 
-def _tell(unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], reading: BookReading) -> None:
+def _tell(
+    unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], now: datetime, outcomes: _Outcomes
+) -> None:
     """Raise what a person must look at, and end what is over, for the accounts that were looked at."""
-    wanted = {
-        (one.account.quote_currency, difference.asset)
-        for one in judged
-        for difference in one.judgement.differences
-        if difference.action in _TOLD
-    }
-    prices = price_list(PriceStore(unit), wanted, reading.read_at)
-    differing = [_difference_alert(book, one, d, prices) for one in judged for d in _of(one, _TOLD)]
+    told = [(one, d, why) for one in judged for d, why in _differing(one, outcomes)]
+    prices = price_list(PriceStore(unit), {(one.account.quote_currency, d.asset) for one, d, _ in told}, now)
+    differing = [_difference_alert(book, one, d, why, prices) for one, d, why in told]
     known = {(alert.account_id, alert.asset) for alert in differing}
     differing += [
         _doubled_alert(book, one, asset)
@@ -183,12 +195,20 @@ def _tell(unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], rea
     ]
     unreadable = list(_unreadable_alerts(book, judged))
     # What may still be on its way into the book has not agreed: what was told of it stays.
-    waiting = [_about(book, one, d.asset) for one in judged for d in _of(one, {DeskAction.WAITING})]
-    whole = [one.account.account_id for one in judged if one.judgement.is_whole]
+    waiting = [
+        _about(book, one, d.asset)
+        for one in judged
+        for d in one.judgement.differences
+        if d.action is DeskAction.WAITING
+    ]
     alerts = AlertStore(unit)
-    ended_by = f"a run that found it in agreement with book {book.name}"
-    kind = AlertKind.DESK_DIFFERENCE
-    alerts.resolve_alerts(whole, kind, still=[*differing, *waiting], ended_by=ended_by, subject=book.name)
+    alerts.resolve_alerts(
+        [one.account.account_id for one in judged if one.judgement.is_whole],
+        AlertKind.DESK_DIFFERENCE,
+        still=[*differing, *waiting],
+        ended_by=f"a run that left book {book.name} in agreement",
+        subject=book.name,
+    )
     alerts.resolve_alerts(
         [None, *(one.account.account_id for one in judged)],
         AlertKind.DESK_BOOK_UNREADABLE,
@@ -199,8 +219,17 @@ def _tell(unit: UnitOfWork, book: DeskBook, judged: Sequence[AccountInBook], rea
     alerts.raise_alerts([*differing, *unreadable])
 
 
-def _of(one: AccountInBook, actions: Iterable[DeskAction]) -> list[Difference]:
-    return [difference for difference in one.judgement.differences if difference.action in actions]
+def _differing(one: AccountInBook, outcomes: _Outcomes) -> Iterator[tuple[Difference, str]]:
+    """Name what a person is told of, each with why it was not put right where there is a reason."""
+    for difference in one.judgement.differences:
+        if difference.action in WRITES:
+            outcome = outcomes.get((one.account.account_id, difference.asset))
+            if outcome is not None and outcome.state is not WriteState.WRITTEN:
+                yield difference, f"not written: {outcome.reason}"
+        elif difference.action is DeskAction.HELD:
+            yield difference, f"held: {difference.reason}"
+        elif difference.action is DeskAction.REPORT:
+            yield difference, ""
 
 
 def _about(book: DeskBook, one: AccountInBook, asset: str, message: str = "") -> Alert:
@@ -215,15 +244,16 @@ def _doubled_alert(book: DeskBook, one: AccountInBook, doubled: ComparedAsset) -
     return _about(book, one, doubled.asset, message)
 
 
-def _difference_alert(book: DeskBook, one: AccountInBook, difference: Difference, prices: PriceList) -> Alert:
+def _difference_alert(
+    book: DeskBook, one: AccountInBook, difference: Difference, why: str, prices: PriceList
+) -> Alert:
     compared = difference.compared
     worth = prices.worth_of_changes(one.account.quote_currency, {compared.asset: compared.difference})
     word = difference.explained.answer.explanation.replace("_", " ")
-    held = f"; held: {difference.reason}" if difference.action is DeskAction.HELD else ""
     message = (
         f"{one.account.name}: {compared.asset} in the desk's book {book.name} is not what is proven ({word}):"
-        f" proven {format_amount(compared.proven)}, desk {format_amount(compared.desk)}{held};"
-        f" worth {worth_words(worth)}"
+        f" proven {format_amount(compared.proven)}, desk {format_amount(compared.desk)};"
+        f" worth {worth_words(worth)}{why and f'; {why}'}"
     )
     return replace(
         _about(book, one, compared.asset, message),
@@ -277,12 +307,14 @@ def _tell_of_declaration(unit: UnitOfWork, declared: DeclaredBook) -> None:
 
 
 def settle_books(declared: Sequence[DeclaredBook], ports: DeskBookPorts) -> None:
-    """End the alerts of books that nobody declares any more; while a file cannot be used, none is gone."""
+    """End what is open of books that nobody declares any more; while a file cannot be used, none is gone."""
     if any(one.book is None for one in declared):
         return
+    names = {one.name for one in declared}
+    settle_unfinished(ports, lambda name: name not in names)
     kinds = (AlertKind.DESK_DIFFERENCE, AlertKind.DESK_BOOK_UNREADABLE)
     with ports.open_unit_of_work() as unit:
-        for book in sorted(DeskBookStore(unit).alerted_books() - {one.name for one in declared}):
+        for book in sorted(DeskBookStore(unit).alerted_books() - names):
             ended_by = f"book {book}, which is no longer declared"
             AlertStore(unit).resolve_alerts(None, *kinds, ended_by=ended_by, subject=book)
         unit.commit()

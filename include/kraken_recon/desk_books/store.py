@@ -132,6 +132,13 @@ class DeskBookStore(Store):
             for row in self._run("last_writes", book=book, **_columns(wanted))
         }
 
+    def approved(self, book: str, account_ids: Collection[int]) -> dict[int, tuple[UUID, dict[str, Decimal]]]:
+        """Read what a person approved of accounts in a book: the plan, and its changes by asset."""
+        found: dict[int, tuple[UUID, dict[str, Decimal]]] = {}
+        for row in self._run("approved", book=book, account_ids=list(account_ids)):
+            found.setdefault(row.account_id, (row.plan_id, {}))[1][row.asset] = row.change
+        return found
+
     def proved_by(self, run_ids: Collection[UUID], book: str) -> list[ProvenAccount]:
         """Read the accounts that these runs proved, and that were not judged by them in a book yet."""
         rows = self._rows("proved_by", run_ids=[str(run_id) for run_id in run_ids], book=book)
