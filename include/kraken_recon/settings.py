@@ -94,7 +94,7 @@ LINEAGE_DATABASE: Final = Setting(
 MARKET_ORDER_MINUTES: Final = Setting(
     "KRAKEN_RECON_MARKET_ORDER_MINUTES",
     "How old a decision may be when its order leaves, where it does not say so itself: of market, stop-loss "
-    "and take-profit orders, and of limit orders that are IOC. What is older is refused.",
+    "and take-profit orders, and of limit orders that are IOC or FOK. What is older is refused.",
     default="5",
     read_by="`order_execution`, command line",
 )

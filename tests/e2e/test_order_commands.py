@@ -146,6 +146,16 @@ def test_a_bad_order_is_refused_with_the_reason(
     assert simulated.control.get("accounts/main/statement")["orders"] == []
 
 
+def test_all_at_once_or_nothing_is_one_of_three_ways(simulated: Simulator) -> None:
+    limit = (*ORDER, "--side", "buy", "--volume", "0.1", "--limit", "100", "--fok")
+    told = run_json(*limit)
+    assert (told["status"], told["volume_executed"]) == ("canceled", "0"), told
+    [order] = simulated.control.get("accounts/main/statement")["orders"]
+    assert order["status"] == "canceled"
+    status, _, err = run(*limit, "--ioc")
+    assert (status, "of --until, --ioc and --fok" in err) == (4, True)
+
+
 def test_a_time_that_cannot_be_read_is_a_command_called_wrongly(simulated: Simulator) -> None:
     told = io.StringIO()
     with redirect_stderr(told), pytest.raises(SystemExit, match="2"):

@@ -90,6 +90,7 @@ def test_a_market_order_does_not_outlive_its_minutes(desk, delay):
         ({"valid_minutes": "0.5"}, 1, "refused"),
         ({"type": "stop-loss", "trigger_price": "55000"}, 6, "refused"),
         ({"limit_price": "49000", "time_in_force": "IOC"}, 6, "refused"),
+        ({"limit_price": "51000", "time_in_force": "FOK"}, 6, "refused"),
         ({"limit_price": "49000"}, 600, "open"),
         ({"limit_price": "49000"}, 1441, "refused"),
         ({"limit_price": "49000", "valid_minutes": "10"}, 11, "refused"),

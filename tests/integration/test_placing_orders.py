@@ -148,6 +148,8 @@ def test_a_sell_of_more_than_earlier_orders_leave_is_refused(desk):
         ({"type": "limit", "limit_price": "49000", "post_only": True}, "open"),
         ({"type": "limit", "limit_price": "51000", "post_only": True}, "canceled"),
         ({"type": "limit", "limit_price": "49000", "time_in_force": "IOC"}, "canceled"),
+        ({"type": "limit", "limit_price": "49000", "time_in_force": "FOK"}, "canceled"),
+        ({"type": "limit", "limit_price": "51000", "time_in_force": "FOK"}, "closed"),
         ({"type": "stop-loss", "trigger_price": "55000"}, "open"),
         ({"type": "take-profit", "trigger_price": "45000"}, "open"),
         ({"validate": True}, "validated"),

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 WAIT_SECONDS: Final = 60.0
 _COME_TO_NOTHING: Final = frozenset({OrderStatus.REFUSED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED})
 # Options of `order` that are no fields of a decision by the same name.
-_OWN_OPTIONS: Final = frozenset({"command", "ioc", "json", "key", "limit", "run", "trigger", "until", "wait"})
+_OWN_OPTIONS: Final = frozenset(
+    {"command", "fok", "ioc", "json", "key", "limit", "run", "trigger", "until", "wait"}
+)
 ORDER: Final = argument("--order", type=row_id, required=True, metavar="ID")
 
 
@@ -55,6 +57,7 @@ ORDER: Final = argument("--order", type=row_id, required=True, metavar="ID")
     argument("--valid-minutes", metavar="M", help="refuse it rather than send it later than that"),
     argument("--post-only", action="store_true", help="never take: cancel instead of crossing"),
     argument("--ioc", action="store_true", help="cancel at once what does not fill at once"),
+    argument("--fok", action="store_true", help="fill all of it at once, or nothing"),
     argument("--until", type=moment, metavar="TIME", help="expire then, such as 2026-01-31T12:00Z"),
     argument("--validate", action="store_true", help="let Kraken check it, and place nothing"),
     argument("--source", default="manual", choices=["ai", "matching", "manual"], help="who decided"),
@@ -71,12 +74,14 @@ def order(arguments: Arguments) -> Result:
     """Record a decision, place it exactly once, and wait for its end."""
     ports = wired().order_ports()
     until = arguments.until
-    if until and arguments.ioc:
-        raise ConfigurationError("an order that expires later cannot be --ioc")
+    wishes = {"GTD": until, "IOC": arguments.ioc, "FOK": arguments.fok}
+    in_force = [name for name, is_wished in wishes.items() if is_wished]
+    if len(in_force) > 1:
+        raise ConfigurationError("of --until, --ioc and --fok an order can have one")
     given = {name: value for name, value in vars(arguments).items() if name not in _OWN_OPTIONS} | {
         "limit_price": arguments.limit,
         "trigger_price": arguments.trigger,
-        "time_in_force": "GTD" if until else "IOC" if arguments.ioc else "GTC",
+        "time_in_force": in_force[0] if in_force else "GTC",
         "expires_at": until.isoformat() if until else None,
         "ai_details_missing": arguments.source == "ai" and arguments.ai_model is None,
     }

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from kraken_recon.orders.rules.bounds import MINUTES_MAX
-from kraken_recon.orders.rules.order import OrderType, Side, TimeInForce
+from kraken_recon.orders.rules.order import AT_ONCE, OrderType, Side, TimeInForce
 from kraken_recon.values.money import ZERO, parse_amount
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ class OrderDecision(BaseModel):
             problems.append("expires_at needs a time zone")
         if self.time_in_force is not TimeInForce.GOOD_TILL_CANCELED and self.kind is not OrderType.LIMIT:
             problems.append(f"only a limit order can be {self.time_in_force.value}")
-        if self.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL and self.post_only:
-            problems.append("a post-only order rests, so it cannot be IOC")
+        if self.time_in_force in AT_ONCE and self.post_only:
+            problems.append(f"a post-only order rests, so it cannot be {self.time_in_force.value}")
         return problems
 
 

@@ -94,7 +94,12 @@ ORDER_PARAMS: Final = {
         "Valid for minutes", "How old it may be when it leaves; empty: as it is set.", pattern=AMOUNT
     ),
     "time_in_force": choice(
-        "Time in force", "Until cancelled, at once or never, until a time.", "GTC", "IOC", "GTD"
+        "Time in force",
+        "Until cancelled, what fills at once, all at once or nothing, until a time.",
+        "GTC",
+        "IOC",
+        "FOK",
+        "GTD",
     ),
     "expires_at": text("Expires at", "With GTD: a time such as 2026-01-31T12:00:00Z."),
     "post_only": flag("Post only", "Never take from the book: Kraken refuses it instead."),

@@ -807,7 +807,7 @@ create table trading.orders (
   constraint ck_orders_source_is_known check (source in ('ai', 'matching', 'manual', 'external', 'desk')),
   constraint ck_orders_status_is_known check (status in ('decided', 'refused', 'submitting', 'unknown',
     'validated', 'rejected', 'not_placed', 'open', 'closed', 'canceled', 'expired', 'merged')),
-  constraint ck_orders_time_in_force_is_known check (time_in_force in ('GTC', 'IOC', 'GTD')),
+  constraint ck_orders_time_in_force_is_known check (time_in_force in ('GTC', 'IOC', 'FOK', 'GTD')),
   constraint ck_orders_trigger_price_is_a_number check (trigger_price <> 'NaN'),
   constraint ck_orders_volume_executed_is_a_number check (volume_executed <> 'NaN'),
   constraint ck_orders_volume_is_a_number check (volume <> 'NaN')
@@ -827,7 +827,7 @@ comment on column trading.orders.portion is 'Of what is available, above 0 up to
 comment on column trading.orders.limit_price is 'In the quote currency.';
 comment on column trading.orders.trigger_price is 'Of a stop-loss or take-profit order.';
 comment on column trading.orders.expected_price is 'What bounds the price, and what the slippage is measured against.';
-comment on column trading.orders.time_in_force is '`GTC`, `IOC` or `GTD`.';
+comment on column trading.orders.time_in_force is '`GTC`, `IOC`, `FOK` or `GTD`.';
 comment on column trading.orders.expires_at is 'Of a GTD order.';
 comment on column trading.orders.is_post_only is 'It may only rest.';
 comment on column trading.orders.is_dry_run is 'Kraken only checked it.';

@@ -12,7 +12,7 @@ from datetime import timedelta
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.orders.rules.order import OrderType, Side, TimeInForce
+from kraken_recon.orders.rules.order import AT_ONCE, OrderType, Side, TimeInForce
 from kraken_recon.values.money import exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DecisionBounds:
         expires_at: datetime | None = None,
     ) -> datetime:
         """Say until when an order may be executed at first; ``minutes`` is what its decision says itself."""
-        is_resting = order_type is OrderType.LIMIT and time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
+        is_resting = order_type is OrderType.LIMIT and time_in_force not in AT_ONCE
         age = self.resting_age if is_resting else self.market_age
         if minutes is not None:
             age = timedelta(microseconds=int(minutes * 60_000_000))

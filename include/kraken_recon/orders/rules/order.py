@@ -56,7 +56,12 @@ class TimeInForce(StrEnum):
 
     GOOD_TILL_CANCELED = "GTC"
     IMMEDIATE_OR_CANCEL = "IOC"
+    FILL_OR_KILL = "FOK"
     GOOD_TILL_DATE = "GTD"
+
+
+AT_ONCE: Final = frozenset({TimeInForce.IMMEDIATE_OR_CANCEL, TimeInForce.FILL_OR_KILL})
+"""What never rests: what does not fill at once is cancelled."""
 
 
 class OrderStatus(StrEnum):
