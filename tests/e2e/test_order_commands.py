@@ -153,7 +153,7 @@ def test_all_at_once_or_nothing_is_one_of_three_ways(simulated: Simulator) -> No
     [order] = simulated.control.get("accounts/main/statement")["orders"]
     assert order["status"] == "canceled"
     status, _, err = run(*limit, "--ioc")
-    assert (status, "of --until, --ioc and --fok" in err) == (4, True)
+    assert (status, "of --until, --ioc and --fok" in err) == (1, True)
 
 
 def test_a_time_that_cannot_be_read_is_a_command_called_wrongly(simulated: Simulator) -> None:
