@@ -17,6 +17,8 @@ from airflow.providers_manager import ProvidersManager
 from kraken_airflow.hooks.kraken import KrakenHook
 
 ROOT = Path(__file__).resolve().parents[2]
+LINES_OF_A_FILE_MAX = 450
+LINES_OF_A_FUNCTION_MAX = 60
 
 
 def test_the_import_contracts_are_kept(project_environment: dict[str, str]) -> None:
@@ -56,6 +58,38 @@ def test_what_tests_share_is_a_desk_that_the_readme_names() -> None:
     named = set(re.findall(r"`(\w+\.\w+)`", (tests / "desks/README.md").read_text()))
     desks = {path.name for path in (tests / "desks").iterdir() if path.suffix in {".py", ".sql"}}
     assert desks - {"__init__.py"} <= named, "say in tests/desks/README.md when to use it"
+
+
+@pytest.mark.parametrize("root", ["include", "plugins", "dags", "scripts"])
+def test_a_file_and_a_function_can_be_taken_in_at_a_glance(root: str) -> None:
+    # The schema is one list of tables, and is read by name.
+    files = [path for kind in ("py", "sql", "html") for path in (ROOT / root).rglob(f"*.{kind}")]
+    lines = {path.relative_to(ROOT).as_posix(): path.read_text().count("\n") for path in files}
+    assert {name for name, count in lines.items() if count > LINES_OF_A_FILE_MAX} <= {
+        "include/kraken_recon/database/migrations/schema.sql"
+    }
+    long = [
+        f"{path.relative_to(ROOT)}:{part.lineno} {part.name}"
+        for path in files
+        if path.suffix == ".py"
+        for part in ast.walk(ast.parse(path.read_text()))
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (part.end_lineno or 0) - part.lineno >= LINES_OF_A_FUNCTION_MAX
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize(
+    ("written", "places"),
+    [
+        ("insert into trading.reconciliation_runs ", ["reconciliation.sql"]),
+        ("<table", ["chart.html", "table.html"]),
+    ],
+)
+def test_what_is_done_in_one_place(written: str, places: list[str]) -> None:
+    files = [path for root in ("include", "plugins") for path in (ROOT / root).rglob("*.*")]
+    found = [path.name for path in files if path.suffix in {".sql", ".html"} and written in path.read_text()]
+    assert sorted(found) == places
 
 
 def test_commands_are_declared_in_one_way() -> None:
