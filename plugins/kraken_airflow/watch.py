@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Final
 from kraken_airflow.alerting.channels import send
 from kraken_airflow.alerting.links import links_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.telemetry.metrics import publish_desk, start_sending
+from kraken_airflow.telemetry.metrics import publish_desk, publish_desk_books, start_sending
 from kraken_recon.alerts.heartbeats import beat, look_after_jobs
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
+from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.errors import KrakenReconError
+from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.settings import ALERT_CHANNELS
 from kraken_recon.wiring import utc_now
 
@@ -75,7 +77,9 @@ def _look(channels: Sequence[str]) -> None:
 def _measure(channels: Sequence[str]) -> None:
     with _open_unit() as unit:
         state = desk_state(AlertStore(unit), utc_now())
+        books = ReportStore(unit).desk_book_counts(declared_here())
     publish_desk(state, channels)
+    publish_desk_books(books)
 
 
 def _sending(channel: str) -> Callable[[Notification], None]:

@@ -10,8 +10,9 @@ def metrics() -> str:
     """Write the page."""
     return page(
         "Metrics",
-        "Sent by tasks, and every minute by the watch (`alerts`, `approvals`, `accounts`), through Airflow's "
-        "own metrics; [how to connect them](../how-to/connect-metrics.md). Airflow puts its prefix first.",
+        "Sent by tasks, and every minute by the watch (`alerts`, `approvals`, `accounts`, `desk_books`), "
+        "through Airflow's own metrics; [how to connect them](../how-to/connect-metrics.md). Airflow puts "
+        "its prefix first.",
         table(
             ("metric", "kind", "unit", "means", "tags"),
             ((code(PREFIX + m.name), m.kind, m.unit, m.meaning, ", ".join(m.tags)) for m in METRICS.values()),

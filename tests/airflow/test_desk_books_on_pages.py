@@ -13,7 +13,10 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.cli.main import main
+from kraken_recon.desk_books.declared_here import declared_here
+from kraken_recon.reports.report_store import ReportStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,10 +82,11 @@ with plan as (
   returning plan_id
 )
 insert into trading.desk_writes (
-  plan_id, run_id, book, connection, account_id, asset, kind, before, after, change, state, ended_at, reason
+  plan_id, run_id, book, connection, table_name, account_id, asset, kind, key, before, after, change, state,
+  ended_at, reason
 )
-select plan_id, run_id, 'arena', 'arena_db', account_id, %(asset)s, 'update', '{}', '{}', 1, %(state)s,
-  now(), 'moved'
+select plan_id, run_id, 'arena', 'arena_db', 'positions', account_id, %(asset)s, 'update', '{}', '{}', '{}',
+  1, %(state)s, now(), 'moved'
 from plan, trading.reconciliation_runs
 join trading.accounts using (account_id)
 where name = %(name)s
@@ -282,7 +286,7 @@ def test_a_file_that_declares_no_book_does_not_give_yes_and_is_told(viewer: Test
     (books.folder / "broken.yaml").write_text("name: broken\n")
     assert answer_of(viewer)[0] == "Almost"
     wants = text_of(viewer.get(f"{PLACE}wants").text)
-    assert "Desk books that cannot be judged" in wants
+    assert "Problems of desk books" in wants
     assert "connection" in wants
     assert {row["book"] for row in csv_rows(viewer, "book_problems.csv")} == {"broken"}
 
@@ -467,3 +471,24 @@ def test_report_and_explain_show_the_desks_side(books: Books, capsys: pytest.Cap
     assert main(["explain", "--account", "alpha", "--asset", "USD", "--json"]) == 0
     [book] = json.loads(capsys.readouterr().out)["desk_books"]
     assert (book["book"], book["differences"]) == ("arena", [])
+
+
+def test_each_book_is_counted_for_the_metrics(books: Books) -> None:
+    for name in ("alpha", "beta", "gamma", "delta"):
+        books.account(name)
+    books.declare("alpha", "beta", "gamma", "delta")
+    books.judged("alpha", age="10 min")
+    books.judged("beta", "differs", counts={"held": 1, "reported": 1}, agreed=1)
+    books.differed("beta", "report")
+    books.differed("beta", "held", asset="ETH")
+    books.judged("gamma", "unreadable", agreed=0)
+    with TradingDbHook().unit_of_work() as unit:
+        [book] = ReportStore(unit).desk_book_counts(declared_here())
+    assert {name: book[name] for name in ("book", "agreed", "differing", "held", "unjudged")} == {
+        "book": "arena",
+        "agreed": 4,
+        "differing": 1,
+        "held": 1,
+        "unjudged": 2,
+    }
+    assert 600 <= book["judged_age_seconds"] < 660

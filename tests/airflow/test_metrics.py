@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SEND = """
 from datetime import timedelta
-from kraken_airflow.telemetry.metrics import observe, publish_desk, publish_sync, publish_use, start_sending
+from kraken_airflow.telemetry.metrics import observe, publish_desk, publish_desk_books, publish_sync
+from kraken_airflow.telemetry.metrics import publish_use, start_sending
 from kraken_recon.reconciliation.rules.counts import TOLD
 from kraken_recon.values.usage_meter import KeyUse, Use
 start_sending()
@@ -34,6 +35,8 @@ publish_use(Use({"desk": KeyUse(7, 62.5, room_seconds=1.5, turn_seconds=0.25)}, 
 observe("verification.latency", timedelta(seconds=4))
 state = {"open": {"held_repair": 3, "sync_failure": 0}, "unsent": {"chat": 1}}
 publish_desk(state | {"approvals": 2, "stale": 1, "oldest_proof_seconds": 90.0}, ["chat", "mail"])
+book = {"book": "arena", "agreed": 50, "differing": 2, "held": 1, "unjudged": 0, "judged_age_seconds": 61.5}
+publish_desk_books([book, {**book, "book": "new", "judged_age_seconds": None}])
 """
 SENT = {
     "sync.seconds,account=desk": 1.5,
@@ -54,6 +57,12 @@ SENT = {
     "approvals.waiting": 2,
     "accounts.stale": 1,
     "accounts.oldest_proof_seconds": 90,
+    **{
+        f"desk_books.{name},book={book}": count
+        for book in ("arena", "new")
+        for name, count in {"agreed": 50, "differing": 2, "held": 1, "unjudged": 0}.items()
+    },
+    "desk_books.judged_age_seconds,book=arena": 61.5,
 }
 STATSD_KINDS = {"gauge": "g", "counter": "c", "timer": "ms"}
 

@@ -145,6 +145,9 @@ LONG_TEXTS = """
 update trading.reconciliation_runs set note = repeat('withoutanyspace', 20) where status = 'succeeded';
 update trading.alerts set message = message || repeat('/a-long-path-without-any-space', 12),
   asset = coalesce(asset, repeat('LONG', 8));
+update trading.desk_differences set reason = repeat('withoutanyspace', 20);
+update trading.desk_book_runs set problems = jsonb_build_array(jsonb_build_object('where', repeat('x', 60),
+  'what', repeat('/a-table-without-any-space', 12), 'remedy', repeat('long', 30)));
 insert into trading.accounts (name, kraken_conn_id)
 values (repeat('a-name-as-long-as-they-may-be-', 3) || 'x', 'kraken_long') on conflict do nothing;
 """
@@ -203,6 +206,26 @@ def test_a_difference_is_followed_to_its_ledger_row(page: Page, desk: BrowserDes
     expect(page.locator("mark")).to_have_text(ledger_id)
     amount = format_amount(found["explained"])
     expect(page.get_by_role("row").filter(has_text=ledger_id).filter(has_text=amount)).to_be_visible()
+
+
+def test_a_difference_of_a_desk_book_is_followed_from_the_account_to_its_ledger_row(
+    page: Page, desk: BrowserDesk
+) -> None:
+    [found] = desk.rows(
+        "select ledger_ids from trading.desk_differences join trading.accounts using (account_id)"
+        " where name = %s and asset = 'BTC'",
+        STATEMENT_ACCOUNT,
+    )
+    page.goto("/kraken-recon/")
+    account = page.get_by_role("row").filter(has_text=STATEMENT_ACCOUNT).first
+    expect(account.get_by_text("agrees but for 2 small or waiting")).to_be_visible()
+    account.get_by_role("link", name=STATEMENT_ACCOUNT, exact=True).click()
+    page.get_by_role("link", name="What differed in arena").click()
+    expect(page.get_by_label("Desk book")).to_have_value("arena")
+    difference = page.get_by_role("row").filter(has_text="the newest entries are not there yet")
+    difference.get_by_role("link", name="BTC").click()
+    expect(page.locator("mark").first).to_be_visible()
+    assert set(page.locator("mark").all_inner_texts()) == set(found["ledger_ids"])
 
 
 def test_an_alert_is_acknowledged(page: Page, desk: BrowserDesk) -> None:

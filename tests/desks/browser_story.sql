@@ -129,3 +129,66 @@ insert into trading.alerts (kind, message, evidence, occurrences, opened_at)
 values ('session_leak',
   'trading: a session of desk_pnl.load_positions has been idle in a transaction for 3 hours (dags/desk_pnl.py:48)',
   '{}', 36, now() - interval '3 hours');
+
+-- A desk's own books about two accounts: one is right but for what may still come, the other waits for a person.
+with told (account, status, rows, agreed, waiting, within_tolerance, reported, held, problems) as (
+  values
+    ('alpha-market-making', 'agreed', 7, 4, 1, 1, 0, 0,
+      jsonb_build_array(jsonb_build_object(
+        'where', 'arena positions', 'what', '2 rows stand for SOL, 12.5 together: 17, 42',
+        'remedy', 'Make them one row; until then nothing is written to them by itself.'
+      ))),
+    ('theta-otc', 'differs', 3, 1, 0, 0, 1, 1, '[]')
+)
+insert into trading.desk_book_runs (
+  book, run_id, account_id, status, read_at, as_of, ledger_seq, declaration, rows, position_rows, agreed, waiting,
+  within_tolerance, reported, held, problems
+)
+select
+  'arena', r.run_id, account_id, t.status, now(), now(), 0, md5('arena')::uuid, t.rows, t.rows, t.agreed, t.waiting,
+  t.within_tolerance, t.reported, t.held, t.problems
+from told t
+join trading.accounts a on a.name = t.account
+cross join lateral (
+  select n.run_id
+  from trading.reconciliation_runs n
+  where n.account_id = a.account_id
+    and n.status = 'succeeded'
+  order by n.recorded_as_of desc
+  limit 1
+) r;
+
+insert into trading.desk_differences (
+  run_id, book, account_id, asset, proven, desk, difference, explanation, ledger_ids, alternatives, action, reason,
+  first_seen_at
+)
+select
+  b.run_id, b.book, b.account_id, d.asset, d.proven, d.proven - d.difference, d.difference, d.explanation, e.ids,
+  case d.explanation
+    when 'missed' then jsonb_build_array(
+      jsonb_build_object('explanation', 'doubled', 'ledger_ids', to_jsonb(e.ids)),
+      jsonb_build_object('explanation', 'rounded', 'ledger_ids', '[]'::jsonb)
+    )
+    else '[]'
+  end,
+  d.action, d.reason, now()
+from (
+  values
+    ('alpha-market-making', 'BTC', 1.25, 0.02, 'behind', 'waiting',
+      'the entries are younger than late_by: the bot may still be writing'),
+    ('alpha-market-making', 'ETH', 30.000000000000000001, 0.000000000000000001, 'fee_left_out', 'within_tolerance', null),
+    ('theta-otc', 'BTC', 0.9, -1.5, 'missed', 'held', 'it is more than one run may write by itself'),
+    ('theta-otc', 'DOGE', 0, -1000000, 'unknown_row', 'report', null)
+) as d(account, asset, proven, difference, explanation, action, reason)
+join trading.accounts a on a.name = d.account
+join trading.desk_book_runs b using (account_id)
+cross join lateral (
+  select array(
+    select l.ledger_id
+    from trading.ledger_entries l
+    where l.account_id = a.account_id
+      and l.asset = d.asset
+    order by l.entry_time desc
+    limit 5
+  ) as ids
+) e;

@@ -62,6 +62,10 @@ class ReportStore(Store):
         runs, books = [run_id for run_id, _ in judgements], [book for _, book in judgements]
         return self._rows("desk_differences", run_ids=runs, books=books, asset=asset)
 
+    def desk_book_counts(self, declared: DeclaredBooks) -> list[dict[str, Any]]:
+        """Count how each desk book stands over all active accounts, and how old its oldest judgement is."""
+        return self._rows("desk_book_counts", **declared.as_filter())
+
     def account_id(self, name: str) -> int:
         """Find an account by name.
 

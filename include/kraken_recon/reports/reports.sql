@@ -241,3 +241,18 @@ from unnest(cast(:run_ids as uuid[]), cast(:books as text[])) as n(run_id, book)
 join trading.told_desk_differences d using (run_id, book)
 where cast(:asset as text) is null or d.asset = :asset
 order by d.book, d.asset, d.is_cash;
+
+-- name: desk_book_counts
+-- Count how each desk book stands over the active accounts that it is about.
+select
+  b.book, coalesce(sum(b.agreed), 0)::int as agreed, coalesce(sum(b.differing), 0)::int as differing,
+  coalesce(sum(b.held), 0)::int as held,
+  count(*) filter (where not b.is_fresh or b.status = 'unreadable') as unjudged,
+  extract(epoch from now() - min(b.read_at)) as judged_age_seconds
+from trading.current_desk_books(
+  cast(:declared_books as text[]), cast(:declared_accounts as text[]), :are_declarations_seen, null
+) b
+join trading.accounts a using (account_id)
+where a.is_active
+group by b.book
+order by b.book;

@@ -41,6 +41,10 @@ def _of_sessions(name: str, meaning: str) -> Metric:
     return Metric(f"sessions.{name}", GAUGE, "sessions", meaning, ("source",))
 
 
+def _of_books(name: str, unit: str, meaning: str) -> Metric:
+    return Metric(f"desk_books.{name}", GAUGE, unit, meaning, ("book",))
+
+
 METRICS: Final = {
     metric.name: metric
     for metric in (
@@ -124,6 +128,13 @@ METRICS: Final = {
             "seconds",
             "age of the oldest among the newest proofs of all active accounts",
         ),
+        _of_books("agreed", "assets", "assets that agreed when the book's accounts were judged last"),
+        _of_books("differing", "assets", "differences that were told, or that are to be written"),
+        _of_books("held", "assets", "differences that wait for a person's decision"),
+        _of_books("unjudged", "accounts", "accounts that could not be judged, or by no fresh proof"),
+        _of_books(
+            "judged_age_seconds", "seconds", "how long ago the account whose rows were read longest ago was"
+        ),
     )
 }
 
@@ -188,6 +199,15 @@ def publish_desk(state: Mapping[str, Any], channels: Iterable[str]) -> None:
     set_gauge("approvals.waiting", state["approvals"])
     set_gauge("accounts.stale", state["stale"])
     set_gauge("accounts.oldest_proof_seconds", state["oldest_proof_seconds"])
+
+
+def publish_desk_books(books: Iterable[Mapping[str, Any]]) -> None:
+    """Send how each desk book stands."""
+    for book in books:
+        for name in ("agreed", "differing", "held", "unjudged"):
+            set_gauge(f"desk_books.{name}", book[name], book=book["book"])
+        if book["judged_age_seconds"] is not None:
+            set_gauge("desk_books.judged_age_seconds", float(book["judged_age_seconds"]), book=book["book"])
 
 
 def publish_sync(report: Mapping[str, Any]) -> None:

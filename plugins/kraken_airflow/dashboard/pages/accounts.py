@@ -54,7 +54,7 @@ DIFFERING: Final = ("Differed", *titles(is_agreement=False))
 COLUMNS: Final = {
     "account": Column("Account"),
     "verdict": Column("Verdict", "wide", label=""),
-    "desk": Column("Desk", "age"),
+    "desk": Column("Desk", "age breaks"),
     "proof": Column("Last proof", "age"),
     **{title: Column(title, COUNT) for title in (*titles(is_agreement=True), *DIFFERING)},
     "api_calls": Column("API calls", "number"),

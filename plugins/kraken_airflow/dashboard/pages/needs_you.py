@@ -75,7 +75,7 @@ class BookProblem:
     accounts: Annotated[int, Column("Accounts", "number zero")]
     account: Annotated[str | None, JSON_ONLY]
     read_at: Annotated[datetime | None, Column("Read", "age")]
-    where: Annotated[str, Column("Where", "wide")]
+    where: Annotated[str, Column("Where", "long wide")]
     what: Annotated[str, Column("What is wrong", "remark wide")]
     remedy: Annotated[str, Column("What to do", "remark wide")]
 
