@@ -37,13 +37,19 @@ def running_server(given: str | None) -> Iterator[str]:
 @contextmanager
 def empty_database(server_url: str) -> Iterator[str]:
     """Yield the URL of a database with the newest schema and no rows."""
+    with scratch_database(server_url) as url:
+        migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
+        yield url
+
+
+@contextmanager
+def scratch_database(server_url: str) -> Iterator[str]:
+    """Yield the URL of a database without anything in it."""
     name = f"recon_bench_{secrets.token_hex(6)}"
     with psycopg.connect(server_url, autocommit=True) as administrator:
         administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         try:
-            url = with_database(server_url, name)
-            migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
-            yield url
+            yield with_database(server_url, name)
         finally:
             administrator.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.figures import RESULTS, keep, surroundings
 from benchmarks.position_sync import bare_sql, naive_orm, product
+from benchmarks.position_sync.desk_book import measure_pairs
 from benchmarks.position_sync.laboratory import end_state, laboratory
 from benchmarks.position_sync.unchanged_pass import UNTOUCHED, measure_unchanged_pass
 from benchmarks.position_sync.workload import Scale, make_desk
@@ -38,6 +39,7 @@ WAYS: Final[dict[str, Callable[[str, Sequence[PreparedWork]], None]]] = {
 }
 FASTER_THAN_NAIVE_GOAL: Final = 40
 SLOWER_THAN_BARE_GOAL: Final = 2
+DESK_BOOK_SHARE_GOAL: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def measure(server_url: str, scale: Scale, *, rounds: int, pairs: int) -> dict[s
         for number in range(rounds):
             measured.append(comparison.round(number, pairs))
             _say(f"round {number + 1} of {rounds}: {_round_line(measured[-1])}")
+        book, compared = measure_pairs(place, desk, pairs)
         unchanged = measure_unchanged_pass(place, desk)
     assert comparison.state is not None
     return {
@@ -152,6 +155,12 @@ def measure(server_url: str, scale: Scale, *, rounds: int, pairs: int) -> dict[s
         },
         "end_states_are_equal": True,
         "end_state": {name: asdict(table) for name, table in comparison.state.items()},
+        "desk_book": {
+            "rows": book.rows,
+            "differing": book.behind,
+            "seconds": _summary([pair.comparing for pair in compared]),
+            "share_of_sync": _summary([pair.comparing / pair.sync for pair in compared]),
+        },
         "unchanged_pass": unchanged,
     }
 
@@ -199,6 +208,11 @@ def table(figures: dict[str, Any]) -> str:
         ),
         _goal_line(
             "times slower than the floor", ratios["product_to_bare_sql"], at_most=SLOWER_THAN_BARE_GOAL
+        ),
+        _goal_line(
+            "what comparing a desk book adds to a sync with costs, as a share of it",
+            figures["desk_book"]["share_of_sync"],
+            at_most=DESK_BOOK_SHARE_GOAL,
         ),
         "",
         f"a pass in which nothing changed, {unchanged['accounts']:,} accounts, {unchanged['seconds']:.2f} s:",

@@ -52,6 +52,7 @@ def test_every_way_to_sync_leaves_the_same_rows(
     assert rows["positions"] == rows["event_totals"] == 40
     assert rows["discrepancies"] == figures["scale"]["drifted_positions"] == 2
     assert rows["ledger_entries"] == rows["position_events"] == 42
+    assert (figures["desk_book"]["rows"], figures["desk_book"]["differing"]) == (40, 1)
     unchanged = figures["unchanged_pass"]
     assert unchanged["api_calls_per_account"] == 1
     assert unchanged["wal_bytes_of_whole_pass"]["positions_entries_events"] == 0

@@ -36,11 +36,11 @@ left join lateral (
 ) head on true;
 
 -- name: available
--- Read what Kraken makes available of the spot wallets of accounts.
+-- Read what Kraken makes available of assets, each of an account, in the spot wallets.
 select account_id, asset, sum(available_quantity) as available
-from trading.positions
-where account_id = any(cast(:account_ids as bigint[]))
-  and wallet = any(cast(:wallets as text[]))
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as w(account_id, asset)
+join trading.positions using (account_id, asset)
+where wallet = any(cast(:wallets as text[]))
   and available_as_of is not null
 group by account_id, asset;
 
@@ -218,11 +218,11 @@ from (
 join trading.fills f on f.account_id = r.account_id and f.trade_id = r.refid;
 
 -- name: average_costs
--- Read what assets cost on average, where that is known for all there is.
+-- Read what assets, each of an account, cost on average, where that is known for all there is.
 select account_id, asset, avg_cost
-from trading.asset_costs
-where account_id = any(cast(:account_ids as bigint[]))
-  and quantity_unknown = 0
+from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as w(account_id, asset)
+join trading.asset_costs using (account_id, asset)
+where quantity_unknown = 0
   and quantity_moving = 0
   and avg_cost is not null;
 

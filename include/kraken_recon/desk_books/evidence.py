@@ -78,8 +78,8 @@ class BookEvidence:
         )
         self.held = store.ever_held(wanted)
         self.orders = store.orders_of_trades(wanted)
-        self.costs = store.average_costs(ids)
-        self.available = store.available(ids)
+        self.costs = store.average_costs(wanted)
+        self.available = store.available(wanted)
         held = {(i, key.asset) for i in ids for key in self.positions.get(i, ())}
         self.prices = price_list(PriceStore(unit), {(quoted[i], asset) for i, asset in wanted | held}, now)
 

@@ -152,8 +152,10 @@ def judge_accounts(
     general = problems_of(book, reading, names)
     with open_unit_of_work() as unit:
         evidence = read_memory(unit, book, accounts, reading)
+    # Made once: they remember how each name was understood.
+    terms = list(terms_of(book, reading, names))
     compared = {
-        account.name: list(_compared_parts(book, account, reading, names, evidence))
+        account.name: list(_compared_parts(book, account, terms, evidence))
         for account in accounts
         if account.name in reading.values and account.name not in reading.of_accounts
     }
@@ -226,10 +228,13 @@ def _not_judged(
 
 
 def _compared_parts(
-    book: DeskBook, account: ProvenAccount, reading: BookReading, names: KnownNames, evidence: BookEvidence
+    book: DeskBook,
+    account: ProvenAccount,
+    of_parts: Iterable[tuple[PartReading, Terms]],
+    evidence: BookEvidence,
 ) -> Iterator[_ComparedPart]:
     held = evidence.positions.get(account.account_id, {})
-    for read, terms in terms_of(book, reading, names):
+    for read, terms in of_parts:
         proven = proven_by_asset(held, is_spot_only=terms.is_spot_only)
         if terms.is_cash:
             proven = {asset: quantity for asset, quantity in proven.items() if asset in terms.names.known}

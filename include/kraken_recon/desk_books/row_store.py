@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -39,7 +40,7 @@ from kraken_recon.plain_text import one_line
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.desk_books.declaration import DeskBook
@@ -335,27 +336,53 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
     """Make rows of what was read, each under the account of ours that it is of."""
     if len(read.rows) > ROWS_MAX:
         raise part.misfit(f"there are more than {ROWS_MAX:,} rows", "Declare a table or a query with fewer.")
-    declared = part.declared
-    place = {name: number for number, name in enumerate(read.names)}
-    accounts = read.accounts
-    # A table was searched by the database's own rules, which may not tell capitals from small letters.
-    folded = {} if declared.query else {value.casefold(): account for value, account in accounts.items()}
-    kept = [(name, place[name]) for name in columns_read(declared)]
-    key = [place[name] for name in read.key]
+    declared, place = part.declared, {name: number for number, name in enumerate(read.names)}
+    kept = columns_read(declared)
+    key_of, columns_of = _values_at(read.key, place), _values_at(kept, place)
+    account_at, quantity_at = place[declared.account], place[declared.quantity]
+    name_at = place[declared.asset.column] if isinstance(declared, Positions) else None
+    name = declared.currency if isinstance(declared, Cash) else ""
+    account_of = _account_reader(read.accounts, is_folded=declared.query is None)
     found: dict[str, list[DeskRow]] = defaultdict(list)
     for row in read.rows:
-        value = spelled(row[place[declared.account]])
-        account = accounts.get(value) or folded.get(value.casefold())
-        if account is not None:
-            found[account].append(
-                DeskRow(
-                    tuple(row[number] for number in key),
-                    _name_in(declared, row, place),
-                    quantity_of(row[place[declared.quantity]], decimals, declared.scaled_by),
-                    {name: row[number] for name, number in kept},
-                )
-            )
+        account = account_of(row[account_at])
+        if account is None:
+            continue
+        if name_at is not None:
+            name = "" if row[name_at] is None else str(row[name_at])
+        quantity = quantity_of(row[quantity_at], decimals, declared.scaled_by)
+        found[account].append(
+            DeskRow(key_of(row), name, quantity, dict(zip(kept, columns_of(row), strict=True)))
+        )
     return dict(found)
+
+
+def _values_at(names: Sequence[str], place: Mapping[str, int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Make what picks the values of these columns out of a row."""
+    if not names:
+        return lambda _: ()
+    picked = itemgetter(*(place[name] for name in names))
+    return picked if len(names) > 1 else lambda row: (picked(row),)  # of one column it picks no tuple
+
+
+def _account_reader(accounts: Mapping[str, str], *, is_folded: bool) -> Callable[[object], str | None]:
+    """Make what says of which account of ours a row is, by its value; few values come in many rows.
+
+    A table was searched by the database's own rules, which may not tell capitals from small letters.
+    """
+    folded = {value.casefold(): account for value, account in accounts.items()} if is_folded else {}
+    known: dict[object, str | None] = {}
+
+    def read(value: object) -> str | None:
+        if type(value) is int and value in known:
+            return known[value]
+        text = spelled(value)
+        account = accounts.get(text) or folded.get(text.casefold())
+        if type(value) is int:
+            known[value] = account
+        return account
+
+    return read
 
 
 def accounts_by_value(part: DeskSource, values: Mapping[str, object]) -> dict[str, str]:
@@ -374,10 +401,3 @@ def spelled(value: object) -> str:
         number = Decimal(str(value))
         return format_amount(number) if number.is_finite() else str(number)
     return str(value).lower() if isinstance(value, bool) else str(value).strip()
-
-
-def _name_in(declared: Positions | Cash, row: Sequence[Any], place: Mapping[str, int]) -> str:
-    if isinstance(declared, Cash):
-        return declared.currency
-    name = row[place[declared.asset.column]]
-    return "" if name is None else str(name)

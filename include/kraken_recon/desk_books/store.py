@@ -74,8 +74,9 @@ class DeskBookStore(Store):
     def positions(self, account_ids: Collection[int]) -> dict[int, dict[HoldingKey, Decimal]]:
         """Read what is proven, by account."""
         found: dict[int, dict[HoldingKey, Decimal]] = defaultdict(dict)
-        for row in self._run("positions", account_ids=list(account_ids)):
-            found[row.account_id][HoldingKey(row.asset, row.wallet)] = row.quantity
+        rows = self._run("positions", account_ids=list(account_ids))
+        for account_id, asset, wallet, quantity in map(tuple, rows):
+            found[account_id][HoldingKey(asset, wallet)] = quantity
         return found
 
     def entries(self, after: Mapping[AccountAsset, int]) -> dict[AccountAsset, list[LedgerEntry]]:
@@ -100,10 +101,10 @@ class DeskBookStore(Store):
         rows = self._run("ledger_heads", account_ids=list(account_ids))
         return {row.account_id: row.ledger_seq for row in rows}
 
-    def available(self, account_ids: Collection[int]) -> dict[int, dict[str, Decimal]]:
-        """Read what Kraken makes available of the spot wallets, by account and asset."""
+    def available(self, wanted: Collection[AccountAsset]) -> dict[int, dict[str, Decimal]]:
+        """Read what Kraken makes available of these assets in the spot wallets, by account and asset."""
         found: dict[int, dict[str, Decimal]] = defaultdict(dict)
-        for row in self._run("available", account_ids=list(account_ids), wallets=sorted(TRADED)):
+        for row in self._run("available", **_columns(wanted), wallets=sorted(TRADED)):
             found[row.account_id][row.asset] = row.available
         return found
 
@@ -155,10 +156,10 @@ class DeskBookStore(Store):
             found[row.account_id][row.trade_id] = row.kraken_txid
         return found
 
-    def average_costs(self, account_ids: Collection[int]) -> dict[int, dict[str, Decimal]]:
-        """Read average costs by account and asset, where they are known for the whole quantity."""
+    def average_costs(self, wanted: Collection[AccountAsset]) -> dict[int, dict[str, Decimal]]:
+        """Read average costs of these assets, by account and asset, where known for the whole quantity."""
         found: dict[int, dict[str, Decimal]] = defaultdict(dict)
-        for row in self._run("average_costs", account_ids=list(account_ids)):
+        for row in self._run("average_costs", **_columns(wanted)):
             found[row.account_id][row.asset] = row.avg_cost
         return found
 

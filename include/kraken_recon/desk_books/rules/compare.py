@@ -99,16 +99,25 @@ def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Deci
 
     A binary fraction is the decimal that it stands for: of what lies near it, the one with these digits.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+    number = value if isinstance(value, Decimal) else _number_of(value)
+    if number is None:
         return None
-    if isinstance(value, str) and ("_" in value or not value.isascii()):
-        return None  # Python reads 1_000 and the digits of every script; a person may have meant anything
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
         if scaled_by is not None:
             number = _ROUNDED.divide(number, Decimal(scaled_by))
         is_quantity = not number or (number.is_finite() and number.adjusted() < INTEGER_DIGITS_READ_MAX)
         return rounded(number, decimals) if is_quantity else None
+    except decimal.DecimalException:
+        return None
+
+
+def _number_of(value: Any) -> Decimal | None:  # noqa: ANN401
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        return None  # Python reads 1_000 and the digits of every script; a person may have meant anything
+    try:
+        return Decimal(repr(value) if isinstance(value, float) else value)
     except decimal.DecimalException:
         return None
 
