@@ -168,6 +168,33 @@ def add_decision(url: str, status: str, payload: dict[str, str], **columns: obje
         )
 
 
+def test_orders_of_the_desks_own_that_kraken_does_not_tell_like_that_are_shown(
+    viewer: TestClient, trading: str
+) -> None:
+    assert 'id="desk"' not in viewer.get(f"{PAGES}/orders").text
+    add_orders(trading, "alpha", ["0"], verdict="mismatch", level="desk", message="the desk says 2")
+    with psycopg.connect(trading) as connection:
+        connection.execute(
+            "insert into trading.desk_orders"
+            " (book, account_id, desk_order_id, said, changed_at, state, candidates, order_id, first_seen_at)"
+            " select 'arena', account_id, n, '{}', now(), state, '{OA,OB}', order_id, now()"
+            " from (values (%(hostile)s, 'ambiguous', null), ('18', 'matched', (select order_id"
+            " from trading.orders))) as v(n, state, order_id), trading.accounts where name = 'alpha'",
+            {"hostile": HOSTILE},
+        )
+    page = viewer.get(f"{PAGES}/orders").text
+    assert "Not all" in page
+    assert HOSTILE not in page
+    assert "may be any of several at Kraken: OA, OB" in page
+    shown = rows_of(viewer, "desk_orders", account="alpha")
+    assert [(row["problem"], row["detail"]) for row in shown] == [
+        ("mismatch", "the desk says 2"),
+        ("ambiguous", "may be any of several at Kraken: OA, OB"),
+    ]
+    assert rows_of(viewer, "desk_orders", account="beta") == []
+    assert 'id="desk"' not in viewer.get(f"{PAGES}/orders?account=beta").text
+
+
 def test_decisions_and_orders_are_listed_newest_first_with_filters(viewer: TestClient, trading: str) -> None:
     add_orders(trading, "alpha", ["0", "1"], verdict="verified")
     add_orders(trading, "beta", ["0"], side="sell", verdict="mismatch", message="the fee differs")

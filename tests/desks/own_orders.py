@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from desks.reported_orders import order as any_order
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.desk_books.address import address_from_environment
-from kraken_recon.desk_books.declaring import parse_book
+from kraken_recon.desk_books.declaring import DeclaredBook, parse_book
+from kraken_recon.desk_books.diffing import DeskBookPorts
 from kraken_recon.desk_books.own_orders.looking import OwnOrderPorts
 from kraken_recon.desk_books.own_orders.verifying import OwnOrders, look_at_desk_orders, verify_desk_orders
 from kraken_recon.desk_books.rules.names import known_assets
-from kraken_recon.desk_books.store import DeskBookStore
+from kraken_recon.desk_books.run import BookOutcome, reconcile_book
+from kraken_recon.desk_books.store import DeskBookStore, ProvenAccount
 from kraken_recon.orders.rules.order import OrderType, Side
 from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
 from kraken_recon.verification.verifying import claim_orders, new_token, verify_claimed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from desks.desk_databases import DeskDatabase
@@ -32,7 +36,8 @@ create table orders (
   order_no varchar(40) primary key, account_id integer not null, symbol varchar(20), side varchar(8),
   quantity decimal(18,8), filled_quantity decimal(18,8), price decimal(18,8), fee decimal(18,8),
   status varchar(20), kraken_id varchar(60), client_id varchar(60), created_at {moment}, updated_at {moment}
-)
+);
+create table positions (account_id integer, symbol varchar(20), quantity decimal(18,8))
 """
 DECLARATION = """
 name: arena
@@ -67,6 +72,7 @@ class BotDesk:
     database: DeskDatabase
     declaration: str = DECLARATION
     moment: str = "timestamp null"
+    written: Callable[[datetime], Any] = lambda moment: moment.strftime("%Y-%m-%d %H:%M:%S.%f")
     numbers: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -156,23 +162,42 @@ class BotDesk:
         names, values = ", ".join(texts), ", ".join(f":{name}" for name in texts)
         self.database.run(f"insert into orders ({names}) values ({values})", **texts)
 
-    def written(self, moment: datetime) -> Any:
-        """Write a moment as the column has it."""
-        return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
-
     def find(self) -> OwnOrders:
         """Let a run look for the orders, and give them to the verification."""
-        return verify_desk_orders(self.book, self._accounts(), KNOWN, self.ports)["desk"]
+        return verify_desk_orders(self.book, self.accounts(), KNOWN, self.ports)["desk"]
 
     def look(self) -> dict[str, str]:
         """Say how the orders stand now, by the desk's id; nothing is written."""
-        [account] = self._accounts()
+        [account] = self.accounts()
         seen = look_at_desk_orders(self.book, account, KNOWN, self.ports)
         return {one.order_id: one.problem for one in seen.orders}
 
-    def _accounts(self) -> Any:
+    def accounts(self) -> list[ProvenAccount]:
+        """Read the account with its newest proof."""
         with UnitOfWork(self.desk.engine) as unit:
             return DeskBookStore(unit).proofs(["desk"], self.desk.now())
+
+    @property
+    def book_ports(self) -> DeskBookPorts:
+        """The outside world of a run over the whole book, and of a look at it."""
+        ports = self.ports
+        return DeskBookPorts(
+            ports.open_unit_of_work,
+            ports.address_of,
+            lambda _: ("XXBT", "XETH", "ZUSD"),
+            ports.clock,
+            open_orders=ports.open_books,
+            worker="test",
+        )
+
+    def reconcile(self) -> BookOutcome:
+        """Prove the account, and let the run look at its book."""
+        self.desk.sync()
+        [newest] = self.desk.rows(
+            "select run_id from trading.reconciliation_runs order by reported_as_of desc limit 1"
+        )
+        declared = DeclaredBook(Path("arena.yaml"), self.book)
+        return reconcile_book(declared, [newest["run_id"]], self.book_ports)
 
     def verify(self) -> None:
         """Let the verification of orders look at everything that is due."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from desks.orders import TradingDesk
-from desks.own_orders import BotDesk
+from desks.own_orders import DECLARATION, KNOWN, BotDesk
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.declaring import DeclaredBook
+from kraken_recon.desk_books.diffing import diff_account
+from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
+from kraken_recon.desk_books.run import settle_books
+from kraken_recon.desk_books.store import DeskBookStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from conftest import Simulator
     from desks.desk_databases import DeskDatabase
@@ -238,3 +250,154 @@ def test_our_own_orders_take_nothing_for_the_desks(bot: BotDesk) -> None:
     bot.desk.decide(side="sell", volume="20")
     bot.desk.execute_orders()
     assert [one["status"] for one in bot.desk.orders()] == ["closed", "closed"]
+
+
+def test_a_run_over_the_book_gives_its_orders_on_and_ends_its_alerts_with_it(bot: BotDesk) -> None:
+    bot.note("1", bot.trade())
+    bot.note("2", kraken_id="OAAAAA-BBBBB-CCCCCC")
+    bot.desk.pause(301)
+    told = bot.reconcile().told
+    assert "1 of the desk's orders given to the verification; 1 of them not as Kraken tells" in told
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED]
+    with UnitOfWork(bot.desk.engine) as unit:
+        [account] = DeskBookStore(unit).proofs(["desk"], bot.desk.now())
+    [seen] = diff_account(account, [DeclaredBook(Path("arena.yaml"), bot.book)], bot.book_ports)
+    assert [(one.order_id, one.problem) for one in seen.orders] == [("2", "unmatched")]
+    assert "desk_order_unmatched" in bot.alerts()
+    settle_books([], bot.book_ports)
+    assert "desk_order_unmatched" not in bot.alerts()
+
+
+class _KilledError(Exception):
+    """The process ends here."""
+
+
+def test_a_run_that_is_killed_between_any_two_steps_gives_each_order_once(bot: BotDesk) -> None:
+    for number in range(2):
+        bot.note(str(number), bot.trade("buy", f"0.{number + 1}"))
+    bot.note("lost")
+    bot.desk.pause(301)
+    for steps in range(40):
+        left = iter(range(steps))
+
+        def killed(engine: Any = bot.desk.engine, left: Iterator[int] = left) -> UnitOfWork:
+            if next(left, None) is None:
+                raise _KilledError
+            return UnitOfWork(engine)
+
+        try:
+            verify_desk_orders(bot.book, bot.accounts(), KNOWN, replace(bot.ports, open_unit_of_work=killed))
+        except _KilledError:
+            continue
+        break
+    assert steps > 5
+    assert bot.find().given == 0
+    events = bot.desk.rows(
+        "select from trading.order_events where starts_with(what, 'found at Kraken; it is order')"
+    )
+    assert len(events) == len(bot.desk.orders()) == 2
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED] * 2
+    assert bot.alerts() == ["desk_order_unmatched"]
+
+
+def test_two_runs_at_once_give_each_order_once(bot: BotDesk) -> None:
+    for number in range(5):
+        bot.note(str(number), bot.trade("buy", f"0.{number + 1}"))
+    with ThreadPoolExecutor(2) as pool:
+        given = [run.result().given for run in [pool.submit(bot.find) for _ in range(2)]]
+    assert sum(given) == 5
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED] * 5
+
+
+@pytest.mark.parametrize(
+    ("moment", "written"),
+    [
+        ("integer", lambda at: int(at.timestamp())),
+        ("bigint", lambda at: int(at.timestamp() * 1000)),
+        ("double precision", lambda at: at.timestamp()),
+        ("timestamptz", lambda at: at.isoformat()),
+        ("varchar(40)", lambda at: at.isoformat()),
+        ("timestamp null", lambda at: at.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)),
+    ],
+)
+def test_times_in_every_type(
+    desk: TradingDesk,
+    new_desk_database: Callable[[str], DeskDatabase],
+    moment: str,
+    written: Callable[[datetime], Any],
+) -> None:
+    zone = "changed_at: updated_at\n  zone: America/New_York"
+    bot = BotDesk(
+        desk,
+        new_desk_database("postgresql"),
+        DECLARATION.replace("changed_at: updated_at", zone),
+        moment,
+        written,
+    )
+    bot.note("1", bot.trade(), kraken_id=None)
+    long_ago = desk.now() - timedelta(days=9)
+    bot.note("2", created_at=written(long_ago), updated_at=written(long_ago))
+    assert bot.find().given == 1
+    bot.desk.pause(400)
+    assert bot.find().orders == ()
+
+
+def test_strange_rows_are_told_and_stop_no_other(bot: BotDesk) -> None:
+    bot.note("1", bot.trade())
+    bot.note("2", symbol="Bitcoin")
+    bot.note("3", side="hold")
+    bot.note("4", quantity="much")
+    bot.note("5", updated_at="yesterday", created_at=None)
+    bot.note("6", updated_at=None, created_at=None)
+    bot.note("7", fee="dear")
+    bot.note("8", side=None, symbol=None, quantity=None, status=None)
+    bot.note("9", quantity=-1)
+    found = bot.find()
+    assert found.given == 1
+    assert {problem.what for problem in found.problems} == {
+        "each of 2 orders (5, 6) has no time of its change",
+        "order 7 has no number as its fee",
+        "each of 2 orders (4, 9) has a volume that is no amount",
+        "order 3 is neither bought nor sold",
+        "order 2 is of 'Bitcoin', which Kraken does not know",
+    }
+    assert all(problem.remedy for problem in found.problems)
+
+
+@pytest.mark.parametrize(
+    "name", ["BTC/USD", "XBTUSD", "BTCUSD", "XXBTZUSD", "xbt-usd", "BTC", "XXBT", "BTC_USD"]
+)
+def test_pairs_are_spelled_in_many_ways(bot: BotDesk, name: str) -> None:
+    bot.note("1", bot.trade(), kraken_id=None, symbol=name)
+    assert bot.find().given == 1
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED]
+
+
+def test_a_query_over_floats_and_scaled_whole_numbers(bot: BotDesk) -> None:
+    bot.note("1", bot.trade("buy", "0.3"), kraken_id=None)
+    bot.database.run("alter table orders add column scaled bigint; update orders set scaled = 300000")
+    query = (
+        "query: select account_id, order_no, symbol, side, scaled, scaled as filled, price * 1.0 as price,"
+        " fee * 1.0 as fee, status, created_at, updated_at from orders"
+    )
+    text = DECLARATION.replace("table: orders", query).replace("volume: quantity", "volume: scaled")
+    text = text.replace("executed: filled_quantity", "executed: filled\n  scaled_by: 1000000\n  decimals: 6")
+    for column in ("kraken", "client"):
+        text = text.replace(f"  {column}_id: {column}_id\n", "")
+    bot.declaration = text
+    assert bot.find().given == 1
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED]
+
+
+def test_a_book_that_cannot_be_read_says_why(bot: BotDesk) -> None:
+    bot.declaration = DECLARATION.replace("pair: symbol", "pair: symbl")
+    [problem] = bot.find().problems
+    assert "there is no column symbl; did you mean symbol?" in problem.what
+    bot.database.run("drop table orders")
+    [problem] = bot.find().problems
+    assert "there is no table orders" in problem.what

@@ -62,3 +62,9 @@ OF_ACTIVE_ACCOUNTS: Final = frozenset(
         AlertKind.DESK_ORDER_UNMATCHED,
     }
 )
+# What is about a desk book by its name, and ends with the book.
+OF_DESK_BOOKS: Final = (
+    AlertKind.DESK_DIFFERENCE,
+    AlertKind.DESK_BOOK_UNREADABLE,
+    AlertKind.DESK_ORDER_UNMATCHED,
+)

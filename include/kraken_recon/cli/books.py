@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
 from kraken_recon.cli.exit_statuses import ExitStatus
 from kraken_recon.cli.trading_db import credentials_of, wired
-from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.checking import check_book, guess
 from kraken_recon.desk_books.declaring import folder_of, read_book, read_books, without_book
@@ -92,8 +91,10 @@ def told_without_book(view: dict[str, Any]) -> list[str]:
 
 
 def _ports() -> DeskBookPorts:
-    engine = wired().engine()
-    return DeskBookPorts(lambda: UnitOfWork(engine), _address_of, _known_assets, utc_now)
+    wiring = wired()
+    return DeskBookPorts(
+        wiring.units_of_work(), _address_of, _known_assets, utc_now, open_orders=wiring.open_exchange
+    )
 
 
 def _address_of(connection: str) -> DeskAddress:

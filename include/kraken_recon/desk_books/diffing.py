@@ -8,11 +8,13 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.desk_books.judging import KnownNames, judge_accounts
+from kraken_recon.desk_books.own_orders.looking import OwnOrderPorts
+from kraken_recon.desk_books.own_orders.verifying import look_at_desk_orders
 from kraken_recon.desk_books.reading import BookReading
 from kraken_recon.desk_books.row_store import read_book
 from kraken_recon.desk_books.rules.names import known_assets
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.declaring import DeclaredBook
+    from kraken_recon.orders.exchange import OrderRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,26 @@ class DeskBookPorts:
         known_assets: the names that Kraken knows, asked by one of these connections of accounts; raises
             ExchangeError or ConfigurationError.
         clock: the time.
+        open_orders: an account's orders at Kraken, to find the desk's own among them; raises ExchangeError or
+            ConfigurationError. None where they are not looked for.
+        worker: who is at work, in the stories of orders.
     """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     address_of: Callable[[str], DeskAddress]
     known_assets: Callable[[Sequence[str]], Collection[str]]
     clock: Callable[[], datetime]
+    open_orders: Callable[[Account], AbstractContextManager[OrderRecords]] | None = None
+    worker: str = "kraken_recon"
+
+    @property
+    def of_orders(self) -> OwnOrderPorts | None:
+        """What looking for the desk's own orders needs of it; None where they are not looked for."""
+        if self.open_orders is None:
+            return None
+        return OwnOrderPorts(
+            self.open_unit_of_work, self.address_of, self.open_orders, self.clock, self.worker
+        )
 
 
 def proven_account(name: str, ports: DeskBookPorts) -> ProvenAccount:
@@ -89,8 +107,23 @@ def diff_account(
             names = names or known_names([account], ports)
             reading = read_declared(one.book, [account.name], ports)
             [seen] = judge_accounts(one.book, [account], reading, names, ports.open_unit_of_work)
-            judged.append(seen.judgement)
+            judged.append(_with_orders(one.book, account, seen.judgement, names, ports))
     return judged
+
+
+def _with_orders(
+    book: DeskBook,
+    account: ProvenAccount,
+    judgement: BookJudgement,
+    names: KnownNames,
+    ports: DeskBookPorts,
+) -> BookJudgement:
+    """Add how the desk's own orders stand."""
+    if ports.of_orders is None:
+        return judgement
+    seen = look_at_desk_orders(book, account, names.assets, ports.of_orders)
+    problems = tuple(dict.fromkeys((*judgement.problems, *seen.problems)))
+    return replace(judgement, orders=seen.orders, problems=problems)
 
 
 def known_names(accounts: Sequence[ProvenAccount], ports: DeskBookPorts) -> KnownNames:

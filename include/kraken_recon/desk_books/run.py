@@ -11,14 +11,15 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.alerts.alert import Alert
-from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.kinds import OF_DESK_BOOKS, AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.desk_books.diffing import is_about, known_names, read_declared
 from kraken_recon.desk_books.judging import judge_accounts
+from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
 from kraken_recon.desk_books.rules.judged import JudgedAccount, WriteOutcome, WriteState
 from kraken_recon.desk_books.rules.records import WRITES, DeskAction
 from kraken_recon.desk_books.store import DeskBookStore
@@ -30,7 +31,7 @@ from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.values.money import format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.diffing import DeskBookPorts
     from kraken_recon.desk_books.judging import AccountInBook
+    from kraken_recon.desk_books.own_orders.verifying import OwnOrders
     from kraken_recon.desk_books.reading import BookReading
     from kraken_recon.desk_books.rules.records import ComparedAsset, DeskProblem, Difference
     from kraken_recon.holdings.pricing import PriceList
@@ -57,6 +59,7 @@ class BookOutcome:
     book: str
     accounts: tuple[AccountInBook, ...] = ()
     problems: tuple[DeskProblem, ...] = ()
+    orders: Mapping[str, OwnOrders] = field(default_factory=dict)
 
     @property
     def told(self) -> str:
@@ -67,7 +70,18 @@ class BookOutcome:
                 f"{self.book}: {why or 'no account of it was proved by this run and is to be judged still'}"
             )
         counts = Counter(one.status for one in self.accounts)
-        return f"{self.book}: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}"
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        return "; ".join([f"{self.book}: {statuses}", *self._told_of_orders()])
+
+    def _told_of_orders(self) -> Iterator[str]:
+        given = sum(one.given for one in self.orders.values())
+        if given:
+            yield f"{given} of the desk's orders given to the verification"
+        lost = sum(len(one.orders) for one in self.orders.values())
+        if lost:
+            yield f"{lost} of them not as Kraken tells"
+        problems = dict.fromkeys(problem for one in self.orders.values() for problem in one.problems)
+        yield from (f"{problem.where}: {problem.what}" for problem in problems)
 
 
 def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskBookPorts) -> BookOutcome:
@@ -104,7 +118,8 @@ def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskB
     with ports.open_unit_of_work() as unit:
         _tell(unit, book, judged, reading.read_at, outcomes)
         unit.commit()
-    return BookOutcome(book.name, tuple(judged))
+    orders = verify_desk_orders(book, accounts, names.assets, ports.of_orders) if ports.of_orders else {}
+    return BookOutcome(book.name, tuple(judged), orders=orders)
 
 
 def _as_allowed(one: AccountInBook) -> AccountInBook:
@@ -312,9 +327,8 @@ def settle_books(declared: Sequence[DeclaredBook], ports: DeskBookPorts) -> None
         return
     names = {one.name for one in declared}
     settle_unfinished(ports, lambda name: name not in names)
-    kinds = (AlertKind.DESK_DIFFERENCE, AlertKind.DESK_BOOK_UNREADABLE)
     with ports.open_unit_of_work() as unit:
         for book in sorted(DeskBookStore(unit).alerted_books() - names):
             ended_by = f"book {book}, which is no longer declared"
-            AlertStore(unit).resolve_alerts(None, *kinds, ended_by=ended_by, subject=book)
+            AlertStore(unit).resolve_alerts(None, *OF_DESK_BOOKS, ended_by=ended_by, subject=book)
         unit.commit()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.alerts.kinds import AlertKind
+from kraken_recon.alerts.kinds import OF_DESK_BOOKS
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.desk_books.rules.memory import JudgedBefore, LastWrite, Standing
@@ -196,8 +196,7 @@ class DeskBookStore(Store):
 
     def alerted_books(self) -> set[str]:
         """Name the books about which people are still told something."""
-        kinds = [AlertKind.DESK_DIFFERENCE, AlertKind.DESK_BOOK_UNREADABLE]
-        return {row.book for row in self._run("alerted_books", kinds=kinds)}
+        return {row.book for row in self._run("alerted_books", kinds=list(OF_DESK_BOOKS))}
 
     def recorded_assets(self) -> set[str]:
         """Name every asset that is on record."""

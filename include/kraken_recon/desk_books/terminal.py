@@ -45,6 +45,8 @@ def _book(book: Mapping[str, Any]) -> Iterator[str]:
     counts = f"{rows}, {agreed} agree, {len(book['differences'])} differ"
     yield f"{book['book']}: {counts}; write_back {book['write_back'] or 'not known here'}"
     yield from render_differences(book["differences"])
+    for order in book.get("orders", ()):
+        yield f"  order {order['id']}: {order['problem']}: {order['detail']}"
     yield from _problems(book["problems"])
 
 

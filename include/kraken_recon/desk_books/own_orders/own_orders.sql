@@ -119,16 +119,22 @@ set read_until = greatest(b.read_until, excluded.read_until),
     looked_at = excluded.looked_at;
 
 -- name: problems
--- Read the orders of a book that were not found, and those that Kraken tells otherwise, newest first.
-select
-  d.desk_order_id, d.state, d.candidates, d.changed_at, d.order_id, a.name as account, d.book,
-  case when l.verdict = 'mismatch' then l.message end as mismatch
-from trading.desk_orders d
+-- Read the orders that were not found, and those that Kraken tells otherwise, newest first, of all books or of one.
+with found as (
+  select d.book, d.account_id, d.desk_order_id, d.state, d.candidates, d.changed_at, d.order_id, null as mismatch
+  from trading.desk_orders d
+  where d.state in ('ambiguous', 'unmatched', 'open')
+  union all
+  select d.book, d.account_id, d.desk_order_id, d.state, d.candidates, d.changed_at, d.order_id, l.message
+  from trading.order_verifications v
+  join trading.desk_orders d using (order_id)
+  join trading.order_verification_levels l on l.order_id = v.order_id and l.level = 'desk' and l.verdict = 'mismatch'
+  where v.verdict = 'mismatch'
+)
+select f.*, a.name as account
+from found f
 join trading.accounts a using (account_id)
-left join trading.order_verifications v on v.order_id = d.order_id and v.verdict is not null
-left join trading.order_verification_levels l on l.order_id = v.order_id and l.level = 'desk'
-where (cast(:book as text) is null or d.book = :book)
+where (cast(:book as text) is null or f.book = :book)
   and (cast(:account as text) is null or a.name = :account)
-  and (d.state in ('ambiguous', 'unmatched', 'open') or l.verdict = 'mismatch')
-order by d.changed_at desc, d.book, d.desk_order_id
+order by f.changed_at desc, f.book, f.desk_order_id
 limit :most;

@@ -224,7 +224,7 @@ class _Reading:
             # A column of SQLite's holds values of any type.
             yield sa.and_(sa.func.typeof(changed) != "text", sa.or_(*_as_numbers(changed, since)))
             yield sa.and_(sa.func.typeof(changed) == "text", _as_text_of(changed, since))
-        elif isinstance(kind, (sa.Integer, sa.Numeric)):
+        elif isinstance(kind, (sa.Integer, sa.Numeric, sa.Float)):
             yield from _as_numbers(changed, since)
         elif isinstance(kind, sa.DateTime):
             yield changed >= sa.literal(self._bound(kind, since))

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.desk_books.rules.orders import DeskOrder, OrderState, as_said, order_said
+from kraken_recon.desk_books.rules.orders import (
+    DeskOrder,
+    OrderState,
+    as_said,
+    order_problem,
+    order_said,
+)
 from kraken_recon.orders.rules.order import OrderType, Side
 from kraken_recon.orders.rules.reports import ReportedOrder
 from kraken_recon.values.money import ZERO
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.engine import Row
+
+    from kraken_recon.desk_books.rules.records import OrderProblem
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,11 @@ class OrderOnRecord:
     changed_at: datetime
     order_id: int | None
     mismatch: str | None
+
+    @property
+    def problem(self) -> OrderProblem:
+        """Say what is the matter with it."""
+        return order_problem(self.desk_order_id, self.state, self.candidates, self.mismatch)
 
 
 class OwnOrderStore(Store):

@@ -31,8 +31,8 @@ from kraken_recon.desk_books.own_orders.looking import (
 from kraken_recon.desk_books.own_orders.row_store import OrdersReading, WantedOrders, read_orders
 from kraken_recon.desk_books.own_orders.store import OwnOrderStore
 from kraken_recon.desk_books.rules.names import Names
-from kraken_recon.desk_books.rules.orders import MISMATCH, PROBLEMS, OrderState, as_said
-from kraken_recon.desk_books.rules.records import DeskProblem, OrderProblem
+from kraken_recon.desk_books.rules.orders import PROBLEMS, OrderState, as_said, order_problem
+from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.errors import ConfigurationError, KrakenReconError
 from kraken_recon.orders.adopting import found_order
 from kraken_recon.orders.rules.absence import may_be
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.own_orders.looking import FoundOrder, OwnOrderPorts
     from kraken_recon.desk_books.own_orders.store import OrderOnRecord
+    from kraken_recon.desk_books.rules.records import OrderProblem
     from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.orders.rules.order import Order
 
@@ -114,13 +115,11 @@ def look_at_desk_orders(
     with ports.open_unit_of_work() as unit:
         on_record = OwnOrderStore(unit).problems(book.name, account.name, most=PROBLEMS_MOST)
     fresh = {one.order.order_id: one for one in look.found}
-    problems = [
-        _problem(one.desk_order_id, one.state, one.candidates, one.mismatch)
-        for one in on_record
-        if one.desk_order_id not in fresh.keys() | look.gone
-    ]
+    problems = [one.problem for one in on_record if one.desk_order_id not in fresh.keys() | look.gone]
     problems += [
-        _problem(one.order.order_id, one.state, one.candidates) for one in look.found if one.state in PROBLEMS
+        order_problem(one.order.order_id, one.state, one.candidates)
+        for one in look.found
+        if one.state in PROBLEMS
     ]
     return OwnOrders(
         orders=tuple(sorted(problems, key=lambda one: one.order_id)),
@@ -193,7 +192,7 @@ class _Settling:
         on_record = repeated(
             lambda unit: self._conclude(unit, look, reading, is_whole=is_whole), self.ports.open_unit_of_work
         )
-        told = [_problem(o.desk_order_id, o.state, o.candidates, o.mismatch) for o in on_record]
+        told = [one.problem for one in on_record]
         return OwnOrders(given, tuple(sorted(told, key=lambda one: one.order_id)), tuple(problems))
 
     def _settle(self, found: FoundOrder, unit: UnitOfWork) -> bool:
@@ -271,50 +270,25 @@ class _Settling:
             until = reading.complete_until or now
             store.read_through(self.book.name, account_id, min(until, now), now)
         on_record = store.problems(self.book.name, self.account.name, most=PROBLEMS_MOST)
-        subject = alert_subject(self.book.name)
         lost = [one for one in on_record if one.state in PROBLEMS]
         if lost:
             AlertStore(unit).raise_alerts([_alert(self.account, self.book.name, lost)])
         else:
-            AlertStore(unit).resolve_about(account_id, subject, [AlertKind.DESK_ORDER_UNMATCHED])
+            kinds = [AlertKind.DESK_ORDER_UNMATCHED]
+            AlertStore(unit).resolve_about(account_id, self.book.name, kinds)
         unit.commit()
         return on_record
 
 
-def alert_subject(book: str) -> str:
-    """Name a book as part of an alert's identity, in the place of a wallet."""
-    return f"orders of {book}"
-
-
 def _alert(account: ProvenAccount, book: str, lost: Sequence[OrderOnRecord]) -> Alert:
-    told = "; ".join(f"{one.desk_order_id} {_told(one.state, one.candidates)}" for one in lost[:_TOLD_MAX])
+    told = "; ".join(f"{one.desk_order_id} {one.problem.detail}" for one in lost[:_TOLD_MAX])
     more = f", and {len(lost) - _TOLD_MAX} more" if len(lost) > _TOLD_MAX else ""
     counted = "1 order" if len(lost) == 1 else f"{len(lost)} orders"
     return Alert(
         AlertKind.DESK_ORDER_UNMATCHED,
         account.account_id,
         None,
-        alert_subject(book),
+        book,
         one_line(f"{account.name}, desk book {book}: {counted} of the desk's: {told}{more}"),
         evidence={"book": book, "desk_order_ids": [one.desk_order_id for one in lost]},
     )
-
-
-def _problem(
-    order_id: str, state: OrderState, candidates: Sequence[str], mismatch: str | None = None
-) -> OrderProblem:
-    if mismatch is not None:
-        return OrderProblem(order_id, MISMATCH, mismatch)
-    return OrderProblem(order_id, state.value, _told(state, candidates))
-
-
-def _told(state: OrderState, candidates: Sequence[str]) -> str:
-    """Say what is the matter with an order that was not found."""
-    listed = ", ".join(candidates)
-    match state:
-        case OrderState.AMBIGUOUS:
-            return f"may be any of several at Kraken: {listed}"
-        case OrderState.OPEN:
-            return f"has ended for the desk, and is still open at Kraken: {listed}"
-        case _:
-            return "was filled for the desk, and Kraken does not know it"

@@ -135,9 +135,7 @@ def read_order(
     for name in ("executed", "price", "fee"):
         column = getattr(orders, name)
         if column and row[column] is not None and _amount(row, name, terms) is None:
-            strange.append(
-                StrangeOrder(order_id, f"has a value as {name} that is no number", "Put it right.")
-            )
+            strange.append(StrangeOrder(order_id, f"has no number as its {name}", "Put it right."))
     return DeskOrder(
         order_id,
         market and f"{market[0]}/{market[1] or quote_currency}",
@@ -190,7 +188,8 @@ def problems_of_rows(where: str, strange: Iterable[StrangeOrder]) -> list[DeskPr
 
 
 def _named(ids: list[str]) -> str:
-    known = [order_id for order_id in ids if order_id][:_NAMED_MAX]
+    known = sorted(order_id for order_id in ids if order_id)[:_NAMED_MAX]
     if len(ids) == 1:
         return f"order {known[0]}" if known else "an order"
-    return f"each of {len(ids)} orders" + (f" ({', '.join(known)}, ...)" if known else "")
+    more = ", ..." if len(known) < len(ids) else ""
+    return f"each of {len(ids)} orders" + (f" ({', '.join(known)}{more})" if known else "")

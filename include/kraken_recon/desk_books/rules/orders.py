@@ -16,6 +16,7 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.desk_books.rules.compare import agrees
+from kraken_recon.desk_books.rules.records import OrderProblem
 from kraken_recon.orders.rules.order import Side
 from kraken_recon.values.money import SCALE_MAX, ZERO
 
@@ -232,3 +233,22 @@ def _fits(order: DeskOrder, report: ReportedOrder, late_by: timedelta, decimals:
         and opened_after(order) <= report.opened_at
         and (report.closed_at or report.opened_at) <= order.changed_at + late_by
     )
+
+
+def order_problem(
+    order_id: str, state: OrderState, candidates: Sequence[str], mismatch: str | None = None
+) -> OrderProblem:
+    """Say what is the matter with an order that was not found, or that Kraken tells otherwise."""
+    if mismatch is not None:
+        return OrderProblem(order_id, MISMATCH, mismatch)
+    listed = ", ".join(candidates)
+    match state:
+        case OrderState.AMBIGUOUS:
+            detail = f"may be any of several at Kraken: {listed}"
+            if len(candidates) == 1:
+                detail = f"is {listed} at Kraken, and so is another of the desk's orders"
+        case OrderState.OPEN:
+            detail = f"has ended for the desk, and is still open at Kraken: {listed}"
+        case _:
+            detail = "was filled for the desk, and Kraken does not know it"
+    return OrderProblem(order_id, state.value, detail)

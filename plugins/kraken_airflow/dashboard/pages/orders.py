@@ -18,6 +18,7 @@ from kraken_airflow.dashboard.pages import Link, airflow_run, decisions
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import AMOUNT, JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.own_orders.store import OwnOrderStore
 from kraken_recon.reports.page_store import PageStore
 from kraken_recon.verification.rules.levels import Level
 
@@ -67,6 +68,19 @@ class Mismatch:
     dag_run_id: str | None
     judged_by: Annotated[str | None, JSON_ONLY]
     trigger: Annotated[str | None, JSON_ONLY]
+
+
+@dataclass(frozen=True, slots=True)
+class DeskOrderFound:
+    """An order of a desk's own table that is not at Kraken what the desk says."""
+
+    changed_at: Annotated[datetime, Column("Changed", "age wide")]
+    account: Annotated[str, Column("Account")]
+    book: Annotated[str, Column("Desk book")]
+    desk_order_id: Annotated[str, Column("Order of the desk's")]
+    order_id: int | None
+    problem: Annotated[str, Column("Problem")]
+    detail: Annotated[str, Column("In words", "remark wide")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         )
 
     add_downloads(router, "orders", _all, Mismatch, head=_head, name="mismatches", dependencies=shown)
+    add_downloads(
+        router, "desk_orders", _desk_orders_now, DeskOrderFound, head=filters_of(Filters), dependencies=shown
+    )
     add_downloads(router, "slippage", _slippage_now, Slippage, head=filters_of(Filters), dependencies=shown)
     add_downloads(router, "verdicts", _rates_now, Rate, head=filters_of(Filters), dependencies=shown)
 
@@ -145,6 +162,7 @@ def _page(
         **_summary(unit, chosen, now, rows_most=2 * len(BUCKETS) + ACCOUNTS_SHOWN),
         "accounts_shown": ACCOUNTS_SHOWN,
         "mismatches": mismatches,
+        "desk_orders": _desk_orders(unit, chosen, MISMATCHES_SHOWN),
         "next": cursor,
         "wanted": wanted,
         "filters": {**chosen.as_query(), **wanted.as_query()},
@@ -194,7 +212,11 @@ def _summary(
         "slippage_buckets": buckets,
         "mismatches_counted": mismatches,
         "refused_counted": PageStore(unit).count("orders.count_refused", **judged_since),
-        "level": "bad" if mismatches or totals["mismatched"] else "good" if judged else "watch",
+        "level": "bad"
+        if mismatches or totals["mismatched"] or _desk_orders(unit, chosen, 1)
+        else "good"
+        if judged
+        else "watch",
     }
 
 
@@ -257,6 +279,28 @@ def _mismatches(
 
 def _mismatch(**row: Any) -> Mismatch:  # noqa: ANN401 - columns
     return Mismatch(**row | judge_of(row["judged_by"]))
+
+
+def _desk_orders(unit: UnitOfWork, chosen: Filters, most: int) -> list[DeskOrderFound]:
+    """Read the orders of desks that are not at Kraken what the desk says, newest first."""
+    found = OwnOrderStore(unit).problems(None, chosen.account or None, most=most)
+    return [
+        DeskOrderFound(
+            one.changed_at,
+            one.account,
+            one.book,
+            one.desk_order_id,
+            one.order_id,
+            one.problem.problem,
+            one.problem.detail,
+        )
+        for one in found
+    ]
+
+
+def _desk_orders_now(chosen: Chosen) -> list[DeskOrderFound]:
+    with open_unit() as unit:
+        return _desk_orders(unit, chosen, MISMATCHES_PER_READ)
 
 
 def _all(chosen: Chosen) -> Iterator[Mismatch]:
