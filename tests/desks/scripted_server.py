@@ -36,7 +36,7 @@ class Request:
 
     @property
     def nonce(self) -> int:
-        return int(self.form["nonce"])
+        return int(self.headers.get("api-nonce") or self.form["nonce"])
 
     def is_signed(self) -> bool:
         """Check the signature over the bytes that arrived, by Kraken's published rule."""

@@ -123,6 +123,15 @@ def test_pending_withdrawal_explains_the_residual_until_its_entry_comes(desk: Si
     assert desk.rows("select * from trading.position_events where cause = 'adjustment'") == []
 
 
+def test_answer_that_is_cut_off_once_hides_no_withdrawal(desk: SimulatedDesk) -> None:
+    desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
+    desk.look()
+    for endpoint in ("withdrawals", "deposits"):
+        desk.control.post("faults", {"name": "truncated_json", "endpoint": endpoint, "count": 1})
+    run = desk.look()
+    assert (run["explained"], run["held"]) == (1, 0)
+
+
 def test_residual_beside_a_transfer_of_another_amount_is_judged_as_ever(desk: SimulatedDesk) -> None:
     desk.happen("withdrawal_pending", asset="ZUSD", amount="500", fee="5", ledger_row="when_done")
     desk.control.post("accounts/desk/residual", {"asset": "ZUSD", "amount": "-7"})

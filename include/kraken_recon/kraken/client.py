@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from functools import partial
@@ -62,6 +62,7 @@ DIVISION: Final = Context(prec=60)
 # ledger; in base units only rows change anything.
 BASE_UNITS: Final[Mapping[str, str]] = MappingProxyType({"rebase_multiplier": "base"})
 ASSET_CLASSES: Final = ("currency", "tokenized_asset")
+TRANSFER_ATTEMPTS_MAX: Final = 2
 # A key that may only manage withdrawal addresses can't move money by itself, but it prepares the way, and
 # nothing here ever needs it.
 FORBIDDEN_PERMISSIONS: Final = frozenset(
@@ -236,8 +237,10 @@ class KrakenClient:
                 result = parse_account.decode_funding_reply(body, account=self._account, endpoint=endpoint)
             return parse_transfers(result, endpoint=endpoint, account=self._account)
 
-        # Not repeated: what is not read now explains nothing now, and the next run asks again.
-        return tuple(transfer for endpoint in ("withdrawals", "deposits") for transfer in read(endpoint))
+        # Few times: what is not read now explains nothing now, and the next run asks again.
+        policy = replace(self._retries, attempts_max=TRANSFER_ATTEMPTS_MAX)
+        told = [self._repeated(partial(read, endpoint), policy) for endpoint in ("withdrawals", "deposits")]
+        return tuple(transfer for transfers in told for transfer in transfers)
 
     def prices(self, quote: str) -> Mapping[str, Decimal]:
         """Read last prices of every asset that has a market against ``quote``, by normalised asset name."""
@@ -286,9 +289,9 @@ class KrakenClient:
             )
         return reply.result
 
-    def _repeated(self, attempt: Callable[[], Value]) -> Value:
+    def _repeated(self, attempt: Callable[[], Value], policy: RetryPolicy | None = None) -> Value:
         """Read and parse until both work, a bounded number of times; never used for a write."""
-        policy = self._retries
+        policy = policy or self._retries
         first_seconds = policy.wait_first_seconds
         backoff = wait_exponential(first_seconds, max=policy.wait_max_seconds) + wait_random(0, first_seconds)
 
