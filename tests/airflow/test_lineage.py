@@ -12,7 +12,9 @@ import pytest
 from airflow.providers.common.compat.lineage.entities import File, Table
 
 from desks.dag_runs import read_dags, run_dag
-from kraken_airflow.telemetry.lineage import Lineage, table
+from kraken_airflow.telemetry.lineage import Lineage, desk_lineage, table
+from kraken_recon.desk_books.address import DeskAddress, Dialect
+from kraken_recon.desk_books.declaring import parse_book
 from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
@@ -117,3 +119,57 @@ def test_openlineage_is_told(
     assert ("kraken", "api.kraken.com/0/private/Ledgers") in read
     assert ("postgres://db.desk.example:6432", "books.trading.orders") in read
     assert ("postgres://db.desk.example:6432", "books.trading.order_verifications") in written
+
+
+ARENA = """
+name: arena
+connection: arena_db
+accounts: {alpha: 1}
+positions: {table: positions, account: account_id, asset: symbol, quantity: quantity, write_back: update}
+cash: {table: books.accounts, account: id, currency: USD, quantity: current_cash}
+"""
+TRADES = """
+name: trades
+connection: bot_db
+accounts: {alpha: 1}
+positions: {query: select 1 as account_id, account: account_id, asset: pair, quantity: amount, decimals: 8}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "inlets", "outlets"),
+    [
+        (
+            ARENA,
+            DeskAddress("arena_db", Dialect.POSTGRESQL, "db.desk.example", None, "arena"),
+            [
+                ("postgres://db.desk.example:5432", "arena", "public.positions"),
+                ("postgres://db.desk.example:5432", "arena", "books.accounts"),
+            ],
+            [("postgres://db.desk.example:5432", "arena", "public.positions")],
+        ),
+        (
+            ARENA,
+            DeskAddress("arena_db", Dialect.MYSQL, None, 3307, "arena"),
+            [
+                ("mysql://localhost:3307", "arena", "positions"),
+                ("mysql://localhost:3307", "arena", "books.accounts"),
+            ],
+            [("mysql://localhost:3307", "arena", "positions")],
+        ),
+        (
+            TRADES,
+            DeskAddress("bot_db", Dialect.SQLITE, file="/srv/trades.sqlite"),
+            [("sqlite:///srv/trades.sqlite", "main", "trades")],
+            [],
+        ),
+    ],
+)
+def test_the_desks_tables_are_inputs_and_outputs_where_they_may_be_written(
+    text: str, address: DeskAddress, inlets: list[tuple[str, ...]], outlets: list[tuple[str, ...]]
+) -> None:
+    declared, problems = parse_book(text, "arena.yaml")
+    assert declared, problems
+    found = desk_lineage(declared, address)
+    assert [(one.cluster, one.database, one.name) for one in found["inlets"]] == inlets
+    assert [(one.cluster, one.database, one.name) for one in found["outlets"]] == outlets

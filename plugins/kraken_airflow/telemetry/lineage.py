@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from airflow.providers.common.compat.lineage.entities import File, Table
 
 from kraken_recon.database.store import SCHEMA
+from kraken_recon.desk_books.address import Dialect
+from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kraken_recon.desk_books.address import DeskAddress
+    from kraken_recon.desk_books.declaration import DeskBook
 
 KRAKEN: Final = "kraken://api.kraken.com"
 # What booking ledger entries writes, whoever books them.
@@ -48,6 +53,29 @@ def table(name: str) -> Table:
     address = os.environ.get(LINEAGE_DATABASE.name, LINEAGE_DATABASE.default)
     server, _, database = address.rpartition("/")
     return Table(cluster=server, database=database, name=f"{SCHEMA}.{name}")
+
+
+def desk_lineage(declared: DeskBook, address: DeskAddress) -> dict[str, list[Table]]:
+    """Name the tables of a desk's that a book reads as inlets, and those that it may write as outlets.
+
+    A query is named by its book: which tables it reads is for the desk's database to say.
+    """
+    amounts = [part for part in (declared.positions, declared.cash) if part]
+    read = [part.table or declared.name for part in (*amounts, declared.orders) if part]
+    written = [part.table for part in amounts if part.table and part.write_back is not WriteBack.NONE]
+    return {
+        "inlets": [_desk_table(address, name) for name in dict.fromkeys(read)],
+        "outlets": [_desk_table(address, name) for name in dict.fromkeys(written)],
+    }
+
+
+def _desk_table(address: DeskAddress, name: str) -> Table:
+    if address.dialect is Dialect.SQLITE:
+        return Table(cluster=f"sqlite://{address.file}", database="main", name=name)
+    is_postgres = address.dialect is Dialect.POSTGRESQL
+    kind, port, schema = ("postgres", 5432, "public.") if is_postgres else ("mysql", 3306, "")
+    server = f"{kind}://{address.host or 'localhost'}:{address.port or port}"
+    return Table(cluster=server, database=address.database or "", name=name if "." in name else schema + name)
 
 
 def book(endpoint: str) -> File:
