@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from desks.desk_databases import make_arena
@@ -25,7 +26,6 @@ from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from decimal import Decimal
     from uuid import UUID
 
     from desks.desk_databases import DeskDatabase
@@ -50,6 +50,7 @@ positions:
   on_update: {updated_at: now}
 cash: {table: accounts, account: id, currency: USD, quantity: current_cash, write_back: update}
 """
+ZERO: Final = Decimal(0)
 KNOWN: Final = ("BTC", "ETH", "SOL", "XRP", "USD")
 
 
@@ -90,13 +91,26 @@ class WrittenDesk:
             utc_now,
         )
 
-    def judge(self, *, held: Collection[str] = (), **given: Any) -> JudgedAccount:
-        """Read the book and decide to write all that differs from what is given, but what is held."""
-        proven = given.pop("proven")
-        costs: Mapping[str, Decimal] = given.pop("costs", {})
+    def judge(
+        self,
+        proven: Mapping[str, Decimal] | None = None,
+        *,
+        owed: Mapping[str, Decimal] | None = None,
+        held: Collection[str] = (),
+        costs: Mapping[str, Decimal] | None = None,
+        **given: Any,
+    ) -> JudgedAccount:
+        """Read the book and decide to write all that differs from what is proven, but what is held.
+
+        ``owed`` says by how much the rows are wrong, instead of what is proven.
+        """
         reading = read_book(self.ports.address_of("arena_db"), self.book, ["desk"])
         assert reading.positions is not None, reading.problems
         assert reading.cash is not None, reading.problems
+        if proven is None:
+            rows = {row.name: row.quantity or ZERO for row in reading.positions.rows["desk"]}
+            proven = {name: held + (owed or {}).get(name, ZERO) for name, held in rows.items()}
+            proven |= {"USD": Decimal(1000)}
         found = []
         terms = {}
         for read, part, meaning in (
@@ -117,7 +131,7 @@ class WrittenDesk:
                 "USD",
                 reading.read_at,
                 meaning.names,
-                average_costs=costs,
+                average_costs=costs or {},
             )
         return JudgedAccount(
             self.book,
