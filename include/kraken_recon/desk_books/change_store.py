@@ -56,9 +56,9 @@ class RowChange:
         before: what the row has to hold; of an insert nothing.
         after: what is written, by column; of a removal nothing.
         quantity: the column that has to read as it was written; none is looked at for a removal.
-        owner: of an insert the columns that say whose row it is, among ``key``.
-        stands_for: of an insert whether a name in ``name_column`` stands for the same asset.
-        name_column: the column with the name of the asset.
+        owner: the columns that say whose row it is; of an insert they are among ``key``.
+        stands_for: whether a name in ``name_column`` stands for the same asset.
+        name_column: the column with the name of the asset; of cash, which is only updated, empty.
     """
 
     table: str
@@ -67,9 +67,9 @@ class RowChange:
     before: Kept
     after: Mapping[str, Any]
     quantity: str
-    owner: tuple[str, ...] = ()
-    stands_for: Callable[[str], bool] | None = None
-    name_column: str = ""
+    owner: tuple[str, ...]
+    stands_for: Callable[[str], bool]
+    name_column: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +243,9 @@ class _Changing:
     def _refuse_if_there(self, change: RowChange) -> None:
         """Look again, under the lock, whether somebody has added the row meanwhile."""
         owner = {name: change.key[name] for name in change.owner}
-        if change.stands_for is None:
-            is_there = bool(self.rows(change.table, change.key, [*change.key]))
-        else:
-            of = _table(change.table, [*owner, change.name_column])
-            names = self.session.connection.execute(
-                sa.select(of.c[change.name_column]).where(*_at(of, owner))
-            )
-            is_there = any(change.stands_for(str(name)) for name in names.scalars() if name is not None)
-        if is_there:
+        of = _table(change.table, [*owner, change.name_column])
+        names = self.session.connection.execute(sa.select(of.c[change.name_column]).where(*_at(of, owner)))
+        if any(change.stands_for(str(name)) for name in names.scalars() if name is not None):
             raise _LeftError("a row for it was added meanwhile")
 
     def _read_again(self, change: RowChange, key: Mapping[str, Any]) -> Kept:

@@ -140,26 +140,29 @@ def part_of(book: DeskBook, *, is_cash: bool) -> Positions | Cash:
     return book.cash if is_cash and book.cash is not None else book.positions
 
 
-def row_change(write: PlannedWrite, part: Positions | Cash, names: Names | None) -> RowChange:
-    """Turn a planned write into what the desk's database is told."""
-    judged = {*write.before} if write.kind is not WriteKind.REMOVE else _judged_columns(part)
-    stands_for = None
-    if write.kind is WriteKind.INSERT and names is not None:
+def row_change(write: PlannedWrite, part: Positions | Cash, names: Names | None = None) -> RowChange:
+    """Turn a planned write into what the desk's database is told.
 
-        def stands_for(name: str) -> bool:
-            meant = names.read(name)
-            return meant is not None and meant.asset == write.asset
+    Without ``names`` only a row of exactly the same name stands for the same asset.
+    """
+    judged = {*write.before} if write.kind is not WriteKind.REMOVE else _judged_columns(part)
+    key = put_back(write.key)
+    name_column = part.asset.column if isinstance(part, Positions) else ""
+
+    def stands_for(name: str) -> bool:
+        meant = names.read(name) if names else None
+        return name == key.get(name_column) or (meant is not None and meant.asset == write.asset)
 
     return RowChange(
         write.table,
         write.kind,
-        put_back(write.key),
+        key,
         {column: value for column, value in write.before.items() if column in judged},
         put_back(write.after),
         part.quantity,
         (part.account, *part.only),
         stands_for,
-        part.asset.column if isinstance(part, Positions) else "",
+        name_column,
     )
 
 

@@ -51,11 +51,11 @@ def write_back(judged: JudgedAccount, ports: DeskBookPorts) -> WrittenBack:
     """
     if not judged.to_write:
         return WrittenBack(held_plan_id=_record(judged, [], ports)[1])
-    with _turn(judged.book.name, judged.account_id, ports) as is_mine:
+    with turn(judged.book.name, judged.account_id, ports) as is_mine:
         if not is_mine:
             return WrittenBack(_left(judged, _BUSY))
         try:
-            _settle(judged.book.name, judged.account_id, ports)
+            settle_account(judged.book.name, judged.account_id, ports)
             writes = planned_writes(ports.address_of(judged.book.connection), judged)
         except (DeskUnreadableError, ConfigurationError) as error:
             return WrittenBack(_left(judged, one_line(str(error))))
@@ -85,11 +85,11 @@ def settle_unfinished(ports: DeskBookPorts, is_wanted: Callable[[str], bool]) ->
         found = WriteStore(unit).unfinished()
     problems: list[DeskProblem] = []
     for book, account_id in sorted({(one.book, one.account_id) for one in found if is_wanted(one.book)}):
-        with _turn(book, account_id, ports) as is_mine:
+        with turn(book, account_id, ports) as is_mine:
             if not is_mine:
                 continue
             try:
-                _settle(book, account_id, ports)
+                settle_account(book, account_id, ports)
             except (DeskUnreadableError, ConfigurationError) as error:
                 what = one_line(f"it is not known yet what became of what was being written: {error}")
                 problems.append(DeskProblem(f"{book} writes", what, _UNSETTLED))
@@ -100,7 +100,7 @@ _UNSETTLED: Final = "Put right what the message names; until then nothing more i
 
 
 @contextmanager
-def _turn(book: str, account_id: int, ports: DeskBookPorts) -> Iterator[bool]:
+def turn(book: str, account_id: int, ports: DeskBookPorts) -> Iterator[bool]:
     """Be the only one that writes an account's rows of a book; say whether one is."""
     with ports.open_unit_of_work() as unit:
         is_mine = WriteStore(unit).take_turn(book, account_id)
@@ -205,7 +205,7 @@ def _outcomes(
 _UNANSWERED: Final = "the desk's database did not answer the commit; the next run finds out what it kept"
 
 
-def _settle(book: str, account_id: int, ports: DeskBookPorts) -> None:
+def settle_account(book: str, account_id: int, ports: DeskBookPorts) -> None:
     """Conclude from the desk's rows what an earlier run wrote; whoever wrote them is not at work any more."""
     with ports.open_unit_of_work() as unit:
         unfinished = WriteStore(unit).unfinished(book, account_id)

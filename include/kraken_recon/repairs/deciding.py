@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import PlanNotWrittenError, PlanRefusedError
@@ -21,17 +21,19 @@ from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.repairs.desk_plans import write_approved
 from kraken_recon.values.intervals import interval_ending_now
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.reconciliation.rules.run import DagRun
     from kraken_recon.reconciliation.run import SyncPorts
+    from kraken_recon.repairs.desk_plans import DeskBooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
     policy: Policy | None = None,
     note: str | None = None,
     dag_run: DagRun | None = None,
+    books: Callable[[], DeskBooks] | None = None,
 ) -> PlanDecision:
     """Approve a held plan and write it, if the drift is still the same; idempotent for the same person.
 
-    The status is ``applied`` or, when the drift is another by now, ``outdated``.
+    The status is ``applied`` or, when the drift is another by now, ``outdated``. ``books`` leads to the
+    desk's books, which a plan may be about.
 
     Raises:
         PlanRefusedError: there is no such held plan.
@@ -73,6 +77,7 @@ def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
         return decision
     with ports.open_unit_of_work() as unit:
         account = AccountStore(unit).find_accounts([decision.account])[0]
+        plan = held_plan(PlanStore(unit), plan_id)
         changes = _changes(PlanStore(unit).rows([plan_id])[plan_id])
     request = SyncRequest(
         interval_ending_now(ports.clock()),
@@ -80,17 +85,25 @@ def approve(  # noqa: PLR0913 - who decides what, and on whose behalf
         policy or Policy(),
         trigger="approval",
         dag_run=dag_run,
-        approval=Approval(plan_id, changes),
+        approval=None if plan["book"] else Approval(plan_id, changes),
     )
-    sync_accounts([account], request, ports)
+    run_ids = sync_accounts([account], request, ports)
+    if plan["book"] and books is not None:
+        write_approved(plan, run_ids, books())
     with ports.open_unit_of_work() as unit:
         decision = _decision(held_plan(PlanStore(unit), plan_id), by)
     if decision.status is PlanStatus.APPROVED:
         raise PlanNotWrittenError(
-            f"plan {plan_id} is approved, but {decision.account} could not be judged just now; its newest "
-            "run says why, and approving again goes on from here"
+            f"plan {plan_id} is approved, but {decision.account} could not be judged just now; "
+            f"{_WHO_SAYS_WHY[bool(plan['book'])]}, and approving again goes on from here"
         )
     return decision
+
+
+_WHO_SAYS_WHY: Final = {
+    False: "its newest run says why",
+    True: "its newest run and `book diff` say why, and the next run writes it if it can",
+}
 
 
 def reject(plan_id: UUID, by: str, ports: SyncPorts, *, note: str | None = None) -> PlanDecision:

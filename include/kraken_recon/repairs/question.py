@@ -25,27 +25,26 @@ def escaped(text: object) -> str:
 def case_subject(case: Mapping[str, Any]) -> str:
     """Ask the question in one line, as plain text."""
     rows = case["rows"]
-    what = (
-        f"{HoldingKey(rows[0]['asset'], rows[0]['wallet'])} by {rows[0]['change']}"
-        if len(rows) == 1
-        else f"{len(rows)} positions"
-    )
-    return visible(f"Set {what} on {' '.join(case['account'].split())}?")
+    what = f"{_named(rows[0], case)} by {rows[0]['change']}" if len(rows) == 1 else f"{len(rows)} positions"
+    where = f" in the desk's book {case['book']}" if case["book"] else ""
+    return visible(f"Set {what}{where} on {' '.join(case['account'].split())}?")
 
 
 def case_markdown(case: Mapping[str, Any], pages: str) -> str:
-    """Say what is recorded, what Kraken reports, why it is asked, and what an approval writes.
+    """Say what is recorded, what Kraken reports or is proven, why it is asked, and what an approval writes.
 
     ``pages`` is the address of the dashboard, whose statements and differences are linked.
     """
     quote = escaped(case["quote_currency"])
     rows = case["rows"][:ROWS_SHOWN_MAX]
     found = urlencode({"account": case["account"], "run": case["run_id"]})
+    sides = "desk | proven" if case["book"] else "recorded | Kraken"
+    book = f", book **{escaped(case['book'])}** of the desk" if case["book"] else ""
     lines = [
-        f"Account **{escaped(case['account'])}**, as of {escaped(case['as_of'])}.",
+        f"Account **{escaped(case['account'])}**{book}, as of {escaped(case['as_of'])}.",
         f"Held because {escaped(case['why'])}. Value of the drift: **{escaped(case['worth'])}**.",
         "",
-        f"| asset | wallet | recorded | Kraken | drift | price, {quote} | value, {quote} | priced | since |",
+        f"| asset | wallet | {sides} | drift | price, {quote} | value, {quote} | priced | since |",
         "|---|---|---:|---:|---:|---:|---:|---|---|",
         *(_line(row, case, pages) for row in rows),
         "",
@@ -53,15 +52,12 @@ def case_markdown(case: Mapping[str, Any], pages: str) -> str:
         "",
         "**Explanation so far**",
         "",
-        *(
-            f"- {escaped(HoldingKey(row['asset'], row['wallet']))}: {escaped(row['explanation'])}"
-            for row in rows
-        ),
+        *(f"- {escaped(_named(row, case))}: {escaped(row['explanation'])}" for row in rows),
         "",
         "**What an approval writes**",
         "",
         *(
-            f"- {escaped(HoldingKey(row['asset'], row['wallet']))}: from {escaped(row['before'])} to "
+            f"- {escaped(_named(row, case))}: from {escaped(row['before'])} to "
             f"{escaped(row['after'])} ({escaped(row['change'])})"
             for row in rows
         ),
@@ -76,6 +72,10 @@ def case_markdown(case: Mapping[str, Any], pages: str) -> str:
         f"Plan `{case['plan_id']}`: `python -m kraken_recon plan show {case['plan_id']}`",
     ]
     return "\n".join(lines)
+
+
+def _named(row: Mapping[str, Any], case: Mapping[str, Any]) -> str:
+    return row["asset"] if case["book"] else str(HoldingKey(row["asset"], row["wallet"]))
 
 
 def _line(row: Mapping[str, Any], case: Mapping[str, Any], pages: str) -> str:

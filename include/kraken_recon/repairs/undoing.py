@@ -27,6 +27,7 @@ from kraken_recon.reconciliation.rules.run import RunRecord
 from kraken_recon.reconciliation.run_summary import difference_alert, undone_words
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.repairs.accepting import restore
+from kraken_recon.repairs.desk_plans import undo_in_book
 from kraken_recon.values.intervals import Interval
 from kraken_recon.values.money import EXACT, ZERO, format_amount
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from kraken_recon.database.unit_of_work import UnitOfWork
+    from kraken_recon.repairs.desk_plans import DeskBooks
 
 
 def undo(
@@ -46,14 +48,32 @@ def undo(
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
     *,
     now: datetime,
+    books: Callable[[], DeskBooks] | None = None,
 ) -> tuple[UUID, bool]:
     """Write the plan that undoes this one; return its id, and whether it was written just now.
 
-    A held plan that was approved stands for the plan that wrote it. Undoing twice does nothing.
+    A held plan that was approved stands for the plan that wrote it. Undoing twice does nothing. ``books``
+    leads to the desk's books, which a plan may be about.
 
     Raises:
         PlanRefusedError: nothing of the plan can be undone, or a position has moved on since.
+        PlanNotWrittenError: of a desk's book, it is not known yet; call again.
     """
+    with open_unit_of_work() as unit:
+        plan = _written(PlanStore(unit), plan_id)
+    if plan["book"] is None:
+        return _undo_positions(plan["plan_id"], by, open_unit_of_work, now)
+    if books is None:
+        raise PlanRefusedError(f"plan {plan_id} wrote to book {plan['book']}, which nothing here leads to")
+    return undo_in_book(plan, by, books(), now)
+
+
+def _undo_positions(
+    plan_id: UUID,
+    by: str,
+    open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
+    now: datetime,
+) -> tuple[UUID, bool]:
     with open_unit_of_work() as unit:
         plan = _written(PlanStore(unit), plan_id)
         if plan["undone_by"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from kraken_recon.desk_books.writing import DESK
 from kraken_recon.errors import PlanRefusedError
 from kraken_recon.holdings.pricing import PriceList, price_list, worth_words
 from kraken_recon.ledger.entries import HoldingKey
@@ -24,11 +25,25 @@ if TYPE_CHECKING:
     from kraken_recon.reports.report_store import ReportStore
 
 PLAN_FIELDS: Final = (
-    *("plan_id", "account", "quote_currency", "kind", "status", "as_of", "run_id", "row_count", "why"),
+    *(
+        "plan_id",
+        "account",
+        "book",
+        "quote_currency",
+        "kind",
+        "status",
+        "as_of",
+        "run_id",
+        "row_count",
+        "why",
+    ),
     *("undoes", "undone_by", "written_as", "created_at", "applied_at", "decided_by", "decided_at", "note"),
 )
+# Two of positions, and two of every book of the desk's that the account is in.
+PLANS_OF_A_RUN_MAX: Final = 100
 STATUS_WORDS: Final = {
     "planned": "what a repair would write",
+    "writing": "being written to the desk's book, or cut off: the next run finds out",
     "applied": "written",
     "held": "waits for a person",
     "approved": "approved, not written yet",
@@ -81,7 +96,7 @@ def list_plans(
 
 def plans_of_runs(plans: PlanStore, run_ids: Collection[UUID], *, with_rows: bool) -> list[dict[str, Any]]:
     """Describe what these runs wrote, held or would write."""
-    found = plans.find(run_ids=run_ids, most=2 * len(run_ids))
+    found = plans.find(run_ids=run_ids, most=PLANS_OF_A_RUN_MAX * len(run_ids))
     rows = plans.rows([plan["plan_id"] for plan in found]) if with_rows else {}
     return [plan_view(plan, rows.get(plan["plan_id"])) for plan in found]
 
@@ -98,7 +113,7 @@ def case_of(
     view = show_plan(plans, plan_id)
     plan = plans.find(plan_ids=[plan_id])[0]
     rows, quote = plans.rows([plan_id])[plan_id], plan["quote_currency"]
-    findings = {HoldingKey(f["asset"], f["wallet"]): f for f in reports.findings_of([plan["run_id"]])}
+    findings = _findings(plans, reports, plan)
     ages = plans.residual_ages(plan["account_id"])
     priced = price_list(prices, [(quote, row["asset"]) for row in rows], now)
     for row, shown in zip(rows, view["rows"], strict=True):
@@ -109,10 +124,7 @@ def case_of(
         shown.update(
             plain(
                 {
-                    "recorded": finding["db_quantity"] if finding else shown["before"],
-                    "reported": finding["exchange_quantity"] if finding else shown["after"],
-                    "drift": finding["drift"] if finding else shown["change"],
-                    "explanation": explanation(finding) if finding else "no finding is on record",
+                    **(finding or _unknown(shown)),
                     "price": price,
                     "priced_at": priced_at,
                     "value": worth.value,
@@ -122,6 +134,45 @@ def case_of(
             )
         )
     return view | _worth_view(quote, _absolute_changes(rows), priced)
+
+
+def _findings(
+    plans: PlanStore, reports: ReportStore, plan: Mapping[str, Any]
+) -> dict[HoldingKey, dict[str, Any]]:
+    """Say of each holding what the run that made a plan found: on record, and at Kraken or proven."""
+    if plan["book"]:
+        return {
+            HoldingKey(found["asset"], DESK): {
+                "recorded": found["desk"],
+                "reported": found["proven"],
+                "drift": found["difference"],
+                "explanation": _desk_explanation(found),
+            }
+            for found in plans.desk_findings(plan["run_id"], plan["book"])
+        }
+    return {
+        HoldingKey(found["asset"], found["wallet"]): {
+            "recorded": found["db_quantity"],
+            "reported": found["exchange_quantity"],
+            "drift": found["drift"],
+            "explanation": explanation(found),
+        }
+        for found in reports.findings_of([plan["run_id"]])
+    }
+
+
+def _desk_explanation(found: Mapping[str, Any]) -> str:
+    entries = f": ledger entries {', '.join(found['ledger_ids'])}" if found["ledger_ids"] else ""
+    return f"{found['explanation'].replace('_', ' ')}{entries}"
+
+
+def _unknown(shown: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "recorded": shown["before"],
+        "reported": shown["after"],
+        "drift": shown["change"],
+        "explanation": "no finding is on record",
+    }
 
 
 def with_values(
@@ -155,7 +206,8 @@ def _worth_view(quote: str, changes: Mapping[str, Decimal], priced: PriceList) -
 
 def render_plan(view: Mapping[str, Any]) -> list[str]:
     """Write one plan: what it is, who decided, and every row."""
-    head = f"  {view['account']}, {view['kind']}: {view['meaning']}; as of {view['as_of']}"
+    whose = f"{view['account']}, book {view['book']}" if view["book"] else view["account"]
+    head = f"  {whose}, {view['kind']}: {view['meaning']}; as of {view['as_of']}"
     lines = [f"plan {view['plan_id']}", f"{head}, {view['row_count']} rows"]
     lines += [f"  held because {view['why']}"] if view["why"] else []
     lines += [f"  worth {view['worth']}"] if "worth" in view else []
@@ -167,7 +219,7 @@ def render_plan(view: Mapping[str, Any]) -> list[str]:
         lines += [f"  {words} plan {view[name]}"] if view[name] else []
     for row in view.get("rows", ()):
         source = f"ledger entry {row['ledger_id']}" if row["ledger_id"] else row["reason"].replace("_", " ")
-        holding = HoldingKey(row["asset"], row["wallet"])
+        holding = row["asset"] if view["book"] else HoldingKey(row["asset"], row["wallet"])
         lines.append(f"    {holding}: {row['before']} -> {row['after']} ({row['change']}), {source}")
     return lines
 

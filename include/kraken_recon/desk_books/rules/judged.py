@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kraken_recon.desk_books.rules.kept_values import is_same
 from kraken_recon.desk_books.rules.records import WRITES, DeskAction
+from kraken_recon.reconciliation.plans.plan import NOT_WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,6 +109,3 @@ def conclude(rows: Sequence[Mapping[str, Any]], before: Kept, after: Kept) -> tu
     if is_row and is_same(rows[0], after, is_rounded=True):
         return WriteState.WRITTEN, ""
     return WriteState.SKIPPED, "the row is neither as it was nor as it was to be written; it is judged anew"
-
-
-NOT_WRITTEN = "the run ended before it was written"

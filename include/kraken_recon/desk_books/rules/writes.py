@@ -121,7 +121,7 @@ def _updated(asset: str, row: DeskRow, quantity: Decimal, terms: WriteTerms, *, 
         after[part.available] = _in_column(as_held(terms.available[asset], terms.decimals), terms)
     if isinstance(part, Positions) and part.average_cost is not None and asset in terms.average_costs:
         after[part.average_cost] = rounded(terms.average_costs[asset], terms.cost_decimals)
-    after |= {column: _written(value, row, column, terms) for column, value in part.on_update.items()}
+    after |= updated_besides(part, row, terms.written_at)
     return RowWrite(WriteKind.UPDATE, asset, row.key, {name: row.columns[name] for name in after}, after)
 
 
@@ -131,7 +131,7 @@ def _removed(asset: str, row: DeskRow, terms: WriteTerms) -> RowWrite:
         return RowWrite(WriteKind.REMOVE, asset, row.key, dict(row.columns), {})
     named = [name for name in (part.quantity, part.available) if name is not None]
     after: dict[str, Any] = dict.fromkeys(named, _in_column(as_held(ZERO, terms.decimals), terms))
-    after |= {column: _written(value, row, column, terms) for column, value in part.on_update.items()}
+    after |= updated_besides(part, row, terms.written_at)
     return RowWrite(WriteKind.UPDATE, asset, row.key, {name: row.columns[name] for name in after}, after)
 
 
@@ -145,7 +145,7 @@ def _inserted(asset: str, proven: Decimal, terms: WriteTerms) -> dict[str, Any]:
         text = value.text
         if text is not None:
             text = text.replace("{asset}", asset).replace("{account}", str(terms.account_value))
-        new[column] = _moment(value, terms) if value.kind == "now" else text
+        new[column] = _moment(value, terms.written_at) if value.kind == "now" else text
     new[part.account] = terms.account_value
     new[part.asset.column] = terms.names.written(asset, terms.quote_currency)
     new[part.quantity] = _in_column(quantity, terms)
@@ -157,16 +157,21 @@ def _inserted(asset: str, proven: Decimal, terms: WriteTerms) -> dict[str, Any]:
     return new
 
 
-def _written(value: ColumnValue, row: DeskRow, column: str, terms: WriteTerms) -> Any:  # noqa: ANN401
-    if value.kind == "now":
-        return _moment(value, terms)
-    if value.kind == "raise":
-        return (_counted(row.columns[column]) or 0) + 1
-    return value.text
+def updated_besides(part: Positions | Cash, row: DeskRow, now: datetime) -> dict[str, Any]:
+    """Say what other columns get with every update of a row: a moment, a counter raised by one, a text."""
+    besides: dict[str, Any] = {}
+    for column, value in part.on_update.items():
+        if value.kind == "now":
+            besides[column] = _moment(value, now)
+        elif value.kind == "raise":
+            besides[column] = (_counted(row.columns[column]) or 0) + 1
+        else:
+            besides[column] = value.text
+    return besides
 
 
-def _moment(value: ColumnValue, terms: WriteTerms) -> datetime:
-    return terms.written_at.astimezone(ZoneInfo(value.zone))
+def _moment(value: ColumnValue, now: datetime) -> datetime:
+    return now.astimezone(ZoneInfo(value.zone))
 
 
 def _in_column(quantity: Decimal, terms: WriteTerms) -> Decimal | int:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PLAN_NAMESPACE: Final = UUID("5c1b3a52-3f0e-4c56-8f39-706c616e7321")
 ACCEPTED_REASONS: Final = (Reason.ENTRY_CORRECTED, Reason.GAP_ACCEPTED)
+NOT_WRITTEN: Final = "the run ended before it was written"
+"""Why a row is as it was: what was approved of it is still to be written."""
 UNDOABLE: Final = (*REPAIR_REASONS, Reason.REPAIR_UNDONE, Reason.RESIDUAL_UNDONE, *ACCEPTED_REASONS)
 
 

@@ -188,7 +188,7 @@ returning plan_id;
 
 -- name: finish_writing
 -- Say what became of plans that write a book of the desk's, and of what a person approved of them, once each of their
--- rows is known.
+-- rows is known. What was approved stays so where the run died before it wrote anything.
 with ended as (
   update trading.repair_plans p
   set status = case when w.written > 0 then 'applied' else 'outdated' end,
@@ -199,6 +199,7 @@ with ended as (
       plan_id,
       count(*) filter (where state = 'written') as written,
       bool_and(state <> 'writing') as is_known,
+      bool_and(state = 'skipped' and reason = :not_written) as is_untouched,
       string_agg(distinct asset || ': ' || reason, '; ') filter (where state = 'skipped') as reasons
     from trading.desk_writes
     where plan_id = any(cast(:plan_ids as uuid[]))
@@ -207,20 +208,33 @@ with ended as (
   where p.plan_id = w.plan_id
     and p.status = 'writing'
     and w.is_known
-  returning p.plan_id, p.account_id, p.book, p.run_id, p.status, p.applied_at, w.reasons
+  returning p.plan_id, p.account_id, p.book, p.run_id, p.status, p.applied_at, w.reasons,
+    w.is_untouched
 ),
 approved as (
   update trading.repair_plans h
-  set status = e.status,
+  set status = case when e.is_untouched then h.status else e.status end,
       applied_at = e.applied_at,
-      closed_at = now(),
-      note = concat_ws('; ', h.note, e.reasons)
+      closed_at = case when not e.is_untouched then now() end,
+      written_by_run = case when not e.is_untouched then h.written_by_run end,
+      note = case when e.is_untouched then h.note else concat_ws('; ', h.note, e.reasons) end
   from ended e
   where (h.account_id, h.book, h.written_by_run) = (e.account_id, e.book, e.run_id)
     and h.kind = 'held'
     and h.status = 'approved'
 )
 select plan_id, status from ended;
+
+-- name: outdate
+-- Close a held plan of a book that is gone.
+update trading.repair_plans
+set status = 'outdated',
+    closed_at = now(),
+    note = concat_ws('; ', note, cast(:note as text))
+where plan_id = :plan_id
+  and status in ('held', 'approved')
+  and closed_at is null
+  and written_by_run is null;
 
 -- name: close_decided
 -- Let the next run ask again: a rejected or expired plan no longer speaks for its drift.
@@ -274,6 +288,14 @@ join trading.repair_plans p using (plan_id)
 where r.plan_id = any(cast(:plan_ids as uuid[]))
   and not (p.kind = 'repair' and p.status = 'applied' and p.book is null)
 order by plan_id, place;
+
+-- name: desk_findings
+-- Read what a run found in a book of the desk's.
+select asset, proven, desk, difference, explanation, ledger_ids
+from trading.desk_differences
+where run_id = :run_id
+  and book = :book
+order by asset, is_cash;
 
 -- name: event_totals
 -- Read positions with the place where their newest event ended.

@@ -9,7 +9,7 @@ from kraken_recon.books.store import key_arrays
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.ledger.entries import HoldingKey
-from kraken_recon.reconciliation.plans.plan import PlanStatus
+from kraken_recon.reconciliation.plans.plan import NOT_WRITTEN, PlanStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -122,8 +122,12 @@ class PlanStore(Store):
 
     def finish_writing(self, plan_ids: Collection[UUID]) -> dict[UUID, PlanStatus]:
         """Say what became of plans that write a book, of which every row is known by now."""
-        rows = self._run("finish_writing", plan_ids=list(plan_ids))
+        rows = self._run("finish_writing", plan_ids=list(plan_ids), not_written=NOT_WRITTEN)
         return {row.plan_id: PlanStatus(row.status) for row in rows}
+
+    def outdate(self, plan_id: UUID, note: str) -> None:
+        """Close a held plan that nothing can write any more, and say why."""
+        self._run("outdate", plan_id=plan_id, note=note)
 
     def close_decided(self, plan_id: UUID) -> bool:
         """Close a rejected or expired plan, so that the next run holds the drift anew."""
@@ -175,6 +179,10 @@ class PlanStore(Store):
             for row in self._run("plan_rows", plan_ids=list(found)):
                 found[row.plan_id].append(row._asdict())
         return found
+
+    def desk_findings(self, run_id: UUID, book: str) -> list[dict[str, Any]]:
+        """Read what a run found in a book of the desk's."""
+        return self._rows("desk_findings", run_id=run_id, book=book)
 
     def standing(
         self, account_id: int, keys: Collection[HoldingKey]
