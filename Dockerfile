@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir --no-deps /opt/kraken-recon
 COPY --chown=airflow:root dags /opt/airflow/dags
 COPY --chown=airflow:root plugins /opt/airflow/plugins
 COPY --chown=airflow:root config /opt/airflow/config
+COPY --chown=airflow:root desk_books /opt/airflow/desk_books
 COPY --chown=airflow:root docs /opt/airflow/docs
 COPY --chown=airflow:root include /opt/airflow/include
 ENV PYTHONPATH=/opt/airflow/include

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
 # Airflow waits for ever, and silently, for a slot of a pool that does not exist.
-KNOWN_POOLS: Final = frozenset({"default_pool", "kraken_api"})
+KNOWN_POOLS: Final = frozenset({"default_pool", "kraken_api", "desk_books"})
 NOBODY: Final = "airflow"
 
 

@@ -8,8 +8,8 @@ books stood then. It asks for no balance and sets no position from the past.
 
 | | |
 |---|---|
-| Reads | `trading_db`; each account's own connection of type `kraken` |
-| Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts |
+| Reads | `trading_db`; each account's own connection of type `kraken`; each desk book's own database |
+| Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts; what a desk book allows |
 | Announces | proven positions, as assets: `docs/how-to/run-after-a-proven-sync.md` |
 | Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
 | Backfill | safe for any past range, in any order; needed only for the history: `docs/how-to/backfill.md` |
@@ -33,6 +33,7 @@ from kraken_airflow.operators.position_sync import (
     PublishSummaryOperator,
     ReconcileAccountsOperator,
     ReportOutcomeOperator,
+    reconcile_desk_books,
 )
 from kraken_airflow.operators.repair_approval import ask_about_held_plans
 
@@ -69,6 +70,8 @@ def position_sync() -> None:
             queue=EXCHANGE_QUEUE,
             execution_timeout=timedelta(minutes=10),
         ).expand(accounts=accounts.output)
+    with group("reconcile_desk_books_too", "Compare the desk's own tables with what was just proved"):
+        reconcile_desk_books(runs.output)
     with group("say_what_came_out", "Publish the totals, and fail if an account was missed"):
         summary = PublishSummaryOperator(
             task_id="publish_summary",

@@ -191,6 +191,13 @@ POOL: Final = Setting(
     default="8 in the demo and in docker-compose.yaml",
     read_by="every task that calls Kraken",
 )
+DESK_POOL: Final = Setting(
+    "desk_books",
+    "Tasks that judge desk books take a slot of it: how many are judged at the same time. It must exist "
+    "where a desk book is declared.",
+    default="4 in the demo and in docker-compose.yaml",
+    read_by="`position_sync`",
+)
 EXCHANGE_QUEUE: Final = Setting(
     "exchange",
     "Where tasks that call Kraken run, on executors with queues; only its workers need a way out.",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon import settings
@@ -17,8 +18,11 @@ from kraken_recon.database.unit_of_work import (
     count_refused_locks,
     create_engine,
 )
+from kraken_recon.desk_books.diffing import DeskBookPorts
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.kraken.call_slots import PostgresCallSlots
+from kraken_recon.kraken.client import KrakenClient, RetryPolicy
+from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.order_reading_client import MarketCache
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
@@ -37,11 +41,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from kraken_recon.accounts.account import Account
+    from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.sessions.auditing import Airflow
     from kraken_recon.values.task_identity import TaskIdentity
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
+# Nothing waits long for names: those on record have to do then.
+ASKED_FOR_NAMES: Final = RetryPolicy(attempts_max=2, deadline_seconds=15.0)
 
 
 def utc_now() -> datetime:
@@ -85,6 +92,28 @@ class DailyCheckedClient(TradingClient):
         if self._key_slots.needs_check(KEY_CHECK_AGE_MAX):
             super().check_key()
             self._key_slots.mark_checked()
+
+
+def known_assets(
+    connections: Sequence[str], credentials_of: Callable[[str], KrakenCredentials]
+) -> frozenset[str]:
+    """Ask Kraken for all its assets, by the first of these connections that is set; no key is sent.
+
+    Raises:
+        ConfigurationError: none of them is.
+        ExchangeError: Kraken does not answer soon; the names on record have to do then.
+    """
+    problem = ConfigurationError("no account has a connection by which to ask")
+    for connection in connections:
+        try:
+            credentials = credentials_of(connection)
+        except ConfigurationError as error:
+            problem = error
+            continue
+        slots = InProcessCallSlots()
+        with KrakenClient(credentials, account=connection, slots=slots, retries=ASKED_FOR_NAMES) as client:
+            return client.known_assets()
+    raise problem
 
 
 def source_of(
@@ -158,6 +187,22 @@ class Wiring:
     def maintaining_ports(self) -> MaintainingPorts:
         """Wire ``maintenance``."""
         return MaintainingPorts(self.units_of_work(), self.open_exchange, self.clock)
+
+    def desk_book_ports(
+        self,
+        address_of: Callable[[str], DeskAddress],
+        credentials_by_connection: Callable[[str], KrakenCredentials],
+    ) -> DeskBookPorts:
+        """Wire the books of desks, to the databases and to Kraken by the ids of connections."""
+        ask = partial(known_assets, credentials_of=credentials_by_connection)
+        return DeskBookPorts(
+            self.units_of_work(),
+            address_of,
+            ask,
+            self.clock,
+            open_orders=self.open_exchange,
+            worker=self.application_name,
+        )
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DAG_ID = "position_sync"
 POOL = "kraken_api"
 POOL_SLOTS = 8
+DESK_POOL = "desk_books"
+DESK_POOL_SLOTS = 4
 RUN_TIMEOUT_SECONDS = 180
 # Name of the recording, currency of its costs; none whose entries lie in the future, which a run refuses.
 RECORDED_ACCOUNTS = {"shideneyu": "USD", "knowm": "USD"}
@@ -112,6 +114,7 @@ class Demo:
         api, was_started = self._stack.start_airflow(metadata, variables)
         self._say(f"Airflow is healthy: {login_of(self._settings).url}")
         api.ensure_pool(POOL, slots=POOL_SLOTS, description="calls to Kraken at the same time")
+        api.ensure_pool(DESK_POOL, slots=DESK_POOL_SLOTS, description="desk books judged at the same time")
         api.wait_until_parsed(DAG_ID)
         if was_started:
             api.fail_unfinished_runs(DAG_ID)

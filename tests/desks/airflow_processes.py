@@ -117,6 +117,7 @@ class AirflowProcesses:
         """Wait until all components live and these DAGs can be run; make the product's pool."""
         self.api.wait_until_healthy(self.services)
         self.api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
+        self.api.ensure_pool("desk_books", slots=2, description="desk books judged at the same time")
         for dag_id in dag_ids:
             self.api.wait_until_parsed(dag_id)
 

@@ -17,7 +17,7 @@ from airflow.sdk import DAG, BaseOperator
 from croniter import croniter
 
 from kraken_airflow.dag_parts.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
-from kraken_airflow.dag_parts.defaults import EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.dag_parts.defaults import DESK_POOL, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 
 if TYPE_CHECKING:
@@ -180,10 +180,13 @@ def test_a_run_that_fails_is_told_of(dag: DAG) -> None:
         assert tell_of_failed_task in task.on_failure_callback, f"{task.task_id}: use DEFAULT_ARGS"
 
 
+CALLING_POOLS = {KRAKEN_POOL, DESK_POOL}
+
+
 def test_tasks_that_call_kraken_run_where_there_is_a_way_out(dag: DAG) -> None:
     for task in dag.tasks:
-        assert (task.pool == KRAKEN_POOL) == (task.queue == EXCHANGE_QUEUE), (
-            f"{dag.dag_id}.{task.task_id}: set pool=KRAKEN_POOL and queue=EXCHANGE_QUEUE together"
+        assert (task.pool in CALLING_POOLS) == (task.queue == EXCHANGE_QUEUE), (
+            f"{dag.dag_id}.{task.task_id}: set a pool of {CALLING_POOLS} and queue=EXCHANGE_QUEUE together"
         )
 
 

@@ -13,20 +13,17 @@ from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.checking import check_book, guess
 from kraken_recon.desk_books.declaring import folder_of, read_book, read_books, without_book
 from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
+from kraken_recon.desk_books.run import reconcile_book, settle_books
+from kraken_recon.desk_books.store import DeskBookStore
 from kraken_recon.desk_books.terminal import render_check, render_diff, render_list, render_without_book
 from kraken_recon.desk_books.view import check_view, diff_view, list_view
 from kraken_recon.errors import ConfigurationError
-from kraken_recon.kraken.client import KrakenClient, RetryPolicy
-from kraken_recon.kraken.local_call_slots import InProcessCallSlots
-from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from kraken_recon.desk_books.address import DeskAddress
-
-# A person waits; the names on record have to do soon.
-_ASKED: Final = RetryPolicy(attempts_max=2, deadline_seconds=15.0)
 
 
 @command(
@@ -54,7 +51,7 @@ def init(arguments: Arguments) -> Result:
 @command("check", argument("file", type=Path, metavar="FILE"))
 def check(arguments: Arguments) -> Result:
     """Try a declaration: what it makes of the desk's rows, and all that is wrong with it."""
-    checked = check_book(read_book(arguments.file), _ports())
+    checked = check_book(read_book(arguments.file), desk_book_ports())
     view = check_view(checked)
     return view if view["ok"] else {**view, "exit_status": ExitStatus.FAILED}, render_check(view)
 
@@ -70,7 +67,7 @@ def list_books(_: Arguments) -> Result:
 @command("diff", ACCOUNT)
 def diff(arguments: Arguments) -> Result:
     """Compare an account's newest proof with every desk book about it, now."""
-    ports = _ports()
+    ports = desk_book_ports()
     account = proven_account(arguments.account, ports)
     judged = diff_account(account, read_books(folder_of(os.environ)), ports)
     view = diff_view(account.name, account.proven_at, judged)
@@ -90,30 +87,42 @@ def told_without_book(view: dict[str, Any]) -> list[str]:
     return ["", *render_without_book(view["without_desk_book"])] if view["without_desk_book"] else []
 
 
-def _ports() -> DeskBookPorts:
-    wiring = wired()
-    return DeskBookPorts(
-        wiring.units_of_work(), _address_of, _known_assets, utc_now, open_orders=wiring.open_exchange
-    )
+def judge_declared_books(run_ids: Sequence[UUID]) -> None:
+    """Judge every desk book by what these runs proved; the report shows what came of it."""
+    folder = folder_of(os.environ)
+    try:
+        declared = read_books(folder)
+    except ConfigurationError:
+        # The report names what keeps the folder from being read.
+        return
+    ports = desk_book_ports()
+    if folder.is_dir():
+        settle_books(declared, ports)
+    for one in declared:
+        reconcile_book(one, run_ids, ports)
+
+
+def told_desk_books_now(view: dict[str, Any]) -> list[str]:
+    """Add to a dry run how the desk's books stand now, by the newest proofs; return the same as lines."""
+    ports, declared = desk_book_ports(), read_books(folder_of(os.environ))
+    names = [account["account"] for account in view["accounts"]]
+    with ports.open_unit_of_work() as unit:
+        accounts = DeskBookStore(unit).proofs(names, ports.clock())
+    proven = [account for account in accounts if declared and account.is_fresh]
+    view["desk_books"] = [
+        diff_view(account.name, account.proven_at, diff_account(account, declared, ports))
+        for account in proven
+    ]
+    return [line for one in view["desk_books"] for line in ("", *render_diff(one))]
+
+
+def desk_book_ports() -> DeskBookPorts:
+    """Wire the books of desks to the databases and the keys that the environment names."""
+    return wired().desk_book_ports(_address_of, credentials_of)
 
 
 def _address_of(connection: str) -> DeskAddress:
     return address_from_environment(connection, os.environ)
-
-
-def _known_assets(connections: Sequence[str]) -> frozenset[str]:
-    """Ask Kraken by the first connection that is set here; no key is sent."""
-    problem = ConfigurationError("no account has a connection by which to ask")
-    for connection in connections:
-        try:
-            credentials = credentials_of(connection)
-        except ConfigurationError as error:
-            problem = error
-            continue
-        slots = InProcessCallSlots()
-        with KrakenClient(credentials, account=connection, slots=slots, retries=_ASKED) as client:
-            return client.known_assets()
-    raise problem
 
 
 BOOK_COMMANDS: Final = group(

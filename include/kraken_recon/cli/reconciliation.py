@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.cli.arguments import amount, moment, typed
-from kraken_recon.cli.books import told_without_book
+from kraken_recon.cli.books import judge_declared_books, told_desk_books_now, told_without_book
 from kraken_recon.cli.command import Arguments, Result, argument, command
 from kraken_recon.cli.trading_db import unit_of_work, wired
+from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
 from kraken_recon.reconciliation.plans.store import PlanStore
@@ -19,6 +20,7 @@ from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
 from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
 from kraken_recon.reconciliation.sync import sync_accounts
 from kraken_recon.repairs.view import plans_of_runs, render_plan
+from kraken_recon.reports.desk_books import with_desk_books
 from kraken_recon.reports.report import report_of_runs
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.terminal import render_report
@@ -57,7 +59,7 @@ from kraken_recon.wiring import utc_now
     ),
 )
 def sync(arguments: Arguments) -> Result:
-    """Reconcile accounts with Kraken, now or as of the past."""
+    """Reconcile accounts with Kraken, now or as of the past, and now the desk's own books with them."""
     ports = wired().sync_ports()
     policy = Policy()
     if arguments.tolerance is not None:
@@ -74,8 +76,13 @@ def sync(arguments: Arguments) -> Result:
     with unit_of_work() as unit:
         accounts = AccountStore(unit).find_accounts(arguments.account)
     run_ids = (reconcile_as_of if past else sync_accounts)(accounts, request, ports)
+    if not past and not arguments.dry_run:
+        judge_declared_books(run_ids)
     with unit_of_work() as unit:
-        view = report_of_runs(ReportStore(unit), run_ids)
+        reports = ReportStore(unit)
+        view = report_of_runs(reports, run_ids)
+        if not past and not arguments.dry_run:
+            view = with_desk_books(view, reports, declared_here())
         view["plans"] = plans_of_runs(PlanStore(unit), run_ids, with_rows=arguments.dry_run)
     failed = [a["account"] for a in view["accounts"] if a["status"] == "failed"]
     if failed:
@@ -83,6 +90,7 @@ def sync(arguments: Arguments) -> Result:
     return view, [
         *render_report(view),
         *told_without_book(view),
+        *(told_desk_books_now(view) if arguments.dry_run and not past else ()),
         *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
     ]
 

@@ -226,6 +226,14 @@ where quantity_unknown = 0
   and quantity_moving = 0
   and avg_cost is not null;
 
+-- name: counts_of_runs
+-- Count how accounts stand in each book by what these runs proved.
+select book, status, count(*) as accounts
+from trading.desk_book_runs
+where run_id = any(cast(:run_ids as uuid[]))
+group by book, status
+order by book, status;
+
 -- name: alerted_books
 -- Name the books about which an alert is open.
 select distinct wallet as book

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.reading import BookReading
-    from kraken_recon.desk_books.rules.memory import JudgedBefore, Standing
+    from kraken_recon.desk_books.rules.memory import AssetStanding, JudgedBefore
     from kraken_recon.desk_books.store import AccountAsset, ProvenAccount
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
@@ -32,7 +32,7 @@ class BookEvidence:
     ledger_heads: Mapping[int, int]
     declared: Mapping[str, UUID]
     before: Mapping[int, JudgedBefore]
-    standings: Mapping[AccountAsset, Standing]
+    standings: Mapping[AccountAsset, AssetStanding]
     approved: Mapping[int, tuple[UUID, Mapping[str, Decimal]]]
     memories: Mapping[AccountAsset, AssetMemory] = field(default_factory=dict)
     entries: Mapping[AccountAsset, Sequence[LedgerEntry]] = field(default_factory=dict)

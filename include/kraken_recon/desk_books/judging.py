@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.evidence import BookEvidence
     from kraken_recon.desk_books.reading import BookReading, PartReading
     from kraken_recon.desk_books.rules.compare import Terms
-    from kraken_recon.desk_books.rules.memory import Standing
+    from kraken_recon.desk_books.rules.memory import AssetStanding
     from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, Explained
     from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
@@ -99,7 +99,7 @@ class AccountInBook:
     is_matched: bool = True
     unclear: tuple[DeskProblem, ...] = ()
     doubled: tuple[ComparedAsset, ...] = ()
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    standings: Mapping[str, AssetStanding] = field(default_factory=dict)
     terms: Mapping[bool, WriteTerms] = field(default_factory=dict)
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     approved_plan: UUID | None = None

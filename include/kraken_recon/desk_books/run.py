@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from kraken_recon.holdings.pricing import PriceList
 
 _NEED_THE_WHOLE: Final = WRITES | {DeskAction.HELD}
+_LINES_MAX: Final = 20
 _NOT_WHOLE: Final = "the book could not be judged as a whole, so that nothing is written"
 
 
@@ -82,6 +83,20 @@ class BookOutcome:
             yield f"{lost} of them not as Kraken tells"
         problems = dict.fromkeys(problem for one in self.orders.values() for problem in one.problems)
         yield from (f"{problem.where}: {problem.what}" for problem in problems)
+
+    @property
+    def lines(self) -> list[str]:
+        """Sum it up, and name what differs, the first of it."""
+        found = [
+            f"{one.account.name} {d.asset}: proven {format_amount(d.compared.proven)}, desk"
+            f" {format_amount(d.compared.desk)}, {d.explained.answer.explanation}, {d.action}"
+            for one in self.accounts
+            for d in one.judgement.differences
+        ]
+        problems = [f"{p.where}: {p.what}" for one in self.accounts for p in one.judgement.problems]
+        told = list(dict.fromkeys([*problems, *found]))
+        more = len(told) - _LINES_MAX
+        return [self.told, *told[:_LINES_MAX], *([f"and {more} more"] if more > 0 else [])]
 
 
 def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskBookPorts) -> BookOutcome:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.alerts.kinds import OF_DESK_BOOKS
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
-from kraken_recon.desk_books.rules.memory import JudgedBefore, LastWrite, Standing
+from kraken_recon.desk_books.rules.memory import AssetStanding, JudgedBefore, LastWrite
 from kraken_recon.ledger.entries import TRADED, HoldingKey, LedgerEntry
 
 if TYPE_CHECKING:
@@ -113,10 +113,10 @@ class DeskBookStore(Store):
         rows = self._run("judged_before", book=book, account_ids=list(account_ids))
         return {row.account_id: JudgedBefore(*tuple(row)[1:]) for row in rows}
 
-    def standings(self, book: str, account_ids: Collection[int]) -> dict[AccountAsset, Standing]:
+    def standings(self, book: str, account_ids: Collection[int]) -> dict[AccountAsset, AssetStanding]:
         """Read what stood out of accounts in a book when they were last judged."""
         rows = self._run("standings", book=book, account_ids=list(account_ids))
-        return {(row.account_id, row.asset): Standing(*tuple(row)[2:]) for row in rows}
+        return {(row.account_id, row.asset): AssetStanding(*tuple(row)[2:]) for row in rows}
 
     def last_writes(self, book: str, wanted: Collection[AccountAsset]) -> dict[AccountAsset, LastWrite]:
         """Read our last write to each of these assets in a book."""
@@ -175,7 +175,7 @@ class DeskBookStore(Store):
         if differences:
             self._execute("record_differences", differences=json_rows(differences))
 
-    def record_standings(self, book: str, standings: Mapping[int, Mapping[str, Standing]]) -> None:
+    def record_standings(self, book: str, standings: Mapping[int, Mapping[str, AssetStanding]]) -> None:
         """Keep what does not agree of accounts that were judged as a whole, and nothing of what agrees."""
         rows = [
             {
@@ -193,6 +193,13 @@ class DeskBookStore(Store):
         ]
         account_ids = sorted(standings)
         self._execute("record_standings", book=book, account_ids=account_ids, standings=json_rows(rows))
+
+    def counts_of_runs(self, run_ids: Collection[UUID]) -> dict[str, dict[str, int]]:
+        """Count by book how the accounts stand in it that these runs proved."""
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        for row in self._run("counts_of_runs", run_ids=[str(run_id) for run_id in run_ids]):
+            found[row.book][row.status] = row.accounts
+        return dict(found)
 
     def alerted_books(self) -> set[str]:
         """Name the books about which people are still told something."""

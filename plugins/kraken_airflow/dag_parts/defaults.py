@@ -10,6 +10,7 @@ from kraken_recon import settings
 
 OWNER: Final = "kraken-recon"
 KRAKEN_POOL: Final = settings.POOL.name
+DESK_POOL: Final = settings.DESK_POOL.name
 # Of a task that calls Kraken, for executors with queues: of the workers only its own need a way out.
 EXCHANGE_QUEUE: Final = settings.EXCHANGE_QUEUE.name
 

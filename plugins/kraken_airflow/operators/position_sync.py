@@ -1,4 +1,4 @@
-"""The tasks of ``position_sync``: who is to be reconciled, reconcile, say what came out.
+"""The tasks of ``position_sync``: who is to be reconciled, reconcile, judge desk books, say what came out.
 
 Only names and run ids travel between tasks; amounts stay in the database, where they are exact.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
+from airflow.sdk import TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowSkipException
 
+from kraken_airflow.dag_parts.defaults import DESK_POOL, EXCHANGE_QUEUE
 from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.proven_assets import announce
 from kraken_airflow.dag_parts.run_interval import window_of
+from kraken_airflow.hooks.desk_book import DeskBookHook
+from kraken_airflow.hooks.kraken import KrakenHook
 from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.lineage import BOOKED
 from kraken_airflow.telemetry.metrics import metered, publish_sync
@@ -32,6 +38,9 @@ from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.telling import watch_freshness
+from kraken_recon.desk_books.declaring import folder_of, read_books
+from kraken_recon.desk_books.run import reconcile_book, settle_books
+from kraken_recon.desk_books.store import DeskBookStore
 from kraken_recon.errors import AccountsLeftError, ConfigurationError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 
     from kraken_airflow.hooks.trading_db import TradingDbHook
     from kraken_recon.accounts.account import Account
+    from kraken_recon.desk_books.diffing import DeskBookPorts
 
 # A mapped task costs up to a second before it does anything, so a few of them share all accounts.
 MAPPED_TASKS_MAX: Final = 10
@@ -230,6 +240,91 @@ class ReportOutcomeOperator(TradingDbOperator):
         self.tell([f"Nobody was missed: {counted(len(listed), 'account')} reconciled"])
 
 
+class ListDeskBooksOperator(TradingDbOperator):
+    """Name the desk books that are declared, and end what is still told of others."""
+
+    page = "differences"
+    READS = ("desk_writes",)
+    WRITES = ("desk_writes", "repair_plans", "alerts")
+
+    def work(self, _: Context, hook: TradingDbHook) -> list[str]:
+        """Read the folder of declarations; a file with mistakes in it is a book that cannot be judged."""
+        folder = folder_of(os.environ)
+        declared = read_books(folder)
+        if folder.is_dir():
+            settle_books(declared, _desk_book_ports(hook))
+        names = [one.name for one in declared]
+        self.tell([f"Declared in {folder}: {named(names)} ({counted(len(names), 'desk book')})"])
+        return names
+
+
+class ReconcileDeskBookOperator(TradingDbOperator):
+    """Judge one desk book for the accounts that this run proved, and write what it allows.
+
+    A book that cannot be read is told of in an alert, and is judged by the next run.
+
+    Args:
+        book: its name.
+        run_ids: what each mapped task that reconciled accounts returned.
+    """
+
+    template_fields = ("book", "run_ids")
+    page = "differences"
+    READS = ("accounts", "reconciliation_runs", "positions", "ledger_entries", "fills", "asset_costs")
+    WRITES = (
+        "desk_book_runs",
+        "desk_differences",
+        "desk_standings",
+        "desk_writes",
+        "repair_plans",
+        "repair_plan_rows",
+        "alerts",
+    )
+
+    def __init__(self, *, book: str, run_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.book = book
+        self.run_ids = run_ids
+
+    def work(self, _: Context, hook: TradingDbHook) -> None:
+        """Judge the book; the folder is read again, because the file may lie on another machine by now."""
+        declared = next((one for one in read_books(folder_of(os.environ)) if one.name == self.book), None)
+        if declared is None:
+            self.tell([f"{self.book} is not declared on this machine"])
+            return
+        outcome = reconcile_book(declared, _uuids(self.run_ids), _desk_book_ports(hook))
+        self.tell(outcome.lines)
+
+
+class PublishDeskBooksOperator(TradingDbOperator):
+    """Log how many accounts stand how in each desk book after this run, and return that.
+
+    It is the last task about desk books, so that none of them decides how the run ends.
+
+    Args:
+        run_ids: what each mapped task that reconciled accounts returned.
+    """
+
+    template_fields = ("run_ids",)
+    page = "differences"
+    READS = ("desk_book_runs",)
+
+    def __init__(self, *, run_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_ids = run_ids
+
+    def work(self, _: Context, hook: TradingDbHook) -> dict[str, dict[str, int]]:
+        """Count the accounts of each book by how they stand."""
+        with hook.unit_of_work() as unit:
+            counts = DeskBookStore(unit).counts_of_runs(_uuids(self.run_ids))
+        lines = [
+            f"{book}: " + ", ".join(f"{counted(n, 'account')} {status}" for status, n in sorted(of.items()))
+            for book, of in counts.items()
+        ]
+        self.tell(lines or ["No desk book was judged"])
+        return counts
+
+
 def in_groups(names: Sequence[str]) -> list[list[str]]:
     """Deal names out to at most `MAPPED_TASKS_MAX` groups of about the same size.
 
@@ -266,3 +361,32 @@ def _read_report(hook: TradingDbHook, run_ids: Sequence[UUID]) -> dict[str, Any]
 def _uuids(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
     # The slice fetches what all mapped tasks returned at once; a loop would ask one by one until an error.
     return [UUID(run_id) for group in (groups or [])[:] for run_id in group]
+
+
+def _desk_book_ports(hook: TradingDbHook) -> DeskBookPorts:
+    return hook.wiring().desk_book_ports(
+        lambda connection: DeskBookHook(connection).address(),
+        lambda connection: KrakenHook(connection).credentials(),
+    )
+
+
+def reconcile_desk_books(run_ids: Any) -> ListDeskBooksOperator:
+    """Add the tasks that judge each desk book by what these runs proved; return the first of them."""
+    books = ListDeskBooksOperator(task_id="list_desk_books")
+    judged = ReconcileDeskBookOperator.partial(
+        task_id="reconcile_desk_books",
+        run_ids=run_ids,
+        map_index_template="{{ task.book }}",
+        **ReconcileDeskBookOperator.lineage(),
+        trigger_rule=TriggerRule.ALL_DONE,
+        pool=DESK_POOL,
+        queue=EXCHANGE_QUEUE,
+        # The next run judges again, and must not have to wait for this one.
+        retries=1,
+        execution_timeout=timedelta(minutes=5),
+    ).expand(book=books.output)
+    # The last task decides how the run ended: a desk's database is no reason for a run to fail.
+    judged >> PublishDeskBooksOperator(
+        task_id="publish_desk_books", run_ids=run_ids, trigger_rule=TriggerRule.ALL_DONE
+    )
+    return books

@@ -39,7 +39,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AssetStanding:
     """An asset that stood out when its account was last judged.
 
     ``agreed_at`` and ``agreed_seq`` are None where it never agreed; ``difference`` and ``explanation`` where
@@ -100,7 +100,7 @@ class AssetMemory:
 
     agreed_at: datetime | None = None
     agreed_seq: int | None = None
-    standing: Standing | None = None
+    standing: AssetStanding | None = None
     write: LastWrite | None = None
     booked: Sequence[LedgerEntry] = ()
 
@@ -139,7 +139,7 @@ def declaration_ids(book: DeskBook, values: Mapping[str, object]) -> dict[str, U
 
 
 def remembered(
-    standing: Standing | None,
+    standing: AssetStanding | None,
     before: JudgedBefore | None,
     write: LastWrite | None,
     booked: Sequence[LedgerEntry] = (),
@@ -164,7 +164,7 @@ def standings_now(
     unjudged: Iterable[str],
     memory: Mapping[str, AssetMemory],
     read_at: datetime,
-) -> dict[str, Standing]:
+) -> dict[str, AssetStanding]:
     """Say what the next run has to remember of the assets of an account that do not agree."""
     found: dict[str, tuple[Decimal | None, str | None]] = dict.fromkeys(unjudged, (None, None))
     for one in differences:
@@ -174,7 +174,7 @@ def standings_now(
 
 def _standing(
     memory: AssetMemory, difference: Decimal | None, explanation: str | None, read_at: datetime
-) -> Standing:
+) -> AssetStanding:
     before = memory.standing
     was_unexplained = before is not None and before.explanation == Explanation.UNEXPLAINED
     is_same = (
@@ -183,4 +183,4 @@ def _standing(
         and was_unexplained == (explanation == Explanation.UNEXPLAINED)
     )
     first_seen_at = before.first_seen_at if before is not None and is_same else read_at
-    return Standing(memory.agreed_at, memory.agreed_seq, difference, explanation, first_seen_at)
+    return AssetStanding(memory.agreed_at, memory.agreed_seq, difference, explanation, first_seen_at)

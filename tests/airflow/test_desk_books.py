@@ -1,0 +1,147 @@
+"""Desk books in ``position_sync``: one task for each, after the accounts, and no reason for a run to fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from desks.dag_runs import read_dags, run_dag
+from desks.desk_databases import HOW_TO, DeskDatabase, make_arena, sqlite_database
+from kraken_airflow.hooks.desk_book import DeskBookHook
+from kraken_recon.desk_books.address import Dialect
+from kraken_recon.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.sdk import DAG
+
+    from desks.airflow import AirflowDesk
+
+ARENA = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)[0].replace("gpt-trader", "trader")
+JUDGED = """
+select b.book, a.name, b.status, b.rows, r.dag_run_id
+from trading.desk_book_runs b
+join trading.accounts a using (account_id)
+join trading.reconciliation_runs r using (run_id)
+order by b.book, a.name
+"""
+
+
+@pytest.fixture
+def dag() -> DAG:
+    return read_dags().dags["position_sync"]
+
+
+@pytest.fixture
+def arena(desk: AirflowDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DeskDatabase:
+    """One account of two that has a book, which is right."""
+    desk.account("trader", USD="1000.25", XXBT="0.5")
+    desk.account("other", USD="1")
+    database = sqlite_database(tmp_path)
+    make_arena(database, {"BTC": Decimal("0.5")}, Decimal("1000.25"))
+    folder = tmp_path / "books"
+    folder.mkdir()
+    (folder / "arena.yaml").write_text(ARENA)
+    monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(folder))
+    monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    return database
+
+
+def tasks(run: Any) -> Counter[tuple[str, str]]:
+    return Counter(
+        (ti.task_id, str(ti.state)) for ti in run.get_task_instances() if "desk_book" in ti.task_id
+    )
+
+
+def test_each_book_is_judged_by_what_the_run_proved(dag: DAG, desk: AirflowDesk, arena: DeskDatabase) -> None:
+    run = run_dag(dag)
+    assert (run.state, tasks(run)["reconcile_desk_books", "success"]) == ("success", 1)
+    [judged] = desk.rows(JUDGED)
+    assert judged == {
+        "book": "arena",
+        "name": "trader",
+        "status": "agreed",
+        "rows": 2,
+        "dag_run_id": run.run_id,
+    }
+    arena.run("update positions set quantity = 0.75 where symbol = 'BTC' and market = 'CRYPTO'")
+    run_dag(dag)
+    assert [row["status"] for row in desk.rows(JUDGED)] == ["agreed", "agreed"]
+    [found] = desk.rows("select asset, explanation, action from trading.desk_differences")
+    assert found == {"asset": "BTC", "explanation": "unexplained", "action": "waiting"}
+
+
+def test_a_run_that_proves_nothing_judges_nothing(dag: DAG, desk: AirflowDesk, arena: DeskDatabase) -> None:
+    before = arena.dump()
+    run = run_dag(dag, run_conf={"mode": "dry_run"})
+    assert (run.state, tasks(run)["reconcile_desk_books", "success"]) == ("success", 1)
+    run_dag(dag, run_conf={"accounts": ["other"]})
+    assert desk.rows(JUDGED) == []
+    assert arena.dump() == before
+
+
+def test_a_book_that_cannot_be_judged_stops_neither_the_others_nor_the_run(
+    dag: DAG, desk: AirflowDesk, arena: DeskDatabase, tmp_path: Path
+) -> None:
+    books = tmp_path / "books"
+    (books / "beta.yaml").write_text(
+        ARENA.replace("name: arena", "name: beta").replace("arena_db", "beta_db")
+    )
+    (books / "broken.yaml").write_text("name: broken\n")
+    run = run_dag(dag)
+    assert (run.state, tasks(run)["reconcile_desk_books", "success"]) == ("success", 3)
+    assert [(row["book"], row["status"]) for row in desk.rows(JUDGED)] == [
+        ("arena", "agreed"),
+        ("beta", "unreadable"),
+    ]
+    told = desk.rows(
+        "select wallet, message from trading.alerts where kind = 'desk_book_unreadable' order by wallet"
+    )
+    assert [row["wallet"] for row in told] == ["beta", "broken"]
+    assert "AIRFLOW_CONN_BETA_DB" in told[0]["message"]
+    assert arena
+
+
+def test_a_task_that_takes_too_long_fails_alone(dag: DAG, desk: AirflowDesk, arena: DeskDatabase) -> None:
+    arguments = dag.task_dict["reconcile_desk_books"].partial_kwargs
+    arguments |= {"retries": 0, "execution_timeout": timedelta(milliseconds=1)}
+    run = run_dag(dag)
+    assert tasks(run) == Counter(
+        {
+            ("list_desk_books", "success"): 1,
+            ("reconcile_desk_books", "failed"): 1,
+            ("publish_desk_books", "success"): 1,
+        }
+    )
+    assert run.state == "success"
+    assert desk.rows("select count(*) as proved from trading.newest_proofs") == [{"proved": 2}]
+    assert arena
+
+
+@pytest.mark.parametrize(
+    ("connection", "dialect", "place"),
+    [
+        ("sqlite:////srv/desk.db", Dialect.SQLITE, "/srv/desk.db"),
+        ("postgres://reader:se%2Fcret@db.example:5433/arena", Dialect.POSTGRESQL, "db.example"),
+        (json.dumps({"conn_type": "mysql", "host": "h", "schema": "arena"}), Dialect.MYSQL, "h"),
+    ],
+)
+def test_the_connection_of_a_desk_is_airflow_s(
+    monkeypatch: pytest.MonkeyPatch, connection: str, dialect: Dialect, place: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_DESK_DB", connection)
+    address = DeskBookHook("desk_db").address()
+    assert (address.dialect, address.file or address.host) == (dialect, place)
+    assert "cret" not in repr(address)
+
+
+def test_a_connection_that_is_missing_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_NO_SUCH_DB"):
+        DeskBookHook("no_such_db").address()
