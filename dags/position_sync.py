@@ -9,7 +9,7 @@ books stood then. It asks for no balance and sets no position from the past.
 | | |
 |---|---|
 | Reads | `trading_db`; each account's own connection of type `kraken`; each desk book's own database |
-| Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts; what a desk book allows |
+| Writes | `trading`: runs, discrepancies, ledger entries, position events, positions, alerts; a desk's rows |
 | Announces | proven positions, as assets: `docs/how-to/run-after-a-proven-sync.md` |
 | Re-run | safe: what succeeded for an interval is not done again; trigger a new run to look again |
 | Backfill | safe for any past range, in any order; needed only for the history: `docs/how-to/backfill.md` |
