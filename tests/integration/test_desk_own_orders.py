@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from desks.desk_databases import FREQTRADE_TABLES
 from desks.orders import TradingDesk
 from desks.own_orders import DECLARATION, KNOWN, BotDesk
 from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.checking import check_book
 from kraken_recon.desk_books.declaring import DeclaredBook
 from kraken_recon.desk_books.diffing import diff_account
 from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
@@ -28,6 +30,31 @@ if TYPE_CHECKING:
     from conftest import Simulator
     from desks.desk_databases import DeskDatabase
 
+FREQTRADE = """
+name: freqtrade
+connection: arena_db
+accounts: {desk: all}
+positions:
+  query: select 'all' as account, pair, amount from trades where is_open = 1
+  account: account
+  asset: {column: pair, spelled: pair}
+  quantity: amount
+  decimals: 8
+orders:
+  query: select 'all' as account, orders.* from orders
+  account: account
+  id: order_id
+  kraken_id: order_id
+  pair: ft_pair
+  side: ft_order_side
+  volume: amount
+  executed: filled
+  price: average
+  decimals: 8
+  status: {column: status, ended: [closed, canceled, expired]}
+  created_at: order_date
+  changed_at: order_update_date
+"""
 VERIFIED = ("desk", "verified", "")
 
 
@@ -208,6 +235,17 @@ def test_late_books_of_kraken_are_waited_for(bot: BotDesk) -> None:
     assert bot.find().given == 1
     bot.verify()
     assert bot.verdicts() == [VERIFIED]
+
+
+def test_orders_of_days_without_the_desks_database_are_found_when_it_is_back(bot: BotDesk) -> None:
+    bot.find()
+    bot.note("1", bot.trade())
+    bot.note("2", bot.trade("sell", "0.25"), kraken_id=None)
+    bot.desk.pause(5 * 86_400)
+    assert bot.find().given == 2
+    bot.desk.sync()
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED] * 2
 
 
 def test_without_kraken_nothing_is_called_unmatched(bot: BotDesk) -> None:
@@ -392,6 +430,41 @@ def test_a_query_over_floats_and_scaled_whole_numbers(bot: BotDesk) -> None:
     assert bot.find().given == 1
     bot.verify()
     assert bot.verdicts() == [VERIFIED]
+
+
+def test_orders_of_freqtrade_are_verified_as_it_keeps_them(
+    desk: TradingDesk, new_desk_database: Callable[[str], DeskDatabase]
+) -> None:
+    bot = BotDesk(desk, new_desk_database("sqlite"), FREQTRADE)
+    bot.database.run("drop table orders")
+    bot.database.run(FREQTRADE_TABLES)
+    for side, wrong in (("buy", 0.0), ("sell", 0.01)):
+        told = bot.at_kraken(bot.trade(side, "0.3"))
+        bot.database.run(
+            "insert into orders (ft_trade_id, ft_order_side, ft_pair, order_id, status, amount, filled,"
+            " average, order_date, order_update_date) values"
+            " (1, :side, 'BTC/USD', :txid, 'closed', 0.3, :filled, :average, :at, :at)",
+            side=side,
+            txid=told.kraken_txid,
+            filled=0.1 + 0.2 + wrong,
+            average=float(told.price_average),
+            at=bot.written(desk.now()),
+        )
+    assert bot.find().given == 2
+    bot.verify()
+    assert sorted(failed for _, _, failed in bot.verdicts()) == ["", "desk"]
+
+
+def test_a_check_reads_the_orders_and_asks_kraken_for_none(bot: BotDesk) -> None:
+    bot.note("1")
+    bot.note("2", symbol="Bitcoin", updated_at="2026-01-05 11:59:00")
+    bot.note("3", side="hold")
+    check = check_book(DeclaredBook(Path("arena.yaml"), bot.book), bot.book_ports)
+    told = " ".join(problem.what for problem in check.problems)
+    assert "order 2 is of 'Bitcoin', which Kraken does not know" in told
+    assert "order 3 is neither bought nor sold" in told
+    assert "orders of desk: 3 ended in the last day, or since they were last read" in check.notes
+    assert bot.desk.rows("select from trading.desk_orders") == []
 
 
 def test_a_book_that_cannot_be_read_says_why(bot: BotDesk) -> None:

@@ -11,6 +11,8 @@ from kraken_recon.desk_books.declaration import Positions, WriteBack
 from kraken_recon.desk_books.diffing import known_names, read_declared, why_not_proven
 from kraken_recon.desk_books.guessing import guessed_declaration
 from kraken_recon.desk_books.judging import judge_accounts, problems_of, terms_of
+from kraken_recon.desk_books.own_orders.row_store import OrdersReading
+from kraken_recon.desk_books.own_orders.verifying import read_desk_orders
 from kraken_recon.desk_books.rules.compare import compare
 from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.schema_store import seen_tables
@@ -18,7 +20,7 @@ from kraken_recon.desk_books.session_store import desk_session
 from kraken_recon.desk_books.store import DeskBookStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from kraken_recon.desk_books.address import DeskAddress
@@ -77,10 +79,18 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
         for one in judge_accounts(book, proven, reading, names, ports.open_unit_of_work)
     }
     accounts, of_rows = _seen(book, matched, reading, names)
+    orders = read_desk_orders(book, matched, names.assets, ports) if book.orders else OrdersReading()
     missing, not_needed = _rights(book, reading)
-    problems = (*problems_of(book, reading, names), *reading.of_accounts.values(), *of_rows, *missing)
+    problems = (
+        *problems_of(book, reading, names),
+        *reading.of_accounts.values(),
+        *of_rows,
+        *missing,
+        *orders.problems,
+    )
     notes = (
         *not_needed,
+        *_told_of_orders(orders),
         *(f"account {name} {why}: there is nothing to compare it with" for name, why in unproven.items()),
     )
     rights = _useful_rights(reading, "positions")
@@ -93,6 +103,11 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
         judged,
         {account.name: account.proven_at for account in proven},
     )
+
+
+def _told_of_orders(orders: OrdersReading) -> Iterator[str]:
+    for account, listed in sorted(orders.by_account.items()):
+        yield f"orders of {account}: {len(listed)} ended in the last day, or since they were last read"
 
 
 def _seen(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kraken_recon.desk_books.own_orders.store import KnownOrder, OwnOrderStore
 from kraken_recon.desk_books.rules.orders import (
@@ -27,7 +27,7 @@ from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE
 from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -44,8 +44,27 @@ OVERLAP: Final = timedelta(hours=1)
 """How much of what was read before is read again: rows may become visible after later ones."""
 FIRST_LOOK_BACK: Final = timedelta(days=1)
 ASKED_FOR: Final = timedelta(days=2)
-"""So long after its change Kraken is asked for an order; later on, what comes on record is believed."""
+"""For so long after it was first seen Kraken is asked for an order; then what is on record has to do."""
 _KRAKEN_ID: Final = re.compile(r"O[A-Z0-9]{4,8}-[A-Z0-9]{4,8}-[A-Z0-9]{4,8}")
+
+
+class DeskOrderSource(Protocol):
+    """Where the desk's orders are read from, and what is on record of them."""
+
+    @property
+    def open_unit_of_work(self) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+        """Open our database."""
+        ...
+
+    @property
+    def address_of(self) -> Callable[[str], DeskAddress]:
+        """Say where a connection leads."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """Tell the time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +123,15 @@ def look_for_orders(
     gone = frozenset(unsettled.keys() - read)
     if not wanted:
         return AccountLook(gone=gone)
-    search = _gather(book, account, wanted, ports)
     now = ports.clock()
+    new = {
+        number
+        for number in (order.order_id for order in wanted)
+        if number not in known
+        or known[number].state not in UNSETTLED
+        or now - known[number].first_seen_at < ASKED_FOR
+    }
+    search = _gather(book, account, wanted, new, ports)
     ids = {order.order_id for order in wanted}
     matched = match_orders(
         wanted,
@@ -128,8 +154,14 @@ def _is_wanted(order: DeskOrder, known: KnownOrder | None) -> bool:
     return known is None or known.state in UNSETTLED or as_said(known.order) != as_said(order)
 
 
-def _gather(book: DeskBook, account: Account, wanted: Sequence[DeskOrder], ports: OwnOrderPorts) -> _Search:
-    """Bring together what is on record of these orders and, where that is not all, what Kraken says."""
+def _gather(
+    book: DeskBook,
+    account: Account,
+    wanted: Sequence[DeskOrder],
+    new: Collection[str],
+    ports: OwnOrderPorts,
+) -> _Search:
+    """Bring together what is on record of orders and, where that is not all, what Kraken says of the new."""
     ids = {order.kraken_id for order in wanted if order.kraken_id}
     client_ids = {order.client_id for order in wanted if order.client_id}
     since = min(opened_after(order) for order in wanted)
@@ -137,7 +169,12 @@ def _gather(book: DeskBook, account: Account, wanted: Sequence[DeskOrder], ports
         store = OwnOrderStore(unit)
         search = _Search(store.on_record(account.account_id, ids, client_ids, since))
         complete = store.complete(account.account_id)
-    asked = _Asked.of(wanted, search.reports, complete, ports.clock(), timedelta(seconds=book.late_by))
+    asked = _Asked.of(
+        [order for order in wanted if order.order_id in new],
+        search.reports,
+        complete,
+        timedelta(seconds=book.late_by),
+    )
     if asked.txids or asked.since:
         try:
             with ports.open_books(account) as books:
@@ -164,16 +201,14 @@ class _Asked:
         wanted: Sequence[DeskOrder],
         on_record: Mapping[str, ReportedOrder],
         complete: tuple[datetime, datetime] | None,
-        now: datetime,
         late_by: timedelta,
     ) -> _Asked:
         ended = {txid for txid, report in on_record.items() if report.status in ENDED_AT_EXCHANGE}
         of_clients = {on_record[txid].cl_ord_id for txid in ended}
-        recent = [order for order in wanted if now - order.changed_at < ASKED_FOR]
-        txids = {o.kraken_id for o in recent if o.kraken_id and _KRAKEN_ID.fullmatch(o.kraken_id)}
+        txids = {o.kraken_id for o in wanted if o.kraken_id and _KRAKEN_ID.fullmatch(o.kraken_id)}
         without = [
             order
-            for order in recent
+            for order in wanted
             if not order.kraken_id
             and order.client_id not in of_clients - {None}
             and not (

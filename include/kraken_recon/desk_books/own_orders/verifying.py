@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.desk_books.declaration import DeskBook
-    from kraken_recon.desk_books.own_orders.looking import FoundOrder, OwnOrderPorts
-    from kraken_recon.desk_books.own_orders.store import OrderOnRecord
+    from kraken_recon.desk_books.own_orders.looking import DeskOrderSource, FoundOrder, OwnOrderPorts
+    from kraken_recon.desk_books.own_orders.store import KnownOrder, OrderOnRecord
     from kraken_recon.desk_books.rules.records import OrderProblem
     from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.orders.rules.order import Order
@@ -127,10 +127,16 @@ def look_at_desk_orders(
     )
 
 
-def _look(
-    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: OwnOrderPorts
-) -> _Looked:
-    """Read what changed since the last time and what is still looked for, then look for it at Kraken."""
+def read_desk_orders(
+    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: DeskOrderSource
+) -> OrdersReading:
+    """Read what changed since the last time, and what is still looked for; Kraken is not asked."""
+    return _read(book, accounts, known, ports)[0]
+
+
+def _read(
+    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: DeskOrderSource
+) -> tuple[OrdersReading, Mapping[int, Mapping[str, KnownOrder]]]:
     now = ports.clock()
     ids = {account.account_id: account for account in accounts}
     with ports.open_unit_of_work() as unit:
@@ -146,13 +152,20 @@ def _look(
         if book.accounts.by is not None or account.name in book.accounts.values
     }
     if not wanted:
-        return _Looked(OrdersReading(), {})
+        return OrdersReading(), unsettled
     try:
         address = ports.address_of(book.connection)
     except ConfigurationError as error:
         problem = DeskProblem(f"{book.name} orders", one_line(str(error)), error.remedy)
-        return _Looked(OrdersReading(problems=(problem,)), {})
-    reading = read_orders(address, book, wanted, Names(book.positions.asset, known))
+        return OrdersReading(problems=(problem,)), unsettled
+    return read_orders(address, book, wanted, Names(book.positions.asset, known)), unsettled
+
+
+def _look(
+    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: OwnOrderPorts
+) -> _Looked:
+    """Read what changed since the last time and what is still looked for, then look for it at Kraken."""
+    reading, unsettled = _read(book, accounts, known, ports)
     return _Looked(
         reading,
         {
