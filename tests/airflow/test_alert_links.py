@@ -103,3 +103,12 @@ def test_without_an_address_of_its_own_there_is_no_half_link(
 def test_a_kind_of_tomorrow_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BASE, "http://localhost:8080")
     assert links_of(standing("a kind of tomorrow"))["page"].endswith("/kraken-recon/account?name=desk+1")
+
+
+def test_what_is_told_of_a_desk_book_leads_to_what_differs_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BASE, "http://localhost:8080")
+    told = {"wallet": "arena", "evidence": {"run_id": "7", "book": "arena"}}
+    evidence = links_of(standing("desk_difference", **told))["evidence"]
+    assert evidence.endswith("/kraken-recon/differences?account=desk+1&run=7&book=arena")
+    links = links_of(standing("desk_book_unreadable", account=None, evidence={"book": "arena"}))
+    assert (links["page"].endswith("/wants"), links["evidence"].endswith("?book=arena")) == (True, True)

@@ -64,6 +64,15 @@ def _books(standing: Standing) -> tuple[str, str]:
     return _account(standing), _found(standing)
 
 
+def _desk_difference(standing: Standing) -> tuple[str, str]:
+    book, run = standing.evidence.get("book"), standing.evidence.get("run_id")
+    return _account(standing), _dashboard("differences", account=standing.account, run=run, book=book)
+
+
+def _desk_problem(standing: Standing) -> tuple[str, str]:
+    return _dashboard("wants"), _dashboard("differences", book=standing.evidence.get("book"))
+
+
 def _entries(standing: Standing) -> tuple[str, str]:
     asset, account = standing.asset, _account(standing)
     return account, _dashboard("statement", account=standing.account, asset=asset) if asset else account
@@ -117,8 +126,8 @@ PLACES: Final[Mapping[str, Callable[[Standing], tuple[str, str]]]] = {
     AlertKind.RUN_FAILURE: _run,
     AlertKind.WORK_OVERDUE: _run,
     AlertKind.WATCH_SILENT: _watch,
-    AlertKind.DESK_DIFFERENCE: _books,
-    AlertKind.DESK_BOOK_UNREADABLE: _books,
+    AlertKind.DESK_DIFFERENCE: _desk_difference,
+    AlertKind.DESK_BOOK_UNREADABLE: _desk_problem,
     AlertKind.SESSION_LEAK: _sessions,
     AlertKind.POOL_PRESSURE: _sessions,
 }
