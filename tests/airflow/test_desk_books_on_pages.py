@@ -315,6 +315,31 @@ def test_problems_are_told_once_with_their_remedy(viewer: TestClient, books: Boo
     assert "Create it." in viewer.get(f"{PLACE}account?name=beta").text
 
 
+def test_a_held_write_back_is_decided_like_a_held_repair(viewer: TestClient, books: Books) -> None:
+    books.account("alpha")
+    held(books)
+    plan = "00000000-0000-0000-0000-000000000007"
+    books.desk.execute(
+        "insert into trading.repair_plans (plan_id, account_id, book, kind, status, run_id, as_of,"
+        " fingerprint, row_count, why) select %s, account_id, 'arena', 'held', 'held', run_id, now(),"
+        " gen_random_uuid(), 1, 'it is more than one run may write by itself'"
+        " from trading.reconciliation_runs",
+        plan,
+    )
+    page = viewer.get(f"{PLACE}wants").text
+    row = page.partition("write-backs that wait")[2].partition("</table>")[0]
+    assert "desk book arena it is more than one run may write by itself" in text_of(row)
+    [found] = re.findall(r'href="(differences\?[^"]+)"', row)
+    assert "Operations are missing" in text_of(viewer.get(PLACE + html.unescape(found)).text)
+    [case] = re.findall(r'href="(repair\?[^"]+)"', row)
+    decided = text_of(viewer.get(PLACE + html.unescape(case)).text)
+    assert "Held write-back of alpha" in decided
+    assert "arena" in decided
+    [listed] = csv_rows(viewer, "held.csv")
+    assert (listed["plan_id"], listed["book"]) == (plan, "arena")
+    assert "1 to answer" in page
+
+
 def test_a_difference_is_explained_in_words_and_leads_to_its_ledger_rows(
     viewer: TestClient, books: Books
 ) -> None:

@@ -163,7 +163,7 @@ insert into trading.desk_differences (
   first_seen_at
 )
 select
-  b.run_id, b.book, b.account_id, d.asset, d.proven, d.proven - d.difference, d.difference, d.explanation, e.ids,
+  b.run_id, b.book, b.account_id, d.asset, h.proven, h.proven - d.difference, d.difference, d.explanation, e.ids,
   case d.explanation
     when 'missed' then jsonb_build_array(
       jsonb_build_object('explanation', 'doubled', 'ledger_ids', to_jsonb(e.ids)),
@@ -174,14 +174,20 @@ select
   d.action, d.reason, now()
 from (
   values
-    ('alpha-market-making', 'BTC', 1.25, 0.02, 'behind', 'waiting',
+    ('alpha-market-making', 'BTC', 0.02, 'behind', 'waiting',
       'the entries are younger than late_by: the bot may still be writing'),
-    ('alpha-market-making', 'ETH', 30.000000000000000001, 0.000000000000000001, 'fee_left_out', 'within_tolerance', null),
-    ('theta-otc', 'BTC', 0.9, -1.5, 'missed', 'held', 'it is more than one run may write by itself'),
-    ('theta-otc', 'DOGE', 0, -1000000, 'unknown_row', 'report', null)
-) as d(account, asset, proven, difference, explanation, action, reason)
+    ('alpha-market-making', 'ETH', 0.000000000000000001, 'fee_left_out', 'within_tolerance', null),
+    ('theta-otc', 'BTC', -1.5, 'missed', 'held', 'it is more than one run may write by itself'),
+    ('theta-otc', 'DOGE', -1000000, 'unknown_row', 'report', null)
+) as d(account, asset, difference, explanation, action, reason)
 join trading.accounts a on a.name = d.account
 join trading.desk_book_runs b using (account_id)
+cross join lateral (
+  select coalesce(sum(p.quantity), 0) as proven
+  from trading.positions p
+  where p.account_id = a.account_id
+    and p.asset = d.asset
+) h
 cross join lateral (
   select array(
     select l.ledger_id

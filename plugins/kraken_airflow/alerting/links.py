@@ -128,6 +128,7 @@ PLACES: Final[Mapping[str, Callable[[Standing], tuple[str, str]]]] = {
     AlertKind.WATCH_SILENT: _watch,
     AlertKind.DESK_DIFFERENCE: _desk_difference,
     AlertKind.DESK_BOOK_UNREADABLE: _desk_problem,
+    AlertKind.DESK_ORDER_UNMATCHED: _order,
     AlertKind.SESSION_LEAK: _sessions,
     AlertKind.POOL_PRESSURE: _sessions,
 }

@@ -1,4 +1,4 @@
-"""What wants me? Repairs that wait for a person, and alerts that nobody resolved."""
+"""What wants me? Repairs and write-backs that wait for a person, problems of desk books, and alerts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ PROBLEMS_MAX: Final = 200
 LINK: Final = Link(3, "wants", "What wants me?")
 KEY: Final = {"last_seen_at": datetime, "alert_id": int}
 HELD_FIELDS: Final = (
-    *("plan_id", "account", "status", "meaning", "why", "row_count", "value", "quote_currency", "unpriced"),
-    *("priced_at", "as_of", "created_at", "run_id", "dag_id", "dag_run_id"),
+    *("plan_id", "account", "book", "status", "meaning", "why", "row_count", "value", "quote_currency"),
+    *("unpriced", "priced_at", "as_of", "created_at", "run_id", "dag_id", "dag_run_id"),
 )
 
 
