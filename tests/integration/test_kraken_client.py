@@ -380,7 +380,7 @@ READS = {
     ),
     "OpenPositions": (lambda client: client.open_positions(), result({})),
     "GetApiKeyInfo": (lambda client: client.check_key(), result(KEY_INFO)),
-    "AssetPairs": (lambda client: client.markets(), result({})),
+    "AssetPairs": (lambda client: client.markets(), result({"XXBTZUSD": MARKET})),
     "QueryOrders": (lambda client: client.query_orders(["O1"]), result({})),
     "OpenOrders": (lambda client: client.open_orders(), result({"open": {}})),
     "ClosedOrders": (lambda client: client.closed_orders(after=LATELY), result({"closed": {}})),
@@ -429,6 +429,23 @@ def test_a_read_is_repeated_whatever_was_wrong_with_its_body(kraken, credentials
     assert len(asked) == (3 if endpoint == "Assets" else 2), "of each class once, and one again"
     if endpoint not in {"AssetPairs", "Ticker", "Assets", "Time"}:
         assert asked[0].nonce < asked[1].nonce
+
+
+def test_a_market_is_looked_for_twice_and_no_more(kraken, credentials):
+    other = MARKET | {"altname": "ETHUSD", "base": "XETH"}
+    partial, whole = result({"XETHZUSD": other}), result({"XXBTZUSD": MARKET, "XETHZUSD": other})
+    kraken.answers.extend([partial, whole])
+    with TradingClient(credentials, account="alpha", slots=InProcessCallSlots()) as client:
+        for name, asked in [
+            ("BTC/USD", 2),  # the first reply lacks it
+            ("BTC/EURO", 3),  # the second one lacks it, too
+            ("BTC/EURO", 3),
+            ("BTC/USD", 3),
+            *((f"BTC/EURO{number}", min(4 + number, 22)) for number in range(25)),
+        ]:
+            kraken.answers.extend([partial] * (asked - len(kraken.requests)))
+            found = client.markets(name).find(name)
+            assert (found is not None, len(kraken.requests)) == (name == "BTC/USD", asked)
 
 
 @pytest.mark.parametrize(

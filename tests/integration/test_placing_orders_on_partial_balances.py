@@ -9,7 +9,9 @@ import pytest
 
 from desks.orders import TradingDesk
 from kraken_recon.errors import RequestRefusedError
+from kraken_recon.kraken.order_reading_client import MarketCache
 from kraken_recon.kraken.trading_client import TradingClient
+from kraken_recon.orders.deciding import accept_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +68,46 @@ def test_replies_that_contradict_the_records_keep_an_order_waiting(
     assert (order["status"], order["status_reason"]) == ("closed", None)
     if "portion" in size:
         assert Decimal(9) < order["volume"] < Decimal(10)
+
+
+MARKETS = {
+    "empty": ("empty_balances", {}),
+    "partial": ("partial_balances", {"assets": ["XXBTZUSD"]}),
+    "odd": ("missing_fields", {"fields": ["pair_decimals"]}),
+}
+
+
+@pytest.mark.parametrize("reply", MARKETS)
+@pytest.mark.parametrize("when", ["decided", "placed"])
+def test_one_reply_that_lists_too_few_markets_refuses_nothing(
+    desk: TradingDesk, reply: str, when: str
+) -> None:
+    desk.decide(volume="0.1")
+    if when == "placed":
+        accept_decisions(desk.ports)
+        desk.markets = MarketCache()
+    name, options = MARKETS[reply]
+    desk.fault(name, endpoint="AssetPairs", count=1, **options)
+    desk.execute_orders()
+    assert desk.order()["status"] == "closed"
+
+
+def test_replies_without_any_market_keep_a_decision(desk: TradingDesk) -> None:
+    desk.fault("empty_balances", endpoint="AssetPairs")
+    desk.decide(volume="0.1")
+    assert "AssetPairs" in desk.execute_orders().failures["desk"]
+    desk.simulator.control.delete("faults")
+    desk.execute_orders()
+    assert desk.order()["status"] == "closed"
+
+
+def test_market_that_two_readings_lack_is_refused(desk: TradingDesk) -> None:
+    for _ in range(2):
+        desk.decide(pair="BTC/EURO", volume="0.1")
+    desk.execute_orders()
+    assert [row["refusal"] for row in desk.rows("select refusal from trading.order_decisions")] == [
+        "Kraken has no market BTC/EURO"
+    ] * 2
 
 
 def test_what_is_really_not_there_is_refused_by_two_readings(desk: TradingDesk) -> None:

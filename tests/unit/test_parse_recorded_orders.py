@@ -16,11 +16,11 @@ import pytest
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.kraken import parse_account, parse_orders
 from kraken_recon.orders.rules.order import OrderStatus, OrderType
+from kraken_recon.orders.rules.sizing import Markets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kraken_recon.orders.rules.sizing import Markets
 
 MEMBERS = {
     "OpenOrders": "open",
@@ -127,7 +127,7 @@ def test_an_order_that_makes_no_sense_is_refused(change: dict[str, Any], told: s
         "cost": "0",
         "fee": "0",
     }
-    empty = parse_orders.parse_markets({})
+    empty = Markets([])
     assert parse_orders.parse_orders({"O1": order}, markets=empty, account="", endpoint="OpenOrders")
     with pytest.raises(PayloadInvalidError, match=told):
         parse_orders.parse_orders({"O1": order | change}, markets=empty, account="", endpoint="OpenOrders")

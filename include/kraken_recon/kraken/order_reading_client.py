@@ -33,25 +33,47 @@ TRADES_PER_QUERY: Final = 20
 PAGES_MAX: Final = 200
 PAGE_LENGTH: Final = 50
 MARKETS_AGE_MAX_SECONDS: Final = 600.0
+# Whoever asks for ever other markets that there are not shall not keep the others waiting.
+LACKING_MAX: Final = 20
 
 Row = TypeVar("Row")
+
+
+@dataclass(slots=True)
+class _MarketCopy:
+    """Markets as they were read, and the names that a second reading lacked as well."""
+
+    markets: Markets
+    read_at: float
+    lacking: set[str] = field(default_factory=set)
+
+    def is_enough(self, name: str | None) -> bool:
+        is_known = name is None or name in self.lacking or self.markets.find(name) is not None
+        return is_known or len(self.lacking) >= LACKING_MAX
 
 
 @dataclass(slots=True)
 class MarketCache:
     """The markets of each host, read again after ten minutes; shared by the clients of one run."""
 
-    _read: dict[str, tuple[float, Markets]] = field(default_factory=dict)
+    _copies: dict[str, _MarketCopy] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def get(self, host: str, read: Callable[[], Markets]) -> Markets:
-        """Return the host's markets, reading them where that is due."""
+    def get(self, host: str, read: Callable[[], Markets], name: str | None = None) -> Markets:
+        """Return the host's markets, reading them where that is due.
+
+        One reply may list too few of them: that there is no market of a name, only two say.
+        """
         with self._lock:
-            read_at, markets = self._read.get(host, (0.0, None))
-            if markets is None or time.monotonic() - read_at > MARKETS_AGE_MAX_SECONDS:
-                markets = read()
-                self._read[host] = (time.monotonic(), markets)
-            return markets
+            copy = self._copies.get(host)
+            if copy is None or time.monotonic() - copy.read_at > MARKETS_AGE_MAX_SECONDS:
+                copy = _MarketCopy(read(), time.monotonic())
+            if name is not None and not copy.is_enough(name):
+                again = _MarketCopy(read(), time.monotonic())
+                copy.lacking.add(name)
+                copy = again if again.is_enough(name) else copy
+            self._copies[host] = copy
+            return copy.markets
 
 
 class OrderReadingClient(KrakenClient):
@@ -61,13 +83,11 @@ class OrderReadingClient(KrakenClient):
         super().__init__(*arguments, **options)
         self._markets = markets or MarketCache()
 
-    def markets(self) -> Markets:
-        """Read ``AssetPairs``, at most once in ten minutes."""
+    def markets(self, name: str | None = None) -> Markets:
+        """Read ``AssetPairs``, at most once in ten minutes, and once more where it lacks a market."""
+        parse = partial(parse_orders.parse_markets, account=self._account)
         return self._markets.get(
-            str(self._transport.uri),
-            lambda: self._read_public(
-                "AssetPairs", partial(parse_orders.parse_markets, account=self._account)
-            ),
+            str(self._transport.uri), lambda: self._read_public("AssetPairs", parse), name
         )
 
     def server_time(self) -> datetime:
@@ -76,7 +96,7 @@ class OrderReadingClient(KrakenClient):
 
     def price(self, pair: str) -> MarketPrice | None:
         """Read what a pair costs now; None where it never traded."""
-        market = self.markets().find(pair)
+        market = self.markets(pair).find(pair)
         if market is None:
             return None
         parse = partial(parse_orders.parse_market_prices, account=self._account)

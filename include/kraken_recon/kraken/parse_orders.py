@@ -23,8 +23,11 @@ _TRIGGERED: Final = frozenset({OrderType.STOP_LOSS, OrderType.TAKE_PROFIT})
 
 
 def parse_markets(result: object, *, account: str = "") -> Markets:
-    """Read the result of ``AssetPairs``: markets of every venue, without dark pools (``.d``)."""
-    markets, odd = pair_by_pair(Reader(account, "AssetPairs"), result, _parse_market)
+    """Read the result of ``AssetPairs``: markets of every venue, without dark pools (``.d``); never none."""
+    read = Reader(account, "AssetPairs")
+    markets, odd = pair_by_pair(read, result, _parse_market)
+    if not markets:
+        read.refuse("result", "at least one market", result)
     rows = cast("Mapping[str, Mapping[str, object]]", result)
     aliases = {
         name: pair_id

@@ -61,9 +61,10 @@ class TradingClient(OrderReadingClient):
             ExchangeError: Kraken refused it; nothing was executed.
             StoreError: it was not sent.
         """
-        market = self.markets().find(order.pair)
+        markets = self.markets(order.pair)
+        market = markets.find(order.pair)
         if market is None:
-            raise ConfigurationError(self.markets().why_not(order.pair))
+            raise ConfigurationError(markets.why_not(order.pair))
         parameters = add_order_parameters(order, market.altname, venue=market.venue)
         result = self._write("AddOrder", parameters)
         return parse_orders.parse_placed(result, account=self._account)

@@ -159,6 +159,7 @@ class _Catalogue:
     failures: dict[str, str] = field(default_factory=dict)
     _accounts: dict[str, Account] | None = None
     _markets: dict[str, Markets] = field(default_factory=dict)
+    _asked: set[tuple[str, str]] = field(default_factory=set)
 
     def account(self, name: str) -> Account:
         """Find an active account (``ValueError`` for an unknown one)."""
@@ -174,14 +175,17 @@ class _Catalogue:
         """Return an account's markets if they have been read."""
         return self._markets.get(account.name) if account else None
 
-    def markets(self, account: Account) -> Markets:
-        """Read an account's markets, once."""
-        if account.name not in self._markets and account.name not in self.failures:
+    def markets(self, account: Account, name: str) -> Markets:
+        """Read an account's markets, once, and once more for each market that they lack."""
+        known = self._markets.get(account.name)
+        is_enough = known is not None and (known.find(name) or (account.name, name) in self._asked)
+        if not is_enough and account.name not in self.failures:
+            self._asked.add((account.name, name))
             try:
                 with self.ports.open_exchange(account) as exchange:
                     # Ages are judged by it.
                     check_clock(exchange, self.ports, self.settings)
-                    self._markets[account.name] = exchange.markets()
+                    self._markets[account.name] = exchange.markets(name)
             except (ExchangeError, ConfigurationError) as error:
                 self.failures[account.name] = f"{type(error).__name__}: {error}"
         if account.name in self.failures:
@@ -297,7 +301,7 @@ def _order_values(decision: OrderDecision, given: NewDecision, catalogue: _Catal
     )
     if valid_until <= catalogue.ports.clock() - CLOCK_DOUBT:
         raise ValueError(too_old(decided_at, valid_until))
-    markets = catalogue.markets(account)
+    markets = catalogue.markets(account, decision.pair)
     if valid_until <= catalogue.ports.clock():
         raise ValueError(too_old(decided_at, valid_until))
     market = markets.find(decision.pair)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class OrderRecords(Protocol):
     """The orders and trades of one account at Kraken, read only. Not thread-safe: one object per thread."""
 
-    def markets(self) -> Markets:
-        """Read Kraken's markets, from a copy of the last minutes if there is one."""
+    def markets(self, name: str | None = None) -> Markets:
+        """Read Kraken's markets, from a copy of the last minutes if there is one that has this one."""
         ...
 
     def balances(self) -> Mapping[HoldingKey, Balance]:

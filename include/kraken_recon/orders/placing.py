@@ -120,7 +120,7 @@ class Placer:
 
     def _market(self, pair: str) -> Market | Unfit:
         """Find a market and read what it costs now, or say why there is none."""
-        markets = self.exchange.markets()
+        markets = self.exchange.markets(pair)
         market = markets.find(pair)
         if market is None:
             return Unfit(markets.why_not(pair))
