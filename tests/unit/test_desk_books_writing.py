@@ -339,7 +339,7 @@ def test_the_view_of_an_account() -> None:
                         "reason": None,
                     }
                 ],
-                "orders": [{"id": "7", "problem": "ambiguous"}],
+                "orders": [{"id": "7", "problem": "ambiguous", "detail": ""}],
                 "problems": [{"where": "p", "what": "w", "remedy": "r"}],
             }
         ],
