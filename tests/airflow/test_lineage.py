@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.lineage.entities import File, Table
 
 from desks.dag_runs import read_dags, run_dag
+from desks.desk_databases import make_arena, sqlite_database
 from kraken_airflow.telemetry.lineage import Lineage, desk_lineage, table
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.declaring import parse_book
 from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from desks.airflow import AirflowDesk
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 RUN = """
 from desks.dag_runs import read_dags, run_dag
 run_dag(read_dags().dags["order_verification"])
+run_dag(read_dags().dags["position_sync"])
 """
 WRITTEN = """
 select relname from pg_stat_user_tables
@@ -94,6 +98,11 @@ def test_openlineage_is_told(
 ) -> None:
     pytest.importorskip("airflow.providers.openlineage")
     desk.account("desk", USD="1000")
+    database = sqlite_database(tmp_path)
+    make_arena(database, {}, Decimal(1000))
+    (tmp_path / "arena.yaml").write_text(ARENA.replace("alpha", "desk"))
+    desk.monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(tmp_path))
+    desk.monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
     file = tmp_path / "events.jsonl"
     environment = project_environment | {
         **{name: value for name, value in os.environ.items() if name.startswith(("AIRFLOW", "KRAKEN"))},
@@ -108,17 +117,19 @@ def test_openlineage_is_told(
         [sys.executable, "-W", "ignore", "-c", RUN], cwd=repository, env=environment, check=True, timeout=120
     )
     events = [json.loads(line) for line in file.read_text().splitlines()]
-    [done] = [
-        event
-        for event in events
-        if event["job"]["name"] == "order_verification.verify_orders" and event["eventType"] == "COMPLETE"
-    ]
-    read, written = (
-        {(one["namespace"], one["name"]) for one in done[side]} for side in ("inputs", "outputs")
-    )
+
+    def of(job: str) -> Iterator[set[tuple[str, str]]]:
+        [done] = [e for e in events if (e["job"]["name"], e["eventType"]) == (job, "COMPLETE")]
+        return ({(one["namespace"], one["name"]) for one in done[side]} for side in ("inputs", "outputs"))
+
+    read, written = of("order_verification.verify_orders")
     assert ("kraken", "api.kraken.com/0/private/Ledgers") in read
     assert ("postgres://db.desk.example:6432", "books.trading.orders") in read
     assert ("postgres://db.desk.example:6432", "books.trading.order_verifications") in written
+    read, written = of("position_sync.reconcile_desk_books")
+    tables = {(f"sqlite://{tmp_path}/desk.db", f"main.{name}") for name in ("positions", "books.accounts")}
+    assert tables <= read
+    assert tables & written == {(f"sqlite://{tmp_path}/desk.db", "main.positions")}
 
 
 ARENA = """

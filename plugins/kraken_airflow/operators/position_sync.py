@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +26,7 @@ from kraken_airflow.dag_parts.run_interval import window_of
 from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_airflow.hooks.kraken import KrakenHook
 from kraken_airflow.operators.base import TradingDbOperator
-from kraken_airflow.telemetry.lineage import BOOKED
+from kraken_airflow.telemetry.lineage import BOOKED, desk_lineage
 from kraken_airflow.telemetry.metrics import metered, publish_sync
 from kraken_airflow.telemetry.task_log import (
     account_lines,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from kraken_airflow.hooks.trading_db import TradingDbHook
     from kraken_recon.accounts.account import Account
+    from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.diffing import DeskBookPorts
 
 # A mapped task costs up to a second before it does anything, so a few of them share all accounts.
@@ -292,8 +294,18 @@ class ReconcileDeskBookOperator(TradingDbOperator):
         if declared is None:
             self.tell([f"{self.book} is not declared on this machine"])
             return
+        self._name_tables(declared)
         outcome = reconcile_book(declared, _uuids(self.run_ids), _desk_book_ports(hook))
         self.tell(outcome.lines)
+
+    def _name_tables(self, declared: DeclaredBook) -> None:
+        """Add the desk's tables to the lineage; a connection that cannot be used is told of by the run."""
+        if declared.book is None:
+            return
+        with suppress(ConfigurationError):
+            tables = desk_lineage(declared.book, DeskBookHook(declared.book.connection).address())
+            self.inlets = [*self.inlets, *tables["inlets"]]
+            self.outlets = [*self.outlets, *tables["outlets"]]
 
 
 class PublishDeskBooksOperator(TradingDbOperator):
