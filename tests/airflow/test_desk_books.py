@@ -16,6 +16,7 @@ from desks.desk_databases import HOW_TO, DeskDatabase, make_arena, sqlite_databa
 from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_recon.desk_books.address import Dialect
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +146,23 @@ def test_the_connection_of_a_desk_is_airflow_s(
 def test_a_connection_that_is_missing_is_named() -> None:
     with pytest.raises(ConfigurationError, match="AIRFLOW_CONN_NO_SUCH_DB"):
         DeskBookHook("no_such_db").address()
+
+
+def test_the_desks_own_orders_are_given_to_the_verification(
+    dag: DAG, desk: AirflowDesk, arena: DeskDatabase, tmp_path: Path
+) -> None:
+    declared = (
+        "orders: {table: orders, account: account_id, id: order_no, kraken_id: order_no, pair: symbol,"
+        " side: side, volume: quantity, executed: filled_quantity,"
+        " status: {column: status, ended: [FILLED]}, changed_at: updated_at}\n"
+    )
+    (tmp_path / "books/arena.yaml").write_text(ARENA + declared)
+    arena.run(
+        "insert into orders values ('OAAAAA-BBBBB-CCCCCC', 1, 'BTC', 'BUY', 1, 1, null, 'FILLED', :at)",
+        at=(utc_now() - timedelta(hours=1)).replace(tzinfo=None).isoformat(" "),
+    )
+    run_dag(dag)
+    [order] = desk.rows("select desk_order_id, state from trading.desk_orders")
+    assert order == {"desk_order_id": "OAAAAA-BBBBB-CCCCCC", "state": "unmatched"}
+    [told] = desk.rows("select message from trading.alerts where kind = 'desk_order_unmatched'")
+    assert told["message"].startswith("trader, desk book arena: 1 order of the desk's: OAAAAA-BBBBB-CCCCCC")

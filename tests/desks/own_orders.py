@@ -17,7 +17,6 @@ from kraken_recon.desk_books.own_orders.looking import OwnOrderPorts
 from kraken_recon.desk_books.own_orders.verifying import OwnOrders, look_at_desk_orders, verify_desk_orders
 from kraken_recon.desk_books.rules.names import known_assets
 from kraken_recon.desk_books.run import BookOutcome, reconcile_book
-from kraken_recon.desk_books.store import DeskBookStore, ProvenAccount
 from kraken_recon.orders.rules.order import OrderType, Side
 from kraken_recon.verification.run import VerifyingPorts, VerifyingRules
 from kraken_recon.verification.verifying import claim_orders, new_token, verify_claimed
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from desks.desk_databases import DeskDatabase
     from desks.orders import TradingDesk
+    from kraken_recon.accounts.account import Account
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.orders.rules.reports import ReportedOrder
 
@@ -116,8 +116,7 @@ class BotDesk:
             cl_ord_id=client_id or f"bot-{self.numbers}",
             deadline=self.desk.now() + 10 * (self.desk.now().resolution * 1_000_000),
         )
-        with UnitOfWork(self.desk.engine) as unit:
-            [account] = AccountStore(unit).find_accounts(["desk"])
+        [account] = self.accounts()
         with self.desk.open_exchange(account) as exchange:
             txid = exchange.add_order(sent)
         self.desk.pause(2)
@@ -126,15 +125,13 @@ class BotDesk:
 
     def at_kraken(self, txid: str) -> ReportedOrder:
         """Read an order as Kraken tells it."""
-        with UnitOfWork(self.desk.engine) as unit:
-            [account] = AccountStore(unit).find_accounts(["desk"])
+        [account] = self.accounts()
         with self.desk.open_exchange(account) as exchange:
             return exchange.query_orders([txid])[txid]
 
     def cancel(self, txid: str) -> None:
         """Let the bot cancel an order at Kraken."""
-        with UnitOfWork(self.desk.engine) as unit:
-            [account] = AccountStore(unit).find_accounts(["desk"])
+        [account] = self.accounts()
         with self.desk.open_exchange(account) as exchange:
             exchange.cancel_order(txid)
 
@@ -172,10 +169,10 @@ class BotDesk:
         seen = look_at_desk_orders(self.book, account, KNOWN, self.ports)
         return {one.order_id: one.problem for one in seen.orders}
 
-    def accounts(self) -> list[ProvenAccount]:
-        """Read the account with its newest proof."""
+    def accounts(self) -> list[Account]:
+        """Read the only account."""
         with UnitOfWork(self.desk.engine) as unit:
-            return DeskBookStore(unit).proofs(["desk"], self.desk.now())
+            return AccountStore(unit).find_accounts(["desk"])
 
     @property
     def book_ports(self) -> DeskBookPorts:

@@ -307,6 +307,14 @@ def test_a_run_over_the_book_gives_its_orders_on_and_ends_its_alerts_with_it(bot
     assert "desk_order_unmatched" not in bot.alerts()
 
 
+def test_orders_are_verified_of_an_account_that_was_not_proved(bot: BotDesk) -> None:
+    bot.note("1", bot.trade())
+    bot.desk.simulator.control.post("accounts/desk/residual", {"asset": "ZUSD", "amount": "500000"})
+    assert "none judged; 1 of the desk's orders given to the verification" in bot.reconcile().told
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED]
+
+
 class _KilledError(Exception):
     """The process ends here."""
 

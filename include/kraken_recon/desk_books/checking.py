@@ -71,7 +71,7 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
         ours = [one for one in DeskBookStore(unit).proofs(None, ports.clock()) if one.is_active]
     reading = read_declared(book, [account.name for account in ours], ports)
     matched = [account for account in ours if account.name in reading.values]
-    names = known_names(matched or ours, ports)
+    names = known_names([account.kraken_conn_id for account in matched or ours], ports)
     unproven = {account.name: why for account in matched if (why := why_not_proven(account))}
     proven = [account for account in matched if account.name not in unproven]
     judged = {
@@ -79,7 +79,9 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
         for one in judge_accounts(book, proven, reading, names, ports.open_unit_of_work)
     }
     accounts, of_rows = _seen(book, matched, reading, names)
-    orders = read_desk_orders(book, matched, names.assets, ports) if book.orders else OrdersReading()
+    orders = OrdersReading()
+    if book.orders is not None:
+        orders = read_desk_orders(book, [one.account for one in matched], names.assets, ports)
     missing, not_needed = _rights(book, reading)
     problems = (
         *problems_of(book, reading, names),

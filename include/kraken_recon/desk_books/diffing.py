@@ -104,7 +104,7 @@ def diff_account(
         if one.book is None:
             judged.append(BookJudgement(one.name, WriteBack.NONE, problems=one.problems, is_whole=False))
         elif is_about(one.book, account.name):
-            names = names or known_names([account], ports)
+            names = names or known_names([account.kraken_conn_id], ports)
             reading = read_declared(one.book, [account.name], ports)
             [seen] = judge_accounts(one.book, [account], reading, names, ports.open_unit_of_work)
             judged.append(_with_orders(one.book, account, seen.judgement, names, ports))
@@ -121,15 +121,15 @@ def _with_orders(
     """Add how the desk's own orders stand."""
     if ports.of_orders is None:
         return judgement
-    seen = look_at_desk_orders(book, account, names.assets, ports.of_orders)
+    seen = look_at_desk_orders(book, account.account, names.assets, ports.of_orders)
     problems = tuple(dict.fromkeys((*judgement.problems, *seen.problems)))
     return replace(judgement, orders=seen.orders, problems=problems)
 
 
-def known_names(accounts: Sequence[ProvenAccount], ports: DeskBookPorts) -> KnownNames:
-    """Ask Kraken for the names of all assets; where it cannot be asked, those on record have to do."""
+def known_names(connections: Sequence[str], ports: DeskBookPorts) -> KnownNames:
+    """Ask Kraken, by one of these connections, for all assets; else those on record have to do."""
     try:
-        return KnownNames(known_assets(ports.known_assets([a.kraken_conn_id for a in accounts])))
+        return KnownNames(known_assets(ports.known_assets(connections)))
     except (ExchangeError, ConfigurationError) as error:
         with ports.open_unit_of_work() as unit:
             recorded = DeskBookStore(unit).recorded_assets()

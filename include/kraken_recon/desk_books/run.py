@@ -19,6 +19,7 @@ from kraken_recon.alerts.kinds import OF_DESK_BOOKS, AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.desk_books.diffing import is_about, known_names, read_declared
 from kraken_recon.desk_books.judging import judge_accounts
+from kraken_recon.desk_books.own_orders.store import OwnOrderStore
 from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
 from kraken_recon.desk_books.rules.judged import JudgedAccount, WriteOutcome, WriteState
 from kraken_recon.desk_books.rules.records import WRITES, DeskAction
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.diffing import DeskBookPorts
-    from kraken_recon.desk_books.judging import AccountInBook
+    from kraken_recon.desk_books.judging import AccountInBook, KnownNames
     from kraken_recon.desk_books.own_orders.verifying import OwnOrders
     from kraken_recon.desk_books.reading import BookReading
     from kraken_recon.desk_books.rules.records import ComparedAsset, DeskProblem, Difference
+    from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.holdings.pricing import PriceList
 
 _NEED_THE_WHOLE: Final = WRITES | {DeskAction.HELD}
@@ -65,13 +67,13 @@ class BookOutcome:
     @property
     def told(self) -> str:
         """Sum it up in one line."""
-        if not self.accounts:
+        if not self.accounts and not self.orders:
             why = "; ".join(problem.what for problem in self.problems)
             return (
                 f"{self.book}: {why or 'no account of it was proved by this run and is to be judged still'}"
             )
         counts = Counter(one.status for one in self.accounts)
-        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        statuses = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none judged"
         return "; ".join([f"{self.book}: {statuses}", *self._told_of_orders()])
 
     def _told_of_orders(self) -> Iterator[str]:
@@ -109,12 +111,24 @@ def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskB
     book = declared.book
     with ports.open_unit_of_work() as unit:
         proved = DeskBookStore(unit).proved_by(run_ids, book.name)
+        reached = OwnOrderStore(unit).accounts_of_runs(run_ids) if book.orders and ports.of_orders else []
     accounts = [account for account in proved if is_about(book, account.name)]
-    if not accounts:
+    of_orders = [account for account in reached if is_about(book, account.name)]
+    if not accounts and not of_orders:
         return BookOutcome(book.name)
+    names = known_names([one.kraken_conn_id for one in accounts or of_orders], ports)
+    judged = _judge(book, accounts, names, ports) if accounts else ()
+    # Orders are verified whether the account was proved or not.
+    orders = verify_desk_orders(book, of_orders, names.assets, ports.of_orders) if ports.of_orders else {}
+    return BookOutcome(book.name, tuple(judged), orders=orders)
+
+
+def _judge(
+    book: DeskBook, accounts: Sequence[ProvenAccount], names: KnownNames, ports: DeskBookPorts
+) -> list[AccountInBook]:
+    """Judge accounts in a book, write what it allows, and tell of the rest."""
     settle_unfinished(ports, lambda name: name == book.name)
     reading = read_declared(book, [account.name for account in accounts], ports)
-    names = known_names(accounts, ports)
     judged = [
         _as_allowed(one) for one in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work)
     ]
@@ -133,8 +147,7 @@ def reconcile_book(declared: DeclaredBook, run_ids: Sequence[UUID], ports: DeskB
     with ports.open_unit_of_work() as unit:
         _tell(unit, book, judged, reading.read_at, outcomes)
         unit.commit()
-    orders = verify_desk_orders(book, accounts, names.assets, ports.of_orders) if ports.of_orders else {}
-    return BookOutcome(book.name, tuple(judged), orders=orders)
+    return judged
 
 
 def _as_allowed(one: AccountInBook) -> AccountInBook:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.accounts.account import Account
 from kraken_recon.alerts.kinds import OF_DESK_BOOKS
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
@@ -46,6 +47,11 @@ class ProvenAccount:
     is_fresh: bool
     freshness_limit_minutes: int
     run_id: UUID | None = None
+
+    @property
+    def account(self) -> Account:
+        """The account itself."""
+        return Account(self.account_id, self.name, self.kraken_conn_id, self.quote_currency)
 
     @property
     def proving_run(self) -> UUID:

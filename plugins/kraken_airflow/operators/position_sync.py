@@ -272,12 +272,21 @@ class ReconcileDeskBookOperator(TradingDbOperator):
 
     template_fields = ("book", "run_ids")
     page = "differences"
-    READS = ("accounts", "reconciliation_runs", "positions", "ledger_entries", "fills", "asset_costs")
+    BOOKS = ("OpenOrders", "ClosedOrders", "QueryOrders")
+    READS = (
+        *("accounts", "reconciliation_runs", "positions", "ledger_entries", "fills", "asset_costs"),
+        "order_books",
+    )
     WRITES = (
         "desk_book_runs",
         "desk_differences",
         "desk_standings",
         "desk_writes",
+        "desk_orders",
+        "desk_order_reads",
+        "orders",
+        "order_events",
+        "order_verifications",
         "repair_plans",
         "repair_plan_rows",
         "alerts",

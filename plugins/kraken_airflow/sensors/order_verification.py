@@ -49,7 +49,7 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
 
     page = "orders"
     BOOKS = ("QueryOrders", "QueryTrades", "Ledgers")
-    READS = ("accounts", "orders", "fills", "ledger_entries", "position_events")
+    READS = ("accounts", "orders", "desk_orders", "fills", "ledger_entries", "position_events")
     WRITES = (
         "order_verifications",
         "order_verification_levels",

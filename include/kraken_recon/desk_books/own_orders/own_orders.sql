@@ -1,6 +1,17 @@
 -- What desks say of their own orders, and which orders at Kraken they are. Locks: desk_orders, then orders, then
 -- order_verifications, then alerts.
 
+-- name: accounts_of_runs
+-- Read the active accounts that these runs could look at and were to repair, whether they proved them or not.
+select distinct a.account_id, a.name, a.kraken_conn_id, a.quote_currency
+from trading.reconciliation_runs r
+join trading.accounts a using (account_id)
+where r.run_id = any(cast(:run_ids as uuid[]))
+  and r.mode = 'repair'
+  and r.status <> 'failed'
+  and a.is_active
+order by a.name;
+
 -- name: read_until
 -- Say how far the orders of accounts were read in a book.
 select account_id, read_until

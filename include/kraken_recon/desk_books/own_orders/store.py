@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.accounts.account import Account
 from kraken_recon.database.store import Store, named_queries
 from kraken_recon.desk_books.rules.orders import (
     DeskOrder,
@@ -22,6 +23,7 @@ from kraken_recon.values.money import ZERO
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.engine import Row
 
@@ -62,6 +64,11 @@ class OwnOrderStore(Store):
     """The orders of desks, and how far they were read."""
 
     queries = named_queries(__file__, "own_orders")
+
+    def accounts_of_runs(self, run_ids: Collection[UUID]) -> list[Account]:
+        """Read the accounts that runs could look at and were to repair."""
+        rows = self._rows("accounts_of_runs", run_ids=[str(run_id) for run_id in run_ids])
+        return [Account(**row) for row in rows]
 
     def read_until(self, book: str, account_ids: Collection[int]) -> dict[int, datetime]:
         """Say how far the orders of accounts were read in a book."""

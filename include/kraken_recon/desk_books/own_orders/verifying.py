@@ -17,7 +17,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.accounts.account import Account
 from kraken_recon.alerts.alert import Alert
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
@@ -44,12 +43,12 @@ from kraken_recon.plain_text import one_line
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.own_orders.looking import DeskOrderSource, FoundOrder, OwnOrderPorts
     from kraken_recon.desk_books.own_orders.store import KnownOrder, OrderOnRecord
     from kraken_recon.desk_books.rules.records import OrderProblem
-    from kraken_recon.desk_books.store import ProvenAccount
     from kraken_recon.orders.rules.order import Order
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class _Looked:
 
 
 def verify_desk_orders(
-    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: OwnOrderPorts
+    book: DeskBook, accounts: Sequence[Account], known: Collection[str], ports: OwnOrderPorts
 ) -> dict[str, OwnOrders]:
     """Find the orders of a book that ended since they were last read, and have them verified; by account.
 
@@ -105,7 +104,7 @@ def verify_desk_orders(
 
 
 def look_at_desk_orders(
-    book: DeskBook, account: ProvenAccount, known: Collection[str], ports: OwnOrderPorts
+    book: DeskBook, account: Account, known: Collection[str], ports: OwnOrderPorts
 ) -> OwnOrders:
     """Say how an account's own orders stand in a book now; nothing is written."""
     if book.orders is None:
@@ -128,14 +127,14 @@ def look_at_desk_orders(
 
 
 def read_desk_orders(
-    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: DeskOrderSource
+    book: DeskBook, accounts: Sequence[Account], known: Collection[str], ports: DeskOrderSource
 ) -> OrdersReading:
     """Read what changed since the last time, and what is still looked for; Kraken is not asked."""
     return _read(book, accounts, known, ports)[0]
 
 
 def _read(
-    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: DeskOrderSource
+    book: DeskBook, accounts: Sequence[Account], known: Collection[str], ports: DeskOrderSource
 ) -> tuple[OrdersReading, Mapping[int, Mapping[str, KnownOrder]]]:
     now = ports.clock()
     ids = {account.account_id: account for account in accounts}
@@ -162,7 +161,7 @@ def _read(
 
 
 def _look(
-    book: DeskBook, accounts: Sequence[ProvenAccount], known: Collection[str], ports: OwnOrderPorts
+    book: DeskBook, accounts: Sequence[Account], known: Collection[str], ports: OwnOrderPorts
 ) -> _Looked:
     """Read what changed since the last time and what is still looked for, then look for it at Kraken."""
     reading, unsettled = _read(book, accounts, known, ports)
@@ -170,7 +169,7 @@ def _look(
         reading,
         {
             account.name: look_for_orders(
-                book, account_of(account), reading, unsettled.get(account.account_id, {}), ports
+                book, account, reading, unsettled.get(account.account_id, {}), ports
             )
             for account in accounts
             if account.name in reading.accounts
@@ -178,17 +177,12 @@ def _look(
     )
 
 
-def account_of(proven: ProvenAccount) -> Account:
-    """Name the account of a proof."""
-    return Account(proven.account_id, proven.name, proven.kraken_conn_id, proven.quote_currency)
-
-
 @dataclass(frozen=True, slots=True)
 class _Settling:
     """Writes what was found of one account's orders."""
 
     book: DeskBook
-    account: ProvenAccount
+    account: Account
     ports: OwnOrderPorts
 
     def settle(self, look: AccountLook, reading: OrdersReading) -> OwnOrders:
@@ -293,7 +287,7 @@ class _Settling:
         return on_record
 
 
-def _alert(account: ProvenAccount, book: str, lost: Sequence[OrderOnRecord]) -> Alert:
+def _alert(account: Account, book: str, lost: Sequence[OrderOnRecord]) -> Alert:
     told = "; ".join(f"{one.desk_order_id} {one.problem.detail}" for one in lost[:_TOLD_MAX])
     more = f", and {len(lost) - _TOLD_MAX} more" if len(lost) > _TOLD_MAX else ""
     counted = "1 order" if len(lost) == 1 else f"{len(lost)} orders"
