@@ -14,6 +14,7 @@ import pytest
 from desks.dag_runs import read_dags, run_dag
 from desks.desk_databases import HOW_TO, DeskDatabase, make_arena, sqlite_database
 from kraken_airflow.hooks.desk_book import DeskBookHook
+from kraken_recon.cli.main import main
 from kraken_recon.desk_books.address import Dialect
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.wiring import utc_now
@@ -166,3 +167,33 @@ def test_the_desks_own_orders_are_given_to_the_verification(
     assert order == {"desk_order_id": "OAAAAA-BBBBB-CCCCCC", "state": "unmatched"}
     [told] = desk.rows("select message from trading.alerts where kind = 'desk_order_unmatched'")
     assert told["message"].startswith("trader, desk book arena: 1 order of the desk's: OAAAAA-BBBBB-CCCCCC")
+
+
+def synced(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main(["sync", "--account", "trader", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_command_judges_books_and_a_dry_run_only_says_what_they_are(
+    desk: AirflowDesk,
+    arena: DeskDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    [account] = synced(capsys)["accounts"]
+    [book] = account["desk_books"]
+    assert (book["book"], book["status"], book["agreed"]) == ("arena", "agreed", 2)
+    arena.run("update positions set quantity = 0.75 where symbol = 'BTC' and market = 'CRYPTO'")
+    before = arena.dump()
+    [told] = synced(capsys, "--dry-run")["desk_books"]
+    assert told["account"] == "trader"
+    [found] = told["books"][0]["differences"]
+    assert (found["asset"], found["desk"], found["action"]) == ("BTC", "0.75", "waiting")
+    assert len(desk.rows(JUDGED)) == 1
+    assert (main(["sync", "--account", "trader"]), len(desk.rows(JUDGED))) == (0, 2)
+    assert "BTC" in capsys.readouterr().out
+    past = synced(capsys, "--interval", "2026-01-31T12:00Z", "2026-01-31T12:15Z")
+    assert "desk_books" not in past["accounts"][0]
+    assert arena.dump() == before
