@@ -21,6 +21,7 @@ from desks.desk_databases import (
 )
 from desks.fake_exchange import Desk
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.desk_books import judging
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.declaring import read_books
 from kraken_recon.desk_books.diffing import DeskBookPorts, diff_account, proven_account
@@ -441,7 +442,11 @@ def statements_on(runs: BookRuns) -> Iterator[list[str]]:
     sa.event.remove(runs.engine, "before_cursor_execute", keep)
 
 
-def test_many_accounts_are_read_and_written_at_once(runs: BookRuns) -> None:
+@pytest.mark.parametrize("at_once", [judging.DIFFERING_AT_ONCE, 4])
+def test_many_accounts_are_read_and_written_at_once(
+    runs: BookRuns, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(judging, "DIFFERING_AT_ONCE", at_once)
     names = [f"desk{number}" for number in range(12)]
     for number, name in enumerate(names, start=100):
         runs.desk.account(name).add("BTC", "1")
@@ -452,5 +457,6 @@ def test_many_accounts_are_read_and_written_at_once(runs: BookRuns) -> None:
     run_ids = runs.desk.sync(*names)
     with statements_on(runs) as statements:
         assert runs.judge(run_ids) == {"arena": "arena: 6 agreed, 6 differs"}
-    assert len([one for one in statements if "trading." in one]) < 30
+    assert len([one for one in statements if "trading." in one]) < (30 if at_once > 6 else 60)
+    assert runs.desk.rows("select count(*) as judged from trading.desk_book_runs") == [{"judged": 12}]
     assert len(runs.alerts()) == 6

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -19,7 +20,8 @@ from kraken_recon.desk_books.declaration import (
     Positions,
     WriteBack,
 )
-from kraken_recon.desk_books.rules.decide import Seen, Situation, decide, is_emptied
+from kraken_recon.desk_books.rules.decide import Decided, Seen, Situation, decide, is_emptied
+from kraken_recon.desk_books.rules.memory import AssetMemory, JudgedBefore, remembered, standings_now
 from kraken_recon.desk_books.rules.names import Names
 from kraken_recon.desk_books.rules.records import (
     Answer,
@@ -114,18 +116,30 @@ def test_what_a_bot_may_still_be_writing_is_waited_for(
     assert action_of(compared("BTC", "10", "9.9"), late, situation())[0] is action
 
 
+def after(decided: Decided, memory: AssetMemory, read_at: datetime) -> AssetMemory:
+    """Remember what a run left for the next one."""
+    left = standings_now(decided.differences, (), {"BTC": memory}, read_at)
+    before = JudgedBefore(read_at, 0, UUID(int=0), 1)
+    return remembered(left.get("BTC"), before, None)
+
+
 def test_what_nothing_explains_has_to_be_seen_twice() -> None:
     one = compared("BTC", "10", "9.9")
     first = decide([(one, UNEXPLAINED)], situation())
     assert first.differences[0].action is DeskAction.WAITING
-    assert first.seen == {"BTC": Seen(Decimal("0.1"), START)}
-    later = replace(situation(seen=first.seen), read_at=START + timedelta(minutes=5))
+    memory = after(first, AssetMemory(), START)
+    assert memory.seen == Seen(Decimal("0.1"), START)
+    later = replace(situation(seen={"BTC": memory.seen}), read_at=START + timedelta(minutes=5))
     assert action_of(one, UNEXPLAINED, later)[0] is DeskAction.UPDATE
     too_soon = replace(later, read_at=START + timedelta(minutes=4))
     assert action_of(one, UNEXPLAINED, too_soon)[0] is DeskAction.WAITING
     other = decide([(compared("BTC", "10", "9.8"), UNEXPLAINED)], later)
     assert other.differences[0].action is DeskAction.WAITING
-    assert other.seen["BTC"].first_seen_at == later.read_at
+    assert after(other, memory, later.read_at).seen == Seen(Decimal("0.2"), later.read_at)
+    explained = decide([(one, BEHIND)], later)
+    assert after(explained, memory, later.read_at).seen is None
+    again = decide([(one, UNEXPLAINED)], later)
+    assert after(again, memory, later.read_at).seen == memory.seen
 
 
 def test_even_without_lateness_one_run_is_not_enough() -> None:

@@ -106,7 +106,7 @@ def diff_account(
         elif is_about(one.book, account.name):
             names = names or known_names([account.kraken_conn_id], ports)
             reading = read_declared(one.book, [account.name], ports)
-            [seen] = judge_accounts(one.book, [account], reading, names, ports.open_unit_of_work)
+            [[seen]] = judge_accounts(one.book, [account], reading, names, ports.open_unit_of_work)
             judged.append(_with_orders(one.book, account, seen.judgement, names, ports))
     return judged
 

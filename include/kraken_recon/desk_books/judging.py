@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.rules.compare import Terms
     from kraken_recon.desk_books.rules.memory import AssetStanding
     from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, Explained
-    from kraken_recon.desk_books.store import ProvenAccount
+    from kraken_recon.desk_books.store import AccountAsset, ProvenAccount
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
 _NO_ENTRIES: Final[Sequence[LedgerEntry]] = ()
 _NO_MEMORY: Final = AssetMemory()
+DIFFERING_AT_ONCE: Final = 200
 LEFT_ALONE: Final = frozenset({DeskAction.NONE, DeskAction.WAITING, DeskAction.WITHIN_TOLERANCE})
 EMPTIED: Final = DeskProblem(
     "",
@@ -147,8 +148,11 @@ def judge_accounts(
     reading: BookReading,
     names: KnownNames,
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
-) -> list[AccountInBook]:
-    """Judge accounts by what was read of a book, in the order given."""
+) -> Iterator[list[AccountInBook]]:
+    """Judge accounts by what was read of a book, in the order given.
+
+    They come together as long as they agree; of very many that differ, a part at a time is explained.
+    """
     general = problems_of(book, reading, names)
     with open_unit_of_work() as unit:
         evidence = read_memory(unit, book, accounts, reading)
@@ -162,24 +166,33 @@ def judge_accounts(
     if reading.positions is not None and _is_emptied(book, accounts, compared, evidence):
         general = (DeskProblem(f"{book.name} positions", EMPTIED.what, EMPTIED.remedy), *general)
         compared = {}
-    differing = {
-        (account.account_id, one.asset)
-        for account in accounts
-        for part in compared.get(account.name, ())
-        for one in part.comparison.differing
-    }
-    if differing:
-        with open_unit_of_work() as unit:
-            evidence.explain(unit, book, differing, accounts, reading.read_at)
-    judged = []
+    for some, differing in _in_turn(accounts, compared):
+        if differing:
+            with open_unit_of_work() as unit:
+                evidence.explain(unit, book, differing, some, reading.read_at)
+        yield [
+            _Judging(book, account, reading, parts, evidence).judged(general)
+            if (parts := compared.get(account.name)) is not None
+            else _not_judged(book, account, general, reading, evidence)
+            for account in some
+        ]
+
+
+def _in_turn(
+    accounts: Sequence[ProvenAccount], compared: Mapping[str, Sequence[_ComparedPart]]
+) -> Iterator[tuple[list[ProvenAccount], set[AccountAsset]]]:
+    """Take accounts together until so much of them differs that its ledger would fill the memory."""
+    some: list[ProvenAccount] = []
+    differing: set[AccountAsset] = set()
     for account in accounts:
-        parts = compared.get(account.name)
-        if parts is None:
-            judged.append(_not_judged(book, account, general, reading, evidence))
-        else:
-            one = _Judging(book, account, reading, parts, evidence)
-            judged.append(one.judged(general))
-    return judged
+        some.append(account)
+        parts = compared.get(account.name, ())
+        differing |= {(account.account_id, one.asset) for part in parts for one in part.comparison.differing}
+        if len(differing) >= DIFFERING_AT_ONCE:
+            yield some, differing
+            some, differing = [], set()
+    if some:
+        yield some, differing
 
 
 def _is_emptied(
@@ -335,7 +348,7 @@ class _Judging:
         approved: Mapping[str, Decimal],
     ) -> Decided:
         if not found:
-            return Decided((), {})
+            return Decided(())
         book, memory = self.book, {compared.asset: self._memory(compared.asset) for compared, _ in found}
         situation = Situation(
             self.reading.read_at,

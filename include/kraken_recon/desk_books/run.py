@@ -129,9 +129,16 @@ def _judge(
     """Judge accounts in a book, write what it allows, and tell of the rest."""
     settle_unfinished(ports, lambda name: name == book.name)
     reading = read_declared(book, [account.name for account in accounts], ports)
-    judged = [
-        _as_allowed(one) for one in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work)
-    ]
+    judged: list[AccountInBook] = []
+    for some in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work):
+        judged += _concluded(book, [_as_allowed(one) for one in some], reading, ports)
+    return judged
+
+
+def _concluded(
+    book: DeskBook, judged: list[AccountInBook], reading: BookReading, ports: DeskBookPorts
+) -> list[AccountInBook]:
+    """Record what is said of accounts, write what is to be written, and tell of the rest."""
     handed_on = [_handed_on(book, one, reading) for one in judged if one.judgement.is_whole]
     with ports.open_unit_of_work() as unit:
         _record(unit, book, judged, reading)

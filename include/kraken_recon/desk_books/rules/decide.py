@@ -85,37 +85,25 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What is done about each difference, and what the next run has to remember of the unexplained ones.
+    """What is done about each difference.
 
     ``approval_stands`` says that what was approved is still exactly what there is to write.
     """
 
     differences: tuple[Difference, ...]
-    seen: Mapping[str, Seen]
     approval_stands: bool = False
 
 
 @exact_arithmetic()
 def decide(found: Sequence[tuple[ComparedAsset, Explained]], situation: Situation) -> Decided:
     """Decide about every difference of an account in one book, those of its cash among them."""
-    seen = {
-        compared.asset: _seen(compared, situation)
-        for compared, explained in found
-        if explained.answer.explanation is Explanation.UNEXPLAINED
-    }
     changes = {compared.asset: compared.difference for compared, _ in found}
     approval_stands = bool(situation.approved) and all(
         changes.get(asset) == change for asset, change in situation.approved.items()
     )
     admitted = situation.approved.keys() if approval_stands else frozenset[str]()
     decided = [_decided(compared, explained, situation, admitted) for compared, explained in found]
-    return Decided(tuple(_guarded(decided, situation, admitted)), seen, approval_stands)
-
-
-def _seen(compared: ComparedAsset, situation: Situation) -> Seen:
-    before = situation.seen.get(compared.asset)
-    is_same = before is not None and before.difference == compared.difference
-    return before if before and is_same else Seen(compared.difference, situation.read_at)
+    return Decided(tuple(_guarded(decided, situation, admitted)), approval_stands)
 
 
 def _decided(
