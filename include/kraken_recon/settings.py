@@ -115,7 +115,7 @@ DESK_BOOKS: Final = Setting(
     "The folder with one YAML file per desk book: which tables of the desk's own are compared with what is "
     "proven.",
     default="`desk_books/` beside `dags/`",
-    read_by="`position_sync`, pages, command line",
+    read_by="`position_sync`, pages, watch, command line",
 )
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
