@@ -198,6 +198,12 @@ def held(books: Books) -> None:
     books.differed("alpha", "held", reason="it is more than one run may write by itself")
 
 
+def held_and_differing(books: Books) -> None:
+    books.judged("alpha", "differs", counts={"held": 1, "reported": 1}, agreed=1)
+    books.differed("alpha", "held")
+    books.differed("alpha", "report", asset="ETH")
+
+
 def written(books: Books, state: str) -> None:
     books.judged("alpha", "differs", counts={"updated": 1}, agreed=2)
     books.differed("alpha", "update")
@@ -220,6 +226,7 @@ def written(books: Books, state: str) -> None:
         ),
         (report_and_difference, ("No", "the desk's own book differs", "1 differs")),
         (held, ("No", "a write-back waits for a person", "1 held")),
+        (held_and_differing, ("No", "a write-back waits for a person", "1 held, 1 differs")),
         (lambda books: written(books, "written"), ("Yes", "accounted for", "agrees")),
         (lambda books: written(books, "skipped"), ("No", "the desk's own book differs", "1 differs")),
         (lambda books: written(books, ""), ("No", "the desk's own book differs", "1 differs")),

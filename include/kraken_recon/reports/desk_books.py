@@ -88,11 +88,13 @@ def standing_words(books: Sequence[Mapping[str, Any]]) -> str:
     """Say in a few words how an account stands in its desk books, the worst first; empty without one."""
     totals = {name: sum(book[name] for book in books) for name in COUNTS}
     tolerated = totals["waiting"] + totals["within_tolerance"]
+    held, differing = totals["held"], totals["differing"]
+    differ = f"{differing} {'differs' if differing == 1 else 'differ'}"
     told = (
         (not books, ""),
         (any(book["status"] == "unreadable" for book in books), "cannot be judged"),
-        (totals["held"], f"{totals['held']} held"),
-        (totals["differing"], f"{totals['differing']} {'differs' if totals['differing'] == 1 else 'differ'}"),
+        (held, f"{held} held, {differ}" if differing else f"{held} held"),
+        (differing, differ),
         (any(book["status"] == NOT_JUDGED for book in books), NOT_JUDGED),
         (not all(book["is_fresh"] for book in books), "judged too long ago"),
         (tolerated, f"agrees but for {tolerated} small or waiting"),
