@@ -203,6 +203,12 @@ class BotDesk:
         claim_orders(ports, VerifyingRules(), token)
         verify_claimed(ports, VerifyingRules(), token)
 
+    def states(self, state: str) -> list[dict[str, Any]]:
+        """Read the desk's orders that stand like that."""
+        return self.desk.rows(
+            "select desk_order_id from trading.desk_orders where state = %s order by 1", state
+        )
+
     def verdicts(self) -> list[tuple[str, str | None, str]]:
         """Read source, verdict and failed levels of each order, in the order of the desk's ids."""
         rows = self.desk.rows(

@@ -248,13 +248,38 @@ def test_orders_of_days_without_the_desks_database_are_found_when_it_is_back(bot
     assert bot.verdicts() == [VERIFIED] * 2
 
 
-def test_without_kraken_nothing_is_called_unmatched(bot: BotDesk) -> None:
+def test_without_kraken_nothing_is_called_unmatched_however_long_that_lasts(bot: BotDesk) -> None:
     bot.note("1")
-    bot.desk.pause(400)
+    bot.note("2", bot.trade())
+    bot.note("3", bot.trade("sell", "0.25"), kraken_id=None)
     bot.desk.fault("api_error", text="EGeneral:Permission denied", endpoint="ClosedOrders")
+    for days in (0.1, 3):
+        bot.desk.pause(days * 86_400)
+        found = bot.find()
+        assert found.orders == ()
+        assert any("Kraken could not be asked" in problem.what for problem in found.problems)
+    assert [row["desk_order_id"] for row in bot.states("matched")] == ["2"]
+    bot.desk.simulator.control.delete("faults")
     found = bot.find()
-    assert found.orders == ()
-    assert any("Kraken could not be asked" in problem.what for problem in found.problems)
+    assert (found.given, [one.order_id for one in found.orders]) == (1, ["1"])
+
+
+def test_kraken_is_asked_for_what_it_does_not_show_only_for_a_day(bot: BotDesk) -> None:
+    ids = [bot.trade("buy", "0.5") for _ in range(2)]
+    bot.note("1", ids[0], kraken_id=None)
+    bot.note("2", kraken_id="OAAAAA-BBBBB-CCCCCC")
+    bot.desk.pause(400)
+    told = bot.find().orders
+    assert [one.problem for one in told] == ["ambiguous", "unmatched"]
+    bot.desk.pause(86_401)
+    bot.desk.fault("api_error", text="EGeneral:Permission denied", endpoint="ClosedOrders")
+    bot.desk.fault("api_error", text="EGeneral:Permission denied", endpoint="QueryOrders")
+    found = bot.find()
+    assert (found.orders, found.problems) == (told, ())
+    bot.desk.simulator.control.delete("faults")
+    bot.desk.sync()
+    bot.database.run("update orders set kraken_id = :id where order_no = '1'", id=ids[1])
+    assert bot.find().given == 1
 
 
 def test_one_order_at_kraken_is_not_two_of_the_desks(bot: BotDesk) -> None:

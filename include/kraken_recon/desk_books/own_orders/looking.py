@@ -2,7 +2,8 @@
 
 Invariants:
 1. What is on record here comes first; Kraken is asked only for what is missing, once for all of an account.
-2. While Kraken cannot be asked, an order is only found by an id; nothing is called unmatched or ambiguous.
+2. Where Kraken could not be asked and the record has gaps, an order is only found by an id; nothing is called
+   unmatched or ambiguous.
 3. No session of a database is open while another is asked, or while Kraken is.
 """
 
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 OVERLAP: Final = timedelta(hours=1)
 """How much of what was read before is read again: rows may become visible after later ones."""
 FIRST_LOOK_BACK: Final = timedelta(days=1)
-ASKED_FOR: Final = timedelta(days=2)
-"""For so long after it was first seen Kraken is asked for an order; then what is on record has to do."""
+ASKED_FOR: Final = timedelta(days=1)
+"""For so long Kraken is asked again for an order that it does not show, or shows several of."""
 _KRAKEN_ID: Final = re.compile(r"O[A-Z0-9]{4,8}-[A-Z0-9]{4,8}-[A-Z0-9]{4,8}")
 
 
@@ -99,12 +100,21 @@ class AccountLook:
 
 @dataclass(slots=True)
 class _Search:
-    """The reports that a search gathered of one account; ``is_whole`` unless Kraken could not be asked."""
+    """The reports that a search gathered of one account, and of which orders they are all that there are."""
 
     reports: dict[str, ReportedOrder] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
-    is_whole: bool = True
+    sure: set[str] = field(default_factory=set)
     problems: tuple[DeskProblem, ...] = ()
+
+    def has_ended(self, order: DeskOrder) -> bool:
+        """Say whether the order that an id names has ended at Kraken."""
+        return any(
+            report.status in ENDED_AT_EXCHANGE
+            for report in self.reports.values()
+            if (order.kraken_id and report.kraken_txid == order.kraken_id)
+            or (not order.kraken_id and order.client_id and report.cl_ord_id == order.client_id)
+        )
 
 
 def look_for_orders(
@@ -124,14 +134,8 @@ def look_for_orders(
     if not wanted:
         return AccountLook(gone=gone)
     now = ports.clock()
-    new = {
-        number
-        for number in (order.order_id for order in wanted)
-        if number not in known
-        or known[number].state not in UNSETTLED
-        or now - known[number].first_seen_at < ASKED_FOR
-    }
-    search = _gather(book, account, wanted, new, ports)
+    given_up = {order.order_id for order in wanted if _is_given_up(order, known.get(order.order_id), now)}
+    search = _gather(book, account, wanted, given_up, ports)
     ids = {order.order_id for order in wanted}
     matched = match_orders(
         wanted,
@@ -154,14 +158,22 @@ def _is_wanted(order: DeskOrder, known: KnownOrder | None) -> bool:
     return known is None or known.state in UNSETTLED or as_said(known.order) != as_said(order)
 
 
+def _is_given_up(order: DeskOrder, known: KnownOrder | None, now: datetime) -> bool:
+    """Say whether Kraken was asked for an order for long enough, as the desk tells it now."""
+    if known is None or known.state not in (OrderState.UNMATCHED, OrderState.AMBIGUOUS):
+        return False
+    is_old = now - max(known.first_seen_at, order.changed_at) >= ASKED_FOR
+    return is_old and as_said(known.order) == as_said(order)
+
+
 def _gather(
     book: DeskBook,
     account: Account,
     wanted: Sequence[DeskOrder],
-    new: Collection[str],
+    given_up: Collection[str],
     ports: OwnOrderPorts,
 ) -> _Search:
-    """Bring together what is on record of orders and, where that is not all, what Kraken says of the new."""
+    """Bring together what is on record of orders and, where that is not all, what Kraken says of them."""
     ids = {order.kraken_id for order in wanted if order.kraken_id}
     client_ids = {order.client_id for order in wanted if order.client_id}
     since = min(opened_after(order) for order in wanted)
@@ -169,64 +181,40 @@ def _gather(
         store = OwnOrderStore(unit)
         search = _Search(store.on_record(account.account_id, ids, client_ids, since))
         complete = store.complete(account.account_id)
-    asked = _Asked.of(
-        [order for order in wanted if order.order_id in new],
-        search.reports,
-        complete,
-        timedelta(seconds=book.late_by),
-    )
-    if asked.txids or asked.since:
+    late_by = timedelta(seconds=book.late_by)
+    for order in wanted:
+        is_covered = complete is not None and (
+            complete[0] <= opened_after(order) and order.changed_at + late_by <= complete[1]
+        )
+        if search.has_ended(order) or (is_covered and not order.kraken_id):
+            search.sure.add(order.order_id)
+    asked = [order for order in wanted if order.order_id not in search.sure | {*given_up}]
+    if asked:
         try:
             with ports.open_books(account) as books:
-                search.reports |= asked.answers(books)
+                _ask(books, asked, search)
         except (ExchangeError, ConfigurationError) as error:
             what = one_line(f"Kraken could not be asked for the orders of {account.name}: {error}")
             remedy = "They are looked for again by the next run."
-            search.is_whole, search.problems = False, (DeskProblem(f"{book.name} orders", what, remedy),)
+            search.problems = (DeskProblem(f"{book.name} orders", what, remedy),)
     with ports.open_unit_of_work() as unit:
         search.taken = OwnOrderStore(unit).taken(book.name, account.account_id, search.reports)
     return search
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What Kraken has to be asked for: single orders, and all since a moment."""
-
-    txids: frozenset[str]
-    since: datetime | None
-
-    @classmethod
-    def of(
-        cls,
-        wanted: Sequence[DeskOrder],
-        on_record: Mapping[str, ReportedOrder],
-        complete: tuple[datetime, datetime] | None,
-        late_by: timedelta,
-    ) -> _Asked:
-        ended = {txid for txid, report in on_record.items() if report.status in ENDED_AT_EXCHANGE}
-        of_clients = {on_record[txid].cl_ord_id for txid in ended}
-        txids = {o.kraken_id for o in wanted if o.kraken_id and _KRAKEN_ID.fullmatch(o.kraken_id)}
-        without = [
-            order
-            for order in wanted
-            if not order.kraken_id
-            and order.client_id not in of_clients - {None}
-            and not (
-                complete and complete[0] <= opened_after(order) and order.changed_at + late_by <= complete[1]
-            )
-        ]
-        since = min((opened_after(order) for order in without), default=None)
-        return cls(frozenset(txids - ended), since)
-
-    def answers(self, books: OrderRecords) -> dict[str, ReportedOrder]:
-        found: dict[str, ReportedOrder] = {}
-        if self.since is not None:
-            # The open ones first: an order that ends between the two readings is then in one of them.
-            found |= books.open_orders()
-            found |= books.closed_orders(after=self.since)
-        for one in _known_of(books, sorted(self.txids - found.keys())):
-            found |= one
-        return found
+def _ask(books: OrderRecords, orders: Sequence[DeskOrder], search: _Search) -> None:
+    """Ask Kraken for single orders by its ids, then once for everything since the oldest of the others."""
+    named = [order for order in orders if order.kraken_id]
+    txids = {order.kraken_id for order in named if order.kraken_id}
+    for found in _known_of(books, sorted(txid for txid in txids if _KRAKEN_ID.fullmatch(txid))):
+        search.reports |= found
+    search.sure |= {order.order_id for order in named}
+    others = [order for order in orders if not order.kraken_id]
+    if others:
+        # The open ones first: an order that ends between the two readings is then in one of them.
+        search.reports |= books.open_orders()
+        search.reports |= books.closed_orders(after=min(opened_after(order) for order in others))
+        search.sure |= {order.order_id for order in others}
 
 
 def _known_of(books: OrderRecords, txids: Sequence[str]) -> Iterator[Mapping[str, ReportedOrder]]:
@@ -244,8 +232,7 @@ def _known_of(books: OrderRecords, txids: Sequence[str]) -> Iterator[Mapping[str
 
 def _found(matched: MatchedOrder, known: KnownOrder | None, search: _Search, *, is_late: bool) -> FoundOrder:
     order, report = matched.order, matched.report
-    is_named = bool(order.kraken_id or order.client_id)
-    if not search.is_whole and not (report and is_named):
+    if order.order_id not in search.sure and not search.has_ended(order):
         state = known.state if known and known.state in UNSETTLED else OrderState.WAITING
         return FoundOrder(order, state, candidates=known.candidates if known else ())
     if report is not None:
