@@ -99,7 +99,27 @@ def test_the_first_snapshot_of_an_hour_stays_and_the_next_hour_has_its_own(desk:
     desk.now += timedelta(hours=1)
     assert snapshot_assets(ports_of(desk))["snapshots"] == 1
     values = desk.rows("select value from trading.asset_snapshots order by hour")
-    assert [row["value"] for row in values] == [100100, 2]
+    assert [row["value"] for row in values] == [100100, 102], "a dollar is worth a dollar"
+
+
+@pytest.mark.parametrize("told", [{}, {"USD": Decimal(1)}], ids=str)
+def test_prices_that_one_reply_leaves_out_are_no_dip(desk: Desk, told: dict[str, Decimal]) -> None:
+    snapshot_assets(ports_of(desk))
+    for told_now in (told, PRICES):
+        desk.now += timedelta(hours=1)
+        desk.exchanges["desk"].price_list = told_now
+        assert snapshot_assets(ports_of(desk))["snapshots"] == 1
+    values = desk.rows("select value, unpriced from trading.asset_snapshots order by hour")
+    assert [(row["value"], row["unpriced"]) for row in values] == [(100100, 1)] * 3
+
+
+def test_prices_of_long_ago_value_nothing(desk: Desk) -> None:
+    snapshot_assets(ports_of(desk))
+    desk.now += timedelta(hours=25)
+    desk.exchanges["desk"].price_list = {"USD": Decimal(1)}
+    snapshot_assets(ports_of(desk))
+    values = desk.rows("select value, unpriced from trading.asset_snapshots order by hour")
+    assert [(row["value"], row["unpriced"]) for row in values] == [(100100, 1), (100, 2)]
 
 
 def test_the_newest_price_of_every_asset_is_kept_whether_held_or_not(desk: Desk) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.costs.recomputing import what_lies_elsewhere
 from kraken_recon.costs.store import CostStore
 from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError
+from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.holdings.valuation import value_holdings
 from kraken_recon.maintenance.retention import POLICY, months_missing, months_to_drop
@@ -26,7 +27,7 @@ from kraken_recon.values.money import format_amount, parse_amount
 from kraken_recon.values.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from kraken_recon.accounts.account import Account
@@ -202,12 +203,23 @@ def _write_snapshots(
     with ports.open_unit_of_work() as unit:
         store, ids = MaintenanceStore(unit), [account.account_id for account in batch]
         held = store.books_then([(account_id, NOW) for account_id in ids])
+        quote = batch[0].quote_currency
+        assets = {asset for quantities in held.values() for asset in quantities}
+        prices = {**_recent_prices(unit, quote, assets - prices.keys(), taken_at), **prices}
         valued = {a: value_holdings(held.get((a, NOW), {}), prices) for a in ids}
         proofs = store.fresh_proofs(ids, taken_at)
-        quote = batch[0].quote_currency
         written = store.write_snapshots(valued, quote, proofs, hour=hour, taken_at=taken_at)
         unit.commit()
     return written
+
+
+def _recent_prices(
+    unit: UnitOfWork, quote: str, assets: Collection[str], now: datetime
+) -> dict[str, Decimal]:
+    """Read the prices of what one reply of Kraken's left out: what is held is not worth nothing by that."""
+    wanted = [(quote, asset) for asset in sorted(assets)]
+    found = price_list(PriceStore(unit), wanted, now)
+    return {asset: price for _, asset in wanted if (price := found.of(quote, asset)[0]) is not None}
 
 
 def _prices(accounts: Sequence[Account], quote: str, ports: MaintainingPorts) -> Mapping[str, Decimal]:
