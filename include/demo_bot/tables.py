@@ -65,6 +65,19 @@ class Order(Table):
     updated_at: Mapped[datetime | None]
 
 
+class Followed(Table):
+    """Up to which ledger entry of Kraken's an account was followed."""
+
+    __tablename__ = "followed"
+    account_id: Mapped[int] = mapped_column(primary_key=True)
+    ledger_id: Mapped[str] = mapped_column(sa.String(40))
+
+
+def bot_engine(url: str) -> sa.Engine:
+    """Reach the bot's database by its libpq address; no connection is kept."""
+    return sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+
+
 @dataclass(frozen=True, slots=True)
 class TableBook:
     """The book of one account in these tables; each change is a transaction of its own."""
@@ -73,6 +86,20 @@ class TableBook:
     account_id: int = 1
     currency: str = "USD"
     digits: int = DIGITS
+
+    def open_for(self, name: str) -> str | None:
+        """Make the tables and the account where there are none; return the last ledger entry that it saw."""
+        Table.metadata.create_all(self.engine)
+        with Session(self.engine) as session, session.begin():
+            if session.get(Account, self.account_id) is None:
+                session.add(Account(id=self.account_id, name=name, current_cash=Decimal(0)))
+            followed = session.get(Followed, self.account_id)
+            return followed.ledger_id if followed else None
+
+    def remember(self, ledger_id: str) -> None:
+        """Keep up to where it followed."""
+        with Session(self.engine) as session, session.begin():
+            session.merge(Followed(account_id=self.account_id, ledger_id=ledger_id))
 
     def move(self, asset: str, change: Decimal) -> None:
         """Read what there is under its lock, change it, write it back."""

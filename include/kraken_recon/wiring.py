@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon import settings
+from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import (
     SessionLimits,
     UnitOfWork,
@@ -20,6 +21,7 @@ from kraken_recon.database.unit_of_work import (
 )
 from kraken_recon.desk_books.diffing import DeskBookPorts
 from kraken_recon.errors import ConfigurationError, RunStoppedError
+from kraken_recon.holdings.pricing import ask_for_prices
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
@@ -36,7 +38,7 @@ from kraken_recon.values.usage_meter import UseMeter
 from kraken_recon.verification.run import VerifyingPorts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sqlalchemy.engine import Engine
 
@@ -202,7 +204,15 @@ class Wiring:
             self.clock,
             open_orders=self.open_exchange,
             worker=self.application_name,
+            ask_for_prices=self.ask_for_prices,
         )
+
+    def ask_for_prices(self, name: str, assets: Collection[str]) -> None:
+        """Ask Kraken what assets are worth in an account's currency, and keep it."""
+        ports = self.sync_ports()
+        with ports.open_unit_of_work() as unit:
+            [account] = AccountStore(unit).find_accounts([name])
+        ask_for_prices(account, assets, ports)
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the run is told to stop: every wait of every thread of a run goes through here.

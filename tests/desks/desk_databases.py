@@ -196,7 +196,10 @@ def mariadb_database(port: int) -> Iterator[DeskDatabase]:
 def make_arena(database: DeskDatabase, positions: Mapping[str, Decimal], cash: Decimal) -> None:
     """Fill the shape with a row for each symbol of account 1, and with rows that are nobody's business."""
     Table.metadata.create_all(database.engine)
-    database.run("insert into accounts values (1, 'gpt-trader', :cash), (9, 'other', 5)", cash=str(cash))
+    database.run(
+        "insert into accounts values (1, 'gpt-trader', :cash), (9, 'other', 5)",
+        cash=str(cash),
+    )
     for number, (symbol, quantity) in enumerate(positions.items(), start=1):
         add_position(database, number, symbol, quantity)
     add_position(database, 900, "BTC", 77, account=9)

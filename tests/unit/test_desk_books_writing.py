@@ -203,6 +203,12 @@ def test_positions_and_cash_are_guarded_together() -> None:
     assert {d.action for d in decide([cash, coins], both).differences} == {DeskAction.HELD}
 
 
+def test_what_has_no_price_is_held_for_that_reason() -> None:
+    unpriced = situation("update", proven=proven(BTC="10"), prices={})
+    action, reason = action_of(compared("BTC", "10", "9"), BEHIND, unpriced)
+    assert (action, "what BTC is worth is not on record" in reason) == (DeskAction.HELD, True)
+
+
 def test_a_book_that_is_empty_at_once_is_no_reading() -> None:
     assert is_emptied(3, 0, proven(BTC="1"))
     assert not is_emptied(0, 0, proven(BTC="1"))

@@ -76,7 +76,7 @@ def check_book(declared: DeclaredBook, ports: DeskBookPorts) -> BookCheck:
     proven = [account for account in matched if account.name not in unproven]
     judged = {
         one.account.name: one.judgement
-        for some in judge_accounts(book, proven, reading, names, ports.open_unit_of_work)
+        for some in judge_accounts(book, proven, reading, names, ports)
         for one in some
     }
     accounts, of_rows = _seen(book, matched, reading, names)

@@ -49,6 +49,8 @@ class DeskBookPorts:
         open_orders: an account's orders at Kraken, to find the desk's own among them; raises ExchangeError or
             ConfigurationError. None where they are not looked for.
         worker: who is at work, in the stories of orders.
+        ask_for_prices: keeps what assets are worth in the currency of an account, by its name, where Kraken
+            answers. None where nobody asks.
     """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
@@ -57,6 +59,7 @@ class DeskBookPorts:
     clock: Callable[[], datetime]
     open_orders: Callable[[Account], AbstractContextManager[OrderRecords]] | None = None
     worker: str = "kraken_recon"
+    ask_for_prices: Callable[[str, Collection[str]], None] | None = None
 
     @property
     def of_orders(self) -> OwnOrderPorts | None:
@@ -106,7 +109,7 @@ def diff_account(
         elif is_about(one.book, account.name):
             names = names or known_names([account.kraken_conn_id], ports)
             reading = read_declared(one.book, [account.name], ports)
-            [[seen]] = judge_accounts(one.book, [account], reading, names, ports.open_unit_of_work)
+            [[seen]] = judge_accounts(one.book, [account], reading, names, ports)
             judged.append(_with_orders(one.book, account, seen.judgement, names, ports))
     return judged
 

@@ -58,8 +58,6 @@ class BookEvidence:
     ) -> None:
         """Add what explains differences of these assets, and nothing about what agrees."""
         store = DeskBookStore(unit)
-        ids = {account_id for account_id, _ in wanted}
-        quoted = {account.account_id: account.quote_currency for account in accounts}
         writes = store.last_writes(book.name, wanted)
         forward = {one: write.ledger_ids for one, write in writes.items() if write.was_booked_for_the_bot}
         booked = store.entries_named({(i, ledger_id) for (i, _), own in forward.items() for ledger_id in own})
@@ -80,8 +78,27 @@ class BookEvidence:
         self.orders = store.orders_of_trades(wanted)
         self.costs = store.average_costs(wanted)
         self.available = store.available(wanted)
-        held = {(i, key.asset) for i in ids for key in self.positions.get(i, ())}
+        self.read_prices(unit, wanted, accounts, now)
+
+    def read_prices(
+        self, unit: UnitOfWork, wanted: set[AccountAsset], accounts: Iterable[ProvenAccount], now: datetime
+    ) -> None:
+        """Read what assets that differ are worth, and whatever else their accounts hold."""
+        quoted = {account.account_id: account.quote_currency for account in accounts}
+        held = {(i, key.asset) for i, _ in wanted for key in self.positions.get(i, ())}
         self.prices = price_list(PriceStore(unit), {(quoted[i], asset) for i, asset in wanted | held}, now)
+
+    def unpriced(
+        self, wanted: Iterable[AccountAsset], accounts: Iterable[ProvenAccount]
+    ) -> dict[str, tuple[ProvenAccount, set[str]]]:
+        """Say by currency which assets that differ have no price, and of what account one of them is."""
+        named = {account.account_id: account for account in accounts}
+        found: dict[str, tuple[ProvenAccount, set[str]]] = {}
+        for account_id, asset in wanted:
+            account = named[account_id]
+            if self.prices.of(account.quote_currency, asset)[0] is None:
+                found.setdefault(account.quote_currency, (account, set()))[1].add(asset)
+        return found
 
 
 def read_memory(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.desk_books.evidence import read_memory
@@ -70,6 +70,20 @@ class KnownNames:
 
     assets: Collection[str]
     problems: tuple[DeskProblem, ...] = ()
+
+
+class JudgingPorts(Protocol):
+    """What judging needs beside what was read."""
+
+    @property
+    def open_unit_of_work(self) -> Callable[[], AbstractContextManager[UnitOfWork]]:
+        """Open our database."""
+        ...
+
+    @property
+    def ask_for_prices(self) -> Callable[[str, Collection[str]], None] | None:
+        """Keep what assets are worth in the currency of an account, by its name; None where nobody asks."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +161,14 @@ def judge_accounts(
     accounts: Sequence[ProvenAccount],
     reading: BookReading,
     names: KnownNames,
-    open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
+    ports: JudgingPorts,
 ) -> Iterator[list[AccountInBook]]:
-    """Judge accounts by what was read of a book, in the order given.
+    """Judge accounts by what was read of a book, in the order given; of what has no price, it is asked for.
 
     They come together as long as they agree; of very many that differ, a part at a time is explained.
     """
     general = problems_of(book, reading, names)
-    with open_unit_of_work() as unit:
+    with ports.open_unit_of_work() as unit:
         evidence = read_memory(unit, book, accounts, reading)
     # Made once: they remember how each name was understood.
     terms = list(terms_of(book, reading, names))
@@ -168,8 +182,13 @@ def judge_accounts(
         compared = {}
     for some, differing in _in_turn(accounts, compared):
         if differing:
-            with open_unit_of_work() as unit:
+            with ports.open_unit_of_work() as unit:
                 evidence.explain(unit, book, differing, some, reading.read_at)
+            if ports.ask_for_prices and (unpriced := evidence.unpriced(differing, some)):
+                for account, assets in unpriced.values():
+                    ports.ask_for_prices(account.name, assets)
+                with ports.open_unit_of_work() as unit:
+                    evidence.read_prices(unit, differing, some, reading.read_at)
         yield [
             _Judging(book, account, reading, parts, evidence).judged(general)
             if (parts := compared.get(account.name)) is not None

@@ -130,7 +130,7 @@ def _judge(
     settle_unfinished(ports, lambda name: name == book.name)
     reading = read_declared(book, [account.name for account in accounts], ports)
     judged: list[AccountInBook] = []
-    for some in judge_accounts(book, accounts, reading, names, ports.open_unit_of_work):
+    for some in judge_accounts(book, accounts, reading, names, ports):
         judged += _concluded(book, [_as_allowed(one) for one in some], reading, ports)
     return judged
 

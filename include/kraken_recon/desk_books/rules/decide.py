@@ -168,7 +168,10 @@ def _guarded(
     writes = [one for one in listed if one.action in WRITES and one.asset not in admitted]
     if not writes or _admits(writes, situation):
         return listed
+    unpriced = sorted({one.asset for one in writes if one.asset not in situation.prices})
     why = "it is more than one run may write by itself"
+    if unpriced:
+        why = f"what {', '.join(unpriced)} is worth is not on record, so that nobody can say if it is much"
     return [replace(one, action=DeskAction.HELD, reason=why) if one in writes else one for one in listed]
 
 
