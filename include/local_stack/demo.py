@@ -50,7 +50,7 @@ class Demo:
         with self._stack.exclusive():
             self._stack.check_ports()
             self._chapter("Starting the stack")
-            metadata, trading = self._stack.start_databases()
+            metadata, trading, arena = self._stack.start_databases()
             exchange, is_first_showing = self._stack.start_exchange()
             if not is_first_showing and trading.marking() != self._stack.exchange_identity():
                 # An earlier first showing was cut off half-way; begin it again.
@@ -59,10 +59,11 @@ class Demo:
             if is_first_showing:
                 # This exchange began anew, without the history that the old books know.
                 trading.recreate()
+                arena.recreate()
             self._stack.migrate_trading(trading)
             if is_first_showing:
                 self._introduce_accounts(exchange, trading)
-            variables = self._stack.publish_variables(metadata, trading)
+            variables = self._stack.publish_variables(metadata, trading, arena)
             with ThreadPoolExecutor(max_workers=1) as beside:
                 # Airflow takes half a minute to come up; meanwhile a month passes.
                 month = is_first_showing and beside.submit(self._stack.play_month, exchange, variables)
@@ -75,6 +76,9 @@ class Demo:
                 self._chapter("The schedule is at work")
                 self._finish(api, trading, run_id)
             self._go_wrong(exchange, trading)
+            self._chapter("Meanwhile in a bot's own database, which is a desk book here")
+            for sentence in self._stack.let_bot_trade(arena, variables):
+                self._say(sentence)
             self._chapter("The next run reconciles")
             api.unpause(DAG_ID)
             # The schedule's own first run may be quicker than ours.

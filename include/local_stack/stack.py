@@ -18,7 +18,7 @@ from local_stack.exchange import SIMULATOR, Exchange
 from local_stack.ports import free_port, require_free
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Service, Services, poll_until
-from local_stack.settings import code_version, write_private
+from local_stack.settings import REPOSITORY, code_version, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,20 +84,20 @@ class Stack:
             settings=POSTGRES_SETTINGS,
         )
 
-    def start_databases(self) -> tuple[Database, Database]:
-        """Return Airflow's database and the trading database, on a running server."""
+    def start_databases(self) -> tuple[Database, Database, Database]:
+        """Return Airflow's database, the trading database and a bot's own, on a running server."""
         if self.settings.postgres_url:
             url = self.settings.postgres_url
             self._say(f"PostgreSQL of your own, at {urlsplit(url).hostname}")
-            names = ("kraken_recon_demo_airflow", "kraken_recon_demo_trading")
+            names = ("kraken_recon_demo_airflow", "kraken_recon_demo_trading", "kraken_recon_demo_arena")
         else:
             url = self.postgres().start().url("postgres")
             self._say(f"PostgreSQL on port {urlsplit(url).port}")
-            names = ("airflow", "trading")
-        metadata, trading = (Database(url, name) for name in names)
-        metadata.ensure()
-        trading.ensure()
-        return metadata, trading
+            names = ("airflow", "trading", "arena")
+        metadata, trading, arena = (Database(url, name) for name in names)
+        for database in (metadata, trading, arena):
+            database.ensure()
+        return metadata, trading, arena
 
     def start_exchange(self) -> tuple[Exchange, bool]:
         """Start the simulator, unless it runs; tell whether it was started, and so has no past yet.
@@ -172,13 +172,32 @@ class Stack:
             raise LocalStackError(f"`python -m demo_month` failed:\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
 
+    def let_bot_trade(self, arena: Database, variables: dict[str, str]) -> list[str]:
+        """Let the bot book in its own database what is new at the exchange; return what it says.
+
+        Raises:
+            LocalStackError: it failed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "demo_bot"],
+            env=self.settings.program_environment() | variables | {"DEMO_BOT_DSN": arena.url},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=MONTH_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LocalStackError(f"`python -m demo_bot` failed:\n{done.stdout}{done.stderr}")
+        return done.stdout.splitlines()
+
     def introduce(self, accounts: list[Account], trading: Database) -> None:
         """Write the accounts into the trading database, and keep their keys for the connections."""
         insert_accounts(trading, accounts)
         kept = {account.connection_variable: account.connection for account in accounts}
         write_private(self._keys_file, json.dumps(kept))
 
-    def publish_variables(self, metadata: Database, trading: Database) -> dict[str, str]:
+    def publish_variables(self, metadata: Database, trading: Database, arena: Database) -> dict[str, str]:
         """Return the variables that a task or a command needs, and keep them for `variables`."""
         variables = {
             "KRAKEN_RECON_DSN": trading.url,
@@ -186,6 +205,8 @@ class Stack:
             "AIRFLOW_CONN_TRADING_DB": postgres_connection(trading.url),
             "AIRFLOW_CONN_AIRFLOW_DB_AUDIT": postgres_connection(metadata.url),
             "KRAKEN_RECON_AUDITED_CONNECTIONS": "trading_db,airflow_db_audit",
+            "AIRFLOW_CONN_ARENA_DB": postgres_connection(arena.url),
+            "KRAKEN_RECON_DESK_BOOKS": str(REPOSITORY / "include/demo_bot/desk_books"),
             "AIRFLOW_CONN_AIRFLOW_API": _airflow_connection(airflow.login_of(self.settings)),
             **json.loads(self._keys_file.read_text()),
         }

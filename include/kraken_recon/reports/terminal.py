@@ -82,7 +82,7 @@ def _account_details(account: Mapping[str, Any]) -> list[str]:
         lines.append(f"  and {len(findings) - FINDINGS_SHOWN_MAX} more; see --json")
     lines += margin_lines(account["margin"])
     for book in account.get("desk_books", ()):
-        if standing_words([book]) != AGREES:
+        if book["differences"] or standing_words([book]) != AGREES:
             lines += [f"  {line}" for line in render_on_record(book)]
     return ["", account["account"], *lines] if lines else []
 

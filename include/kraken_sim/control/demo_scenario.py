@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DAY: Final = Decimal(86400)
 HISTORY_DAYS: Final = 7
+#: The market maker's idle dollars earn once a day, between its trades.
+REWARD_EVERY: Final = 13
 #: How many calls the silent desk leaves unanswered.
 SILENT_CALLS: Final = 5
 
@@ -96,12 +98,15 @@ def _market_making(exchange: Exchange, account: Account) -> None:
         side = account.identifiers.random.choice(("buy", "sell"))
         mode: trading.FeeMode = "base" if number % 4 == 0 else "quote"
         _past_trade(account, pair, side, half_up(Decimal(volume) * scale, 8), at=diary.next(), fee_mode=mode)
+        if number % REWARD_EVERY == REWARD_EVERY - 1:
+            events.earn_reward(account, "USDG.F", _about(account, "0.51"), at=diary.moment)
 
 
 def _more_market_making(exchange: Exchange, account: Account) -> None:
     _past_trade(account, "XBTUSD", "buy", Decimal("0.031"))
     _past_trade(account, "ETHUSD", "sell", Decimal("0.75"))
     _past_trade(account, "SOLUSD", "buy", Decimal("4.2"), fee_mode="base")
+    events.earn_reward(account, "USDG.F", _about(account, "0.51"))
     pair = exchange.reference.pair("XBTUSD")
     price = half_up(exchange.reference.prices[pair.pair_id] * Decimal("0.97"), pair.price_decimals)
     matching.place(
@@ -248,12 +253,25 @@ def _offer(account: Account, pair_name: str, volume: str, price: str) -> None:
     account.orders[order.order_id] = order
 
 
+#: What the market maker holds and does not trade.
+IDLE: Final = dict.fromkeys(("XLTC", "XXMR", "XETC", "AVAX"), "60") | dict.fromkeys(
+    ("XXRP", "ADA", "ATOM", "DOT", "LINK", "NEAR", "TRX", "XTZ"), "900"
+)
 DESKS: Final = (
     Desk(
         "alpha-market-making",
         "USD",
-        "Many small fills, fees in quote and in base, resting orders",
-        {"ZUSD": "180000", "XXBT": "2.5", "XETH": "40", "SOL": "500", "XXDG": "400000", "KFEE": "0"},
+        "Many small fills, fees in quote and in base, resting orders; a bot keeps a book of it",
+        {
+            "ZUSD": "180000",
+            "XXBT": "2.5",
+            "XETH": "40",
+            "SOL": "500",
+            "XXDG": "400000",
+            "KFEE": "0",
+            "USDG": "5000",
+            **IDLE,
+        },
         _market_making,
         _day_of_market_making,
         _more_market_making,
