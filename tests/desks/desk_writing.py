@@ -25,7 +25,7 @@ from kraken_recon.desk_books.rules.writes import WriteTerms
 from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from uuid import UUID
 
     from desks.desk_databases import DeskDatabase
@@ -138,7 +138,7 @@ class WrittenDesk:
             self.ours.account_id(),
             self.ours.run()["run_id"],
             reading.read_at,
-            tuple(_difference(one, held) for one in found),
+            decided(found, held),
             terms,
             **given,
         )
@@ -165,6 +165,11 @@ class WrittenDesk:
         [plan] = [one for one in self.plans() if one["kind"] == "held" and one["closed_at"] is None]
         plan_id: UUID = plan["plan_id"]
         return plan_id
+
+
+def decided(found: Iterable[ComparedAsset], held: Collection[str] = ()) -> tuple[Difference, ...]:
+    """Decide to write all that differs, but what is held."""
+    return tuple(_difference(one, held) for one in found)
 
 
 def _difference(one: ComparedAsset, held: Collection[str]) -> Difference:

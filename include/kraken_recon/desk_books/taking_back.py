@@ -94,7 +94,7 @@ class _TakingBack:
                 {
                     name: column_value(value, shape.types[name], session.dialect)
                     for name, value in besides.items()
-                    if shape is not None and name in before
+                    if shape is not None and part.on_update[name].kind != "text"
                 }
             )
         elif kind is WriteKind.INSERT:
