@@ -71,7 +71,7 @@ def position_sync() -> None:
             execution_timeout=timedelta(minutes=10),
         ).expand(accounts=accounts.output)
     with group("reconcile_desk_books_too", "Compare the desk's own tables with what was just proved"):
-        reconcile_desk_books(runs.output)
+        books = reconcile_desk_books(runs.output)
     with group("say_what_came_out", "Publish the totals, and fail if an account was missed"):
         summary = PublishSummaryOperator(
             task_id="publish_summary",
@@ -87,7 +87,7 @@ def position_sync() -> None:
         )
         summary >> outcome
     with group("let_people_decide", "Start one run of repair_approval for each held repair"):
-        runs >> ask_about_held_plans()
+        [runs, books] >> ask_about_held_plans()
 
 
 position_sync()

@@ -3,14 +3,15 @@
 
 Asks one question: shall this plan be written? The person sees both quantities, the value, the explanation so
 far and what would be written, on the dashboard and under *Required actions*. An approval reads the account
-again and writes the plan only if the drift is still exactly the same. A rejection, or no answer in time (24
-hours, or the Variable `repair_approval_hours`), writes nothing; either is kept with who and when.
+again, and the desk's book where the plan is about one, and writes the plan only if the drift is still exactly
+the same. A rejection, or no answer in time (24 hours, or the Variable `repair_approval_hours`), writes
+nothing; either is kept with who and when.
 `position_sync` starts one run per held plan; it never waits for it.
 
 | | |
 |---|---|
 | Reads | `trading_db`; for an approval the account's own connection of type `kraken` |
-| Writes | `trading`: the decision; for an approval what `position_sync` writes |
+| Writes | `trading`: the decision; for an approval what `position_sync` writes, also to a desk's book |
 | Re-run | safe: a plan is decided once and written once; clear `act_on_answer` to go on after a failure |
 | Backfill | never: a run belongs to a plan, not to an interval |
 | Late after | an hour after people's time to answer is over: see `docs/runbooks/repair_approval.md` |

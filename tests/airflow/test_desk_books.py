@@ -14,6 +14,7 @@ import pytest
 from desks.dag_runs import read_dags, run_dag
 from desks.desk_databases import HOW_TO, DeskDatabase, make_arena, sqlite_database
 from kraken_airflow.hooks.desk_book import DeskBookHook
+from kraken_airflow.operators.repair_approval import ActOnAnswerOperator
 from kraken_recon.cli.main import main
 from kraken_recon.desk_books.address import Dialect
 from kraken_recon.errors import ConfigurationError
@@ -125,6 +126,32 @@ def test_a_task_that_takes_too_long_fails_alone(dag: DAG, desk: AirflowDesk, are
     assert run.state == "success"
     assert desk.rows("select count(*) as proved from trading.newest_proofs") == [{"proved": 2}]
     assert arena
+
+
+def test_a_person_decides_about_what_is_held_of_a_book(
+    dag: DAG, desk: AirflowDesk, arena: DeskDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = ARENA.replace("late_by: 300", "late_by: 0").replace(
+        "  holds: crypto", "  write_back: update\n  holds: crypto"
+    )
+    (tmp_path / "books" / "arena.yaml").write_text(late)
+    arena.run("update positions set quantity = 0.1 where symbol = 'BTC' and market = 'CRYPTO'")
+    run_dag(dag)
+    run = run_dag(dag)  # what nothing explains has to be seen twice
+    asked = [str(ti.state) for ti in run.get_task_instances() if ti.task_id == "ask_for_approval"]
+    assert asked == ["success"]
+    [plan] = desk.rows("select plan_id::text, book, status from trading.repair_plans where kind = 'held'")
+    assert (plan["book"], plan["status"]) == ("arena", "held")
+    answer = {"choice": "Approve", "by": "ada", "at": "2026-01-05T12:00:00+00:00", "is_timeout": False}
+    task = ActOnAnswerOperator(task_id="act_on_answer", plan_id=plan["plan_id"], answer=answer)
+    assert task.execute.__wrapped__(task, {"run_id": "plan__1"}) == "applied"  # type: ignore[attr-defined]
+    held = "select quantity from positions where symbol = 'BTC' and market = 'CRYPTO'"
+    with arena.engine.connect() as session:
+        assert session.exec_driver_sql(held).scalar_one() == 0.5
+    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    assert main(["plan", "undo", plan["plan_id"], "--by", "bob"]) == 0
+    with arena.engine.connect() as session:
+        assert session.exec_driver_sql(held).scalar_one() == 0.1
 
 
 @pytest.mark.parametrize(

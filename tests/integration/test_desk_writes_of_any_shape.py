@@ -243,8 +243,6 @@ def test_the_account_s_row_is_locked_first_where_one_is_named(written: WrittenDe
         bot.exec_driver_sql(
             "insert into counts values ('00000000-0000-0000-0000-000000000099', 'a-1', 'ETH/USD', 2000000, 0,"
             " null, true)"
-            if bot.dialect.name == "postgresql"
-            else "insert into counts values ('99', 'a-1', 'ETH/USD', 2000000, 0, null, true)"
         )
     run.join(timeout=30)
     reasons = {one.asset: one.reason for one in outcomes[0].outcomes}

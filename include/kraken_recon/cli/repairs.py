@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from kraken_recon.cli.books import desk_book_ports
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
 from kraken_recon.cli.trading_db import account_named, unit_of_work, wired
 from kraken_recon.errors import ConfigurationError
@@ -20,6 +21,7 @@ from kraken_recon.repairs.contradictions import (
     render_contradictions,
 )
 from kraken_recon.repairs.deciding import approve, reject, reopen
+from kraken_recon.repairs.desk_plans import DeskBooks
 from kraken_recon.repairs.undoing import undo
 from kraken_recon.repairs.view import (
     case_of,
@@ -68,7 +70,7 @@ def show(arguments: Arguments) -> Result:
 @command("undo", PLAN, BY)
 def undo_plan(arguments: Arguments) -> Result:
     """Undo what a plan repaired, as a new plan; ledger entries stay."""
-    undone_by, is_new = undo(arguments.plan, _who(arguments), unit_of_work, now=utc_now())
+    undone_by, is_new = undo(arguments.plan, _who(arguments), unit_of_work, now=utc_now(), books=_desk_books)
     with unit_of_work() as unit:
         view = show_plan(PlanStore(unit), undone_by) | {"is_new": is_new}
     return view, [
@@ -82,7 +84,8 @@ def undo_plan(arguments: Arguments) -> Result:
 @command("approve", PLAN, BY, NOTE)
 def approve_plan(arguments: Arguments) -> Result:
     """Approve a held plan, and write it if the drift is still the same."""
-    decision = approve(arguments.plan, _who(arguments), wired().sync_ports(), note=arguments.note)
+    ports = wired().sync_ports()
+    decision = approve(arguments.plan, _who(arguments), ports, note=arguments.note, books=_desk_books)
     return _decided(decision, PlanStatus.APPLIED)
 
 
@@ -98,6 +101,10 @@ def reopen_plan(arguments: Arguments) -> Result:
     """Let the next run ask again about a rejected or expired plan."""
     decision = reopen(arguments.plan, wired().sync_ports())
     return _decided(decision, decision.status)
+
+
+def _desk_books() -> DeskBooks:
+    return DeskBooks.here(desk_book_ports())
 
 
 def _who(arguments: Arguments) -> str:

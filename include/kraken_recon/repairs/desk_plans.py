@@ -7,9 +7,11 @@ Invariants:
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kraken_recon.desk_books.declaring import folder_of, read_books
 from kraken_recon.desk_books.run import reconcile_book
 from kraken_recon.desk_books.taking_back import take_back
 from kraken_recon.errors import PlanRefusedError
@@ -26,10 +28,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeskBooks:
-    """The books that are declared here, and the way to their databases."""
+    """The books that are declared here, and the way to their databases.
+
+    ``are_seen`` says whether their folder is there at all: without it nobody can say that a book is gone.
+    """
 
     declared: Sequence[DeclaredBook]
     ports: DeskBookPorts
+    are_seen: bool = True
+
+    @classmethod
+    def here(cls, ports: DeskBookPorts, environment: Mapping[str, str] = os.environ) -> DeskBooks:
+        """Read the folder of declarations.
+
+        Raises:
+            ConfigurationError: it cannot be listed.
+        """
+        folder = folder_of(environment)
+        return cls(read_books(folder), ports, folder.is_dir())
+
+    @property
+    def are_whole(self) -> bool:
+        """Say whether a book that is not among them is gone; a file with mistakes may declare any."""
+        return self.are_seen and all(one.book for one in self.declared)
 
     def find(self, name: str) -> DeclaredBook | None:
         """Find a book by its name."""
@@ -40,6 +61,8 @@ def write_approved(plan: Mapping[str, Any], run_ids: Sequence[UUID], books: Desk
     """Judge the book of an approved plan by what these runs proved, and write what still stands of it."""
     declared = books.find(plan["book"])
     if declared is None:
+        if not books.are_whole:
+            return
         with books.ports.open_unit_of_work() as unit:
             PlanStore(unit).outdate(plan["plan_id"], f"book {plan['book']} is no longer declared")
             unit.commit()

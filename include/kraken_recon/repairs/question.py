@@ -37,7 +37,7 @@ def case_markdown(case: Mapping[str, Any], pages: str) -> str:
     """
     quote = escaped(case["quote_currency"])
     rows = case["rows"][:ROWS_SHOWN_MAX]
-    found = urlencode({"account": case["account"], "run": case["run_id"]})
+    found = urlencode({"account": case["account"], "run": case["run_id"], **_of_book(case)})
     sides = "desk | proven" if case["book"] else "recorded | Kraken"
     book = f", book **{escaped(case['book'])}** of the desk" if case["book"] else ""
     lines = [
@@ -78,8 +78,13 @@ def _named(row: Mapping[str, Any], case: Mapping[str, Any]) -> str:
     return row["asset"] if case["book"] else str(HoldingKey(row["asset"], row["wallet"]))
 
 
+def _of_book(case: Mapping[str, Any]) -> dict[str, str]:
+    return {"book": case["book"]} if case["book"] else {}
+
+
 def _line(row: Mapping[str, Any], case: Mapping[str, Any], pages: str) -> str:
-    entries = urlencode({"account": case["account"], "asset": row["asset"], "run": case["run_id"]})
+    place = {"account": case["account"], "asset": row["asset"], "run": case["run_id"]}
+    entries = urlencode({**place, **_of_book(case)})
     asset = f"[{escaped(row['asset'])}]({pages}statement?{entries})"
     seen = f"{row['seen_since']}, {row['confirmations']} readings" if row["seen_since"] else "not known"
     cells = (

@@ -254,7 +254,7 @@ class ListDeskBooksOperator(TradingDbOperator):
         folder = folder_of(os.environ)
         declared = read_books(folder)
         if folder.is_dir():
-            settle_books(declared, _desk_book_ports(hook))
+            settle_books(declared, desk_book_ports(hook))
         names = [one.name for one in declared]
         self.tell([f"Declared in {folder}: {named(names)} ({counted(len(names), 'desk book')})"])
         return names
@@ -304,7 +304,7 @@ class ReconcileDeskBookOperator(TradingDbOperator):
             self.tell([f"{self.book} is not declared on this machine"])
             return
         self._name_tables(declared)
-        outcome = reconcile_book(declared, _uuids(self.run_ids), _desk_book_ports(hook))
+        outcome = reconcile_book(declared, _uuids(self.run_ids), desk_book_ports(hook))
         self.tell(outcome.lines)
 
     def _name_tables(self, declared: DeclaredBook) -> None:
@@ -384,15 +384,16 @@ def _uuids(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
     return [UUID(run_id) for group in (groups or [])[:] for run_id in group]
 
 
-def _desk_book_ports(hook: TradingDbHook) -> DeskBookPorts:
+def desk_book_ports(hook: TradingDbHook) -> DeskBookPorts:
+    """Wire the books of desks to the databases and the keys that Airflow's connections name."""
     return hook.wiring().desk_book_ports(
         lambda connection: DeskBookHook(connection).address(),
         lambda connection: KrakenHook(connection).credentials(),
     )
 
 
-def reconcile_desk_books(run_ids: Any) -> ListDeskBooksOperator:
-    """Add the tasks that judge each desk book by what these runs proved; return the first of them."""
+def reconcile_desk_books(run_ids: Any) -> PublishDeskBooksOperator:
+    """Add the tasks that judge each desk book by what these runs proved; return the last of them."""
     books = ListDeskBooksOperator(task_id="list_desk_books")
     judged = ReconcileDeskBookOperator.partial(
         task_id="reconcile_desk_books",
@@ -407,7 +408,8 @@ def reconcile_desk_books(run_ids: Any) -> ListDeskBooksOperator:
         execution_timeout=timedelta(minutes=5),
     ).expand(book=books.output)
     # The last task decides how the run ended: a desk's database is no reason for a run to fail.
-    judged >> PublishDeskBooksOperator(
+    told = PublishDeskBooksOperator(
         task_id="publish_desk_books", run_ids=run_ids, trigger_rule=TriggerRule.ALL_DONE
     )
-    return books
+    judged >> told
+    return told

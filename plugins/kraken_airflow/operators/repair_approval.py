@@ -26,7 +26,11 @@ from kraken_airflow.dag_parts.approval_runs import (
 from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.dag_parts.links import DASHBOARD, OnDashboard, airflow_path
 from kraken_airflow.operators.base import TradingDbOperator, TradingDbTask
-from kraken_airflow.operators.position_sync import ReconcileAccountsOperator
+from kraken_airflow.operators.position_sync import (
+    ReconcileAccountsOperator,
+    ReconcileDeskBookOperator,
+    desk_book_ports,
+)
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.accounts.store import AccountStore
@@ -37,6 +41,7 @@ from kraken_recon.reconciliation.plans.plan import PlanStatus
 from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.rules.run import DagRun
 from kraken_recon.repairs.deciding import approve, expire, held_plan, reject
+from kraken_recon.repairs.desk_plans import DeskBooks
 from kraken_recon.repairs.question import case_markdown, case_subject
 from kraken_recon.repairs.view import case_of
 from kraken_recon.reports.report_store import ReportStore
@@ -117,7 +122,7 @@ class AskForApprovalOperator(HeldPlanTask, HITLOperator):
     """
 
     template_fields = ("plan_id", "hours", "approvers")
-    READS = ("repair_plans", "repair_plan_rows", "discrepancies", "ledger_entries")
+    READS = ("repair_plans", "repair_plan_rows", "discrepancies", "desk_differences", "ledger_entries")
 
     def __init__(self, *, plan_id: str, hours: str = "24", approvers: str = "[]", **kwargs: Any) -> None:
         super().__init__(
@@ -175,8 +180,17 @@ class ActOnAnswerOperator(HeldPlanTask, TradingDbOperator):
 
     template_fields = ("plan_id", "answer")
     BOOKS = ReconcileAccountsOperator.BOOKS
-    READS = (*ReconcileAccountsOperator.READS, "repair_plans", "repair_plan_rows")
-    WRITES = ReconcileAccountsOperator.WRITES
+    READS = tuple(
+        dict.fromkeys(
+            (
+                *ReconcileAccountsOperator.READS,
+                *ReconcileDeskBookOperator.READS,
+                "repair_plans",
+                "repair_plan_rows",
+            )
+        )
+    )
+    WRITES = tuple(dict.fromkeys((*ReconcileAccountsOperator.WRITES, *ReconcileDeskBookOperator.WRITES)))
 
     def __init__(self, *, plan_id: str, answer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -211,7 +225,14 @@ class ActOnAnswerOperator(HeldPlanTask, TradingDbOperator):
                 return expire(plan_id, ports, note=note)
             by = f"{self.answer['by']} (Airflow)"
             if self.answer["choice"] == APPROVE:
-                return approve(plan_id, by, ports, note=note, dag_run=DagRun(APPROVAL_DAG, run_id))
+                return approve(
+                    plan_id,
+                    by,
+                    ports,
+                    note=note,
+                    dag_run=DagRun(APPROVAL_DAG, run_id),
+                    books=lambda: DeskBooks.here(desk_book_ports(hook)),
+                )
             return reject(plan_id, by, ports, note=note)
 
 
