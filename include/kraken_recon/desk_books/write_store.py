@@ -1,6 +1,6 @@
 """What is about to be written to desks, and what became of it, in our own database.
 
-Every statement is a query of ``desk_writes.sql``.
+Every statement is a query of ``write.sql``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Conclusion:
 class WriteStore(Store):
     """Writes to desks, as they are on record."""
 
-    queries = named_queries(__file__, "desk_writes")
+    queries = named_queries(__file__, "write")
 
     def take_turn(self, book: str, account_id: int) -> bool:
         """Claim an account's rows of a book until this session ends; False if somebody else has."""
