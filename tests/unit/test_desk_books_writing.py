@@ -156,7 +156,7 @@ def test_even_without_lateness_one_run_is_not_enough() -> None:
         (compared("BTC", "10", "9.9"), {"undone": {"BTC": "ann"}}, "undone by ann"),
         (compared("BTC", "10", "9.9"), {"last_changes": {"BTC": {Decimal("0.1")}}}, "did not last"),
         (compared("BTC", "10", "5"), {}, "more than one run"),
-        (compared("BTC", "10", "9.9"), {"prices": {}}, "more than one run"),
+        (compared("BTC", "10", "9.9"), {"prices": {}}, "is worth is not on record"),
         (compared("SOL", "0", "3"), {"proven": proven(SOL="0")}, "more than one run"),
     ],
 )
