@@ -7,12 +7,15 @@ import html
 import io
 import json
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
+from desks.dag_runs import read_dags, run_dag
+from desks.desk_databases import HOW_TO, make_arena, sqlite_database
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.cli.main import main
 from kraken_recon.desk_books.declared_here import declared_here
@@ -32,6 +35,7 @@ connection: arena_db
 accounts: {{{accounts}}}
 positions: {{table: positions, account: account_id, asset: symbol, quantity: quantity, holds: crypto}}
 """
+ARENA = re.findall(r"```yaml\n(.*?)```", HOW_TO.read_text(), re.DOTALL)[0].replace("gpt-trader", "trader")
 # An account whose newest run is a proof, with 2 BTC and 1000 USD on record.
 ACCOUNT = """
 with account as (
@@ -469,6 +473,41 @@ def test_text_of_the_desks_rows_stays_text(viewer: TestClient, books: Books) -> 
         if "api" not in path:
             assert "<b>arena" not in page.text, path
             assert "{{ 7 * 7 }}" in page.text or path == "", path
+
+
+def test_what_a_run_found_in_a_desks_table_is_what_the_pages_say(
+    viewer: TestClient, books: Books, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    desk, dag = books.desk, read_dags().dags["position_sync"]
+    desk.account("trader", USD="1000.25", XXBT="0.5")
+    database = sqlite_database(tmp_path_factory.mktemp("desk"))
+    make_arena(database, {"BTC": Decimal("0.5")}, Decimal("1000.25"))
+    (books.folder / "arena.yaml").write_text(ARENA)
+    desk.monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
+    run_dag(dag)
+    assert answer_of(viewer)[0] == "Yes"
+    sides = {row["asset"]: row["done"] for row in csv_rows(viewer, "sides.csv?name=trader")}
+    assert sides == {"BTC": "agrees", "USD": "agrees"}
+    deposit = {"kind": "deposit", "asset": "XXBT", "amount": "0.01"}
+    desk.simulator.control.post("accounts/trader/events", deposit)
+    (books.folder / "arena.yaml").write_text(ARENA.replace("late_by: 300", "late_by: 0"))
+    run_dag(dag)
+    words, told = answer_of(viewer)
+    assert words == "No", told
+    [bitcoin] = csv_rows(viewer, "desk_differences.csv?asset=BTC")
+    assert (bitcoin["proven"], bitcoin["desk"], bitcoin["explanation"]) == ("0.51", "0.5", "behind")
+    assert bitcoin["action"] == "report"
+    page = viewer.get(f"{PLACE}account?name=trader").text
+    assert "The newest entries are not there yet" in page
+    [link] = set(re.findall(r'href="(statement\?[^"#]+book=arena)#', page))
+    assert bitcoin["ledger_ids"] in viewer.get(PLACE + html.unescape(link)).text
+    database.run("drop table positions")
+    run_dag(dag)
+    assert answer_of(viewer)[0] == "No"
+    assert "a desk book could not be judged" in viewer.get(PLACE).text
+    [problem] = csv_rows(viewer, "book_problems.csv")
+    assert "positions" in problem["what"]
+    assert problem["remedy"]
 
 
 def test_report_and_explain_show_the_desks_side(books: Books, capsys: pytest.CaptureFixture[str]) -> None:
