@@ -22,6 +22,7 @@ from kraken_recon.desk_books.diffing import diff_account
 from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
 from kraken_recon.desk_books.run import settle_books
 from kraken_recon.desk_books.store import DeskBookStore
+from kraken_recon.orders.store import OrderStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -301,6 +302,34 @@ def test_an_order_of_ours_in_the_desks_table_stays_ours(bot: BotDesk) -> None:
     bot.find()
     bot.verify()
     assert bot.verdicts() == [("manual", "verified", "")]
+
+
+def test_an_order_that_we_sent_without_an_answer_is_not_the_desks(bot: BotDesk) -> None:
+    bot.desk.fault("accept_then_fail", appearance="504", count=1)
+    bot.desk.fault("lag", view="orders", seconds=120)
+    bot.desk.decide(volume="0.5")
+    bot.desk.execute_orders()
+    [placed] = bot.desk.true_orders()
+    bot.desk.simulator.control.delete("faults")
+    assert bot.desk.order()["status"] == "unknown"
+    bot.note("1", placed["txid"], fee=None)
+    assert (bot.find().given, len(bot.states("waiting"))) == (0, 1)
+    bot.desk.run_until_settled()
+    assert bot.find().given == 1
+    bot.verify()
+    assert bot.verdicts() == [("manual", "verified", "")]
+
+
+def test_a_row_goes_with_its_order_when_that_turns_out_to_be_ours(bot: BotDesk) -> None:
+    bot.note("1", bot.trade(), fee=None)
+    bot.find()
+    bot.desk.decide(volume="0.25")
+    bot.desk.execute_orders()
+    found, ours = bot.desk.orders()
+    with UnitOfWork(bot.desk.engine) as unit:
+        OrderStore(unit).give_fills(found["order_id"], ours["order_id"])
+        unit.commit()
+    assert bot.desk.rows("select order_id from trading.desk_orders") == [{"order_id": ours["order_id"]}]
 
 
 def test_our_own_orders_take_nothing_for_the_desks(bot: BotDesk) -> None:
