@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from datetime import timedelta
@@ -17,6 +18,7 @@ from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_airflow.operators.repair_approval import ActOnAnswerOperator
 from kraken_recon.cli.main import main
 from kraken_recon.desk_books.address import Dialect
+from kraken_recon.desk_books.declaring import folder_of
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.wiring import utc_now
 
@@ -176,15 +178,19 @@ def test_a_connection_that_is_missing_is_named() -> None:
         DeskBookHook("no_such_db").address()
 
 
-def test_the_desks_own_orders_are_given_to_the_verification(
-    dag: DAG, desk: AirflowDesk, arena: DeskDatabase, tmp_path: Path
+def test_the_desks_own_orders_are_looked_for_and_told(
+    dag: DAG,
+    desk: AirflowDesk,
+    arena: DeskDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     declared = (
         "orders: {table: orders, account: account_id, id: order_no, kraken_id: order_no, pair: symbol,"
         " side: side, volume: quantity, executed: filled_quantity,"
         " status: {column: status, ended: [FILLED]}, changed_at: updated_at}\n"
     )
-    (tmp_path / "books/arena.yaml").write_text(ARENA + declared)
+    (folder_of(os.environ) / "arena.yaml").write_text(ARENA + declared)
     arena.run(
         "insert into orders values ('OAAAAA-BBBBB-CCCCCC', 1, 'BTC', 'BUY', 1, 1, null, 'FILLED', :at)",
         at=(utc_now() - timedelta(hours=1)).replace(tzinfo=None).isoformat(" "),
@@ -194,6 +200,22 @@ def test_the_desks_own_orders_are_given_to_the_verification(
     assert order == {"desk_order_id": "OAAAAA-BBBBB-CCCCCC", "state": "unmatched"}
     [told] = desk.rows("select message from trading.alerts where kind = 'desk_order_unmatched'")
     assert told["message"].startswith("trader, desk book arena: 1 order of the desk's: OAAAAA-BBBBB-CCCCCC")
+    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    capsys.readouterr()
+    assert main(["book", "diff", "--account", "trader", "--json"]) == 0
+    [book] = json.loads(capsys.readouterr().out)["books"]
+    assert (book["orders"], book["problems"]) == (
+        [
+            {
+                "id": "OAAAAA-BBBBB-CCCCCC",
+                "problem": "unmatched",
+                "detail": "was filled for the desk, and Kraken does not know it",
+            }
+        ],
+        [],
+    )
+    assert main(["book", "diff", "--account", "trader"]) == 0
+    assert "order OAAAAA-BBBBB-CCCCCC: unmatched: was filled" in capsys.readouterr().out
 
 
 def synced(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
