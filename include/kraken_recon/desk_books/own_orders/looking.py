@@ -97,6 +97,11 @@ class AccountLook:
     gone: frozenset[str] = frozenset()
     problems: tuple[DeskProblem, ...] = ()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Say whether there is nothing to write of single orders."""
+        return not self.found and not self.gone
+
 
 @dataclass(slots=True)
 class _Search:
@@ -127,6 +132,8 @@ def look_for_orders(
     """Look for an account's orders that were just read, as far as they are new, changed or not found yet."""
     orders = list(reading.by_account.get(account.name, ()))
     read = {order.order_id for order in orders}
+    if not orders:
+        return AccountLook(gone=frozenset(unsettled))
     with ports.open_unit_of_work() as unit:
         known = OwnOrderStore(unit).known(book.name, account.account_id, read)
     wanted = [order for order in orders if _is_wanted(order, known.get(order.order_id))]

@@ -122,9 +122,11 @@ where v.order_id = :order_id
   and o.order_id = v.order_id;
 
 -- name: read_through
--- Say how far an account's orders were read in a book.
+-- Say how far the orders of accounts were read in a book.
 insert into trading.desk_order_reads as b (book, account_id, read_until, looked_at)
-values (:book, :account_id, :read_until, :now)
+select :book, account_id, cast(:read_until as timestamptz), cast(:now as timestamptz)
+from unnest(cast(:account_ids as bigint[])) as a(account_id)
+order by account_id
 on conflict (book, account_id) do update
 set read_until = greatest(b.read_until, excluded.read_until),
     looked_at = excluded.looked_at;

@@ -144,9 +144,12 @@ class OwnOrderStore(Store):
         """Have an order verified with what the desk says of it."""
         self._execute("verify_again", order_id=order_id, now=now, deadline=deadline)
 
-    def read_through(self, book: str, account_id: int, read_until: datetime, now: datetime) -> None:
-        """Say how far an account's orders were read in a book."""
-        self._execute("read_through", book=book, account_id=account_id, read_until=read_until, now=now)
+    def read_through(
+        self, book: str, account_ids: Collection[int], read_until: datetime, now: datetime
+    ) -> None:
+        """Say how far the orders of accounts were read in a book."""
+        ids = sorted(account_ids)
+        self._execute("read_through", book=book, account_ids=ids, read_until=read_until, now=now)
 
     def problems(self, book: str | None, account: str | None, *, most: int) -> list[OrderOnRecord]:
         """Read the orders that were not found, and those that Kraken tells otherwise, newest first."""

@@ -32,7 +32,7 @@ from kraken_recon.desk_books.own_orders.store import OwnOrderStore
 from kraken_recon.desk_books.rules.names import Names
 from kraken_recon.desk_books.rules.orders import PROBLEMS, OrderState, as_said, order_problem
 from kraken_recon.desk_books.rules.records import DeskProblem
-from kraken_recon.errors import ConfigurationError, KrakenReconError
+from kraken_recon.errors import ConfigurationError, KrakenReconError, StoreUnreachableError
 from kraken_recon.orders.adopting import found_order
 from kraken_recon.orders.rules.absence import may_be
 from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE, FOUND_AT_KRAKEN, Source
@@ -42,6 +42,7 @@ from kraken_recon.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
@@ -73,10 +74,16 @@ class OwnOrders:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One look at one book: what was read of the desk's, and what was found of each account."""
+    """One look at one book: what was read of the desk's and from when on, and what was found by account."""
 
     reading: OrdersReading
+    read_at: datetime
     accounts: Mapping[str, AccountLook]
+
+    @property
+    def read_until(self) -> datetime:
+        """Up to which change of an order everything was read; the desk's clock may be ahead of ours."""
+        return min(self.reading.complete_until or self.read_at, self.read_at)
 
 
 def verify_desk_orders(
@@ -94,10 +101,15 @@ def verify_desk_orders(
         return {}
     looked = _look(book, accounts, known, ports)
     done: dict[str, OwnOrders] = {}
+    quiet = [a for a in accounts if a.name in looked.accounts and looked.accounts[a.name].is_quiet]
+    if quiet:
+        repeated(partial(_conclude_quiet, book, quiet, looked), ports.open_unit_of_work)
     for account in accounts:
         look = looked.accounts.get(account.name)
-        if look is not None:
-            done[account.name] = _Settling(book, account, ports).settle(look, looked.reading)
+        if account in quiet:
+            done[account.name] = OwnOrders(problems=looked.reading.problems)
+        elif look is not None:
+            done[account.name] = _Settling(book, account, ports).settle(look, looked)
         elif looked.reading.problems:
             done[account.name] = OwnOrders(problems=looked.reading.problems)
     return done
@@ -164,9 +176,11 @@ def _look(
     book: DeskBook, accounts: Sequence[Account], known: Collection[str], ports: OwnOrderPorts
 ) -> _Looked:
     """Read what changed since the last time and what is still looked for, then look for it at Kraken."""
+    read_at = ports.clock()
     reading, unsettled = _read(book, accounts, known, ports)
     return _Looked(
         reading,
+        read_at,
         {
             account.name: look_for_orders(
                 book, account, reading, unsettled.get(account.account_id, {}), ports
@@ -185,19 +199,22 @@ class _Settling:
     account: Account
     ports: OwnOrderPorts
 
-    def settle(self, look: AccountLook, reading: OrdersReading) -> OwnOrders:
+    def settle(self, look: AccountLook, looked: _Looked) -> OwnOrders:
         """Give what was found to the verification, keep the rest, and say how far the desk was read."""
-        given, problems = 0, [*reading.problems, *look.problems]
+        given, problems = 0, [*looked.reading.problems, *look.problems]
+        known = len(problems)
         for found in look.found:
             try:
                 given += repeated(partial(self._settle, found), self.ports.open_unit_of_work)
+            except StoreUnreachableError:
+                raise
             except KrakenReconError as error:
                 log.warning("book %s, order %s: %s", self.book.name, found.order.order_id, error)
                 what = one_line(f"order {found.order.order_id} could not be given on: {error}")
                 problems.append(DeskProblem(f"{self.book.name} orders", what, "The next run tries again."))
-        is_whole = len(problems) == len(reading.problems) + len(look.problems)
+        is_whole = len(problems) == known
         on_record = repeated(
-            lambda unit: self._conclude(unit, look, reading, is_whole=is_whole), self.ports.open_unit_of_work
+            lambda unit: self._conclude(unit, look, looked, is_whole=is_whole), self.ports.open_unit_of_work
         )
         told = [one.problem for one in on_record]
         return OwnOrders(given, tuple(sorted(told, key=lambda one: one.order_id)), tuple(problems))
@@ -267,15 +284,14 @@ class _Settling:
         return order.order_id if order.status in ENDED_AT_EXCHANGE else None
 
     def _conclude(
-        self, unit: UnitOfWork, look: AccountLook, reading: OrdersReading, *, is_whole: bool
+        self, unit: UnitOfWork, look: AccountLook, looked: _Looked, *, is_whole: bool
     ) -> list[OrderOnRecord]:
         """Forget what the desk has no more, say how far it was read, and tell people what was not found."""
-        store, account_id, now = OwnOrderStore(unit), self.account.account_id, self.ports.clock()
-        if reading.complete_until is None:
+        store, account_id = OwnOrderStore(unit), self.account.account_id
+        if looked.reading.complete_until is None:
             store.forget(self.book.name, account_id, look.gone)
         if is_whole:
-            until = reading.complete_until or now
-            store.read_through(self.book.name, account_id, min(until, now), now)
+            store.read_through(self.book.name, [account_id], looked.read_until, looked.read_at)
         on_record = store.problems(self.book.name, self.account.name, most=PROBLEMS_MOST)
         lost = [one for one in on_record if one.state in PROBLEMS]
         if lost:
@@ -285,6 +301,16 @@ class _Settling:
             AlertStore(unit).resolve_about(account_id, self.book.name, kinds)
         unit.commit()
         return on_record
+
+
+def _conclude_quiet(book: DeskBook, accounts: Sequence[Account], looked: _Looked, unit: UnitOfWork) -> None:
+    """Say of accounts of which there is no news how far they were read; nothing of them is lost any more."""
+    ids = [account.account_id for account in accounts]
+    OwnOrderStore(unit).read_through(book.name, ids, looked.read_until, looked.read_at)
+    ended_by = f"a run that found every order of book {book.name}"
+    kind = AlertKind.DESK_ORDER_UNMATCHED
+    AlertStore(unit).resolve_alerts(ids, kind, ended_by=ended_by, subject=book.name)
+    unit.commit()
 
 
 def _alert(account: Account, book: str, lost: Sequence[OrderOnRecord]) -> Alert:
