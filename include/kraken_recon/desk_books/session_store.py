@@ -46,6 +46,7 @@ LOCKED: Final = "locked"
 _NO_RIGHT: Final = "no right"
 _NO_TABLE: Final = "no table"
 _NO_COLUMN: Final = "no column"
+_READ_ONLY: Final = "read only"
 _OPTIONS: Final = "options"
 _REMEDIES: Final = {
     _DOWN: "Look whether the desk's database is up and can be reached from here; the next run tries again.",
@@ -56,6 +57,7 @@ _REMEDIES: Final = {
     _NO_RIGHT: "Grant the connection's role select on it.",
     _NO_TABLE: "Put the table's name in the declaration right, with its schema where it has one.",
     _NO_COLUMN: "Put the column's name in the declaration right.",
+    _READ_ONLY: "Let the connection lead to the primary, or leave write_back out; the next run tries again.",
     _OPTIONS: "Put the fields of the connection right, and what its extra says of TLS and the like.",
 }
 _OTHER: Final = "Read what the database says; `book check` tries the declaration again."
@@ -69,6 +71,7 @@ _POSTGRESQL: Final = {
     "42P01": _NO_TABLE,
     "3F000": _NO_TABLE,
     "42703": _NO_COLUMN,
+    "25006": _READ_ONLY,
     "08": _DOWN,
     "53300": _DOWN,
     "57P": _DOWN,
@@ -82,6 +85,7 @@ _MYSQL: Final = {
     1049: _NO_DATABASE,
     1146: _NO_TABLE,
     1054: _NO_COLUMN,
+    **dict.fromkeys((1290, 1792), _READ_ONLY),
 }
 _SQLITE: Final = (
     ("unable to open", _NO_DATABASE),
@@ -93,6 +97,7 @@ _SQLITE: Final = (
     ("no such table", _NO_TABLE),
     ("unknown database", _NO_TABLE),
     ("no such column", _NO_COLUMN),
+    ("readonly", _READ_ONLY),
 )
 
 
@@ -307,7 +312,8 @@ def _begin_changing(connection: sa.Connection, address: DeskAddress, limits: Des
     statements: tuple[str, ...] = ("begin immediate",)
     if address.dialect is Dialect.POSTGRESQL:
         statements = (
-            "set transaction isolation level read committed read write",
+            # Whether it may be written is the database's own: a standby, or one that is set so, may not.
+            "set transaction isolation level read committed",
             *_limits_of_postgresql(limits),
             f"set local idle_in_transaction_session_timeout = {limits.statement_timeout_seconds * 1000}",
         )
