@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,9 +13,16 @@ from demo_bot.bot import Book, Bot, Mistake
 from demo_bot.tables import TableBook
 from desks.desk_book_commands import ACCOUNT, ARENA, FREQTRADE, HUMMINGBOT, Commands, words
 from desks.desk_databases import DeskDatabase, FreqtradeBook, HummingbotBook, make_arena
+from kraken_recon.database.unit_of_work import UnitOfWork
+from kraken_recon.desk_books.address import address_from_environment
+from kraken_recon.desk_books.declaring import read_book
+from kraken_recon.desk_books.diffing import DeskBookPorts
+from kraken_recon.desk_books.run import reconcile_book
+from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from desks.fake_exchange import Desk
     from kraken_recon.ledger.entries import LedgerEntry
@@ -160,3 +168,50 @@ def test_a_bot_that_makes_no_mistake_agrees(shape: Shape, desk_commands: Command
     book = desk_commands.diff()
     assert (book["differences"], book["problems"]) == ([], [])
     assert book["agreed"] == len([plant for plant in planted.values() if plant.happened]) + shape.has_cash
+
+
+# What goes wrong once everything agreed: of each asset, which of its newest entries, and how.
+LATER = {
+    "BTC": ("missed", trades("0.5", "0.25", "-0.125", "2"), Mistake.LOST, (1, 2)),
+    "ETH": ("missed", trades("0.3", "0.7", "0.9", "5"), Mistake.LOST, (0, 2)),
+    "LINK": ("behind", trades("1", "2", "3"), Mistake.LOST, (1, 2)),
+    "XRP": ("fee_left_out", trades("100", "200", "300", fee="0.26"), Mistake.FEE_LEFT_OUT, (0, 1, 2)),
+    "LTC": ("doubled", trades("4", "0.75"), Mistake.TWICE, (1,)),
+    "XMR": ("wrong_way", trades("3", "-1.5"), Mistake.WRONG_WAY, (0,)),
+}
+
+
+def test_mistakes_of_several_operations_are_named_once_a_run_saw_agreement(
+    shape: Shape, desk_commands: Commands
+) -> None:
+    planted = {
+        asset: replace(plant, mistake=None, by_hand="0")
+        for asset, plant in plants(shape.book.digits).items()
+        if plant.explanation != "rounded"
+    }
+    desk = desk_commands.desk
+    book_wrongly(shape.book, planted, happen(desk, planted))
+    file = desk_commands.declare(shape.declared)
+    judge(desk_commands, file)
+    assert desk_commands.diff()["differences"] == []
+    later = {asset: Plant(*what) for asset, what in LATER.items()}
+    entries = happen(desk, later)
+    book_wrongly(shape.book, later, entries)
+    book = desk_commands.diff()
+    assert words(book) == {asset: plant.explanation for asset, plant in later.items()}
+    for one in book["differences"]:
+        made_of = {entries[one["asset"]][place].ledger_id for place in later[one["asset"]].places}
+        assert set(one["ledger_ids"]) == made_of, one
+
+
+def judge(commands: Commands, file: Path) -> None:
+    """Let a run judge the book by what was proved last."""
+    proved = [row["run_id"] for row in commands.desk.rows("select run_id from trading.newest_proofs")]
+    known = frozenset({*plants(8), "USD"})
+    ports = DeskBookPorts(
+        lambda: UnitOfWork(commands.desk.engine),
+        lambda connection: address_from_environment(connection, os.environ),
+        lambda _: known,
+        utc_now,
+    )
+    assert "1 agreed" in reconcile_book(read_book(file), proved, ports).told

@@ -325,6 +325,15 @@ def test_the_books_of_a_folder_are_listed(commands: Commands) -> None:
     assert "cannot be used" in commands.run("book", "list")[1]
 
 
+def test_whoever_adds_an_account_learns_that_no_table_of_the_desk_is_compared(commands: Commands) -> None:
+    add = ("account", "add", "claude", "--connection", "kraken_claude")
+    status, out, _ = commands.run(*add)
+    assert (status, "claude: no table of the desk's own is compared until" in out) == (0, True)
+    commands.declare(ARENA.replace("gpt-trader: 1", "gpt-trader: 1, codex: 2"))
+    added = json.loads(commands.run("account", "add", "codex", "--connection", "kraken_codex", "--json")[1])
+    assert added["without_desk_book"] == []
+
+
 def test_accounts_without_a_book_are_named_by_every_report(commands: Commands) -> None:
     assert json.loads(commands.run("report", "--json")[1])["without_desk_book"] == ["gpt-trader"]
     assert "gpt-trader: no table of the desk's own is compared" in commands.run("report")[1]

@@ -15,6 +15,7 @@ from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.cli.arguments import MINUTES_MAX, amount, whole_number
+from kraken_recon.cli.books import told_without_book
 from kraken_recon.cli.command import Arguments, Result, argument, command, either, group
 from kraken_recon.cli.trading_db import credentials_of, unit_of_work
 from kraken_recon.errors import ConfigurationError
@@ -70,7 +71,8 @@ def add(arguments: Arguments) -> Result:
     with unit_of_work() as unit:
         add_account(AccountStore(unit), arguments.name, arguments.connection, arguments.quote)
         unit.commit()
-    return _listed(arguments.name)
+    view, lines = _listed(arguments.name)
+    return view, [*lines, *told_without_book(view)]
 
 
 @command("pause", NAME)

@@ -76,8 +76,8 @@ def diff(arguments: Arguments) -> Result:
 
 
 def told_without_book(view: dict[str, Any]) -> list[str]:
-    """Add to a report which of its accounts no desk book is about; return the same as lines."""
-    names = [account["account"] for account in view["accounts"]]
+    """Add to a view which of its accounts no desk book is about; return the same as lines."""
+    names = [account.get("account") or account["name"] for account in view["accounts"]]
     try:
         view["without_desk_book"] = without_book(names, read_books(folder_of(os.environ)))
     except ConfigurationError as error:
