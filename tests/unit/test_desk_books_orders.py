@@ -20,6 +20,7 @@ from kraken_recon.desk_books.rules.orders import (
 )
 from kraken_recon.orders.rules.order import OrderType, Side
 from kraken_recon.orders.rules.reports import ReportedOrder
+from kraken_recon.orders.rules.sizing import VENUE_MARK
 
 ZERO = Decimal(0)
 LATE = timedelta(minutes=5)
@@ -120,6 +121,19 @@ def test_what_was_filled_and_is_not_at_kraken_is_told_once_it_is_late(
 
 def test_a_volume_is_compared_at_the_desks_digits() -> None:
     assert matched([order("1", "0.12")], report("OA", "0.12345678"), decimals=2) == [("OA", "")]
+
+
+def test_a_market_of_another_venue_is_the_market() -> None:
+    assert matched([order("1")], report("OA", pair=f"BTC/USD{VENUE_MARK}elsewhere")) == [("OA", "")]
+
+
+def test_what_was_found_before_is_nobody_elses() -> None:
+    taken = {"OA": "0"}
+    assert matched([order("1")], report("OA"), report("OB"), taken=taken) == [("OB", "")]
+    assert matched([order("1", kraken_id="OA")], report("OA"), taken=taken) == [(None, OrderState.AMBIGUOUS)]
+    assert matched([order("0", kraken_id="OA")], report("OA"), taken=taken) == [("OA", "")]
+    twice = [order("1", kraken_id="OA"), order("2", kraken_id="OA")]
+    assert matched(twice, report("OA")) == [(None, OrderState.AMBIGUOUS)] * 2
 
 
 def test_sides_in_any_case() -> None:

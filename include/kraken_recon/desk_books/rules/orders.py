@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kraken_recon.desk_books.rules.compare import agrees
 from kraken_recon.desk_books.rules.records import OrderProblem
 from kraken_recon.orders.rules.order import Side
+from kraken_recon.orders.rules.sizing import assets_of
 from kraken_recon.values.money import SCALE_MAX, ZERO
 
 if TYPE_CHECKING:
@@ -151,6 +152,11 @@ def side_of(text: str) -> Side | None:
     return {"buy": Side.BUY, "sell": Side.SELL}.get(text.strip().casefold())
 
 
+def market_of(pair: str) -> str:
+    """Name a market without its venue, which no desk names."""
+    return "/".join(assets_of(pair))
+
+
 def opened_after(order: DeskOrder) -> datetime:
     """Say since when an order may have been opened at Kraken."""
     if order.created_at is None:
@@ -228,7 +234,7 @@ def _judged(
 
 def _fits(order: DeskOrder, report: ReportedOrder, late_by: timedelta, decimals: int) -> bool:
     return (
-        (report.pair, report.side) == (order.pair, order.side)
+        (market_of(report.pair), report.side) == (order.pair, order.side)
         and agrees(report.volume, order.volume, decimals)
         and opened_after(order) <= report.opened_at
         and (report.closed_at or report.opened_at) <= order.changed_at + late_by

@@ -12,8 +12,9 @@ import decimal
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.desk_books.rules.compare import agrees
-from kraken_recon.desk_books.rules.orders import StatusWord, digits_of, status_word
+from kraken_recon.desk_books.rules.orders import StatusWord, digits_of, market_of, status_word
 from kraken_recon.orders.rules.order import OrderStatus
+from kraken_recon.orders.rules.sizing import assets_of
 from kraken_recon.values.money import ZERO, format_amount
 from kraken_recon.verification.rules.trade_legs import unit_of
 
@@ -67,10 +68,11 @@ class _Comparison:
         if order.side is not None:
             self._told("side", reported.side, order.side, is_same=order.side is reported.side)
         if order.pair is not None:
-            is_same = order.pair == reported.pair or (
-                not order.has_quote and order.pair.partition("/")[0] == reported.pair.partition("/")[0]
+            market = market_of(reported.pair)
+            is_same = order.pair == market or (
+                not order.has_quote and assets_of(order.pair)[0] == assets_of(market)[0]
             )
-            self._told("pair", reported.pair, order.pair, is_same=is_same)
+            self._told("pair", market, order.pair, is_same=is_same)
         self._told("status", reported.status, order.status, is_same=_is_same_end(order, reported))
         self._volumes()
         made = list(trades)
