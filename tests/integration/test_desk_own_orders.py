@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from conftest import Simulator
     from desks.desk_databases import DeskDatabase
+    from kraken_recon.accounts.account import Account
+    from kraken_recon.orders.exchange import OrderRecords
 
 FREQTRADE = """
 name: freqtrade
@@ -225,6 +228,33 @@ def test_an_order_that_kraken_still_shows_as_open_is_told_and_left_alone(bot: Bo
     assert bot.find().given == 1
     bot.verify()
     assert (bot.verdicts(), bot.alerts()) == ([("desk", "mismatch", "desk")], ["verification_failure"])
+
+
+def test_an_order_that_rested_for_months_does_not_make_kraken_tell_of_all_of_them(bot: BotDesk) -> None:
+    txid = bot.trade("buy", "0.5", limit="40000")
+    bot.desk.pause(100 * 86_400)
+    bot.desk.prices(XBTUSD="39000")
+    bot.desk.pause(5)
+    bot.note("1", txid, kraken_id=None)
+    asked: list[datetime] = []
+
+    class Asked:
+        def __init__(self, books: OrderRecords) -> None:
+            self.open_orders, self.query_orders = books.open_orders, books.query_orders
+            self.books = books
+
+        def closed_orders(self, *, after: datetime) -> Any:
+            asked.append(after)
+            return self.books.closed_orders(after=after)
+
+    @contextmanager
+    def open_books(account: Account) -> Iterator[Any]:
+        with bot.desk.open_exchange(account) as books:
+            yield Asked(books)
+
+    ports = replace(bot.ports, open_books=open_books)
+    assert verify_desk_orders(bot.book, bot.accounts(), KNOWN, ports)["desk"].given == 1
+    assert asked == [bot.desk.now() - timedelta(days=1)]
 
 
 def test_late_books_of_kraken_are_waited_for(bot: BotDesk) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kraken_recon.desk_books.own_orders.store import KnownOrder, OwnOrderStore
 from kraken_recon.desk_books.rules.orders import (
     UNSETTLED,
+    WITHOUT_CREATION,
     OrderState,
     as_said,
     match_orders,
@@ -202,7 +203,7 @@ def _gather(
                 _ask(books, asked, search)
         except (ExchangeError, ConfigurationError) as error:
             what = one_line(f"Kraken could not be asked for the orders of {account.name}: {error}")
-            remedy = "They are looked for again by the next run."
+            remedy = "The next run looks for them again; with kraken_id declared, one by one."
             search.problems = (DeskProblem(f"{book.name} orders", what, remedy),)
     with ports.open_unit_of_work() as unit:
         search.taken = OwnOrderStore(unit).taken(book.name, account.account_id, search.reports)
@@ -220,8 +221,13 @@ def _ask(books: OrderRecords, orders: Sequence[DeskOrder], search: _Search) -> N
     if others:
         # The open ones first: an order that ends between the two readings is then in one of them.
         search.reports |= books.open_orders()
-        search.reports |= books.closed_orders(after=min(opened_after(order) for order in others))
+        search.reports |= books.closed_orders(after=min(_ended_after(order) for order in others))
         search.sure |= {order.order_id for order in others}
+
+
+def _ended_after(order: DeskOrder) -> datetime:
+    """Say since when Kraken is asked: a desk that learns of an end a day late is not waited for by months."""
+    return max(opened_after(order), order.changed_at - WITHOUT_CREATION)
 
 
 def _known_of(books: OrderRecords, txids: Sequence[str]) -> Iterator[Mapping[str, ReportedOrder]]:
