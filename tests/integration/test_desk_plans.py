@@ -88,7 +88,7 @@ def test_what_is_held_is_written_once_a_person_approves(written: WrittenDesk, tm
         case = case_of(plans, ReportStore(unit), PriceStore(unit), plan_id, utc_now())
     told = case_markdown(case, "")
     assert case_subject(case) == "Set 2 positions in the desk's book arena on desk?"
-    assert "more than one run may write" in told.replace("\\", "")
+    assert "is worth is not on record" in told.replace("\\", "")
     assert "| asset | wallet | desk | proven |" in told
     assert "BTC: from 1.5 to 2" in told.replace("\\", "")
     decision = approve(plan_id, "ada", written.ours.ports, books=lambda: books)
