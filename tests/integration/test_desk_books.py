@@ -443,6 +443,11 @@ def test_a_check_names_rights_that_are_missing(
             "the role may not delete",
             "the role may not insert",
         ]
+        parent = more.replace("  holds:", "  locked_by: {table: accounts, key: id}\n  holds:")
+        view = commands.json("check", str(commands.declare(parent)), status=1)
+        told = {problem["what"]: problem["remedy"] for problem in view["problems"]}
+        what = "the role may not lock the account's row of accounts"
+        assert told[what] == "Grant it update on accounts; nothing there changes."
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

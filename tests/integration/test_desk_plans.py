@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 AT_ONCE = BOOK + "late_by: 0\n"
 
 
-@pytest.fixture
-def written(database_url: str, database: DeskDatabase) -> WrittenDesk:
+def desk_of(database_url: str, database: DeskDatabase) -> WrittenDesk:
     """A desk that has 2 BTC and 1,000 USD, and whose book says 1.5 and 900: more than a run may write."""
     ours = Desk(database_url, now=utc_now() - 3 * RUN_INTERVAL)
     desk = WrittenDesk(ours, database, AT_ONCE)
@@ -46,6 +45,16 @@ def written(database_url: str, database: DeskDatabase) -> WrittenDesk:
     desk.fill(BTC=Decimal("1.5"))
     desk.database.run("update accounts set current_cash = 900 where id = 1")
     return desk
+
+
+@pytest.fixture
+def written(database_url: str, store: DeskDatabase) -> WrittenDesk:
+    return desk_of(database_url, store)
+
+
+@pytest.fixture
+def written_anywhere(database_url: str, database: DeskDatabase) -> WrittenDesk:
+    return desk_of(database_url, database)
 
 
 def books_of(written: WrittenDesk, tmp_path: Path) -> DeskBooks:
@@ -147,7 +156,8 @@ def test_the_plan_of_a_book_that_nobody_declares_any_more_comes_to_an_end(
     assert (decision.status, decision.note) == ("outdated", "book arena is no longer declared")
 
 
-def test_an_undo_puts_every_row_back_as_it_was(written: WrittenDesk, tmp_path: Path) -> None:
+def test_an_undo_puts_every_row_back_as_it_was(written_anywhere: WrittenDesk, tmp_path: Path) -> None:
+    written = written_anywhere
     books = books_of(written, tmp_path)
     written.database.run(
         "insert into positions values (7, 1, 'SOL', 'Sol', 'CRYPTO', 'v9', 3, 1, 20.5, 'false', null)"
@@ -190,8 +200,9 @@ def test_an_undo_puts_every_row_back_as_it_was(written: WrittenDesk, tmp_path: P
     ],
 )
 def test_an_undo_is_refused_in_words_when_a_row_moved_on(
-    written: WrittenDesk, tmp_path: Path, moved: str, word: str
+    written_anywhere: WrittenDesk, tmp_path: Path, moved: str, word: str
 ) -> None:
+    written = written_anywhere
     books = books_of(written, tmp_path)
     written.database.run(
         "insert into positions values (7, 1, 'SOL', 'Sol', 'CRYPTO', 'v9', 3, 1, 20.5, 'false', null)"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from desks.desk_writing import WrittenDesk
 from desks.fake_exchange import Desk
@@ -87,6 +89,68 @@ def test_a_row_that_is_no_longer_what_was_judged_is_left(written: WrittenDesk) -
     [plan] = written.plans()
     assert plan["status"] == "applied"  # the cash was written
     assert {w["asset"]: w["state"] for w in written.writes()}["BTC"] == "skipped"
+
+
+def everything(written: WrittenDesk) -> dict[str, list[dict[str, Any]]]:
+    """Read every row of every table of the desk's database."""
+    engine = written.database.engine
+    with engine.connect() as session:
+        return {
+            table: [dict(row) for row in session.exec_driver_sql(f"select * from {table}").mappings()]
+            for table in sa.inspect(engine).get_table_names()
+        }
+
+
+def test_only_named_columns_of_the_rows_that_differ_change(written: WrittenDesk) -> None:
+    before = everything(written)
+    write_back(written.judge(PROVEN_ALL), written.ports)
+    after = everything(written)
+    changed = [
+        (table, sorted(name for name in new if new[name] != old[name]))
+        for table, rows in before.items()
+        for old in rows
+        for new in after[table]
+        if next(iter(old.values())) == next(iter(new.values())) and new != old
+    ]
+    assert sorted(changed) == [("accounts", ["current_cash"]), ("positions", ["quantity", "updated_at"])]
+    keys = {table: {next(iter(row.values())) for row in rows} for table, rows in before.items()}
+    now = {table: {next(iter(row.values())) for row in rows} for table, rows in after.items()}
+    assert now == keys | {"positions": (keys["positions"] - {2}) | {500}}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_role_needs_no_more_than_what_it_may_write(written: WrittenDesk) -> None:
+    role = f"writer_{secrets.token_hex(4)}"
+    at, engine = "", written.database.engine
+    if engine.dialect.name != "postgresql":
+        at = "@'127.0.0.1'"
+    login = (
+        f"create user {role}{at} identified by 'p-1'" if at else f"create role {role} login password 'p-1'"
+    )
+    with engine.begin() as session:
+        session.exec_driver_sql(login)
+        session.exec_driver_sql(f"grant select on accounts to {role}{at}")
+        session.exec_driver_sql(f"grant select on positions to {role}{at}")
+        columns = "quantity, available_quantity, avg_cost, updated_at"
+        session.exec_driver_sql(f"grant update ({columns}) on positions to {role}{at}")
+    owner = written.database.connection
+    written.database.connection = {**owner, "login": role, "password": "p-1"}
+    outcomes = {one.asset: one for one in write_back(written.judge(PROVEN_ALL), written.ports).outcomes}
+    assert {asset: one.state for asset, one in outcomes.items()} == {
+        "BTC": WriteState.WRITTEN,
+        "ETH": WriteState.SKIPPED,
+        "SOL": WriteState.SKIPPED,
+        "USD": WriteState.SKIPPED,
+    }
+    assert "denied" in outcomes["ETH"].reason
+    with engine.begin() as session:
+        session.exec_driver_sql(f"grant insert, delete on positions to {role}{at}")
+        session.exec_driver_sql(f"grant update (current_cash) on accounts to {role}{at}")
+    done = write_back(written.judge(PROVEN_ALL), written.ports)
+    assert {one.state for one in done.outcomes} == {WriteState.WRITTEN}
+    with engine.begin() as session:
+        session.exec_driver_sql(f"drop owned by {role}" if not at else "select 1")
+        session.exec_driver_sql(f"drop {'role' if not at else 'user'} {role}{at}")
 
 
 def test_nothing_is_asked_of_a_desk_twice_about_what_is_known(written: WrittenDesk) -> None:

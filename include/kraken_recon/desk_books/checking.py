@@ -14,7 +14,7 @@ from kraken_recon.desk_books.judging import judge_accounts, problems_of, terms_o
 from kraken_recon.desk_books.own_orders.row_store import OrdersReading
 from kraken_recon.desk_books.own_orders.verifying import read_desk_orders
 from kraken_recon.desk_books.rules.compare import compare
-from kraken_recon.desk_books.rules.records import DeskProblem
+from kraken_recon.desk_books.rules.records import LOCK, DeskProblem
 from kraken_recon.desk_books.schema_store import seen_tables
 from kraken_recon.desk_books.session_store import desk_session
 from kraken_recon.desk_books.store import DeskBookStore
@@ -150,15 +150,21 @@ def _rights(book: DeskBook, reading: BookReading) -> tuple[list[DeskProblem], li
             missing.append(DeskProblem(f"{book.name} {name} rights", *_TAKES_NO_WRITES))
             continue
         missing += [
-            DeskProblem(
-                f"{book.name} {name} rights", f"the role may not {right}", f"Grant it {right}, or write less."
-            )
+            _missing_right(f"{book.name} {name} rights", right, declared)
             for right in sorted(needed - {right for right, may in rights.items() if may})
         ]
-        more = [right for right, may in rights.items() if may and right not in needed]
+        more = [right for right, may in rights.items() if may and right not in {*needed, LOCK}]
         if more:
             not_needed.append(f"{name}: the role may {', '.join(more)}, which the declaration does not need")
     return missing, not_needed
+
+
+def _missing_right(where: str, right: str, declared: Positions | Cash) -> DeskProblem:
+    if right == LOCK:
+        table = declared.locked_by.table
+        what = f"the role may not lock the account's row of {table}"
+        return DeskProblem(where, what, f"Grant it update on {table}; nothing there changes.")
+    return DeskProblem(where, f"the role may not {right}", f"Grant it {right}, or write less.")
 
 
 def _useful_rights(reading: BookReading, part: str) -> dict[str, bool]:
@@ -170,6 +176,8 @@ def _useful_rights(reading: BookReading, part: str) -> dict[str, bool]:
 def _needed(declared: Positions | Cash) -> set[str]:
     """Name the rights that a part of a declaration needs."""
     needed = {"select", *(_RIGHT_OF[word] for word in declared.write_back.allowed)}
+    if declared.locked_by.table is not None and declared.write_back is not WriteBack.NONE:
+        needed.add(LOCK)
     if isinstance(declared, Positions) and declared.remove == "zero" and "delete" in needed:
         needed = needed - {"delete"} | {"update"}
     return needed

@@ -51,6 +51,7 @@ def planned_writes(address: DeskAddress, judged: JudgedAccount) -> list[PlannedW
             table = terms.part.table or ""
             if table not in shapes:
                 shapes[table] = _shape(session, table)
+            terms = _to_the_digit(terms, shapes[table])
             planned += [
                 _planned(session, shapes[table], difference, write, terms)
                 for write in writes_of(difference.compared, terms)
@@ -64,6 +65,13 @@ def _shape(session: DeskSession, table: str) -> TableShape:
         where = f"connection {session.address.connection}"
         raise DeskUnreadableError(where, f"the table {table} is gone", "Run `book check`.")
     return shape
+
+
+def _to_the_digit(terms: WriteTerms, shape: TableShape) -> WriteTerms:
+    """Let an average cost have the digits of its column."""
+    cost = terms.part.average_cost if isinstance(terms.part, Positions) else None
+    digits = shape.scale_of(cost) if cost is not None else None
+    return terms if digits is None else replace(terms, cost_decimals=digits)
 
 
 def _planned(

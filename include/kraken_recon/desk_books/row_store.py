@@ -23,7 +23,7 @@ from kraken_recon.desk_books.declaration import Cash, Orders, Positions, RowSour
 from kraken_recon.desk_books.reading import BookReading, PartReading
 from kraken_recon.desk_books.rules.accounts import match_accounts
 from kraken_recon.desk_books.rules.compare import quantity_of
-from kraken_recon.desk_books.rules.records import DeskProblem, DeskRow
+from kraken_recon.desk_books.rules.records import LOCK, DeskProblem, DeskRow
 from kraken_recon.desk_books.rules.writes import columns_read
 from kraken_recon.desk_books.schema_store import (
     TableShape,
@@ -244,6 +244,7 @@ def _key_misfits(part: _Part, shape: TableShape) -> Iterator[DeskProblem]:
             yield from error.problems
         else:
             yield from missing_columns(parent.types, {"key": lock.key}, where)
+            part.rights[LOCK] = rights_on(part.session, parent)["update"]
             if lock.key in parent.types and lock.key not in parent.indexed:
                 yield DeskProblem(where, f"{lock.table}.{lock.key} has no index", "Make one, or name a key.")
     key = shape.key_of(part.declared)

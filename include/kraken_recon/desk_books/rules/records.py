@@ -45,6 +45,8 @@ class DeskAction(StrEnum):
 
 RIGHTS: Final = ("select", "update", "insert", "delete")
 """What a role may do to a table of the desk's, as all databases call it."""
+LOCK: Final = "lock"
+"""What a role may do to the account's row of another table, where a declaration names one."""
 WRITES: Final = frozenset({DeskAction.UPDATE, DeskAction.INSERT, DeskAction.REMOVE})
 
 
