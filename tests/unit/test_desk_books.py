@@ -130,6 +130,28 @@ def test_any_rounding_to_the_desks_digits_agrees(desk: str) -> None:
     assert compare([row(1, "BTC", desk)], proven(BTC="1.235"), terms(decimals=2)).agreed == 1
 
 
+@pytest.mark.parametrize(
+    ("rows", "held"),
+    [
+        ([row(1, "BTC", "1.5"), row(2, "XETH", "2")], proven(BTC="1.5", ETH="2")),
+        ([row(1, "BTC", "1.5")], proven(BTC="1.5", ETH="2")),
+        ([row(1, "BTC", "1.5")], proven(BTC="1.5", ETH="0.000000001")),
+        ([row(1, "BTC", "1.4"), row(2, "ETH", "2")], proven(BTC="1.5", ETH="2")),
+        ([row(1, "BTC", "1.5"), row(2, "XBT", "1.5")], proven(BTC="1.5")),
+        ([row(1, "BTC", "1.5"), row(2, "ETH", None)], proven(BTC="1.5")),
+        ([row(1, "BTC", "0"), row(2, "ETH", "0")], proven()),
+        ([row(1, "BTC", "1.5"), row(2, "Bitcoin", "1")], proven(BTC="1.5")),
+        ([], proven()),
+    ],
+)
+def test_names_that_were_understood_before_change_nothing(
+    rows: list[DeskRow], held: dict[str, Decimal]
+) -> None:
+    used = terms()
+    compare([row(1, name, "1") for name in ("BTC", "XBT", "ETH", "XETH")], {}, used)
+    assert compare(rows, held, used) == compare(rows, held, terms())
+
+
 def test_dust_without_a_row_is_no_difference() -> None:
     assert compare([], proven(BTC="0.001"), terms(decimals=2)).differing == ()
 

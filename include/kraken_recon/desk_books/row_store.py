@@ -338,8 +338,7 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
     if len(read.rows) > ROWS_MAX:
         raise part.misfit(f"there are more than {ROWS_MAX:,} rows", "Declare a table or a query with fewer.")
     declared, place = part.declared, {name: number for number, name in enumerate(read.names)}
-    kept = columns_read(declared)
-    key_of, columns_of = _values_at(read.key, place), _values_at(kept, place)
+    key_of, columns_of = _values_at(read.key, place), _columns_at(columns_read(declared), place)
     account_at, quantity_at = place[declared.account], place[declared.quantity]
     name_at = place[declared.asset.column] if isinstance(declared, Positions) else None
     name = declared.currency if isinstance(declared, Cash) else ""
@@ -352,9 +351,7 @@ def _sorted_rows(part: _Part, decimals: int, read: _ReadRows) -> dict[str, list[
         if name_at is not None:
             name = "" if row[name_at] is None else str(row[name_at])
         quantity = quantity_of(row[quantity_at], decimals, declared.scaled_by)
-        found[account].append(
-            DeskRow(key_of(row), name, quantity, dict(zip(kept, columns_of(row), strict=True)))
-        )
+        found[account].append(DeskRow(key_of(row), name, quantity, columns_of(row)))
     return dict(found)
 
 
@@ -364,6 +361,18 @@ def _values_at(names: Sequence[str], place: Mapping[str, int]) -> Callable[[Sequ
         return lambda _: ()
     picked = itemgetter(*(place[name] for name in names))
     return picked if len(names) > 1 else lambda row: (picked(row),)  # of one column it picks no tuple
+
+
+def _columns_at(
+    names: Sequence[str], place: Mapping[str, int]
+) -> Callable[[Sequence[Any]], Mapping[str, Any]]:
+    """Make what keeps the values of these columns by name; most declarations name one."""
+    if len(names) == 1:
+        [name] = names
+        number = place[name]
+        return lambda row: {name: row[number]}
+    picked = _values_at(names, place)
+    return lambda row: dict(zip(names, picked(row), strict=True))
 
 
 def _account_reader(accounts: Mapping[str, str], *, is_folded: bool) -> Callable[[object], str | None]:

@@ -79,11 +79,11 @@ class DeskBookStore(Store):
 
     def positions(self, account_ids: Collection[int]) -> dict[int, dict[HoldingKey, Decimal]]:
         """Read what is proven, by account."""
-        found: dict[int, dict[HoldingKey, Decimal]] = defaultdict(dict)
         rows = self._run("positions", account_ids=list(account_ids))
-        for account_id, asset, wallet, quantity in map(tuple, rows):
-            found[account_id][HoldingKey(asset, wallet)] = quantity
-        return found
+        return {
+            row.account_id: dict(zip(map(HoldingKey, row.assets, row.wallets), row.quantities, strict=True))
+            for row in rows
+        }
 
     def entries(self, after: Mapping[AccountAsset, int]) -> dict[AccountAsset, list[LedgerEntry]]:
         """Read the ledger entries of assets, each of an account, that were recorded after one of them."""

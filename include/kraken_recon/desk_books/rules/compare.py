@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import decimal
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ ROUNDINGS: Final = (decimal.ROUND_DOWN, decimal.ROUND_HALF_UP, decimal.ROUND_HAL
 _STEPS: Final = tuple(Decimal(1).scaleb(-digits) for digits in range(SCALE_MAX + 1))
 INTEGER_DIGITS_READ_MAX: Final = 18
 """Of more digits before the point no sum of rows would fit a column of ours; nothing has so many."""
+_NOTHING: Final = object()
 _SHOWN_CHARACTERS_MAX: Final = 60
 _SHOWN_KEYS_MAX: Final = 5
 
@@ -43,6 +44,7 @@ class Terms:
 
     ``where`` names the table in a problem, ``decimals`` are the digits of the real quantity. ``apart`` are
     assets that the desk keeps in another table, ``is_cash`` says that this is the table that holds cash.
+    ``kept`` remembers which names of rows that count mean which asset.
     """
 
     where: str
@@ -52,6 +54,7 @@ class Terms:
     is_spot_only: bool = False
     apart: Collection[str] = frozenset()
     is_cash: bool = False
+    kept: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def keeps(self, meant: Meant) -> bool:
         """Say whether a row is about something that the table is meant to keep."""
@@ -102,6 +105,9 @@ def quantity_of(value: Any, decimals: int, scaled_by: int | None = None) -> Deci
     number = value if isinstance(value, Decimal) else _number_of(value)
     if number is None:
         return None
+    has_the_digits = scaled_by is None and number.same_quantum(_STEPS[decimals])
+    if has_the_digits and number.adjusted() < INTEGER_DIGITS_READ_MAX:
+        return number
     try:
         if scaled_by is not None:
             number = _ROUNDED.divide(number, Decimal(scaled_by))
@@ -152,6 +158,8 @@ def proven_by_asset(positions: Mapping[HoldingKey, Decimal], *, is_spot_only: bo
 @exact_arithmetic()
 def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms) -> BookComparison:
     """Compare the rows of one account with its proven quantities by asset."""
+    if (agreeing := _all_agree(rows, proven, terms)) is not None:
+        return BookComparison(len(rows), len(agreeing), assets=tuple(sorted(agreeing)))
     by_asset, unclear, unjudged, has_unknown_names = _understood(rows, terms)
     agreed, differing, doubled = 0, [], []
     for asset in sorted(by_asset.keys() | proven.keys()):
@@ -181,6 +189,20 @@ def compare(rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
     )
 
 
+def _all_agree(
+    rows: Sequence[DeskRow], proven: Mapping[str, Decimal], terms: Terms
+) -> Collection[str] | None:
+    """Name the assets of an account whose rows are all as proven, which most are; None where one is not."""
+    try:
+        held = {terms.kept[row.name]: row.quantity for row in rows}
+    except KeyError:
+        return None
+    if len(held) < len(rows) or any(proven.get(asset, _NOTHING) != held[asset] for asset in held):
+        return None
+    is_one_missing = any(_is_missing(asset, proven[asset], terms) for asset in proven.keys() - held.keys())
+    return None if is_one_missing else held.keys()
+
+
 def _understood(
     rows: Iterable[DeskRow], terms: Terms
 ) -> tuple[dict[str, list[DeskRow]], list[DeskProblem], set[str], bool]:
@@ -200,6 +222,7 @@ def _understood(
             unjudged.add(meant.asset)
             problems.append(_no_number(row, terms))
         else:
+            terms.kept[row.name] = meant.asset
             by_asset[meant.asset].append(row)
     return by_asset, problems, unjudged, has_unknown_names
 
