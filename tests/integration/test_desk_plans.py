@@ -11,7 +11,7 @@ import pytest
 from desks.desk_writing import BOOK, WrittenDesk
 from desks.fake_exchange import Desk
 from kraken_recon.desk_books.declaring import DeclaredBook
-from kraken_recon.desk_books.run import reconcile_book
+from kraken_recon.desk_books.run import reconcile_book, settle_books
 from kraken_recon.desk_books.writing import settle_unfinished, write_back
 from kraken_recon.errors import PlanNotWrittenError, PlanRefusedError
 from kraken_recon.holdings.store import PriceStore
@@ -185,6 +185,40 @@ def test_an_undo_puts_every_row_back_as_it_was(written_anywhere: WrittenDesk, tm
     assert is_new
     assert shown(written, redone)["undoes"] == str(undone_by)
     assert written.positions().keys() == {"BTC", "ETH"}
+
+
+def test_an_undo_that_was_cut_off_is_found_out_by_the_same_command(
+    written: WrittenDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = books_of(written, tmp_path)
+    before = written.positions(), cash(written)
+    plan_id = write_back(written.judge({"BTC": Decimal(2), "USD": Decimal(1000)}), written.ports).plan_id
+    assert plan_id is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("kraken_recon.desk_books.taking_back.change_rows", lambda *_, **__: None)
+        with pytest.raises(PlanNotWrittenError):
+            undo(plan_id, "ada", written.ports.open_unit_of_work, now=utc_now(), books=lambda: books)
+    open_unit_of_work = written.ports.open_unit_of_work
+    undone_by, is_new = undo(plan_id, "ada", open_unit_of_work, now=utc_now(), books=lambda: books)
+    assert is_new
+    assert (written.positions(), cash(written)) == before
+    with monkeypatch.context() as patch:
+        conclude = "kraken_recon.desk_books.write_store.WriteStore.conclude"
+        patch.setattr(conclude, lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            undo(undone_by, "ada", open_unit_of_work, now=utc_now(), books=lambda: books)
+    assert undo(undone_by, "ada", open_unit_of_work, now=utc_now(), books=lambda: books)[1] is False
+    assert written.positions()["BTC"][0] == "2.00000000"
+
+
+def test_what_is_held_of_a_book_that_is_gone_is_not_asked_about(written: WrittenDesk, tmp_path: Path) -> None:
+    books = books_of(written, tmp_path)
+    plan_id = held(written, books)
+    settle_books(books.declared, books.ports)
+    assert written.held_plan() == plan_id
+    settle_books([], books.ports)
+    view = shown(written, plan_id)
+    assert (view["status"], view["note"]) == ("outdated", "book arena is no longer declared")
 
 
 @pytest.mark.parametrize(

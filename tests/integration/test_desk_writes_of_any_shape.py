@@ -249,6 +249,20 @@ def test_the_account_s_row_is_locked_first_where_one_is_named(written: WrittenDe
     assert "added meanwhile" in reasons["ETH"]
 
 
+def test_a_moment_in_a_column_that_can_hold_none_is_told_and_makes_no_plan(written: WrittenDesk) -> None:
+    shape = AnyShape(written, TEXT_KEYS.replace("changed: {zone: Europe/Berlin}", "qty2: now"))
+    written.database.run("drop table texts")
+    with written.database.engine.begin() as session:
+        quote = session.dialect.identifier_preparer.quote
+        session.exec_driver_sql(f"alter table {quote('order')} add column qty2 integer")
+    done = shape.write({"BTC": Decimal(2), "SOL": Decimal("0.1")})
+    [outcome] = done.outcomes
+    assert outcome.state is WriteState.SKIPPED
+    assert "qty2" in outcome.reason
+    assert "holds no moment" in outcome.reason
+    assert written.writes() == []
+
+
 def test_without_a_row_of_the_account_s_nothing_is_written(written: WrittenDesk) -> None:
     shape = AnyShape(written, COUNTS)
     written.database.run("delete from owners where acct = 'a-1'")

@@ -366,4 +366,5 @@ def settle_books(declared: Sequence[DeclaredBook], ports: DeskBookPorts) -> None
         for book in sorted(DeskBookStore(unit).alerted_books() - names):
             ended_by = f"book {book}, which is no longer declared"
             AlertStore(unit).resolve_alerts(None, *OF_DESK_BOOKS, ended_by=ended_by, subject=book)
+        PlanStore(unit).outdate_undeclared(names)
         unit.commit()

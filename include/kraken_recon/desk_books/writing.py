@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.rules.records import Difference
     from kraken_recon.desk_books.write_store import PlannedWrite
 
+log = logging.getLogger(__name__)
 DESK: Final = "desk"
 """What stands for the wallet in a plan of a book."""
 _BUSY: Final = "another run is writing the same account's rows"
@@ -59,6 +61,9 @@ def write_back(judged: JudgedAccount, ports: DeskBookPorts) -> WrittenBack:
             writes = planned_writes(ports.address_of(judged.book.connection), judged)
         except (DeskUnreadableError, ConfigurationError) as error:
             return WrittenBack(_left(judged, one_line(str(error))))
+        if all(one.refusal for one in writes):
+            held = _record(judged, [], ports)[1]
+            return WrittenBack(_outcomes(writes, range(len(writes)), ()), held_plan_id=held)
         plan, held = _record(judged, writes, ports)
         if plan is None:
             return WrittenBack(_left(judged, "what was approved is approved no longer"), held_plan_id=held)
@@ -92,6 +97,7 @@ def settle_unfinished(ports: DeskBookPorts, is_wanted: Callable[[str], bool]) ->
                 settle_account(book, account_id, ports)
             except (DeskUnreadableError, ConfigurationError) as error:
                 what = one_line(f"it is not known yet what became of what was being written: {error}")
+                log.warning("book %s, account %s: %s", book, account_id, what)
                 problems.append(DeskProblem(f"{book} writes", what, _UNSETTLED))
     return problems
 

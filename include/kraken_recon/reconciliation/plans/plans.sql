@@ -236,6 +236,17 @@ where plan_id = :plan_id
   and closed_at is null
   and written_by_run is null;
 
+-- name: outdate_undeclared
+-- Close what is held of books that nobody declares any more; what is being written closes with what came of that.
+update trading.repair_plans
+set status = case when status in ('held', 'approved') then 'outdated' else status end,
+    closed_at = now(),
+    note = concat_ws('; ', note, 'book ' || book || ' is no longer declared')
+where kind = 'held'
+  and closed_at is null
+  and book <> all(cast(:books as text[]))
+  and (status <> 'approved' or written_by_run is null);
+
 -- name: close_decided
 -- Let the next run ask again: a rejected or expired plan no longer speaks for its drift.
 update trading.repair_plans

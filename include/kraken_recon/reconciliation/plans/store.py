@@ -129,6 +129,10 @@ class PlanStore(Store):
         """Close a held plan that nothing can write any more, and say why."""
         self._run("outdate", plan_id=plan_id, note=note)
 
+    def outdate_undeclared(self, books: Collection[str]) -> None:
+        """Close what is held of books that are not among these any more."""
+        self._run("outdate_undeclared", books=list(books))
+
     def close_decided(self, plan_id: UUID) -> bool:
         """Close a rejected or expired plan, so that the next run holds the drift anew."""
         return bool(self._run("close_decided", plan_id=plan_id))
