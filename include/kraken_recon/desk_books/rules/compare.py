@@ -33,7 +33,6 @@ ROUNDINGS: Final = (decimal.ROUND_DOWN, decimal.ROUND_HALF_UP, decimal.ROUND_HAL
 _STEPS: Final = tuple(Decimal(1).scaleb(-digits) for digits in range(SCALE_MAX + 1))
 INTEGER_DIGITS_READ_MAX: Final = 18
 """Of more digits before the point no sum of rows would fit a column of ours; nothing has so many."""
-_NOTHING: Final = object()
 _SHOWN_CHARACTERS_MAX: Final = 60
 _SHOWN_KEYS_MAX: Final = 5
 
@@ -197,8 +196,13 @@ def _all_agree(
         held = {terms.kept[row.name]: row.quantity for row in rows}
     except KeyError:
         return None
-    if len(held) < len(rows) or any(proven.get(asset, _NOTHING) != held[asset] for asset in held):
+    if len(held) < len(rows):
         return None
+    for asset, quantity in held.items():
+        own = proven.get(asset, ZERO)
+        # What has more digits than the desk's column is equal by its rounding alone.
+        if quantity != own and (quantity is None or not agrees(own, quantity, terms.decimals)):
+            return None
     is_one_missing = any(_is_missing(asset, proven[asset], terms) for asset in proven.keys() - held.keys())
     return None if is_one_missing else held.keys()
 
