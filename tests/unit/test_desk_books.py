@@ -14,9 +14,9 @@ from kraken_recon.desk_books.declaration import (
 )
 from kraken_recon.desk_books.rules.accounts import match_accounts
 from kraken_recon.desk_books.rules.compare import (
+    ProvenPositions,
     Terms,
     compare,
-    proven_by_asset,
     quantity_of,
     terms_of_cash,
     terms_of_positions,
@@ -25,7 +25,6 @@ from kraken_recon.desk_books.rules.names import Meant, Names, known_assets, unkn
 from kraken_recon.desk_books.rules.records import (
     DeskRow,
 )
-from kraken_recon.ledger.entries import HoldingKey
 
 ZERO = Decimal(0)
 KNOWN = known_assets(["XXBT", "XETH", "SOL", "DOT", "DOT.S", "ZUSD", "ZEUR", "AAPLx", "ON", "XTZ", "USDT"])
@@ -192,11 +191,14 @@ def test_what_lies_outside_of_what_a_table_holds_is_no_difference(
 
 
 def test_wallets_are_summed_or_left_out() -> None:
-    held = {HoldingKey("DOT", "spot"): Decimal(1), HoldingKey("DOT", "S"): Decimal(2)}
-    assert proven_by_asset(held, is_spot_only=False) == {"DOT": Decimal(3)}
-    assert proven_by_asset(held, is_spot_only=True) == {"DOT": Decimal(1)}
-    tokenized = {HoldingKey("AAPLx", "T"): Decimal(3)}
-    assert proven_by_asset(tokenized, is_spot_only=True) == {"AAPLx": Decimal(3)}
+    held = ProvenPositions(("DOT", "DOT"), ("spot", "S"), (Decimal(1), Decimal(2)))
+    assert held.by_asset(is_spot_only=False) == {"DOT": Decimal(3)}
+    assert held.by_asset(is_spot_only=True) == {"DOT": Decimal(1)}
+    assert held.of("DOT") == {"spot": Decimal(1), "S": Decimal(2)}
+    staked = ProvenPositions(("DOT",), ("S",), (Decimal(2),))
+    assert staked.by_asset(is_spot_only=True) == {}
+    tokenized = ProvenPositions(("AAPLx",), ("T",), (Decimal(3),))
+    assert tokenized.by_asset(is_spot_only=True) == {"AAPLx": Decimal(3)}
     rows = [row(1, "DOT", "1"), row(2, "DOT.S", "9")]
     assert compare(rows, proven(DOT="1"), terms("kraken", spot=True)).differing == ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kraken_recon.desk_books.rules.compare import ProvenPositions
 from kraken_recon.desk_books.rules.memory import AssetMemory, declaration_ids, remembered
 from kraken_recon.desk_books.store import DeskBookStore
 from kraken_recon.holdings.pricing import PriceList, price_list
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.reading import BookReading
     from kraken_recon.desk_books.rules.memory import AssetStanding, JudgedBefore
     from kraken_recon.desk_books.store import AccountAsset, ProvenAccount
-    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.ledger.entries import LedgerEntry
 
 
 @dataclass(slots=True)
 class BookEvidence:
     """What our database says of the accounts of a book, and of their assets that differ."""
 
-    positions: Mapping[int, Mapping[HoldingKey, Decimal]]
+    positions: Mapping[int, ProvenPositions]
     ledger_heads: Mapping[int, int]
     declared: Mapping[str, UUID]
     before: Mapping[int, JudgedBefore]
@@ -41,6 +42,10 @@ class BookEvidence:
     costs: Mapping[int, Mapping[str, Decimal]] = field(default_factory=dict)
     available: Mapping[int, Mapping[str, Decimal]] = field(default_factory=dict)
     prices: PriceList = field(default_factory=PriceList)
+
+    def proven(self, account_id: int) -> ProvenPositions:
+        """Say what is proven of an account."""
+        return self.positions.get(account_id) or ProvenPositions()
 
     def memory(self, account_id: int, asset: str) -> AssetMemory:
         """Say what is remembered of an asset that does not agree."""
@@ -85,7 +90,7 @@ class BookEvidence:
     ) -> None:
         """Read what assets that differ are worth, and whatever else their accounts hold."""
         quoted = {account.account_id: account.quote_currency for account in accounts}
-        held = {(i, key.asset) for i, _ in wanted for key in self.positions.get(i, ())}
+        held = {(i, asset) for i in {i for i, _ in wanted} for asset in self.proven(i).assets}
         self.prices = price_list(PriceStore(unit), {(quoted[i], asset) for i, asset in wanted | held}, now)
 
     def unpriced(

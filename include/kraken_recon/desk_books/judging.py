@@ -17,7 +17,6 @@ from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.desk_books.evidence import read_memory
 from kraken_recon.desk_books.rules.compare import (
     compare,
-    proven_by_asset,
     terms_of_cash,
     terms_of_positions,
 )
@@ -39,11 +38,11 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaration import Cash, DeskBook, Positions
     from kraken_recon.desk_books.evidence import BookEvidence
     from kraken_recon.desk_books.reading import BookReading, PartReading
-    from kraken_recon.desk_books.rules.compare import Terms
+    from kraken_recon.desk_books.rules.compare import ProvenPositions, Terms
     from kraken_recon.desk_books.rules.memory import AssetStanding
     from kraken_recon.desk_books.rules.records import BookComparison, ComparedAsset, Explained
     from kraken_recon.desk_books.store import AccountAsset, ProvenAccount
-    from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+    from kraken_recon.ledger.entries import LedgerEntry
 
 _NO_ENTRIES: Final[Sequence[LedgerEntry]] = ()
 _NO_MEMORY: Final = AssetMemory()
@@ -228,10 +227,7 @@ def _is_emptied(
         return False
     is_spot_only = book.positions.wallets == "spot"
     return any(
-        is_emptied(
-            rows_before, rows_now, proven_by_asset(evidence.positions.get(i, {}), is_spot_only=is_spot_only)
-        )
-        for i in ids
+        is_emptied(rows_before, rows_now, evidence.proven(i).by_asset(is_spot_only=is_spot_only)) for i in ids
     )
 
 
@@ -265,9 +261,9 @@ def _compared_parts(
     of_parts: Iterable[tuple[PartReading, Terms]],
     evidence: BookEvidence,
 ) -> Iterator[_ComparedPart]:
-    held = evidence.positions.get(account.account_id, {})
+    held = evidence.proven(account.account_id)
     for read, terms in of_parts:
-        proven = proven_by_asset(held, is_spot_only=terms.is_spot_only)
+        proven = held.by_asset(is_spot_only=terms.is_spot_only)
         if terms.is_cash:
             proven = {asset: quantity for asset, quantity in proven.items() if asset in terms.names.known}
         declared = (book.cash if terms.is_cash else None) or book.positions
@@ -327,8 +323,8 @@ class _Judging:
         return self.evidence.memory(self.account.account_id, asset)
 
     @property
-    def _held(self) -> Mapping[HoldingKey, Decimal]:
-        return self.evidence.positions.get(self.account.account_id, {})
+    def _held(self) -> ProvenPositions:
+        return self.evidence.proven(self.account.account_id)
 
     def _explained(self, part: _ComparedPart, compared: ComparedAsset) -> Explained:
         of = (self.account.account_id, compared.asset)
@@ -343,9 +339,9 @@ class _Judging:
                 agreed=agreement.quantity if agreement else None,
                 was_ever_held=of in self.evidence.held,
                 wallets={
-                    key.wallet: quantity
-                    for key, quantity in self._held.items()
-                    if key.asset == compared.asset and part.counted(key.wallet)
+                    wallet: quantity
+                    for wallet, quantity in self._held.of(compared.asset).items()
+                    if part.counted(wallet)
                 },
                 orders=self.evidence.orders.get(self.account.account_id, {}),
                 booked_for_it=[entry for entry in memory.booked if part.counted(entry.wallet)],
@@ -354,9 +350,7 @@ class _Judging:
 
     def _prices(self, differing: Iterable[str]) -> dict[str, Decimal]:
         quote = self.account.quote_currency
-        found = {
-            a: self.evidence.prices.of(quote, a)[0] for a in {*differing, *(k.asset for k in self._held)}
-        }
+        found = {a: self.evidence.prices.of(quote, a)[0] for a in {*differing, *self._held.assets}}
         return {asset: price for asset, price in found.items() if price is not None}
 
     def _decided(
@@ -380,7 +374,7 @@ class _Judging:
                 for row in part.reading.rows.get(self.account.name, ())
                 if row.quantity
             ),
-            proven_by_asset(self._held, is_spot_only=book.positions.wallets == "spot"),
+            self._held.by_asset(is_spot_only=book.positions.wallets == "spot"),
             prices,
             seen={asset: one.seen for asset, one in memory.items() if one.seen},
             last_changes={asset: one.last_changes for asset, one in memory.items()},

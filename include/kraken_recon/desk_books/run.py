@@ -140,15 +140,20 @@ def _concluded(
 ) -> list[AccountInBook]:
     """Record what is said of accounts, write what is to be written, and tell of the rest."""
     handed_on = [_handed_on(book, one, reading) for one in judged if one.judgement.is_whole]
+    eventful = [one for one in handed_on if one.to_write or one.to_hold]
     with ports.open_unit_of_work() as unit:
         _record(unit, book, judged, reading)
-        calm = {one.account_id: None for one in handed_on if not one.to_write and not one.to_hold}
+        busy = {one.account_id for one in eventful}
+        calm = {one.account_id: None for one in handed_on if one.account_id not in busy}
         PlanStore(unit).settle_held(calm, book.name)
+        if not eventful:
+            _tell(unit, book, judged, reading.read_at, {})
         unit.commit()
+    if not eventful:
+        return judged
     outcomes = {
         (one.account_id, outcome.asset): outcome
-        for one in handed_on
-        if one.to_write or one.to_hold
+        for one in eventful
         for outcome in write_back(one, ports).outcomes
     }
     with ports.open_unit_of_work() as unit:

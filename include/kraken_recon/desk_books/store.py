@@ -10,8 +10,9 @@ from kraken_recon.accounts.account import Account
 from kraken_recon.alerts.kinds import OF_DESK_BOOKS
 from kraken_recon.database.arrays import json_rows
 from kraken_recon.database.store import Store, named_queries
+from kraken_recon.desk_books.rules.compare import ProvenPositions
 from kraken_recon.desk_books.rules.memory import AssetStanding, JudgedBefore, LastWrite
-from kraken_recon.ledger.entries import TRADED, HoldingKey, LedgerEntry
+from kraken_recon.ledger.entries import TRADED, LedgerEntry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -77,13 +78,10 @@ class DeskBookStore(Store):
         rows = self._rows("proofs", names=sorted(names) if names is not None else None, now=now)
         return [ProvenAccount(**{**row, "is_fresh": bool(row["is_fresh"])}) for row in rows]
 
-    def positions(self, account_ids: Collection[int]) -> dict[int, dict[HoldingKey, Decimal]]:
+    def positions(self, account_ids: Collection[int]) -> dict[int, ProvenPositions]:
         """Read what is proven, by account."""
         rows = self._run("positions", account_ids=list(account_ids))
-        return {
-            row.account_id: dict(zip(map(HoldingKey, row.assets, row.wallets), row.quantities, strict=True))
-            for row in rows
-        }
+        return {row.account_id: ProvenPositions(row.assets, row.wallets, row.quantities) for row in rows}
 
     def entries(self, after: Mapping[AccountAsset, int]) -> dict[AccountAsset, list[LedgerEntry]]:
         """Read the ledger entries of assets, each of an account, that were recorded after one of them."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.desk_books.declaration import DeskBook
     from kraken_recon.desk_books.rules.names import Meant
-    from kraken_recon.ledger.entries import HoldingKey
 
 _ROUNDED: Final = decimal.Context(prec=120, rounding=decimal.ROUND_HALF_EVEN)
 ROUNDINGS: Final = (decimal.ROUND_DOWN, decimal.ROUND_HALF_UP, decimal.ROUND_HALF_EVEN)
@@ -144,14 +143,30 @@ def as_held(proven: Decimal, decimals: int) -> Decimal:
     return rounded(proven, decimals, decimal.ROUND_DOWN)
 
 
-@exact_arithmetic()
-def proven_by_asset(positions: Mapping[HoldingKey, Decimal], *, is_spot_only: bool) -> dict[str, Decimal]:
-    """Sum proven positions by asset, over all wallets or of the spot wallet alone."""
-    totals: dict[str, Decimal] = {}
-    for key, quantity in positions.items():
-        if key.wallet in TRADED or not is_spot_only:
-            totals[key.asset] = totals[key.asset] + quantity if key.asset in totals else quantity
-    return totals
+@dataclass(frozen=True, slots=True)
+class ProvenPositions:
+    """What is proven of one account: in each place an asset, one of its wallets, and the quantity there."""
+
+    assets: Sequence[str] = ()
+    wallets: Sequence[str] = ()
+    quantities: Sequence[Decimal] = ()
+
+    @exact_arithmetic()
+    def by_asset(self, *, is_spot_only: bool) -> dict[str, Decimal]:
+        """Sum by asset, over all wallets or of the spot wallet alone."""
+        whole = dict(zip(self.assets, self.quantities, strict=True))
+        if len(whole) == len(self.assets) and (not is_spot_only or TRADED.issuperset(self.wallets)):
+            return whole
+        totals: dict[str, Decimal] = {}
+        for asset, wallet, quantity in zip(self.assets, self.wallets, self.quantities, strict=True):
+            if wallet in TRADED or not is_spot_only:
+                totals[asset] = totals.get(asset, ZERO) + quantity
+        return totals
+
+    def of(self, asset: str) -> dict[str, Decimal]:
+        """Say how much of an asset lies in which wallet."""
+        every = zip(self.assets, self.wallets, self.quantities, strict=True)
+        return {wallet: quantity for own, wallet, quantity in every if own == asset}
 
 
 @exact_arithmetic()
