@@ -20,6 +20,7 @@ from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.desk_books.checking import check_book
 from kraken_recon.desk_books.declaring import DeclaredBook
 from kraken_recon.desk_books.diffing import diff_account
+from kraken_recon.desk_books.own_orders import row_store
 from kraken_recon.desk_books.own_orders.verifying import verify_desk_orders
 from kraken_recon.desk_books.run import settle_books
 from kraken_recon.desk_books.store import DeskBookStore
@@ -545,6 +546,27 @@ def test_orders_of_freqtrade_are_verified_as_it_keeps_them(
     assert bot.find().given == 2
     bot.verify()
     assert sorted(failed for _, _, failed in bot.verdicts()) == ["", "desk"]
+
+
+def test_more_orders_than_are_read_at_once_are_told_and_read_by_later_runs(
+    desk: TradingDesk,
+    new_desk_database: Callable[[str], DeskDatabase],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bot = BotDesk(desk, new_desk_database("postgresql"))
+    bot.note("1", bot.trade())
+    bot.desk.pause(7200)
+    bot.note("2", bot.trade())
+    bot.note("3", bot.trade())
+    monkeypatch.setattr(row_store, "ORDERS_MAX", 2)
+    first = bot.find()
+    assert first.given == 2
+    [problem] = first.problems
+    assert problem.what.startswith("more than 2 orders changed; those after ")
+    second = bot.find()
+    assert (second.given, second.problems) == (1, ())
+    bot.verify()
+    assert bot.verdicts() == [VERIFIED] * 3
 
 
 def test_a_check_reads_the_orders_and_asks_kraken_for_none(bot: BotDesk) -> None:

@@ -41,6 +41,7 @@ from kraken_recon.desk_books.rules.order_rows import (
     problems_of_rows,
     read_order,
 )
+from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.session_store import desk_session, problem_of
 from kraken_recon.errors import DeskUnreadableError
 from kraken_recon.values.money import SCALE_MAX
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaration import DeskBook, Orders
     from kraken_recon.desk_books.rules.names import Names
     from kraken_recon.desk_books.rules.orders import DeskOrder
-    from kraken_recon.desk_books.rules.records import DeskProblem
     from kraken_recon.desk_books.schema_store import TableShape
     from kraken_recon.desk_books.session_store import DeskLimits
 
@@ -138,20 +138,29 @@ def _understood(read: _ReadRows, wanted: Mapping[str, WantedOrders]) -> OrdersRe
         if order.changed_at >= wanted[account].since or order.order_id in wanted[account].order_ids:
             strange += problems
             found[account][order.order_id] = order
+    until, strange_rows = _complete_until(read, wanted), problems_of_rows(terms.where, strange)
     return OrdersReading(
         {a: sorted(o.values(), key=lambda one: (one.changed_at, one.order_id)) for a, o in found.items()},
         frozenset(found),
         terms.digits["volume"],
-        _complete_until(rows, orders),
-        tuple(problems_of_rows(terms.where, strange)),
+        until,
+        (*strange_rows, *(_too_many(terms.where, until) if until else ())),
     )
 
 
-def _complete_until(rows: Sequence[Mapping[str, Any]], orders: Orders) -> datetime | None:
+def _complete_until(read: _ReadRows, wanted: Mapping[str, WantedOrders]) -> datetime | None:
     """Say how far a reading came that found more than it may take."""
-    if len(rows) <= ORDERS_MAX:
+    if len(read.rows) <= ORDERS_MAX:
         return None
-    return moment_of(rows[ORDERS_MAX - 1][orders.changed_at], orders.zone)
+    orders = read.terms.orders
+    last = moment_of(read.rows[ORDERS_MAX - 1][orders.changed_at], orders.zone)
+    return last or min(wanted[account].since for account in read.accounts.values())
+
+
+def _too_many(where: str, until: datetime) -> Iterator[DeskProblem]:
+    what = f"more than {ORDERS_MAX:,} orders changed; those after {until.isoformat()} were not read yet"
+    remedy = "Later runs read on from there; should that moment stand still, leave rows out by orders.only."
+    yield DeskProblem(where, what, remedy)
 
 
 @dataclass(frozen=True, slots=True)
