@@ -49,7 +49,7 @@ PAGES = {
     "maintenance": {"tidy": "database", "snapshot_assets": ""},
     "repair_approval": {"ask": "repair?plan=", "act_on_answer": "repair?plan="},
 }
-NEVER_RUN_HERE = {"ask_for_approval", "reconcile_desk_books", "ask", "act_on_answer"}
+NEVER_RUN_HERE = {"ask_for_approval", "reconcile_desk_books", "publish_desk_books", "ask", "act_on_answer"}
 # For every type of field what no field of that type may hold.
 WRONG: dict[str, Any] = {
     "string": {"no": "text"},

@@ -48,10 +48,17 @@ where c.relnamespace = 'trading'::regnamespace and l.pid <> pg_backend_pid()
 SERVER_TIMEOUT_SECONDS = 75
 PROGRAM = Path(__file__).with_name("task_program.py")
 NO_ID = "00000000-0000-0000-0000-000000000001"
+DECLARED = """
+name: arena
+connection: arena_db
+accounts: {desk: 1}
+positions: {table: positions, account: account_id, asset: symbol, quantity: quantity}
+"""
 # What required arguments may be called. Another one makes a test fail that says so.
 ARGUMENTS: dict[str, Any] = {
     "accounts": ["desk"],
     "account": "desk",
+    "book": "arena",
     "mode": "repair",
     "tolerance": "0.001",
     "run_ids": [],
@@ -168,8 +175,10 @@ def tasks(project_environment: dict[str, str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def desk_of_one(desk: AirflowDesk) -> AirflowDesk:
+def desk_of_one(desk: AirflowDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AirflowDesk:
     desk.account("desk", USD="1")
+    (tmp_path / "arena.yaml").write_text(DECLARED)
+    monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(tmp_path))
     return desk
 
 

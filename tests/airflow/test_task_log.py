@@ -27,6 +27,7 @@ OPERATORS = {
     "ReconcileAccountsOperator",
     "PublishSummaryOperator",
     "ReportOutcomeOperator",
+    "ListDeskBooksOperator",
     "ListHeldPlansOperator",
     "TidyOperator",
     "SnapshotAssetsOperator",

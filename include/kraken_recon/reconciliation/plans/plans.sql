@@ -237,13 +237,15 @@ where plan_id = :plan_id
   and written_by_run is null;
 
 -- name: outdate_undeclared
--- Close what is held of books that nobody declares any more; what is being written closes with what came of that.
+-- Close what is held of books that nobody declares any more; what is being written closes with what came of that. Where
+-- no book is declared, a plan of none would not be in the empty list either.
 update trading.repair_plans
 set status = case when status in ('held', 'approved') then 'outdated' else status end,
     closed_at = now(),
     note = concat_ws('; ', note, 'book ' || book || ' is no longer declared')
 where kind = 'held'
   and closed_at is null
+  and book is not null
   and book <> all(cast(:books as text[]))
   and (status <> 'approved' or written_by_run is null);
 
