@@ -61,6 +61,9 @@ class MisfitError(Exception):
         self.problems = tuple(problems)
 
 
+_INTEGER_MAX: Final = 2**31 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class DeskSource:
     """One part of a declaration, the session in which it is read, and the desk's value of each account."""
@@ -293,7 +296,13 @@ def rows_that_count(part: DeskSource, shape: TableShape) -> Iterator[sa.ColumnEl
         MisfitError: a value of the declaration is none that the column can hold.
     """
     account = part.declared.account
-    wanted = [_bound(part, shape, account, value) for value in part.values.values()]
+    keys = [in_column(part, shape, account, value) for value in part.values.values()]
+    wanted: Any
+    if keys and all(type(key) is int and abs(key) <= _INTEGER_MAX for key in keys):
+        # One parameter, however many accounts there are: each of its own costs as much as several rows.
+        wanted = sa.bindparam("accounts", keys, sa.Integer(), expanding=True)
+    else:
+        wanted = [_bound(part, shape, account, value) for value in part.values.values()]
     yield _searched(part, shape, account).in_(wanted)
     for column, value in part.declared.only.items():
         typed = _searched(part, shape, column)
