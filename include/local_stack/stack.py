@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_SECONDS = 30
 MONTH_DAYS = 30
-MONTH_TIMEOUT_SECONDS = 240
+PROGRAM_TIMEOUT_SECONDS = 240
 POSTGRES_SETTINGS = {"max_connections": "200", "shared_preload_libraries": "pg_stat_statements"}
 
 
@@ -141,17 +141,7 @@ class Stack:
 
     def migrate_trading(self, trading: Database) -> None:
         """Bring the trading schema up to date, with the project's own command."""
-        environment = self.settings.program_environment() | {"KRAKEN_RECON_DSN": trading.url}
-        done = subprocess.run(
-            [sys.executable, "-m", "kraken_recon", "migrate"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise LocalStackError(f"`python -m kraken_recon migrate` failed:\n{done.stdout}{done.stderr}")
+        self._finished("kraken_recon", "migrate", variables={"KRAKEN_RECON_DSN": trading.url})
 
     def play_month(self, exchange: Exchange, variables: dict[str, str]) -> str:
         """Let the accounts live through a month in fast motion; return what the program says of it.
@@ -159,18 +149,7 @@ class Stack:
         Raises:
             LocalStackError: it failed.
         """
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "demo_month", exchange.base_url],
-            env=self.settings.program_environment() | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=MONTH_TIMEOUT_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise LocalStackError(f"`python -m demo_month` failed:\n{done.stdout}{done.stderr}")
-        return done.stdout.strip()
+        return self._finished("demo_month", exchange.base_url, variables=variables).strip()
 
     def let_bot_trade(self, arena: Database, variables: dict[str, str]) -> list[str]:
         """Let the bot book in its own database what is new at the exchange; return what it says.
@@ -178,18 +157,24 @@ class Stack:
         Raises:
             LocalStackError: it failed.
         """
+        told = self._finished("demo_bot", variables=variables | {"DEMO_BOT_DSN": arena.url})
+        return told.splitlines()
+
+    def _finished(self, module: str, *arguments: str, variables: dict[str, str]) -> str:
+        """Run a program of the project to its end; return what it says."""
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "demo_bot"],
-            env=self.settings.program_environment() | variables | {"DEMO_BOT_DSN": arena.url},
+            [sys.executable, "-W", "ignore", "-m", module, *arguments],
+            env=self.settings.program_environment() | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=MONTH_TIMEOUT_SECONDS,
+            timeout=PROGRAM_TIMEOUT_SECONDS,
             check=False,
         )
         if done.returncode != 0:
-            raise LocalStackError(f"`python -m demo_bot` failed:\n{done.stdout}{done.stderr}")
-        return done.stdout.splitlines()
+            command = " ".join(["python -m", module, *arguments])
+            raise LocalStackError(f"`{command}` failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def introduce(self, accounts: list[Account], trading: Database) -> None:
         """Write the accounts into the trading database, and keep their keys for the connections."""

@@ -58,6 +58,16 @@ def desk_commands(
     return Commands(run, folder, desk)
 
 
+@pytest.fixture
+def commands(desk_commands: Commands) -> Commands:
+    """A desk that has three assets and cash, as was proved."""
+    books = desk_commands.desk.books[ACCOUNT]
+    for asset, amount in {"BTC": "1.5", "ETH": "4", "XRP": "250", "USD": "1000"}.items():
+        books.add(asset, amount)
+    desk_commands.desk.sync()
+    return desk_commands
+
+
 @pytest.fixture(scope="session")
 def mariadb_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server of MariaDB's, where there is one on this machine."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo_bot.tables import TableBook
-from desks.desk_book_commands import ACCOUNT, ARENA, Commands
+from desks.desk_book_commands import ARENA, Commands
 from desks.desk_databases import HOW_TO, DeskDatabase, make_arena
 from kraken_recon.desk_books.declaring import parse_book
 
@@ -21,15 +21,6 @@ BLOCKS = re.findall(r"```text\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
 [READING] = [block for block in BLOCKS if "create role" in block]
 [WRITING] = [block for block in BLOCKS if "grant update" in block]
 [WRITTEN] = [block for block in BLOCKS if "write_back:" in block]
-
-
-@pytest.fixture
-def commands(desk_commands: Commands) -> Commands:
-    books = desk_commands.desk.books[ACCOUNT]
-    for asset, amount in {"BTC": "1.5", "ETH": "4", "XRP": "250", "USD": "1000"}.items():
-        books.add(asset, amount)
-    desk_commands.desk.sync()
-    return desk_commands
 
 
 @pytest.fixture

@@ -26,16 +26,6 @@ ON_UPDATE = ARENA.replace("  holds:", "  on_update: {updated_at: now}\n  holds:"
 
 
 @pytest.fixture
-def commands(desk_commands: Commands) -> Commands:
-    """A desk that has three assets and cash, as was proved."""
-    books = desk_commands.desk.books[ACCOUNT]
-    for asset, amount in {"BTC": "1.5", "ETH": "4", "XRP": "250", "USD": "1000"}.items():
-        books.add(asset, amount)
-    desk_commands.desk.sync()
-    return desk_commands
-
-
-@pytest.fixture
 def arena(database: DeskDatabase, monkeypatch: pytest.MonkeyPatch) -> DeskDatabase:
     """The first shape, which agrees."""
     make_arena(database, {"BTC": Decimal("1.5"), "ETH": Decimal(4), "XRP": Decimal(250)}, Decimal(1000))

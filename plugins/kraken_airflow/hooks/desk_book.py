@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk import BaseHook
 
-from kraken_airflow.hooks.kraken import find_connection
+from kraken_airflow.hooks.kraken import fields_of, find_connection
 from kraken_recon.desk_books.address import DeskAddress, address_of_fields
-from kraken_recon.values.connection_fields import ConnectionFields
 
 
 class DeskBookHook(BaseHook):
@@ -30,15 +29,4 @@ class DeskBookHook(BaseHook):
             ConfigurationError: the connection is missing, or is none of a database that is spoken.
         """
         connection = find_connection(self.desk_conn_id)
-        return address_of_fields(
-            self.desk_conn_id,
-            connection.conn_type,
-            ConnectionFields(
-                login=connection.login,
-                password=connection.password,
-                host=connection.host,
-                port=connection.port,
-                schema=connection.schema,
-                extra=connection.extra,
-            ),
-        )
+        return address_of_fields(self.desk_conn_id, connection.conn_type, fields_of(connection))

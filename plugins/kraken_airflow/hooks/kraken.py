@@ -65,6 +65,18 @@ def find_connection(conn_id: str) -> Connection:
     return connection
 
 
+def fields_of(connection: Connection) -> ConnectionFields:
+    """Take out of a connection what leads somewhere."""
+    return ConnectionFields(
+        login=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port,
+        schema=connection.schema,
+        extra=connection.extra,
+    )
+
+
 class KrakenHook(BaseHook):
     """One account at Kraken: an API key, the host it may be used at, and how fast."""
 
@@ -113,14 +125,7 @@ class KrakenHook(BaseHook):
             )
         credentials = credentials_from_connection(
             name,
-            ConnectionFields(
-                login=connection.login,
-                password=connection.password,
-                host=connection.host,
-                port=connection.port,
-                schema=connection.schema,
-                extra=connection.extra,
-            ),
+            fields_of(connection),
             allowed_hosts=allowed_hosts(os.environ),
         )
         # Airflow hides the password as it was typed; this is what is signed with.
