@@ -10,14 +10,14 @@ import re
 from typing import Final
 
 LINE_CHARACTERS_MAX: Final = 300
-_NOT_KEPT: Final = re.compile("[\x00\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROL_BUT_LINES: Final = re.compile(f"(?![\t\n]){_CONTROL.pattern}")
 
 
 def can_be_kept(text: str) -> bool:
     """Say whether PostgreSQL and UTF-8 can hold a text."""
-    return not _NOT_KEPT.search(text)
+    return "\0" not in text and (text.isascii() or not _SURROGATE.search(text))
 
 
 def is_plain(text: str) -> bool:

@@ -262,6 +262,10 @@ def _rows(name: str, lines: CsvReader) -> Iterator[tuple[int, list[str]]]:
     header: list[str] = []
     for cells in lines:
         line = lines.line_num
+        if header and len(cells) == len(header) and cells[0].strip().lower() not in {"", header[0]}:
+            # Neither blank nor the header again, as nearly every row.
+            yield line, cells
+            continue
         if not any(cell.strip() for cell in cells):
             continue
         named = [cell.strip().lower() for cell in cells]

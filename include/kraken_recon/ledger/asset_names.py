@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -69,6 +70,8 @@ _WALLET = re.compile(
 )
 
 
+# Tens of thousands of rows name a few hundred codes.
+@lru_cache(maxsize=4_096)
 def parse_kraken_code(code: str, asset_class: str = "") -> HoldingKey:
     """Read an asset code in any of Kraken's spellings: id, altname or export name.
 

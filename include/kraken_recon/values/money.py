@@ -55,6 +55,9 @@ def parse_amount(value: object) -> Decimal:
         # treat every unreadable amount alike
     if isinstance(value, str) and not (len(value) <= _TEXT_CHARACTERS_MAX and _AMOUNT.fullmatch(value)):
         raise ValueError(f"expected an amount, was {one_line(repr(value), _SHOWN_CHARACTERS_MAX)}")
+    if isinstance(value, str) and len(value) <= SCALE_MAX and "e" not in value and "E" not in value:
+        # So few characters hold no number that is too large or too fine, and most amounts are as short.
+        return Decimal(value)
     if isinstance(value, int) and abs(value) >= 10**INTEGER_DIGITS_MAX:
         raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits")
     try:
