@@ -83,8 +83,12 @@ class People:
         path = f"dags/repair_approval/dagRuns/plan__{plan_id}/taskInstances/ask/-1/hitlDetails"
         return self.call(user, "PATCH", path, {"chosen_options": [choice], "params_input": {}}).status_code
 
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call("op", "GET", f"dags/{dag_id}/dagRuns").json()["dag_runs"]
+        return found
+
     def states(self, run: str) -> list[tuple[str, str]]:
-        """List the task instances of a run of a DAG, such as ``position_sync/dagRuns/ID``."""
+        """List the task instances of a run of a DAG, such as ``position_sync/dagRuns/ID`` (``~``: of all)."""
         found = self.call("op", "GET", f"dags/{run}/taskInstances?limit=100").json()["task_instances"]
         return sorted((task["task_id"], task["state"]) for task in found)
 
@@ -107,13 +111,12 @@ def test_people_decide_about_held_repairs(
         with psycopg.connect(database_url, row_factory=dict_row) as session:
             return session.execute(query.encode()).fetchall()
 
-    def sync() -> str:
+    def sync() -> None:
         run_id = api.trigger("position_sync", {})
         state = api.wait_for_run(
             "position_sync", run_id, timeout_seconds=TIMEOUT_SECONDS, on_change=lambda _: None
         )
         assert state == "success"
-        return f"position_sync/dagRuns/{run_id}"
 
     api.unpause("position_sync")
     sync()
@@ -131,9 +134,11 @@ def test_people_decide_about_held_repairs(
     assert people.call("op", "POST", "variables", hours).status_code == 201
     with psycopg.connect(database_url) as session:
         session.execute("update trading.accounts set is_active = true")
-    again = sync()
-    asked = [state for task, state in people.states(again) if task == "ask_for_approval"]
-    assert asked == ["skipped", "skipped", "success"]
+    sync()
+    # Over all runs: the schedule starts some of its own, and any of them may be the one that asks.
+    asked = [state for task, state in people.states("position_sync/dagRuns/~") if task == "ask_for_approval"]
+    assert asked.count("success") == len(ACCOUNTS)
+    assert len(people.runs("repair_approval")) == len(ACCOUNTS)
 
     assert people.answer("viewer", plans["same"], "Approve") == 403
     simulator.control.post("accounts/moved/residual", {"asset": "XXBT", "amount": "-0.7"})
