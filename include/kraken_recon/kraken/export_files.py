@@ -148,7 +148,7 @@ class _Row:
         if not _TIME.fullmatch(text):
             self.refuse("time", "a time such as 2026-01-31 12:00:00", SPREADSHEET)
         try:
-            return datetime.fromisoformat(text).replace(tzinfo=UTC)
+            return datetime.fromisoformat(f"{text}+00:00")
         except ValueError:
             self.refuse("time", "a time that exists")
 
