@@ -22,7 +22,7 @@ def can_be_kept(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Say whether a text is one line without control characters, those of writing direction included."""
-    return not _CONTROL.search(text)
+    return (text.isascii() and text.isprintable()) or not _CONTROL.search(text)
 
 
 def visible(text: str) -> str:

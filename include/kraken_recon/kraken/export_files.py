@@ -37,7 +37,7 @@ from kraken_recon.ledger.entries import (
 from kraken_recon.ledger.entry_kinds import ANNOUNCED_TYPES
 from kraken_recon.ledger.plausible import implausible
 from kraken_recon.plain_text import can_be_kept, visible
-from kraken_recon.values.money import ZERO, parse_amount
+from kraken_recon.values.money import ZERO, parse_plain_amount
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
@@ -78,7 +78,6 @@ ARCHIVES: Final = {
     b"\x28\xb5\x2f\xfd": "Zstandard",
 }
 
-_AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
 _SHOWN_CHARACTERS_MAX: Final = 40
 _TEXT_CHARACTERS_MAX: Final = 500
@@ -136,12 +135,13 @@ class _Row:
         text = self._cells[column]
         if text == "-":
             return ZERO
-        if not _AMOUNT.fullmatch(text):
-            self.refuse(column, "a decimal number", SPREADSHEET if text else "")
         try:
-            return parse_amount(text)
+            amount = parse_plain_amount(text)
         except ValueError:
             self.refuse(column, "an amount of at most 20+18 digits")
+        if amount is None:
+            self.refuse(column, "a decimal number", SPREADSHEET if text else "")
+        return amount
 
     def time(self) -> datetime:
         text = self._cells["time"]

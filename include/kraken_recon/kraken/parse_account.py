@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +24,7 @@ from kraken_recon.ledger.asset_names import parse_kraken_code
 from kraken_recon.ledger.entries import Balance, LedgerEntry, LedgerPage
 from kraken_recon.orders.rules.sizing import VENUE_MARK, is_international
 from kraken_recon.plain_text import is_plain, one_line
-from kraken_recon.values.money import ZERO, parse_amount
+from kraken_recon.values.money import PLAIN_AMOUNT, ZERO, parse_plain_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_AMOUNT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _MICROSECONDS_PER_SECOND: Final = 1_000_000
 _UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
 _SHOWN_CHARACTERS_MAX: Final = 40
@@ -45,6 +43,8 @@ COUNT_MAX: Final = 10**_COUNT_DIGITS_MAX
 TEXT_CHARACTERS_MAX: Final = 500
 ODD_PAIRS_NAMED_MAX: Final = 10
 ABSENT: Final = object()
+Field = str | tuple[str, str]
+"""What a part of an answer is called; a place and a name in it, put together only where one is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +82,29 @@ class Reader:
     account: str
     endpoint: str
 
-    def refuse(self, field: str, expected: str, value: object) -> NoReturn:
+    def refuse(self, field: Field, expected: str, value: object) -> NoReturn:
         """Raise with the field's name and a short sight of its value."""
+        name = field if isinstance(field, str) else ".".join(field)
         if value is ABSENT:
             was = "missing"
         elif isinstance(value, (dict, list)):
             was = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
         else:
             was = repr(value)[:_SHOWN_CHARACTERS_MAX]
-        self.fail(f"expected {field} to be {expected}, was {was}")
+        self.fail(f"expected {name} to be {expected}, was {was}")
 
     def fail(self, problem: str) -> NoReturn:
         """Raise with what is wrong, of which names of Kraken's choosing, as long as it likes, are a part."""
         message = f"{self.endpoint}: {one_line(problem, TEXT_CHARACTERS_MAX)}"
         raise PayloadInvalidError(message, account=self.account, endpoint=self.endpoint)
 
-    def mapping(self, value: object, field: str) -> dict[str, Any]:
+    def mapping(self, value: object, field: Field) -> dict[str, Any]:
         """Read an object."""
         if not isinstance(value, dict):
             self.refuse(field, "an object", value)
         return value
 
-    def text(self, value: object, field: str) -> str:
+    def text(self, value: object, field: Field) -> str:
         """Read text without control characters."""
         if not isinstance(value, str) or not is_plain(value):
             self.refuse(field, "plain text", value)
@@ -111,36 +112,37 @@ class Reader:
             self.refuse(field, f"at most {TEXT_CHARACTERS_MAX} characters", value)
         return value
 
-    def name(self, value: object, field: str) -> str:
+    def name(self, value: object, field: Field) -> str:
         """Read text that is not empty."""
         if not (name := self.text(value, field)):
             self.refuse(field, "a name", value)
         return name
 
-    def choice(self, value: object, field: str, choices: Collection[str], expected: str) -> str:
+    def choice(self, value: object, field: Field, choices: Collection[str], expected: str) -> str:
         """Read one of a few words."""
         if not isinstance(value, str) or value not in choices:
             self.refuse(field, expected, value)
         return value
 
-    def listing(self, value: object, field: str, expected: str) -> list[Any]:
+    def listing(self, value: object, field: Field, expected: str) -> list[Any]:
         """Read a list."""
         if not isinstance(value, list):
             self.refuse(field, expected, value)
         return value
 
-    def amount(self, value: object, field: str) -> Decimal:
+    def amount(self, value: object, field: Field) -> Decimal:
         """Read an exact amount; a number of JSON is refused."""
-        if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
-            self.refuse(field, "a decimal string", value)
         try:
-            return parse_amount(value)
+            amount = parse_plain_amount(value) if isinstance(value, str) else None
         except ValueError:
             self.refuse(field, "an amount of at most 20+18 digits", value)
+        if amount is None:
+            self.refuse(field, "a decimal string", value)
+        return amount
 
-    def time(self, value: object, field: str) -> datetime:
+    def time(self, value: object, field: Field) -> datetime:
         """Read unix seconds as number or text; what is finer than a microsecond is cut off."""
-        if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        if isinstance(value, str) and PLAIN_AMOUNT.fullmatch(value):
             value = Decimal(value)
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             self.refuse(field, "unix seconds", value)
@@ -148,7 +150,7 @@ class Reader:
             self.refuse(field, "unix seconds", value)
         return EPOCH + timedelta(microseconds=int(value * _MICROSECONDS_PER_SECOND))
 
-    def optional_time(self, value: object, field: str) -> datetime | None:
+    def optional_time(self, value: object, field: Field) -> datetime | None:
         """Read a limit of a key: unix seconds as text or number; empty, 0 and null mean none."""
         if value in (None, "", 0, "0"):
             return None
@@ -387,13 +389,14 @@ def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _parse_balance(read: Reader, value: object, code: str) -> Balance:
-    fields = read.mapping(value, f"result.{code}")
+    field = f"result.{code}"
+    fields = read.mapping(value, field)
     return Balance(
-        balance=read.amount(fields.get("balance", ABSENT), f"result.{code}.balance"),
-        hold_trade=read.amount(fields.get("hold_trade", ABSENT), f"result.{code}.hold_trade"),
+        balance=read.amount(fields.get("balance", ABSENT), (field, "balance")),
+        hold_trade=read.amount(fields.get("hold_trade", ABSENT), (field, "hold_trade")),
         # Kraken sends these two only to accounts with a credit line.
-        credit=read.amount(fields.get("credit", "0"), f"result.{code}.credit"),
-        credit_used=read.amount(fields.get("credit_used", "0"), f"result.{code}.credit_used"),
+        credit=read.amount(fields.get("credit", "0"), (field, "credit")),
+        credit_used=read.amount(fields.get("credit_used", "0"), (field, "credit_used")),
     )
 
 
@@ -403,20 +406,20 @@ def _is_zero(balance: Balance) -> bool:
 
 def _parse_entry(read: Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
     row = read.mapping(value, field)
-    code = read.name(row.get("asset", ABSENT), f"{field}.asset")
-    key = parse_kraken_code(code, read.text(row.get("aclass", ""), f"{field}.aclass"))
+    code = read.name(row.get("asset", ABSENT), (field, "asset"))
+    key = parse_kraken_code(code, read.text(row.get("aclass", ""), (field, "aclass")))
     return LedgerEntry(
         ledger_id=read.name(ledger_id, "a ledger id"),
-        refid=read.text(row.get("refid", ABSENT), f"{field}.refid"),
-        entry_time=read.time(row.get("time", ABSENT), f"{field}.time"),
-        entry_type=read.name(row.get("type", ABSENT), f"{field}.type"),
+        refid=read.text(row.get("refid", ABSENT), (field, "refid")),
+        entry_time=read.time(row.get("time", ABSENT), (field, "time")),
+        entry_type=read.name(row.get("type", ABSENT), (field, "type")),
         # Replies of before 2019 have no subtype.
-        subtype=read.text(row.get("subtype", ""), f"{field}.subtype"),
+        subtype=read.text(row.get("subtype", ""), (field, "subtype")),
         asset=key.asset,
         wallet=key.wallet,
-        amount=read.amount(row.get("amount", ABSENT), f"{field}.amount"),
-        fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
-        balance=read.amount(row.get("balance", ABSENT), f"{field}.balance"),
+        amount=read.amount(row.get("amount", ABSENT), (field, "amount")),
+        fee=read.amount(row.get("fee", ABSENT), (field, "fee")),
+        balance=read.amount(row.get("balance", ABSENT), (field, "balance")),
     )
 
 

@@ -32,6 +32,7 @@ EXACT: Final = decimal.Context(
 )
 """Room for sums of products of amounts; a result that does not fit raises instead of being rounded."""
 _AMOUNT: Final = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,18})?\s*")
+PLAIN_AMOUNT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _TEXT_CHARACTERS_MAX: Final = 1_000
 _SHOWN_CHARACTERS_MAX: Final = 60
 _UNBOUNDED: Final = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
@@ -55,9 +56,6 @@ def parse_amount(value: object) -> Decimal:
         # treat every unreadable amount alike
     if isinstance(value, str) and not (len(value) <= _TEXT_CHARACTERS_MAX and _AMOUNT.fullmatch(value)):
         raise ValueError(f"expected an amount, was {one_line(repr(value), _SHOWN_CHARACTERS_MAX)}")
-    if isinstance(value, str) and len(value) <= SCALE_MAX and "e" not in value and "E" not in value:
-        # So few characters hold no number that is too large or too fine, and most amounts are as short.
-        return Decimal(value)
     if isinstance(value, int) and abs(value) >= 10**INTEGER_DIGITS_MAX:
         raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits")
     try:
@@ -71,6 +69,18 @@ def parse_amount(value: object) -> Decimal:
         shown = one_line(repr(value), _SHOWN_CHARACTERS_MAX)
         raise ValueError(f"expected at most {INTEGER_DIGITS_MAX}+{SCALE_MAX} digits, was {shown}")
     return amount
+
+
+def parse_plain_amount(text: str) -> Decimal | None:
+    """Read an amount as Kraken writes it: digits and a point, no exponent; None for any other text.
+
+    Raises:
+        ValueError: for an amount that ``NUMERIC(38,18)`` cannot hold exactly.
+    """
+    if not PLAIN_AMOUNT.fullmatch(text):
+        return None
+    # So few characters hold no number that is too large or too fine, and most amounts are as short.
+    return Decimal(text) if len(text) <= SCALE_MAX else parse_amount(text)
 
 
 def format_amount(amount: Decimal) -> str:
