@@ -20,6 +20,7 @@ from kraken_recon.certificates.rules.build_and_check import (
 from kraken_recon.certificates.rules.format import read_document, write_time
 from kraken_recon.errors import CertificateError
 from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def code_version() -> str:
         return "not installed"
 
 
+@no_cycle_search()
 def certify(records: CertificateStore, account: str, at: datetime, *, now: datetime) -> dict[str, Any]:
     """Write the certificate of an account's positions as of ``at``.
 
@@ -84,6 +86,7 @@ def _with_findings(
     return [*holdings, *(HoldingEvidence(key, ZERO, (), ZERO) for key in unknown)]
 
 
+@no_cycle_search()
 def verify(text: bytes) -> dict[str, Any]:
     """Check a certificate from its file's content alone; ``failed`` names what does not hold, if anything.
 

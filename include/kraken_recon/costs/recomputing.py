@@ -24,6 +24,7 @@ from kraken_recon.ledger.conversions import unpaired_legs
 from kraken_recon.ledger.entry_kinds import PLACES, RENAMES, as_columns, kind_of
 from kraken_recon.ledger.operations import lying_elsewhere
 from kraken_recon.ledger.sequence import grouped
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, exact_arithmetic
 from kraken_recon.values.plain import plain
 from kraken_recon.values.shown_figures import covered_share
@@ -159,6 +160,7 @@ def _money_cost(total: QuoteTotal) -> CountedCost:
     return CountedCost(cost, total.entries, total.opening)
 
 
+@no_cycle_search()
 def recompute_account(store: CostStore, name: str) -> Written:
     """Rebuild every figure of an account under the locks of all its positions.
 

@@ -31,6 +31,7 @@ from kraken_recon.ledger.entry_kinds import EXCHANGING_TYPES
 from kraken_recon.ledger.wallets import placed
 from kraken_recon.reconciliation.entry_alerts import tell_of_added
 from kraken_recon.reconciliation.store import ReconciliationStore
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ImportedHistory:
     findings: tuple[TradeFinding, ...]
 
 
+@no_cycle_search()
 def import_exports(
     account: Account,
     exports: Sequence[LedgerExport | TradesExport],

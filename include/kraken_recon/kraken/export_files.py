@@ -37,6 +37,7 @@ from kraken_recon.ledger.entries import (
 from kraken_recon.ledger.entry_kinds import ANNOUNCED_TYPES
 from kraken_recon.ledger.plausible import implausible
 from kraken_recon.plain_text import can_be_kept, visible
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, parse_plain_amount
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ def _is_csv(member: Path) -> bool:
     return member.suffix.lower() == ".csv" and not is_hidden
 
 
+@no_cycle_search()
 def parse_export(name: str, content: bytes, now: datetime | None = None) -> LedgerExport | TradesExport:
     """Read one CSV; its header says which export it is.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _continue(current: Decimal, instant: Sequence[LedgerEntry]) -> list[LedgerEn
 
 
 @exact_arithmetic()
+@no_cycle_search()
 def prove_chain(key: HoldingKey, entries: Iterable[LedgerEntry], *, known_balance: Decimal | None) -> Chain:
     """Order one holding's entries by time and balance, and name every gap.
 

@@ -27,6 +27,7 @@ from kraken_recon.ledger.entries import TRADED
 from kraken_recon.ledger.transfers import explaining
 from kraken_recon.reconciliation.rules.evidence import Evidence, Observation
 from kraken_recon.reconciliation.rules.families import folded_balances, unfolded
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import EXACT, ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
@@ -296,6 +297,7 @@ def changes_of(steps: Iterable[Step]) -> dict[HoldingKey, Decimal]:
 
 
 @exact_arithmetic()
+@no_cycle_search()
 def assess(evidence: Evidence, policy: Policy) -> Assessment:
     """Judge every holding in ``evidence.recorded``: those of one account that differ or have new entries.
 
