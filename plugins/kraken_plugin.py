@@ -1,41 +1,9 @@
-"""Register this project's page in the Airflow UI, what its deadlines count from, and a working Test button.
+"""Register the plugin where this folder is Airflow's plugins folder and the project is not installed.
 
-Every Airflow process runs this file, each task's included, so nothing heavy is imported here: the page is
-made by the API server at its first request.
+Where it is installed, as a wheel or from the checkout, its entry point does, and once is enough.
 """
 
-from airflow.plugins_manager import AirflowPlugin
+from importlib.metadata import entry_points
 
-from kraken_airflow.dag_parts.deadlines import DueTime
-from kraken_airflow.dag_parts.links import DashboardLink
-from kraken_airflow.dashboard.lazy_app import LazyDashboard
-from kraken_airflow.hooks.unset_ports import UnsetPorts
-
-
-class KrakenReconPlugin(AirflowPlugin):
-    """The page "Positions", in the navigation and as a tab of a DAG."""
-
-    name = "kraken_recon"
-    deadline_references = [DueTime]  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
-    operator_extra_links = [DashboardLink()]  # noqa: RUF012 - the same
-    fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
-        {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
-    ]
-    fastapi_root_middlewares = [  # noqa: RUF012 - the same
-        {"middleware": UnsetPorts, "name": "kraken-recon: connections without a port"}
-    ]
-    external_views = [  # noqa: RUF012 - the same
-        {
-            "name": "Positions",
-            "href": "/kraken-recon/",
-            "destination": "nav",
-            "url_route": "positions",
-            "nav_top_level": True,
-        },
-        {
-            "name": "Positions",
-            "href": "/kraken-recon/",
-            "destination": "dag",
-            "url_route": "positions-of-dag",
-        },
-    ]
+if not entry_points(group="airflow.plugins", name="kraken_recon"):
+    from kraken_airflow.plugin import KrakenReconPlugin

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.models import DagRun, Variable  # noqa: TID251 - what the scheduler works with
 from airflow.models.backfill import Backfill  # noqa: TID251 - the same
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
@@ -18,6 +17,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType
 
 from desks.airflow import AirflowDesk
+from desks.dag_runs import read_dags
 from kraken_airflow.dag_parts.approval_runs import HOURS_VARIABLE
 from kraken_airflow.dag_parts.deadlines import (
     BACKFILL_ALLOWANCE,
@@ -34,7 +34,6 @@ from kraken_recon.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy.orm import Session
 
@@ -110,7 +109,6 @@ def test_a_backfill_may_be_given_more_time(session: Session) -> None:
 )
 def test_an_approval_is_due_an_hour_after_people_s_time(
     session: Session,
-    repository: Path,
     monkeypatch: pytest.MonkeyPatch,
     setting: tuple[str, str],
     hours: float,
@@ -121,7 +119,7 @@ def test_an_approval_is_due_an_hour_after_people_s_time(
     elif place == "database":
         session.add(Variable(HOURS_VARIABLE, variable))  # noqa: AIR311 - the row itself
         session.flush()
-    [alert] = DagBag(str(repository / "dags" / "repair_approval.py")).dags["repair_approval"].deadline
+    [alert] = read_dags().dags["repair_approval"].deadline
     stored = decode_deadline_alert(
         {"__type": "deadline_alert", "__var": encode_deadline_alert(alert)}  # as Airflow keeps it
     )
@@ -177,8 +175,8 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def position_sync(repository: Path) -> Any:
-    return DagBag(str(repository / "dags" / "position_sync.py")).dags["position_sync"]
+def position_sync() -> Any:
+    return read_dags().dags["position_sync"]
 
 
 @pytest.fixture
@@ -343,12 +341,12 @@ def test_a_run_that_was_stopped_is_told_of_and_others_by_their_tasks(runs: Runs)
 
 
 def test_work_of_its_own_is_made_up_for_by_nothing_else(
-    repository: Path, trading_db: str, monkeypatch: pytest.MonkeyPatch
+    trading_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A decision that a form brought, or a plan that waits for a person, is not done by another run."""
     desk = AirflowDesk(None, trading_db, monkeypatch)  # type: ignore[arg-type]
     for dag_id, own in (("order_execution", {"account": "desk"}), ("repair_approval", {"plan_id": "7"})):
-        runs = Runs(DagBag(str(repository / "dags" / f"{dag_id}.py")).dags[dag_id], desk)
+        runs = Runs(read_dags().dags[dag_id], desk)
         mine = runs.run("mine", kind="manual", **own) | {"dag_id": dag_id}
         runs.miss(mine)
         runs.succeed(runs.run("other", NOW, "manual", **own) | {"dag_id": dag_id})

@@ -73,8 +73,8 @@ class Composed:
                 **_inherited(),
                 "AIRFLOW_HOME": str(self._mounted(home, described["volumes"])),
                 **environment,
-                # The image holds no plugins but the mounted ones; an editable installation may hold others.
-                "PYTHONPATH": os.pathsep.join((environment["PYTHONPATH"], str(REPOSITORY / "plugins"))),
+                # What the image has installed.
+                "PYTHONPATH": os.pathsep.join(str(REPOSITORY / root) for root in ("include", "plugins")),
                 **self._own_network(name),
             },
         )

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
 from croniter import croniter
 
+from desks.dag_runs import read_dags
 from kraken_airflow.dag_parts.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
 from kraken_airflow.dag_parts.defaults import DESK_POOL, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from airflow.dag_processing.dagbag import DagBag
+
 ROOT = Path(__file__).resolve().parents[2]
-DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
+DAG_FILES = sorted((ROOT / "plugins/kraken_airflow/dags").glob("[!_]*.py"))
 LINES_MAX = 100
 PARSE_SECONDS_MAX = 2.0
 DOC_ROWS = ("Reads", "Writes", "Re-run", "Backfill", "Late after")
@@ -54,7 +56,7 @@ for file in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def dag_bag() -> DagBag:
-    return DagBag(str(ROOT / "dags"))
+    return read_dags()
 
 
 @pytest.fixture(params=DAG_FILES, ids=lambda path: path.stem)
@@ -66,7 +68,7 @@ def file(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def dag(file: Path, dag_bag: DagBag) -> DAG:
     found = dag_bag.dags.get(file.stem)
-    assert found is not None, f"dags/{file.name} defines no DAG {file.stem}: name the DAG as the file"
+    assert found is not None, f"{file.name} defines no DAG {file.stem}: name the DAG as the file"
     return found
 
 
@@ -83,6 +85,11 @@ def cluster_policy() -> ModuleType:
 
 def test_there_are_dags() -> None:
     assert DAG_FILES
+
+
+def test_a_dag_folder_names_each_with_one_line() -> None:
+    lines = {path.stem: path.read_text() for path in (ROOT / "dags").iterdir() if path.is_file()}
+    assert lines == {path.stem: f"from kraken_airflow.dags.{path.stem} import DAG\n" for path in DAG_FILES}
 
 
 def test_every_file_imports(dag_bag: DagBag) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,7 @@ def test_both_queues_have_workers() -> None:
 
 
 def test_variables_have_the_values_of_the_containers(composed: dict[str, Any]) -> None:
-    tested = composed["scheduler"]["environment"] | {
-        "PYTHONPATH": composed["watch"]["environment"]["PYTHONPATH"]
-    }
+    tested = composed["scheduler"]["environment"]
     own = {
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
         "KRAKEN_RECON_ALERT_CHANNELS",
@@ -109,4 +108,7 @@ def test_one_image_everywhere(composed: dict[str, Any]) -> None:
     image = read("values")["images"]["airflow"]
     named = f"{image['repository']}:{image['tag']}"
     assert {pod_of(name)[1]["image"] for name in ("prepare", "watch")} == {named}
-    assert image["tag"] == composed["scheduler"]["image"].partition(":")[2]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert image["tag"] == version
+    own = {service["image"] for service in composed.values() if "kraken-recon" in service["image"]}
+    assert own == {f"kraken-recon:{version}"}

@@ -98,10 +98,10 @@ def test_commands_are_declared_in_one_way() -> None:
     assert own_parsers == {"kraken_recon.cli.arguments", "kraken_recon.cli.command"}
 
 
-def test_airflow_runs_one_file_as_a_plugin() -> None:
+def test_airflow_registers_the_plugin_once() -> None:
     sources = [str(info["source"]) for info in get_plugin_info()]
     ours = [source for source in sources if "kraken" in source]
-    assert ours == ["$PLUGINS_FOLDER/kraken_plugin.py"]
+    assert len(ours) == 1, f"registered twice, or never: {ours}"
 
 
 def test_the_connection_form_is_ours() -> None:

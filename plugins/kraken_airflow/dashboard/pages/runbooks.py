@@ -17,7 +17,10 @@ from markdown_it.token import Token
 from kraken_airflow.dashboard.markdown import parsed, written
 from kraken_airflow.dashboard.pages import Link
 
-FOLDER: Final = Path(__file__).resolve().parents[4] / "docs"
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
+#: A wheel has the documentation in the package, a checkout beside its folders.
+FOLDERS: Final = (_PACKAGE / "docs", _PACKAGE.parents[1] / "docs")
+FOLDER: Final = next(filter(Path.is_dir, FOLDERS), FOLDERS[0])
 LINK: Final = Link(6, "docs?page=README.md", "Documentation")
 Page = Annotated[str, Query(min_length=1, max_length=200)]
 

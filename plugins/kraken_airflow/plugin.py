@@ -1,0 +1,41 @@
+"""Register this project's page in the Airflow UI, what its deadlines count from, and a working Test button.
+
+Every Airflow process imports this, each task's included, so nothing heavy is imported here: the page is made
+by the API server at its first request.
+"""
+
+from airflow.plugins_manager import AirflowPlugin
+
+from kraken_airflow.dag_parts.deadlines import DueTime
+from kraken_airflow.dag_parts.links import DashboardLink
+from kraken_airflow.dashboard.lazy_app import LazyDashboard
+from kraken_airflow.hooks.unset_ports import UnsetPorts
+
+
+class KrakenReconPlugin(AirflowPlugin):
+    """The page "Positions", in the navigation and as a tab of a DAG."""
+
+    name = "kraken_recon"
+    deadline_references = [DueTime]  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+    operator_extra_links = [DashboardLink()]  # noqa: RUF012 - the same
+    fastapi_apps = [  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
+        {"app": LazyDashboard(), "url_prefix": "/kraken-recon", "name": "kraken-recon"}
+    ]
+    fastapi_root_middlewares = [  # noqa: RUF012 - the same
+        {"middleware": UnsetPorts, "name": "kraken-recon: connections without a port"}
+    ]
+    external_views = [  # noqa: RUF012 - the same
+        {
+            "name": "Positions",
+            "href": "/kraken-recon/",
+            "destination": "nav",
+            "url_route": "positions",
+            "nav_top_level": True,
+        },
+        {
+            "name": "Positions",
+            "href": "/kraken-recon/",
+            "destination": "dag",
+            "url_route": "positions-of-dag",
+        },
+    ]

@@ -1,0 +1,208 @@
+"""What is delivered: two wheels, whole, and an Airflow that has nothing but the first of them.
+
+The wheels are built by the backend that pip asks, and unpacked beside the packages that are installed here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECTS: Final = {"kraken_recon": ROOT, "kraken_sim": ROOT / "include/kraken_sim"}
+#: Where each folder of the checkout lies in its wheel.
+DELIVERED: Final = {
+    "kraken_recon": {
+        "include/kraken_recon": "kraken_recon",
+        "include/session_lint": "session_lint",
+        "plugins/kraken_airflow": "kraken_airflow",
+        "docs": "kraken_airflow/docs",
+    },
+    "kraken_sim": {"include/kraken_sim": "kraken_sim"},
+}
+#: Files of those folders that nobody needs who has the wheel: its metadata have them, or no page shows them.
+LEFT_OUT: Final = (
+    "docs/images/",
+    "include/kraken_sim/README.md",
+    "include/kraken_sim/LICENSE",
+    "include/kraken_sim/pyproject.toml",
+)
+
+# What an Airflow with the wheel, an empty plugins folder and a bundle of six lines has.
+IN_AIRFLOW = """
+import importlib.metadata, json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.plugins_manager import get_import_errors, get_plugin_info
+from airflow.providers_manager import ProvidersManager
+from airflow.sdk._shared.module_loading import import_string
+from airflow.api_fastapi.app import create_app
+
+bag = DagBag(sys.argv[1], bundle_path=sys.argv[1])
+manager = ProvidersManager()
+hook = manager.hooks['kraken']
+info = manager.providers['kraken-recon'].data
+listed = [name for kind in ('operators', 'sensors', 'hooks', 'triggers')
+          for group in info.get(kind, ()) for name in group['python-modules']]
+for name in listed:
+    importlib.import_module(name)
+import_string(hook.hook_class_name)
+from fastapi.testclient import TestClient
+app = create_app(apps='core')
+mounted = [route.path for route in app.routes]
+from kraken_airflow.dashboard.app import create_app as create_pages
+from kraken_airflow.dashboard.pages import runbooks
+pages = create_pages()
+import kraken_recon.cli.main, kraken_recon.database.migrate, session_lint.__main__
+ours = ('kraken_recon', 'kraken_airflow', 'session_lint', 'kraken_sim')
+files = {name: getattr(module, '__file__', '') for name, module in list(sys.modules.items())}
+print(json.dumps({
+    'dags': sorted(bag.dags), 'errors': bag.import_errors,
+    'places': sorted({dag.relative_fileloc for dag in bag.dags.values()}),
+    'plugins': [str(one['source']) for one in get_plugin_info() if one['name'] == 'kraken_recon'],
+    'plugin_errors': get_import_errors(), 'hook': hook.hook_class_name,
+    'links': manager.extra_links_class_names, 'listed': listed, 'mounted': '/kraken-recon' in mounted,
+    'pages': [route.path for route in pages.routes], 'docs': str(runbooks.FOLDER),
+    'from': sorted(file for name, file in files.items() if name.split('.')[0] in ours),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("wheels")
+    for project in PROJECTS.values():
+        command = [sys.executable, "-m", "hatchling", "build", "-d", str(place)]
+        subprocess.run(command, cwd=project, check=True, capture_output=True)
+    return {name: next(place.glob(f"{name}-*.whl")) for name in PROJECTS}
+
+
+@pytest.fixture(scope="module")
+def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return site-packages with the provider's wheel, and without this checkout."""
+    site = tmp_path_factory.mktemp("site-packages")
+    shutil.unpack_archive(wheels["kraken_recon"], site, "zip")
+    here = Path(pytest.__file__).parents[1]
+    for found in here.iterdir():
+        if not found.name.startswith(("kraken_recon", "kraken_sim", "_kraken")):
+            (site / found.name).symlink_to(found)
+    return site
+
+
+def names_in(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as opened:
+        return opened.namelist()
+
+
+def metadata_of(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as opened:
+        [name] = [name for name in opened.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(opened.read(name).decode())
+
+
+def kept_in_git(folder: str) -> list[str]:
+    done = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_wheel_holds_every_file_and_no_other(name: str, wheels: dict[str, Path]) -> None:
+    expected = {
+        wheel_folder + file.removeprefix(folder)
+        for folder, wheel_folder in DELIVERED[name].items()
+        for file in kept_in_git(folder)
+        if not file.startswith(LEFT_OUT)
+    }
+    found = [entry for entry in names_in(wheels[name]) if ".dist-info/" not in entry]
+    assert sorted(found) == sorted(expected)
+    suffixes = {Path(entry).suffix for entry in found}
+    if name == "kraken_recon":
+        assert {".py", ".sql", ".html", ".js", ".css", ".mako", ".typed", ".md"} <= suffixes
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_a_wheel_says_what_it_is(name: str, wheels: dict[str, Path]) -> None:
+    metadata = metadata_of(wheels[name])
+    said = {"Keywords", "Project-URL", "License-Expression", "License-File", "Requires-Python", "Summary"}
+    assert said <= set(metadata)
+    classifiers = metadata.get_all("Classifier", [])
+    assert ("Framework :: Apache Airflow :: Provider" in classifiers) == (name == "kraken_recon")
+    body = metadata.get_payload()
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert (PROJECTS[name] / "README.md").read_text().strip() in str(body)
+    licences = [entry for entry in names_in(wheels[name]) if "/licenses/" in entry]
+    assert len(licences) == len(metadata.get_all("License-File", []))
+
+
+@pytest.mark.parametrize("name", PROJECTS)
+def test_the_source_distribution_makes_the_same_wheel(
+    name: str, wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    [source] = wheels[name].parent.glob(f"{name}-*.tar.gz")
+    shutil.unpack_archive(source, tmp_path, filter="data")
+    [project] = tmp_path.iterdir()
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    assert sorted(names_in(next(tmp_path.glob("*.whl")))) == sorted(names_in(wheels[name]))
+
+
+@pytest.fixture(scope="module")
+def airflow(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Ask an Airflow that has the wheel, no plugins folder, and a bundle of six lines."""
+    home = tmp_path_factory.mktemp("airflow")
+    bundle = home / "bundle"
+    bundle.mkdir()
+    for file in (ROOT / "dags").glob("*.py"):
+        (bundle / file.name).write_text(file.read_text())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(bundle),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "PYTHONPATH": str(installed),
+    }
+    done = subprocess.run(
+        [sys.executable, "-S", "-W", "ignore", "-c", IN_AIRFLOW, str(bundle)],
+        env=environment, cwd=home, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_a_bundle_of_six_lines_has_the_six_dags(airflow: dict[str, Any]) -> None:
+    names = sorted(path.stem for path in (ROOT / "dags").glob("*.py"))
+    assert airflow["errors"] == {}
+    assert airflow["dags"] == names
+    assert len(names) == 6
+    assert airflow["places"] == [f"{name}.py" for name in names]
+
+
+def test_the_plugin_is_registered_once_by_its_entry_point(airflow: dict[str, Any]) -> None:
+    [source] = airflow["plugins"]
+    assert source.startswith("kraken-recon==")
+    assert airflow["plugin_errors"] == {}
+    assert airflow["mounted"]
+
+
+def test_the_provider_holds_what_it_names(airflow: dict[str, Any], installed: Path) -> None:
+    assert airflow["hook"] == "kraken_airflow.hooks.kraken.KrakenHook"
+    assert airflow["pages"]
+    assert airflow["docs"] == str(installed / "kraken_airflow/docs")
+    assert airflow["from"]
+    assert [file for file in airflow["from"] if not file.startswith(f"{installed}/")] == []
