@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        requirements reference
+        requirements reference release workflows
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -92,3 +92,10 @@ screenshots: setup ## take the pictures of docs/images from a desk with a story;
 requirements: setup ## recompile the pinned requirements from pyproject.toml
 	@$(COMPILE) --extra dev -o requirements-dev.txt
 	@$(COMPILE) -c requirements-dev.txt -o requirements.txt
+
+workflows: setup ## GitHub's own files: do they keep to their forms, and what could be abused in them
+	@$(BIN)/python -m pytest -q tests/policy/test_workflows.py
+	@$(BIN)/uv tool run --quiet zizmor==1.32.0 --offline --no-progress .github
+
+release: setup ## build both distributions and their SBOM into dist/; TAG=vX.Y.Z refuses another version
+	@scripts/build-release $(TAG)

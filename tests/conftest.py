@@ -71,8 +71,9 @@ def project_environment() -> dict[str, str]:
 def kraken_data_dir() -> Path:
     """Return the directory of recorded Kraken replies, or skip."""
     directory = Path(os.environ.get("KRAKEN_DATA_DIR") or REPOSITORY.parent / "shared" / "kraken_data")
-    if not directory.is_dir():
-        pytest.skip(f"no recordings: {directory} does not exist (set KRAKEN_DATA_DIR)")
+    if not directory.is_dir() or not any(directory.iterdir()):
+        lacks = "is empty" if directory.is_dir() else "does not exist"
+        pytest.skip(f"no recordings: {directory} {lacks} (set KRAKEN_DATA_DIR)")
     return directory
 
 

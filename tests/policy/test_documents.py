@@ -21,7 +21,7 @@ FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`)make ([a-z-]+)(?:`|$|\s)", re.MULTILINE)
 REPOSITORY_PATH = re.compile(
-    r"`((?:benchmarks|config|dags|deploy|docs|include|plugins|scripts|tests)/[\w./-]+)`"
+    r"`((?:\.ci|\.github|benchmarks|config|dags|deploy|docs|include|plugins|scripts|tests)/[\w./-]+)`"
 )
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 FILE = re.compile(r"[\w./-]*\w\.(?:py|sql|html|js|css|md|yaml|yml|json|toml)")
@@ -32,7 +32,7 @@ CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
 TABLE_NAME = re.compile(r"\btrading\.([a-z_]+)")
 METRICS = "docs/reference/metrics.md"
 # Files that a reader has or makes, or that a reply of Kraken's is kept in.
-OF_THE_READER = {".pre-commit-config.yaml", "connections.json", "secrets/connections.json"}
+OF_THE_READER = {"connections.json", "secrets/connections.json"}
 OF_RECORDINGS = {"AssetPairs.json", "Assets.json"}
 # Calls of Kraken's that the simulator does not answer, and says so.
 NOT_SIMULATED = {"OrderAmends"}
@@ -98,7 +98,18 @@ def test_every_target_of_make_and_every_file_exists(page: Path) -> None:
 @cache
 def files() -> frozenset[str]:
     """Name every file, by each of the ways in which a page may shorten its path."""
-    roots = ("config", "dags", "deploy", "docs", "include", "plugins", "scripts", "tests", "benchmarks")
+    roots = (
+        ".github",
+        "config",
+        "dags",
+        "deploy",
+        "docs",
+        "include",
+        "plugins",
+        "scripts",
+        "tests",
+        "benchmarks",
+    )
     paths = [*ROOT.glob("*"), *(path for root in roots for path in (ROOT / root).rglob("*"))]
     parts = [path.relative_to(ROOT).parts for path in paths if path.is_file()]
     return frozenset("/".join(path[n:]) for path in parts for n in range(len(path)))
