@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from desks import isolation  # noqa: F401 - before anything imports Airflow
 from desks.airflow_processes import AirflowProcesses, MetadataDatabases, StartAirflow
+from desks.logins import make_logins
 from desks.memory import place_in_memory
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import dying_with_parent, poll_until
@@ -121,6 +122,7 @@ def template_database(
         check=False,
     )
     assert migrated.returncode == 0, f"migrate failed:\n{migrated.stdout}\n{migrated.stderr}"
+    make_logins(postgres_admin)
     yield name
     postgres_admin.execute(f'drop database "{name}" with (force)')
 

@@ -205,7 +205,13 @@ class PayloadInvalidError(ExchangeError):
 class StoreError(KrakenReconError):
     """The trading database could not do what was asked."""
 
-    remedy = "Look at the database server: is it up, and does the role own the schema `trading`?"
+    remedy = "Look at the database server: is it up, and is it the right one?"
+
+
+class RightMissingError(StoreError):
+    """The login may not do this in the trading database; nothing was written."""
+
+    remedy = "Make the login a member of the role that it needs: docs/how-to/least-privilege.md."
 
 
 class LockUnavailableError(StoreError):

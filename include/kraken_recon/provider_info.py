@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kraken_recon.kraken.credentials import CONNECTION_TYPE, KRAKEN_URL
+from kraken_recon.kraken.egress_proxy import EXAMPLE
 from kraken_recon.kraken.rate_limits import DEFAULT_TIER, TIERS
 
 
@@ -36,7 +37,17 @@ def get_provider_info() -> dict[str, Any]:
                             "unlimited is for a simulator only."
                         ),
                         "schema": {"type": "string", "enum": [*TIERS], "default": DEFAULT_TIER},
-                    }
+                    },
+                    "proxy": {
+                        "label": "Proxy",
+                        "description": f"The way out to Kraken, such as {EXAMPLE}; empty: none of its own.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "proxy_login": {"label": "Proxy login", "schema": {"type": ["string", "null"]}},
+                    "proxy_password": {
+                        "label": "Proxy password",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                 },
             }
         ],

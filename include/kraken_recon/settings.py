@@ -58,6 +58,13 @@ ALLOWED_HOSTS: Final = Setting(
     default="api.kraken.com",
     read_by="tasks, triggerer, Test button, command line",
 )
+EGRESS_PROXY: Final = Setting(
+    "KRAKEN_RECON_EGRESS_PROXY",
+    "The proxy by which every call to Kraken leaves, such as `http://proxy.internal:3128`, without a login. "
+    "`HTTPS_PROXY` and the like are never looked at.",
+    default="none",
+    read_by="tasks, triggerer, Test button, command line",
+)
 ALERT_CHANNELS: Final = Setting(
     "KRAKEN_RECON_ALERT_CHANNELS",
     "Ids of the Airflow connections by which people are told of alerts, separated by commas.",
@@ -153,7 +160,10 @@ KRAKEN_ACCOUNT: Final = ConnectionSetting(
         ("login", "the API key"),
         ("password", "the private key; never shown again, masked in logs"),
         ("host", "empty: Kraken itself; otherwise a host or URL out of `KRAKEN_RECON_ALLOWED_HOSTS`"),
-        ("extra", "only `tier` is read: how often Kraken lets this account ask"),
+        (
+            "extra",
+            "`tier`: how often Kraken lets it ask; `proxy` or `none`, `proxy_login`, `proxy_password`",
+        ),
     ),
 )
 AIRFLOW_API: Final = ConnectionSetting(

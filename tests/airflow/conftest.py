@@ -11,6 +11,7 @@ from airflow.utils.db import initdb
 
 from desks.airflow import AirflowDesk
 from desks.dag_runs import read_dags, record_dags
+from desks.logins import as_writer
 from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def airflow_tables() -> None:
 @pytest.fixture
 def trading_db(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the fresh database the connection `trading_db`, and return its URL."""
-    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(database_url))
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(as_writer(database_url)))
     return database_url
 
 

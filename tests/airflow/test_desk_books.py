@@ -14,6 +14,7 @@ import pytest
 
 from desks.dag_runs import read_dags, run_dag
 from desks.desk_databases import HOW_TO, DeskDatabase, make_arena, sqlite_database
+from desks.logins import as_writer
 from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_airflow.operators.repair_approval import ActOnAnswerOperator
 from kraken_recon.cli.main import main
@@ -150,7 +151,7 @@ def test_a_person_decides_about_what_is_held_of_a_book(
     held = "select quantity from positions where symbol = 'BTC' and market = 'CRYPTO'"
     with arena.engine.connect() as session:
         assert session.exec_driver_sql(held).scalar_one() == 0.5
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.database_url))
     assert main(["plan", "undo", plan["plan_id"], "--by", "bob"]) == 0
     with arena.engine.connect() as session:
         assert session.exec_driver_sql(held).scalar_one() == 0.1
@@ -200,7 +201,7 @@ def test_the_desks_own_orders_are_looked_for_and_told(
     assert order == {"desk_order_id": "OAAAAA-BBBBB-CCCCCC", "state": "unmatched"}
     [told] = desk.rows("select message from trading.alerts where kind = 'desk_order_unmatched'")
     assert told["message"].startswith("trader, desk book arena: 1 order of the desk's: OAAAAA-BBBBB-CCCCCC")
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.database_url))
     capsys.readouterr()
     assert main(["book", "diff", "--account", "trader", "--json"]) == 0
     [book] = json.loads(capsys.readouterr().out)["books"]
@@ -230,7 +231,7 @@ def test_the_command_judges_books_and_a_dry_run_only_says_what_they_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.database_url))
     [account] = synced(capsys)["accounts"]
     [book] = account["desk_books"]
     assert (book["book"], book["status"], book["agreed"]) == ("arena", "agreed", 2)

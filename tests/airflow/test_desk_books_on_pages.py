@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from desks.dag_runs import read_dags, run_dag
 from desks.desk_databases import HOW_TO, make_arena, sqlite_database
+from desks.logins import as_writer
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.cli.main import main
 from kraken_recon.desk_books.declared_here import declared_here
@@ -517,7 +518,7 @@ def test_report_and_explain_show_the_desks_side(books: Books, capsys: pytest.Cap
     books.declare("alpha")
     books.judged("alpha", "differs", counts={"reported": 1}, agreed=2)
     books.differed("alpha", "report", "missed", reason="seen twice")
-    books.desk.monkeypatch.setenv("KRAKEN_RECON_DSN", books.desk.database_url)
+    books.desk.monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(books.desk.database_url))
     assert main(["report"]) == 0
     told = capsys.readouterr().out
     lines = {line.split()[0]: line for line in told.splitlines() if line.strip()}

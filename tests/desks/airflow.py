@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
+from desks.logins import as_writer
 from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class AirflowDesk:
     def __post_init__(self) -> None:
         self.variables = {
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-            "AIRFLOW_CONN_TRADING_DB": postgres_connection(self.database_url),
+            "AIRFLOW_CONN_TRADING_DB": postgres_connection(as_writer(self.database_url)),
         }
 
     def account(self, name: str, *, has_right_key: bool = True, **opening: str) -> None:

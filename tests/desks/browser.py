@@ -19,6 +19,7 @@ import pytest
 import requests
 from psycopg.rows import dict_row
 
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.maintenance.retention import Month
@@ -92,9 +93,9 @@ class Caller:
 def variables_of(accounts: list[Account], database_url: str) -> dict[str, str]:
     """Return what the tasks and the command line read from their environment."""
     return {
-        "KRAKEN_RECON_DSN": database_url,
+        "KRAKEN_RECON_DSN": as_writer(database_url),
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
-        "AIRFLOW_CONN_TRADING_DB": postgres_connection(database_url),
+        "AIRFLOW_CONN_TRADING_DB": postgres_connection(as_writer(database_url)),
         **{account.connection_variable: account.connection for account in accounts},
     }
 

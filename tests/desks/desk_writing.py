@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from desks.desk_databases import make_arena
+from desks.logins import as_writer
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.declaring import parse_book
@@ -65,7 +66,7 @@ class WrittenDesk:
 
     def __post_init__(self) -> None:
         # Sessions that end when they are let go, as the product's do: locks of theirs end with them.
-        self.engine = create_engine(self.ours.url)
+        self.engine = create_engine(as_writer(self.ours.url))
         self.ours.account().add("USD", "1", entry_type="deposit")
         self.ours.sync()
         self.declare(self.text)

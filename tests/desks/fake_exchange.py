@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from desks.fakes import START, FakeBooks, FakeExchange
+from desks.logins import as_writer
 from desks.pooled_sessions import pooled_engine
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.books.booking_entries import book_entries
@@ -40,7 +41,8 @@ class Desk:
     now: datetime = START
 
     def __post_init__(self) -> None:
-        self.engine = pooled_engine(self.url, owner=self)
+        self.engine = pooled_engine(as_writer(self.url), owner=self)
+        self._administrator = pooled_engine(self.url, owner=self)
 
     def __repr__(self) -> str:
         return f"Desk({len(self.books)} accounts)"
@@ -94,13 +96,13 @@ class Desk:
         return sync_accounts(accounts, request, ports or self.ports)
 
     def execute(self, statement: str, **values: object) -> None:
-        """Run SQL and commit."""
-        with self.engine.begin() as connection:
+        """Run SQL as the administrator and commit."""
+        with self._administrator.begin() as connection:
             connection.execute(sa.text(statement), values)
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Read rows."""
-        with self.engine.connect() as connection:
+        with self._administrator.connect() as connection:
             return [dict(row) for row in connection.execute(sa.text(query), values).mappings()]
 
     def positions(self, name: str = "desk") -> dict[HoldingKey, Decimal]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from desks.logins import as_writer
 from desks.pooled_sessions import pooled_engine
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -51,18 +52,21 @@ class TradingDesk:
     timeout_seconds: tuple[float, float] = (1.0, 0.3)
     settings: OrderSettings = field(default_factory=OrderSettings)
     engine: sa.Engine = field(init=False)
+    _administrator: sa.Engine = field(init=False)
     markets: MarketCache = field(default_factory=MarketCache)
     slots: dict[str, InProcessCallSlots] = field(default_factory=dict)
     clock_error: timedelta = timedelta(0)
     bounds: DecisionBounds = DEFAULT_BOUNDS
 
     def __post_init__(self) -> None:
-        self.engine = pooled_engine(self.database_url, owner=self)
+        self.engine = pooled_engine(as_writer(self.database_url), owner=self)
+        self._administrator = pooled_engine(self.database_url, owner=self)
         self.simulator.control.post("clock", {"mode": "virtual", "now": str(NOON.timestamp())})
 
     def close(self) -> None:
         """End the pooled sessions."""
         self.engine.dispose()
+        self._administrator.dispose()
 
     def account(
         self,
@@ -184,8 +188,8 @@ class TradingDesk:
             return [dict(row) for row in connection.exec_driver_sql(query, values).mappings()]
 
     def execute(self, statement: str, *values: object) -> None:
-        """Run SQL and commit."""
-        with self.engine.begin() as connection:
+        """Run SQL as the administrator and commit."""
+        with self._administrator.begin() as connection:
             connection.exec_driver_sql(statement, values)
 
     def orders(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from desks.logins import as_writer
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.kraken.credentials import KrakenCredentials
@@ -49,7 +50,7 @@ class Replay:
     api_secret: str
 
     def __post_init__(self) -> None:
-        self.wiring = Wiring(self.database_url, self._credentials, "replay", clock=self._now)
+        self.wiring = Wiring(as_writer(self.database_url), self._credentials, "replay", clock=self._now)
         self.engine = self.wiring.engine()
         with self.engine.begin() as connection:
             connection.execute(

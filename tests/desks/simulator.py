@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.kraken.credentials import KrakenCredentials
 from kraken_recon.values.intervals import RUN_INTERVAL
 from kraken_recon.wiring import Wiring
@@ -28,7 +29,7 @@ class SimulatedDesk(Desk):
         self.control.post("accounts", {**account, "opening": opening})
         self.execute("insert into trading.accounts (name, kraken_conn_id) values ('desk', 'desk')")
         self.wiring = Wiring(
-            url,
+            as_writer(url),
             lambda _: KrakenCredentials("key", SECRET, simulator.base_url, "unlimited"),
             clock=lambda: self.now,
         )

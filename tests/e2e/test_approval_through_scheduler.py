@@ -10,6 +10,7 @@ import requests
 from psycopg.rows import dict_row
 
 from desks.airflow import AirflowDesk
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 from local_stack.processes import poll_until
 
@@ -43,7 +44,7 @@ def connections(simulator: Simulator, database_url: str, monkeypatch: pytest.Mon
         desk.account(name, ZUSD="1000", XXBT="1")
     for name, value in desk.variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     everybody = [word for name in ACCOUNTS for word in ("--account", name)]
     assert main(["sync", *everybody]) == 0
     for name in ACCOUNTS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from desks.logins import as_writer
 from desks.recorded_accounts import TICK_SECONDS, Replay, quarter_after, recorded_entries
 from kraken_recon.cli.main import main
 from kraken_recon.costs.recomputing import cost_view, recompute_account
@@ -69,7 +70,7 @@ def test_cost_command_prints_the_figures_and_repairs_them_on_demand(
 ) -> None:
     last = recorded_entries(kraken_data_dir, "shideneyu")[-1]
     replay.tick(quarter_after(Decimal(str(last["time"]))))
-    monkeypatch.setenv("KRAKEN_RECON_DSN", replay.database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(replay.database_url))
 
     def command(*arguments: str) -> Any:
         assert main(["cost", "--account", replay.name, "--json", *arguments]) == 0

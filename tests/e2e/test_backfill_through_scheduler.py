@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 from kraken_recon.values.intervals import RUN_INTERVAL
 from local_stack.databases import postgres_connection
@@ -65,7 +66,7 @@ def connections(simulator: Simulator, database_url: str, monkeypatch: pytest.Mon
     )  # fmt: skip
     connection = {"conn_type": "kraken", "login": KEY, "password": SECRET, "host": simulator.base_url}
     variables = {
-        "KRAKEN_RECON_DSN": database_url,
+        "KRAKEN_RECON_DSN": as_writer(database_url),
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
         "AIRFLOW_CONN_TRADING_DB": postgres_connection(database_url),
         "AIRFLOW_CONN_KRAKEN_DESK": json.dumps({**connection, "extra": {"tier": "unlimited"}}),

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from desks.exports import ENTRIES
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def terminal(simulator: Simulator, database_url: str, project_environment: dict[
     return Terminal(
         project_environment
         | {
-            "KRAKEN_RECON_DSN": database_url,
+            "KRAKEN_RECON_DSN": as_writer(database_url),
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
             "AIRFLOW_CONN_KRAKEN_DESK": json.dumps({**connection_json, "extra": {"tier": "unlimited"}}),
         }

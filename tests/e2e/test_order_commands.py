@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from desks.logins import as_writer
 from desks.orders import READING, SECRET, TRADING
 from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -38,7 +39,7 @@ def simulated(simulator: Simulator, database_url: str, monkeypatch: pytest.Monke
         },
     )  # fmt: skip
     simulator.control.post("prices", {"XBTUSD": "50000"})
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
     connection = {
         "conn_type": "kraken", "login": "key-main", "password": SECRET, "host": simulator.base_url,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from desks.logins import as_writer
 from desks.recorded_accounts import (
     SOUND_EXPORTS,
     TICK_SECONDS,
@@ -79,7 +80,7 @@ def test_truncated_recording_opens_on_a_derived_balance_and_says_so(
             "EUR",
             "--json",
         ],
-        env={**os.environ, **project_environment, "KRAKEN_RECON_DSN": database_url},
+        env={**os.environ, **project_environment, "KRAKEN_RECON_DSN": as_writer(database_url)},
         capture_output=True,
         text=True,
         check=True,

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from desks.airflow import AirflowDesk
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def order_id(simulator: Simulator, database_url: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """An order that was placed and filled."""
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
     AirflowDesk(simulator, database_url, monkeypatch).account("desk", ZUSD="100000")
     permissions = "query-funds query-ledger query-open-trades query-closed-trades modify-trades close-trades"

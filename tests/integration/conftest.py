@@ -17,6 +17,7 @@ from desks.desk_databases import (
     sqlite_database,
 )
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 from kraken_recon.values.intervals import RUN_INTERVAL
 from kraken_recon.wiring import utc_now
@@ -46,7 +47,7 @@ def desk_commands(
     connection = {"conn_type": "kraken", "login": "key", "password": SECRET, "host": simulator.base_url}
     monkeypatch.setenv("AIRFLOW_CONN_GPT-TRADER", json.dumps(connection))
     monkeypatch.setenv("KRAKEN_RECON_ALLOWED_HOSTS", "127.0.0.1")
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     folder = tmp_path / "desk_books"
     monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(folder))
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from desks.documents import commands
+from desks.logins import as_writer
 from kraken_recon.cli.main import main
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ READING = ["query-funds", "query-ledger", "query-open-trades", "query-closed-tra
 def command(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         status = main(arguments)

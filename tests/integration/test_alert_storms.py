@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from desks.fake_exchange import Desk, minutes
+from desks.logins import as_writer
 from kraken_airflow.alerting.channels import send
 from kraken_airflow.dag_parts.deadlines import record_missed_deadline, resolve_missed_deadlines
 from kraken_recon.alerts.telling import deliver, prepare_notifications, watch_freshness
@@ -98,7 +99,7 @@ def watched(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watc
     address = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_address[1]}"}
     monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(address))
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(database_url))
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     yield Watched(Desk(database_url, now=utc_now()), handler.messages)  # type: ignore[attr-defined]
     server.shutdown()
     serving.join()

@@ -18,6 +18,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from desks.logins import as_writer
 from desks.scripted_server import Answer, ScriptedServer, error
 from kraken_recon.database.named_sql import load
 from kraken_recon.errors import (
@@ -54,7 +55,7 @@ def slots_of(database_url):
 
     def make(api_key=API_KEY, tier=PLENTY, **options):
         return PostgresCallSlots(
-            database_url, api_key=api_key, tier=tier, application_name="slots_of_test", **options
+            as_writer(database_url), api_key=api_key, tier=tier, application_name="slots_of_test", **options
         )
 
     return make
@@ -65,7 +66,7 @@ def start_worker(database_url, project_environment):
     workers = []
 
     def start(mode, url="http://127.0.0.1:9", calls=1, budget=PLENTY):
-        arguments = [mode, database_url, url, calls, budget.capacity, budget.decay_per_second]
+        arguments = [mode, as_writer(database_url), url, calls, budget.capacity, budget.decay_per_second]
         workers.append(
             subprocess.Popen(
                 [sys.executable, str(WORKER), *map(str, arguments)],

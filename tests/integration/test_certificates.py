@@ -15,6 +15,7 @@ from benchmarks.mutations.sound_ledgers import recorded
 from desks.exports import ledgers_csv
 from desks.fake_exchange import Desk, minutes
 from desks.fakes import START
+from desks.logins import as_writer
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
 from kraken_recon.certificates.certifying import certify, verify
@@ -272,7 +273,7 @@ def test_commands_write_and_check_a_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file, moment = tmp_path / "desk.json", write_time(desk.now)
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.url))
     assert main(["certify", "--account", "desk", "--at", moment, "--output", str(file)]) == 0
     digest = json.loads(file.read_text())["digest"]
     assert digest in capsys.readouterr().out
@@ -297,7 +298,7 @@ def test_commands_write_and_check_a_file(
 def test_commands_say_what_is_wrong(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.url))
     other = tmp_path / "other.json"
     other.write_text('{"something": "else"}')
     missing, unwritable = str(tmp_path / "missing.json"), str(tmp_path / "no" / "file.json")

@@ -20,6 +20,7 @@ from desks.desk_databases import (
     sqlite_database,
 )
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.desk_books import judging
 from kraken_recon.desk_books.address import address_from_environment
@@ -53,7 +54,7 @@ class BookRuns:
 
     def __post_init__(self) -> None:
         # As in a task: what a session holds ends with it.
-        self.engine = create_engine(self.desk.url)
+        self.engine = create_engine(as_writer(self.desk.url))
 
     @property
     def books(self) -> FakeBooks:

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from desks.entry_kinds import BASE, CASES, Case, Row
+from desks.logins import as_writer
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.kraken.credentials import KrakenCredentials
@@ -59,7 +60,7 @@ class Desks:
     def __init__(self, simulator: Simulator, url: str) -> None:
         self.simulator, self.now = simulator, LOOKS[0]
         self.wiring = Wiring(
-            url,
+            as_writer(url),
             lambda account: KrakenCredentials(f"key {account.name}", SECRET, simulator.base_url, "unlimited"),
             clock=lambda: self.now,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.alerts.heartbeats import beat, look_after_jobs, look_after_watch
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 from kraken_recon.alerts.telling import prepare_notifications
@@ -118,7 +119,7 @@ def test_the_command_line_shows_who_works(
 ) -> None:
     beat(unit_of, Job.WATCH, NOW - timedelta(hours=1))
     beat(unit_of, Job.MAINTENANCE, NOW)
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.url))
     assert main(["alerts"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("maintenance: worked ") and "alive (limit 150 min)" in line for line in lines)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.cli.main import main
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -316,7 +317,7 @@ def test_holdings_shows_the_value_now_and_the_curve(desk: Desk) -> None:
 def test_the_command_maintains(
     database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     assert main(["maintain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"]["months_made"] == MONTHS_AHEAD + 1
     assert main(["maintain"]) == 0

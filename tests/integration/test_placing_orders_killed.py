@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from desks.logins import as_writer
 from desks.orders import TradingDesk
 from kraken_recon.database.unit_of_work import UnitOfWork, driver_dsn
 from kraken_recon.orders.exchange import OrderPorts, OrderSettings
@@ -42,7 +43,7 @@ def desk(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
 
 def stepped(desk: TradingDesk, reach: Callable[[str], None]) -> OrderPorts:
     """Wire an execution so that every one of its steps is announced."""
-    engine = sa.create_engine(driver_dsn(desk.database_url), poolclass=sa.pool.NullPool)
+    engine = sa.create_engine(driver_dsn(as_writer(desk.database_url)), poolclass=sa.pool.NullPool)
 
     class Unit:
         def __init__(self, unit: UnitOfWork) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from desks.logins import as_writer
 from desks.orders import SECRET, TRADING
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import KrakenReconError
@@ -48,7 +49,7 @@ def wiring(url: str, base_url: str, name: str) -> Wiring:
         )
         return credentials_from_connection("kraken_desk", fields, allowed_hosts={"127.0.0.1"})
 
-    return Wiring(url, credentials_of, application_name=name)
+    return Wiring(as_writer(url), credentials_of, application_name=name)
 
 
 def work(url: str, base_url: str, number: int, results: Queue[str]) -> None:

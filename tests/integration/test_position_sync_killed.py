@@ -16,6 +16,7 @@ import pytest
 
 from desks.fake_exchange import Desk
 from desks.interruptions import Steps, stepped_ports
+from desks.logins import as_writer
 from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.intervals import RUN_INTERVAL
@@ -109,7 +110,7 @@ def killed_at(desk: Desk, name: str, at: int) -> bool:
         try:
             # Kept, because the parent's sessions would end if this process let go of them.
             inherited = desk.engine
-            desk.engine = engine = create_engine(desk.url, application_name=APPLICATION)
+            desk.engine = engine = create_engine(as_writer(desk.url), application_name=APPLICATION)
 
             def kill(number: int, _: str) -> None:
                 if number == at:

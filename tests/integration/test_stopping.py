@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from desks.logins import as_writer
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def test_interrupted_run_ends_while_its_exchange_is_down(
             [sys.executable, "-m", "kraken_recon", "sync", *(f"--account=desk{n}" for n in range(1, 13))],
             env=project_environment
             | {
-                "KRAKEN_RECON_DSN": database_url,
+                "KRAKEN_RECON_DSN": as_writer(database_url),
                 "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
                 "AIRFLOW_CONN_DESK": json.dumps(
                     {"conn_type": "kraken", "login": "desk-key", "password": "c2VjcmV0",

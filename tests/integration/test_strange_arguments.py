@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from desks.logins import as_writer
 from kraken_recon.cli.main import main, make_parser
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def written(action: argparse.Action, value: str) -> list[str]:
 
 @pytest.fixture
 def desk(database_url, monkeypatch, tmp_path):
-    monkeypatch.setenv("KRAKEN_RECON_DSN", database_url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(database_url))
     monkeypatch.chdir(tmp_path)
     assert main(["account", "add", "desk", "--connection", "kraken_desk"]) == 0
 

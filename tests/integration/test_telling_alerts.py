@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.fake_exchange import Desk
+from desks.logins import as_writer
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.run_coverage import RunOfDag
 from kraken_recon.alerts.store import AlertStore
@@ -257,7 +258,7 @@ def test_a_failed_run_and_a_run_for_the_past_prove_nothing_fresh(people: People)
 def test_people_acknowledge_and_resolve(
     people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("KRAKEN_RECON_DSN", people.desk.url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(people.desk.url))
 
     def alerts(*arguments: str) -> Any:
         assert main(["alerts", "--json", *arguments]) == 0
@@ -313,7 +314,7 @@ def test_a_paused_account_closes_its_alerts_and_a_resumed_one_has_them_again(
     people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = people.desk
-    monkeypatch.setenv("KRAKEN_RECON_DSN", desk.url)
+    monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(desk.url))
     desk.exchanges["desk"].before_call = unavailable
     desk.account("other")
     for _ in range(2):

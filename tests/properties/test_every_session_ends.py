@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from desks.histories import on_database, opened_account
 from desks.interruptions import Steps, stepped_ports
+from desks.logins import as_writer
 from kraken_recon.database.unit_of_work import create_engine
 from kraken_recon.errors import ExchangeUnavailableError, LockUnavailableError, StoreError
 from kraken_recon.values.intervals import RUN_INTERVAL
@@ -48,7 +49,7 @@ def test_no_session_outlives_any_way_out(desk: Desk, at: int, kind: type[BaseExc
     name, books = opened_account(desk)
     books.add("BTC", "1")
     application = f"way out {uuid4()}"
-    engine = create_engine(desk.url, application_name=application)
+    engine = create_engine(as_writer(desk.url), application_name=application)
 
     def leave(number: int, _: str) -> None:
         if number == at:
@@ -73,7 +74,7 @@ def test_server_ends_a_sync_without_leaving_a_session_or_a_position(desk: Desk) 
         books.add("BTC", "1")
         before = desk.positions(name)
         application = f"ended {uuid4()}"
-        engine = create_engine(desk.url, application_name=application)
+        engine = create_engine(as_writer(desk.url), application_name=application)
 
         def end_session(number: int, _: str, *, application: str = application, at: int = at) -> None:
             if number == at:
@@ -103,7 +104,7 @@ def test_no_session_is_open_during_a_network_call(desk: Desk, missed: int, *, is
     for _ in range(missed):
         books.add("BTC", "1")
     application = f"network {os.getpid()} {uuid4()}"
-    engine = create_engine(desk.url, application_name=application)
+    engine = create_engine(as_writer(desk.url), application_name=application)
     seen: list[list[dict[str, object]]] = []
 
     def look(_: int, step: str) -> None:
@@ -118,7 +119,7 @@ def test_no_session_is_open_during_a_network_call(desk: Desk, missed: int, *, is
 
 
 def test_session_limits_are_enforced_by_the_server(desk: Desk) -> None:
-    engine = create_engine(desk.url, application_name="limits")
+    engine = create_engine(as_writer(desk.url), application_name="limits")
     with engine.connect() as connection:
         limits = {
             name: connection.execute(sa.text(f"show {name}")).scalar_one()

@@ -64,42 +64,11 @@ from (
 ) as changes
 group by asset, wallet;
 
--- name: respell_entries
--- Call the wallets of holdings' entries by other names, all at once. Not one quantity changes.
-update trading.ledger_entries e
-set wallet = n.new
-from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
-where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
-
--- name: respell_events
--- Call the wallets of holdings' events by other names, all at once.
-update trading.position_events e
-set wallet = n.new
-from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
-where (e.account_id, e.asset, e.wallet) = (:account_id, n.asset, n.old);
-
--- name: connect_respelled
--- Where two holdings became one, let each event begin where the one before it ended. Not one change differs.
-with connected as (
-  select
-    v.event_id,
-    sum(v.quantity_after - v.quantity_before) over (
-      partition by v.asset, v.wallet order by v.event_id
-    ) as quantity_after,
-    v.quantity_after - v.quantity_before as change
-  from trading.position_events v
-  where v.account_id = :account_id
-    and (v.asset, v.wallet) in (
-      select n.asset, n.new
-      from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
-    )
-)
-update trading.position_events v
-set quantity_before = c.quantity_after - c.change,
-    quantity_after = c.quantity_after
-from connected c
-where v.event_id = c.event_id
-  and v.quantity_after <> c.quantity_after;
+-- name: respell_history
+-- Call the wallets of holdings by other names in entries and events, all at once. Not one quantity changes.
+select trading.respell(
+  :account_id, cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])
+);
 
 -- name: respell_positions
 -- Let the locked positions stand under the new names, added up where one has several, and nothing under the old.
@@ -155,21 +124,23 @@ where p.plan_id = named.plan_id;
 
 -- name: correct_entry
 -- Replace one telling of a recorded entry by another, where the record still is the old one.
-update trading.ledger_entries
-set refid = :refid,
-    entry_time = :entry_time,
-    type = :entry_type,
-    subtype = :subtype,
-    asset = :asset,
-    wallet = :wallet,
-    amount = :amount,
-    fee = :fee,
-    balance = :balance
-where (account_id, ledger_id) = (:account_id, :ledger_id)
-  and (refid, entry_time, type, subtype, asset, wallet, amount, fee, balance)
-    = (:old_refid, :old_entry_time, :old_entry_type, :old_subtype, :old_asset, :old_wallet, :old_amount, :old_fee,
-       :old_balance)
-returning ledger_id;
+select ledger_id
+from trading.correct_entry(
+  :account_id,
+  :ledger_id,
+  jsonb_build_object(
+    'refid', cast(:old_refid as text), 'entry_time', cast(:old_entry_time as timestamptz),
+    'type', cast(:old_entry_type as text), 'subtype', cast(:old_subtype as text),
+    'asset', cast(:old_asset as text), 'wallet', cast(:old_wallet as text),
+    'amount', cast(:old_amount as numeric), 'fee', cast(:old_fee as numeric), 'balance', cast(:old_balance as numeric)
+  ),
+  jsonb_build_object(
+    'refid', cast(:refid as text), 'entry_time', cast(:entry_time as timestamptz),
+    'type', cast(:entry_type as text), 'subtype', cast(:subtype as text),
+    'asset', cast(:asset as text), 'wallet', cast(:wallet as text),
+    'amount', cast(:amount as numeric), 'fee', cast(:fee as numeric), 'balance', cast(:balance as numeric)
+  )
+) as corrected(ledger_id);
 
 -- name: ingest
 -- Insert the entries that are not recorded yet and return them; whoever comes first wins, the other does nothing.

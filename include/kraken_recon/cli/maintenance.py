@@ -7,7 +7,7 @@ from typing import Final
 from kraken_recon.cli.arguments import DAYS_MAX, whole_number
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command
 from kraken_recon.cli.trading_db import account_named, wired
-from kraken_recon.database.migrate import migrate
+from kraken_recon.database.migrate import migrate_and_tell
 from kraken_recon.database.unit_of_work import translated_errors
 from kraken_recon.holdings.view import render_holdings
 from kraken_recon.maintenance.maintaining import holdings_view, maintain, render_maintenance
@@ -19,8 +19,15 @@ CURVE_DAYS: Final = 30
 def migrate_schema(_: Arguments) -> Result:
     """Bring the trading schema up to date."""
     with translated_errors():
-        revision = migrate(wired().engine())
-    return {"revision": revision}, [f"the trading schema is at revision {revision}"]
+        revision, left = migrate_and_tell(wired().engine())
+    lines = [f"the trading schema is at revision {revision}"]
+    if left:
+        lines += [
+            "not all roles exist, so that logins have to own the schema; an administrator of the server runs",
+            *(f"  {statement}" for statement in left),
+            "and then this again: docs/how-to/least-privilege.md",
+        ]
+    return {"revision": revision, "for_administrator": left}, lines
 
 
 @command("maintain")

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from kraken_recon.database.roles import establish_roles, left_to_do, standing
 from kraken_recon.database.store import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
 
@@ -36,13 +37,25 @@ def expected_revision() -> str:
 
 
 def migrate(engine: Engine) -> str:
-    """Apply every missing migration in one transaction and return the revision reached.
+    """Do as ``migrate_and_tell``, and return the revision reached."""
+    return migrate_and_tell(engine)[0]
+
+
+def migrate_and_tell(engine: Engine) -> tuple[str, list[str]]:
+    """Apply every missing migration and all rights in one transaction.
 
     Safe to run from several places at once: they queue on an advisory lock.
+
+    Returns:
+        The revision reached, and the SQL that only an administrator of the server may run.
     """
     # session: allowed - before the first migration there is nothing that a unit of work could work on
     with engine.begin() as connection:
         connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        # Asked first: who may migrate a schema need not be allowed to make one.
+        if not standing(connection, SCHEMA).schema_owner:
+            connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
         command.upgrade(_config(connection), "head")
-    return expected_revision()
+        establish_roles(connection, SCHEMA)
+        left = left_to_do(connection, SCHEMA)
+    return expected_revision(), left

@@ -23,6 +23,7 @@ from kraken_recon.errors import (
     ConfigurationError,
     LockTimeoutError,
     LockUnavailableError,
+    RightMissingError,
     SchemaMismatchError,
     StoreError,
     StoreUnreachableError,
@@ -138,6 +139,7 @@ _REFUSED_LOCKS: Final = (
 # Without a state of its own the error came from the client's side: nothing answered. The others: connection
 # exceptions, too many connections, and a server that is being shut down or started.
 _NO_SESSION: Final = ("08", "53300", "57P")
+_NO_RIGHT: Final = psycopg.errors.InsufficientPrivilege
 _REFUSED_TEXTS: Final = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
 
 
@@ -171,7 +173,12 @@ def _translated(error: sa.exc.DBAPIError) -> StoreError:
         return SchemaMismatchError(f"{text}; run `python -m kraken_recon migrate`")
     if isinstance(cause, _REFUSED_TEXTS) or (isinstance(cause, psycopg.DataError) and "NUL" in text):
         return TextRefusedError(text)
-    return StoreError(text)
+    return right_missing(text) if isinstance(cause, _NO_RIGHT) else StoreError(text)
+
+
+def right_missing(text: str) -> RightMissingError:
+    """Say what a login may not do, and where it is written what it needs."""
+    return RightMissingError(f"{text}; its login needs another role: docs/how-to/least-privilege.md")
 
 
 @contextmanager

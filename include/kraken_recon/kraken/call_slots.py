@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.session_registry import Declaration, registered_connection
+from kraken_recon.database.unit_of_work import right_missing
 from kraken_recon.errors import (
     ConfigurationError,
     LockUnavailableError,
@@ -262,6 +263,8 @@ def _store_error(error: psycopg.Error) -> StoreError:
         return LockUnavailableError("another worker held the API key for longer than the lock timeout")
     if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
         return SchemaMismatchError("trading.api_keys is missing or old: run `python -m kraken_recon migrate`")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return right_missing(f"call slots: {error}")
     return StoreError(f"call slots: {error}")
 
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.kraken.egress_proxy import egress_proxy
 from kraken_recon.kraken.rate_limits import DEFAULT_TIER, TIERS, UNLIMITED
 from kraken_recon.plain_text import one_line
 from kraken_recon.settings import ALLOWED_HOSTS, connection_variable
 from kraken_recon.values.connection_fields import ConnectionFields, parse_connection
+from kraken_recon.values.urls import is_bare, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -33,12 +35,13 @@ PORT_MAX: Final = 65_535
 
 @dataclass(frozen=True, slots=True)
 class KrakenCredentials:
-    """One API key, where to use it and what it may spend."""
+    """One API key, where to use it, what it may spend, and the proxy on the way; empty for none."""
 
     api_key: str = field(repr=False)
     private_key: str = field(repr=False)
     base_url: str
     tier: str
+    proxy: str = field(repr=False, default="")
 
 
 def allowed_hosts(environ: Mapping[str, str]) -> frozenset[str]:
@@ -47,7 +50,11 @@ def allowed_hosts(environ: Mapping[str, str]) -> frozenset[str]:
 
 
 def credentials_from_connection(
-    conn_id: str, fields: ConnectionFields, *, allowed_hosts: Collection[str]
+    conn_id: str,
+    fields: ConnectionFields,
+    *,
+    allowed_hosts: Collection[str],
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> KrakenCredentials:
     """Check a connection's fields.
 
@@ -55,6 +62,7 @@ def credentials_from_connection(
         conn_id: named in every message.
         fields: ``host`` may be empty (Kraken), a bare host name (https) or a URL.
         allowed_hosts: host names that signed requests may go to.
+        environ: where the proxy of all connections may be set.
 
     Raises:
         ConfigurationError: with what to change.
@@ -66,11 +74,13 @@ def credentials_from_connection(
             f"connection {conn_id}: host {one_line(hostname)} is not allowed; correct the connection's"
             f" host, or add it to {ALLOWED_HOSTS.name} (now: {', '.join(sorted(allowed_hosts))})"
         )
+    extra = _extra(conn_id, fields)
     return KrakenCredentials(
         api_key=_api_key(conn_id, fields.login),
         private_key=_private_key(conn_id, fields.password),
         base_url=base_url,
-        tier=_tier(conn_id, fields, hostname),
+        tier=_tier(conn_id, extra, hostname),
+        proxy=egress_proxy(conn_id, extra, environ, base_url),
     )
 
 
@@ -95,7 +105,7 @@ def credentials_from_environment(
         ) from None
     if conn_type not in (None, CONNECTION_TYPE):
         raise ConfigurationError(f"connection {conn_id}: expected type {CONNECTION_TYPE} in {variable}")
-    return credentials_from_connection(conn_id, fields, allowed_hosts=allowed_hosts)
+    return credentials_from_connection(conn_id, fields, allowed_hosts=allowed_hosts, environ=environ)
 
 
 def _base_url(conn_id: str, fields: ConnectionFields) -> str:
@@ -110,7 +120,7 @@ def _base_url(conn_id: str, fields: ConnectionFields) -> str:
         hostname, port = parts.hostname, parts.port
     except ValueError:
         hostname, port = None, None
-    if not hostname or not _is_bare(parts):
+    if not hostname or not is_bare(parts):
         raise ConfigurationError(
             f"connection {conn_id}: expected host to be empty, a host name, or a URL such as {KRAKEN_URL}"
         )
@@ -120,7 +130,7 @@ def _base_url(conn_id: str, fields: ConnectionFields) -> str:
         raise ConfigurationError(
             f"connection {conn_id}: its host names port {port}, its port is {fields.port}"
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(hostname)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(hostname)):
         raise ConfigurationError(
             f"connection {conn_id}: expected https, was {one_line(parts.scheme)}; http is for this machine"
             " only"
@@ -128,20 +138,6 @@ def _base_url(conn_id: str, fields: ConnectionFields) -> str:
     port = port or fields.port
     authority = f"[{hostname}]" if ":" in hostname else hostname
     return f"{parts.scheme}://{authority}{f':{port}' if port else ''}"
-
-
-def _is_bare(parts: SplitResult) -> bool:
-    """Tell whether a URL is a scheme, a host and a port, and nothing else."""
-    return "@" not in parts.netloc and parts.path in {"", "/"} and not parts.query and not parts.fragment
-
-
-def _is_loopback(hostname: str) -> bool:
-    if hostname == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(hostname).is_loopback
-    except ValueError:
-        return False
 
 
 def _api_key(conn_id: str, login: str | None) -> str:
@@ -172,11 +168,17 @@ def _private_key(conn_id: str, password: str | None) -> str:
     return private_key
 
 
-def _tier(conn_id: str, fields: ConnectionFields, hostname: str) -> str:
+def _extra(conn_id: str, fields: ConnectionFields) -> Mapping[str, object]:
     try:
-        tier = fields.extra_values().get("tier", DEFAULT_TIER)
+        return fields.extra_values()
     except ValueError:
-        tier = None
+        raise ConfigurationError(
+            f"connection {conn_id}: expected extra to be JSON with tier one of {', '.join(TIERS)}"
+        ) from None
+
+
+def _tier(conn_id: str, extra: Mapping[str, object], hostname: str) -> str:
+    tier = extra.get("tier", DEFAULT_TIER)
     if not isinstance(tier, str) or tier not in TIERS:
         raise ConfigurationError(
             f"connection {conn_id}: expected extra to be JSON with tier one of {', '.join(TIERS)}"

@@ -7,7 +7,7 @@ krakenex signs; everything that it leaves open (2.2.2) is closed here:
 4. Parameters are text before they are signed, so that what is signed is what is sent.
 5. Failures become the project's errors, without a trace of the request: its headers hold key and signature.
 6. The environment is not trusted: a proxy, a ``.netrc`` or a CA bundle named by a variable could read or
-   redirect signed requests.
+   redirect signed requests. A proxy is only what the credentials name.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import requests
 import urllib3
 
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.kraken.egress_proxy import SCHEMES, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +80,10 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
         self.uri = credentials.base_url
         self.session.trust_env = False
         self.session.max_redirects = 0
+        self._way = ""
+        if credentials.proxy:
+            self.session.proxies = dict.fromkeys(SCHEMES, credentials.proxy)
+            self._way = f" by way of the proxy {without_login(credentials.proxy)}"
         self._account = account
         self._timeout_seconds = timeout_seconds
         self._next_nonce: int | None = None
@@ -168,7 +173,7 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
                 endpoint=endpoint,
             )
         raise ExchangeUnavailableError(
-            f"{endpoint}: no usable answer from {self.uri} ({failure})",
+            f"{endpoint}: no usable answer from {self.uri}{self._way} ({failure})",
             account=self._account,
             endpoint=endpoint,
         )

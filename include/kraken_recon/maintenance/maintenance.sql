@@ -14,6 +14,14 @@ from pg_inherits i
 join pg_class c on c.oid = i.inhrelid
 where i.inhparent = to_regclass(:parent);
 
+-- name: make_month
+-- Make the partitions of a month, where they are missing; as the schema's owner, for nobody else may.
+select trading.make_month(:of_day);
+
+-- name: drop_month
+-- Drop the partitions of a month, and all their rows.
+select trading.drop_month(:of_day);
+
 -- name: thin_snapshots
 -- Of snapshots, keep the last of each day. What is older than two months beyond was thinned by earlier runs.
 with chosen as (

@@ -1,4 +1,4 @@
-"""Maintenance in Postgres; every statement but those on partitions is a query of ``maintenance.sql``."""
+"""Maintenance in Postgres: the queries of ``maintenance.sql``."""
 
 from __future__ import annotations
 
@@ -39,18 +39,11 @@ class MaintenanceStore(Store):
 
     def make_month(self, month: Month) -> None:
         """Make the partitions of a month, where they are missing."""
-        until = month.later(1).start
-        for table in PARTITIONED:
-            self._connection.exec_driver_sql(
-                f"create table if not exists {SCHEMA}.{_partition(table, month)} "
-                f"partition of {SCHEMA}.{table} "
-                f"for values from ('{month.start.isoformat()}') to ('{until.isoformat()}')"
-            )
+        self._execute("make_month", of_day=month.start.date())
 
     def drop_month(self, month: Month) -> None:
         """Drop the partitions of a month, and all their rows."""
-        for table in PARTITIONED:
-            self._connection.exec_driver_sql(f"drop table {SCHEMA}.{_partition(table, month)}")
+        self._execute("drop_month", of_day=month.start.date())
 
     def retain(self, query: str, before: datetime, *, most: int) -> int:
         """Delete rows by a rule of the retention policy; return how many."""
@@ -171,10 +164,6 @@ def _places(snapshots: Collection[Unsettled]) -> dict[str, Any]:
         "account_ids": [snapshot.account_id for snapshot in snapshots],
         "hours": [snapshot.hour for snapshot in snapshots],
     }
-
-
-def _partition(table: str, month: Month) -> str:
-    return f"{table}_{month.year:04}_{month.number:02}"
 
 
 def _month_of(table: str, partition: str) -> Month:

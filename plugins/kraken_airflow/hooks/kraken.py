@@ -127,9 +127,13 @@ class KrakenHook(BaseHook):
             name,
             fields_of(connection),
             allowed_hosts=allowed_hosts(os.environ),
+            environ=os.environ,
         )
         # Airflow hides the password as it was typed; this is what is signed with.
         mask_secret(credentials.private_key)
+        if credentials.proxy:
+            mask_secret(credentials.proxy)
+            mask_secret(connection.extra_dejson.get("proxy_password"))
         return credentials
 
 

@@ -1480,6 +1480,135 @@ begin atomic
   where of_accounts is null or b.account_id = any(of_accounts);
 end;
 
+-- What happened is not rewritten. Rights keep everybody but the schema's owner from it (database/rights.py); these
+-- triggers hold also where somebody was granted too much.
+create function trading.refuse_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if pg_has_role(current_user, (select relowner from pg_class where oid = tg_relid), 'usage') then
+    if tg_op = 'DELETE' then
+      return old;
+    end if;
+    return new;
+  end if;
+  raise exception using
+    errcode = 'insufficient_privilege',
+    message = format('%s of %I.%I: what is recorded there stays as it is', lower(tg_op), tg_table_schema, tg_table_name),
+    hint = 'Only who owns the table may change it; docs/how-to/least-privilege.md says why.';
+end
+$$;
+
+-- The tables whose rows are only ever added.
+create trigger append_only before update or delete or truncate on trading.ledger_entries
+  for each statement execute function trading.refuse_change();
+create trigger append_only before update or delete or truncate on trading.position_events
+  for each statement execute function trading.refuse_change();
+create trigger append_only before update or delete or truncate on trading.margin_position_events
+  for each statement execute function trading.refuse_change();
+create trigger append_only before update or delete or truncate on trading.order_events
+  for each statement execute function trading.refuse_change();
+
+-- The tables whose rows are worked on until they are finished, and stay from then on.
+create trigger finished_stays before update or delete on trading.reconciliation_runs
+  for each row when (old.status = 'succeeded') execute function trading.refuse_change();
+create trigger finished_stays before update or delete on trading.order_decisions
+  for each row when (old.status <> 'new') execute function trading.refuse_change();
+create trigger finished_stays before update or delete on trading.desk_writes
+  for each row when (old.state <> 'writing') execute function trading.refuse_change();
+create trigger finished_stays before delete on trading.repair_plans
+  for each row when (old.status <> 'planned') execute function trading.refuse_change();
+create trigger decided_stays before update of decided_by, decided_at on trading.repair_plans
+  for each row when (old.decided_by is not null) execute function trading.refuse_change();
+
+-- The doors: what work does to tables that it has no rights to change, each one thing and as their owner.
+
+-- Call the wallets of holdings by other names, all at once; not one quantity changes. Where two holdings became one,
+-- each event begins where the one before it ended.
+create function trading.respell(of_account bigint, of_assets text[], old_wallets text[], new_wallets text[])
+returns void
+language sql security definer
+begin atomic
+  update trading.ledger_entries e
+  set wallet = n.new
+  from unnest(of_assets, old_wallets, new_wallets) as n(asset, old, new)
+  where (e.account_id, e.asset, e.wallet) = (of_account, n.asset, n.old);
+  update trading.position_events e
+  set wallet = n.new
+  from unnest(of_assets, old_wallets, new_wallets) as n(asset, old, new)
+  where (e.account_id, e.asset, e.wallet) = (of_account, n.asset, n.old);
+  with connected as (
+    select
+      v.event_id,
+      sum(v.quantity_after - v.quantity_before) over (
+        partition by v.asset, v.wallet order by v.event_id
+      ) as quantity_after,
+      v.quantity_after - v.quantity_before as change
+    from trading.position_events v
+    where v.account_id = of_account
+      and (v.asset, v.wallet) in (select n.asset, n.new from unnest(of_assets, new_wallets) as n(asset, new))
+  )
+  update trading.position_events v
+  set quantity_before = c.quantity_after - c.change,
+      quantity_after = c.quantity_after
+  from connected c
+  where v.event_id = c.event_id
+    and v.quantity_after <> c.quantity_after;
+end;
+
+-- Replace one telling of an entry by another, where the record still is the old one; return its id if it was.
+create function trading.correct_entry(of_account bigint, of_entry text, recorded jsonb, told jsonb)
+returns setof text
+language sql security definer
+begin atomic
+  update trading.ledger_entries e
+  set refid = n.refid,
+      entry_time = n.entry_time,
+      type = n.type,
+      subtype = n.subtype,
+      asset = n.asset,
+      wallet = n.wallet,
+      amount = n.amount,
+      fee = n.fee,
+      balance = n.balance
+  from jsonb_populate_record(null::trading.ledger_entries, recorded) o,
+    jsonb_populate_record(null::trading.ledger_entries, told) n
+  where (e.account_id, e.ledger_id) = (of_account, of_entry)
+    and (e.refid, e.entry_time, e.type, e.subtype, e.asset, e.wallet, e.amount, e.fee, e.balance)
+      = (o.refid, o.entry_time, o.type, o.subtype, o.asset, o.wallet, o.amount, o.fee, o.balance)
+  returning e.ledger_id;
+end;
+
+-- Make the partitions of a month of UTC, given by any of its days, where they are missing.
+create function trading.make_month(of_day date) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  month timestamp := date_trunc('month', of_day::timestamp);
+  parent name;
+begin
+  for parent in select relname from pg_class where relnamespace = 'trading'::regnamespace and relkind = 'p' loop
+    execute format(
+      'create table if not exists trading.%I partition of trading.%I for values from (%L) to (%L)',
+      parent || to_char(month, '_YYYY_MM'), parent, month at time zone 'UTC',
+      (month + interval '1 month') at time zone 'UTC'
+    );
+  end loop;
+end
+$$;
+
+-- Drop the partitions of a month, and all their rows.
+create function trading.drop_month(of_day date) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  parent name;
+begin
+  for parent in select relname from pg_class where relnamespace = 'trading'::regnamespace and relkind = 'p' loop
+    execute format('drop table trading.%I', parent || to_char(of_day, '_YYYY_MM'));
+  end loop;
+end
+$$;
+
+revoke execute on all functions in schema trading from public;
+
 -- Columns that mean the same wherever they stand, unless their table says something else above.
 do $$
 declare

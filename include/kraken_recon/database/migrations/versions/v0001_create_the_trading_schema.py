@@ -23,7 +23,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the change back: every table and view goes, with its rows."""
+    """Take the change back: every table, view and function goes, with all rows."""
     op.execute(
         """
         do $$
@@ -37,6 +37,11 @@ def downgrade() -> None:
               and not relispartition and relname <> 'alembic_version'
           loop
             execute 'drop ' || relation.kind || ' if exists trading.' || relation.name || ' cascade';
+          end loop;
+          for relation in
+            select oid::regprocedure::text as name from pg_proc where pronamespace = 'trading'::regnamespace
+          loop
+            execute 'drop function if exists ' || relation.name || ' cascade';
           end loop;
         end
         $$
