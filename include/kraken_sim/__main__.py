@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import decimal
+import importlib.metadata
 import signal
 import socket
 import sys
@@ -33,9 +34,17 @@ class AnnouncingServer(uvicorn.Server):
             sys.stdout.flush()
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("kraken-sim")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def main() -> None:
     """Serve until a signal says stop."""
     parser = argparse.ArgumentParser(prog="kraken_sim", description="A local Kraken REST exchange")
+    parser.add_argument("--version", action="version", version=f"kraken-sim {_version()}")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080, help="0 picks a free one")
     parser.add_argument(

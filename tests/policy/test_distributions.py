@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+from kraken_recon.provider_info import MODULES
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -44,10 +47,9 @@ LEFT_OUT: Final = (
 IN_AIRFLOW = """
 import importlib.metadata, json, sys
 from airflow.dag_processing.dagbag import DagBag
-from airflow.plugins_manager import get_import_errors, get_plugin_info
+from airflow.plugins_manager import get_fastapi_plugins, get_import_errors, get_plugin_info
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk._shared.module_loading import import_string
-from airflow.api_fastapi.app import create_app
 
 bag = DagBag(sys.argv[1], bundle_path=sys.argv[1])
 manager = ProvidersManager()
@@ -58,12 +60,9 @@ listed = [name for kind in ('operators', 'sensors', 'hooks', 'triggers')
 for name in listed:
     importlib.import_module(name)
 import_string(hook.hook_class_name)
-from fastapi.testclient import TestClient
-app = create_app(apps='core')
-mounted = [route.path for route in app.routes]
-from kraken_airflow.dashboard.app import create_app as create_pages
+from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.pages import runbooks
-pages = create_pages()
+pages = create_app()
 import kraken_recon.cli.main, kraken_recon.database.migrate, session_lint.__main__
 ours = ('kraken_recon', 'kraken_airflow', 'session_lint', 'kraken_sim')
 files = {name: getattr(module, '__file__', '') for name, module in list(sys.modules.items())}
@@ -72,7 +71,8 @@ print(json.dumps({
     'places': sorted({dag.relative_fileloc for dag in bag.dags.values()}),
     'plugins': [str(one['source']) for one in get_plugin_info() if one['name'] == 'kraken_recon'],
     'plugin_errors': get_import_errors(), 'hook': hook.hook_class_name,
-    'links': manager.extra_links_class_names, 'listed': listed, 'mounted': '/kraken-recon' in mounted,
+    'links': manager.extra_links_class_names, 'listed': listed,
+    'mounted': [app['url_prefix'] for app in get_fastapi_plugins()[0]],
     'pages': [route.path for route in pages.routes], 'docs': str(runbooks.FOLDER),
     'from': sorted(file for name, file in files.items() if name.split('.')[0] in ours),
 }))
@@ -160,6 +160,24 @@ def test_the_source_distribution_makes_the_same_wheel(
     assert sorted(names_in(next(tmp_path.glob("*.whl")))) == sorted(names_in(wheels[name]))
 
 
+def ask_airflow(site: Path, home: Path, program: str, *arguments: str) -> str:
+    """Run a program in an Airflow with these packages and this home; return all that it says."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "bundle"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
+        "PYTHONPATH": str(site),
+    }
+    done = subprocess.run(
+        [sys.executable, "-S", "-W", "ignore", "-c", program, *arguments],
+        env=environment, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def airflow(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Ask an Airflow that has the wheel, no plugins folder, and a bundle of six lines."""
@@ -168,20 +186,9 @@ def airflow(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     bundle.mkdir()
     for file in (ROOT / "dags").glob("*.py"):
         (bundle / file.name).write_text(file.read_text())
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(bundle),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home / "plugins"),
-        "PYTHONPATH": str(installed),
-    }
-    done = subprocess.run(
-        [sys.executable, "-S", "-W", "ignore", "-c", IN_AIRFLOW, str(bundle)],
-        env=environment, cwd=home, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    written = ask_airflow(installed, home, IN_AIRFLOW, str(bundle))
+    assert "second copy" not in written
+    told: dict[str, Any] = json.loads(written[written.index('{"dags"') :].splitlines()[0])
     return told
 
 
@@ -197,12 +204,31 @@ def test_the_plugin_is_registered_once_by_its_entry_point(airflow: dict[str, Any
     [source] = airflow["plugins"]
     assert source.startswith("kraken-recon==")
     assert airflow["plugin_errors"] == {}
-    assert airflow["mounted"]
+    assert airflow["mounted"].count("/kraken-recon") == 1
 
 
 def test_the_provider_holds_what_it_names(airflow: dict[str, Any], installed: Path) -> None:
     assert airflow["hook"] == "kraken_airflow.hooks.kraken.KrakenHook"
-    assert airflow["pages"]
+    assert "/orders" in airflow["pages"]
     assert airflow["docs"] == str(installed / "kraken_airflow/docs")
     assert airflow["from"]
     assert [file for file in airflow["from"] if not file.startswith(f"{installed}/")] == []
+    assert airflow["links"].count("kraken_airflow.dag_parts.links.DashboardLink") == 1
+    parts = {kind: ROOT / "plugins/kraken_airflow" / kind for kind in MODULES}
+    exist = {
+        f"kraken_airflow.{kind}.{path.stem}"
+        for kind, folder in parts.items()
+        for path in folder.glob("*.py")
+        if re.search(r"^class \w+(Operator|Sensor|Hook|Trigger)\(", path.read_text(), re.MULTILINE)
+    }
+    assert set(airflow["listed"]) == exist - {"kraken_airflow.operators.base"}
+
+
+def test_a_second_copy_in_the_plugins_folder_is_told(installed: Path, tmp_path: Path) -> None:
+    shutil.copytree(installed / "kraken_airflow", tmp_path / "plugins/kraken_airflow")
+    shutil.copy(ROOT / "plugins/.airflowignore", tmp_path / "plugins")
+    program = "from airflow.plugins_manager import get_plugin_info as ask; print([p['name'] for p in ask()])"
+    written = ask_airflow(installed, tmp_path, program)
+    assert "'kraken_recon'" in written
+    assert f"{installed}/kraken_airflow is imported" in written
+    assert f"{tmp_path}/plugins/kraken_airflow is a second copy" in written

@@ -7,7 +7,6 @@ Invariants:
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.certificates.rules.build_and_check import (
@@ -19,6 +18,7 @@ from kraken_recon.certificates.rules.build_and_check import (
 )
 from kraken_recon.certificates.rules.format import read_document, write_time
 from kraken_recon.errors import CertificateError
+from kraken_recon.installed import version
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
     from kraken_recon.certificates.store import CertificateStore
     from kraken_recon.reconciliation.rules.assess import Discrepancy
-
-
-def code_version() -> str:
-    """Name the release of this program, or say that it runs without having been installed."""
-    try:
-        return version("kraken-recon")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 @no_cycle_search()
@@ -62,7 +54,7 @@ def certify(records: CertificateStore, account: str, at: datetime, *, now: datet
         at=at,
         issued_at=now,
         opening_source=opening_source,
-        code_version=code_version(),
+        code_version=version(),
         schema_version=records.schema_version(),
         runs=runs,
         holdings=_with_findings(records.holdings(account_id, at, runs[0]), runs[0].findings),

@@ -18,6 +18,7 @@ from kraken_recon.cli import (
     alerts,
     books,
     certificates,
+    dags,
     history,
     maintenance,
     orders,
@@ -30,6 +31,7 @@ from kraken_recon.cli import (
 from kraken_recon.cli.arguments import ArgumentParser
 from kraken_recon.cli.exit_statuses import ExitStatus
 from kraken_recon.errors import KrakenReconError
+from kraken_recon.installed import DISTRIBUTION, version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +63,7 @@ COMMANDS: Final = (
     maintenance.holdings,
     sessions.audit_sessions,
     sessions.lint_sessions,
+    dags.dag_files,
 )
 
 
@@ -69,6 +72,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m kraken_recon", description="Reconcile recorded positions with Kraken."
     )
+    parser.add_argument("--version", action="version", version=f"{DISTRIBUTION} {version()}")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(parsers)

@@ -14,6 +14,7 @@ from kraken_recon.desk_books.declaration import DeskBook
 from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.desk_books.written_tree import Mistake, WrittenTree, read_tree
 from kraken_recon.errors import ConfigurationError
+from kraken_recon.installed import beside_dags
 from kraken_recon.orders.decisions import nearest
 from kraken_recon.plain_text import one_line
 from kraken_recon.settings import DESK_BOOKS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".yaml", ".yml")
 BYTES_MAX: Final = 1_000_000
-_BESIDE_DAGS: Final = Path(__file__).resolve().parents[3] / "desk_books"
 _LIKENESS_MIN: Final = 0.6
 _SHOWN_CHARACTERS_MAX: Final = 60
 _EXPECTED: Final = {
@@ -54,7 +54,7 @@ class DeclaredBook:
 
 def folder_of(environment: Mapping[str, str]) -> Path:
     """Say where declarations lie."""
-    return Path(environment.get(DESK_BOOKS.name) or _BESIDE_DAGS)
+    return Path(environment.get(DESK_BOOKS.name) or beside_dags(environment) / "desk_books")
 
 
 def read_books(folder: Path) -> tuple[DeclaredBook, ...]:
