@@ -61,12 +61,14 @@ def second_copies(
         search_path: where Python looks for packages; ``sys.path`` if None.
     """
     used = {name: place for name in PACKAGES if (place := _place_of(name)) is not None}
-    places = [Path(entry, name) for entry in search_path or sys.path for name in used]
+    searched = [Path(entry) for entry in (sys.path if search_path is None else search_path)]
+    places = [entry / name for entry in searched for name in used]
     if plugins_folder:
         places += _in_plugins_folder(Path(plugins_folder))
-    # The file lies beside its package in the checkout, and in no wheel.
-    if "kraken_airflow" in used:
-        used[_PLUGIN_FILE] = used["kraken_airflow"].with_name(_PLUGIN_FILE)
+    if package := used.get("kraken_airflow"):
+        # What registers the plugin lies beside the package in a checkout, and in it in a wheel.
+        beside = package.with_name(_PLUGIN_FILE)
+        used[_PLUGIN_FILE] = beside if beside.is_file() else package / "plugin.py"
     others = {place.resolve(): place.name for place in places if _is_code(place)}
     return [
         SecondCopy(name, used[name], place)
@@ -84,6 +86,7 @@ def _place_of(package: str) -> Path | None:
 
 
 def _in_plugins_folder(folder: Path) -> Iterator[Path]:
+    yield from (folder / package for package in PACKAGES)  # also where that is a link, which is not followed
     for found in folder.rglob("*.py"):
         if found.name == _PLUGIN_FILE:
             yield found
@@ -92,7 +95,10 @@ def _in_plugins_folder(folder: Path) -> Iterator[Path]:
 
 
 def _is_code(place: Path) -> bool:
-    return place.is_file() if place.suffix else (place / "__init__.py").is_file()
+    try:
+        return place.is_file() if place.suffix else (place / "__init__.py").is_file()
+    except OSError:  # what this process may not look into it cannot import either
+        return False
 
 
 def dag_lines() -> dict[str, str]:

@@ -226,9 +226,13 @@ def test_the_provider_holds_what_it_names(airflow: dict[str, Any], installed: Pa
 
 def test_a_second_copy_in_the_plugins_folder_is_told(installed: Path, tmp_path: Path) -> None:
     shutil.copytree(installed / "kraken_airflow", tmp_path / "plugins/kraken_airflow")
-    shutil.copy(ROOT / "plugins/.airflowignore", tmp_path / "plugins")
+    for name in (".airflowignore", "kraken_plugin.py"):
+        shutil.copy(ROOT / "plugins" / name, tmp_path / "plugins")
     program = "from airflow.plugins_manager import get_plugin_info as ask; print([p['name'] for p in ask()])"
     written = ask_airflow(installed, tmp_path, program)
-    assert "'kraken_recon'" in written
+    assert written.count("'kraken_recon'") == 1
+    assert "already registered" not in written
     assert f"{installed}/kraken_airflow is imported" in written
     assert f"{tmp_path}/plugins/kraken_airflow is a second copy" in written
+    assert f"{installed}/kraken_airflow/plugin.py is imported" in written
+    assert f"{tmp_path}/plugins/kraken_plugin.py is a second copy" in written

@@ -52,6 +52,15 @@ def test_a_copy_in_the_plugins_folder_is_told(below: str, tmp_path: Path) -> Non
     assert "Remove the second" in told
 
 
+def test_a_copy_behind_a_link_is_told_and_a_closed_folder_harms_nobody(tmp_path: Path) -> None:
+    other = copy_of(tmp_path / "elsewhere/kraken_recon")
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    (plugins / "kraken_recon").symlink_to(other)
+    too_long = str(tmp_path / ("x" * 300))
+    assert [copy.other for copy in second_copies(plugins, [too_long])] == [other]
+
+
 def test_a_copy_on_the_search_path_is_told_and_what_has_another_name_is_not(tmp_path: Path) -> None:
     other = copy_of(tmp_path / "kraken_recon")
     copy_of(tmp_path / "desk_plugins")
