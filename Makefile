@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        requirements reference release workflows
+        requirements reference release workflows manifests
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -96,6 +96,10 @@ requirements: setup ## recompile the pinned requirements from pyproject.toml
 workflows: setup ## GitHub's own files: do they keep to their forms, and what could be abused in them
 	@$(BIN)/python -m pytest -q tests/policy/test_workflows.py
 	@$(BIN)/uv tool run --quiet zizmor==1.32.0 --offline --no-progress .github
+
+manifests: setup ## the files for Kubernetes against the schemas of its newest version
+	@$(BIN)/uv tool run --quiet --from kubernetes-validate==1.37.0 kubernetes-validate --strict --quiet \
+		$(filter-out %/values.yaml,$(wildcard deploy/kubernetes/*.yaml))
 
 release: setup ## build both distributions and their SBOM into dist/; TAG=vX.Y.Z refuses another version
 	@scripts/build-release $(TAG)

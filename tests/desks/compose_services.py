@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,19 @@ AIRFLOW_SERVICES: Final = (
     "worker-default",
     "watch",
 )
+# As root a command finds its machine as in its container: it can write what the file says, and nothing else.
+READ_ONLY: Final = """
+set -e
+home=$1
+mount --bind "$home" "$home"
+for place in "$home" "$home/tmp" "$2"; do
+    mount --bind "$place" "$place"
+done
+mount -o remount,bind,ro "$home"
+mount -o remount,bind,ro /
+shift 2
+exec "$@"
+"""
 # What the image's entrypoint runs as it is; everything else is a command of `airflow`.
 PROGRAMS: Final = frozenset({"bash", "python"})
 
@@ -68,10 +83,11 @@ class Composed:
             command = ["airflow", *command]
         return Service(
             f"airflow-{name}",
-            (*command, *self._own_host(name)),
+            (*self._read_only(home), *command, *self._own_host(name)),
             {
                 **_inherited(),
                 "AIRFLOW_HOME": str(self._mounted(home, described["volumes"])),
+                "TMPDIR": str(home / "tmp"),
                 **environment,
                 # What the image has installed.
                 "PYTHONPATH": os.pathsep.join(str(REPOSITORY / root) for root in ("include", "plugins")),
@@ -94,7 +110,7 @@ class Composed:
         return self._here((REPOSITORY / mount.split(":")[0]).read_text())
 
     def _mounted(self, home: Path, volumes: list[str]) -> Path:
-        home.mkdir(parents=True, exist_ok=True)
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
         for volume in volumes:
             source, target = volume.split(":")[:2]
             place = home / Path(target).relative_to("/opt/airflow")
@@ -106,6 +122,7 @@ class Composed:
 
     def _here(self, text: str, home: Path | None = None) -> str:
         for there, here in {
+            "/tmp/": f"{home}/tmp/",  # noqa: S108 - a container's own
             "postgres:5432": self.postgres,
             "redis:6379": f"127.0.0.1:{self.redis_port}",
             "api-server:8080": f"127.0.0.1:{self.api_port}",
@@ -129,9 +146,25 @@ class Composed:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
         } | ({"AIRFLOW__API__WORKERS": "1"} if name == "api-server" else {})
 
+    def _read_only(self, home: Path) -> tuple[str, ...]:
+        if not may_mount():
+            return ()
+        logs = (home / "logs").resolve()
+        return ("unshare", "--mount", "sh", "-c", READ_ONLY, "sh", str(home), str(logs))
+
     @staticmethod
     def _own_host(name: str) -> tuple[str, ...]:
         return ("--celery-hostname", name) if name.startswith("worker-") else ()
+
+
+@cache
+def may_mount() -> bool:
+    """Say whether a process here may have mounts of its own."""
+    asked = ["unshare", "--mount", "mount", "-o", "remount,bind,ro", "/"]
+    return (
+        shutil.which("unshare") is not None
+        and not subprocess.run(asked, capture_output=True, check=False).returncode
+    )
 
 
 def _inherited() -> dict[str, str]:

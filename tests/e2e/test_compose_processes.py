@@ -137,7 +137,14 @@ def test_a_worker_that_is_killed_loses_nothing(
         "session_leak_audit",
         "watch",
     }
-    heartbeat = composed.state_dir / "homes" / "watch" / "watch.heartbeat"
+    heartbeat = composed.state_dir / "homes" / "watch" / "tmp" / "watch.heartbeat"
     assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
         "airflow-watch"
     )
+    # Where nothing but these can be written, nothing else may be.
+    homes = composed.state_dir / "homes"
+    written = [
+        path.relative_to(homes) for path in homes.rglob("*") if path.is_file() and not path.is_symlink()
+    ]
+    assert [path for path in written if path.parts[1] != "tmp"] == []
+    assert {path.name for path in written} >= {"airflow.cfg", "watch.heartbeat"}

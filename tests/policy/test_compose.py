@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,34 @@ def test_every_service_has_limits_and_gains_no_privileges(services: dict[str, di
     for name, service in services.items():
         assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}, name
         assert "no-new-privileges:true" in service["security_opt"], name
-        if name != "postgres":  # its entrypoint drops root itself, after it has prepared its directory
-            assert service["user"].partition(":")[0] not in {"0", "root"}, name
-            assert service["cap_drop"] == ["ALL"], name
+        assert service["user"].partition(":")[0] not in {"0", "root"}, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & service.keys(), name
+
+
+def test_a_service_can_write_what_the_file_says_and_nothing_else(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        for place in service.get("tmpfs", ()):
+            assert re.fullmatch(r"/(tmp|run/postgresql):size=\d+m,mode=1777", place), f"{name}: {place}"
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert not source.startswith(("./", "/")) or volume.endswith(":ro"), f"{name}: {volume}"
+
+
+def test_only_what_calls_somebody_has_a_way_out(services: dict[str, dict[str, Any]]) -> None:
+    networks = yaml.safe_load(COMPOSE.read_text())["networks"]
+    assert networks == {"inside": {"internal": True}, "outside": None}
+    out = {name for name, service in services.items() if "outside" in service.get("networks", ())}
+    page = (ROOT / "docs/how-to/run-on-celery.md").read_text()
+    told = re.findall(r"^\| (`[^|]*) \|[^|]*\| to ", page, re.MULTILINE)
+    assert out == {name for cell in told for name in re.findall(r"`([\w-]+)`", cell)}
+    assert out == {"api-server", "triggerer", "worker-exchange", "watch"}
+    for name, service in services.items():
+        # Where no network is named, there is one with a way out.
+        assert "inside" in service.get("networks", ()) or service["network_mode"].startswith("service:"), name
 
 
 def test_every_server_has_a_health_check(services: dict[str, dict[str, Any]]) -> None:

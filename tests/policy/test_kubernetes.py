@@ -89,19 +89,73 @@ def test_commands_are_those_of_the_containers(composed: dict[str, Any]) -> None:
     assert f"airflow db migrate && {steps}" == composed["init"]["command"][-1]
 
 
+LOCKED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+UNPRIVILEGED = {
+    "runAsNonRoot": True,
+    "runAsUser": 50000,
+    "runAsGroup": 0,
+    "fsGroup": 0,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
 @pytest.mark.parametrize("name", ["prepare", "watch"])
 def test_a_pod_gains_no_privileges_and_mounts_the_secret_file(name: str) -> None:
     pod, container = pod_of(name)
-    assert pod["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    assert pod["securityContext"] == UNPRIVILEGED
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == LOCKED
     assert container["resources"].keys() == {"requests", "limits"}
     values = read("values")
     assert container["volumeMounts"] == values["volumeMounts"]
     assert pod["volumes"] == values["volumes"]
     assert container["volumeMounts"][0]["mountPath"] == PLACE
+
+
+def test_the_pods_of_the_chart_are_no_less_locked() -> None:
+    values = read("values")
+    assert values["securityContexts"] == {"pod": UNPRIVILEGED, "containers": LOCKED}
+    parts = [values[name] for name in ("scheduler", "apiServer", "dagProcessor", "triggerer")]
+    parts += [values["migrateDatabaseJob"], *values["workers"]["celery"]["sets"]]
+    for part in parts:
+        assert part["resources"].keys() == {"requests", "limits"}, part
+        # Deleting logs needs no more than its own few bytes; without limits a quota would refuse the pod.
+        groomer = part.get("logGroomerSidecar", {"resources": part["resources"]})
+        assert groomer["resources"].keys() == {"requests", "limits"}, part
+    tokens = [part["serviceAccount"] for part in (*parts[:5], values["workers"]["celery"])]
+    assert [token["automountServiceAccountToken"] for token in tokens] == [False] * 6
+    assert values["allowPodLaunching"] is False
+
+
+def test_what_is_written_is_kept_somewhere(composed: dict[str, Any]) -> None:
+    written = {place.partition(":")[0] for place in composed["scheduler"]["tmpfs"]}
+    values = read("values")
+    assert written == {mount["mountPath"] for mount in values["volumeMounts"]} - {PLACE}
+    # The chart brings a volume for logs to every part but this.
+    logs = {mount["mountPath"] for mount in values["apiServer"]["extraVolumeMounts"]}
+    assert logs == {
+        volume.split(":")[1] for volume in composed["api-server"]["volumes"] if not volume.endswith(":ro")
+    }
+
+
+def test_each_kind_of_pod_has_a_budget_that_lets_a_node_be_drained() -> None:
+    budgets = list(yaml.safe_load_all((FOLDER / "disruption.yaml").read_text()))
+    selected = {
+        labels.get("component") or labels["app"]
+        for budget in budgets
+        for labels in [budget["spec"]["selector"]["matchLabels"]]
+    }
+    assert selected == {
+        "api-server", "scheduler", "dag-processor", "triggerer", "worker", "kraken-recon-watch",
+    }  # fmt: skip
+    assert all(budget["spec"].keys() == {"maxUnavailable", "selector"} for budget in budgets)
+    values = read("values")
+    replicas = [values[name]["replicas"] for name in ("apiServer", "scheduler", "triggerer")]
+    assert [*replicas, read("watch")["spec"]["replicas"]] == [2, 2, 2, 2]
 
 
 def test_one_image_everywhere(composed: dict[str, Any]) -> None:
