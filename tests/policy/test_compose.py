@@ -78,6 +78,20 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
         assert tag.count(".") >= 1, f"{name}: {service['image']}"
 
 
+def test_the_image_is_built_of_files_that_are_sent_and_of_nothing_secret() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert ignored[0] == "*"
+    sent = {name.removeprefix("!") for name in ignored if name.startswith("!")}
+    copied = {
+        name
+        for line in re.findall(r"^COPY (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+        for name in line.split()[:-1]
+        if not name.startswith("--")
+    }
+    assert copied == sent
+    assert all((ROOT / name).exists() for name in sent)
+
+
 def test_secrets_come_by_file(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         for variable in service.get("environment", {}):

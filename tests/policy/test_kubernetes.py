@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
@@ -114,6 +117,29 @@ def test_a_pod_gains_no_privileges_and_mounts_the_secret_file(name: str) -> None
     assert container["volumeMounts"] == values["volumeMounts"]
     assert pod["volumes"] == values["volumes"]
     assert container["volumeMounts"][0]["mountPath"] == PLACE
+
+
+def pods(part: Any) -> Iterator[dict[str, Any]]:
+    """Find the pods of a manifest, of whatever kind it is."""
+    if isinstance(part, dict) and "containers" in part:
+        yield part
+    elif isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from pods(inner)
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_pod_of_ours_is_locked(file: Path) -> None:
+    for pod in pods(list(yaml.safe_load_all(file.read_text())) if file.stem != "values" else []):
+        assert pod["automountServiceAccountToken"] is False
+        user = pod["securityContext"]
+        assert user["runAsUser"] > 0
+        assert (user["runAsNonRoot"], user["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            assert container["securityContext"] == LOCKED, container["name"]
+            assert container["resources"].keys() == {"requests", "limits"}, container["name"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
 
 
 def test_the_pods_of_the_chart_are_no_less_locked() -> None:

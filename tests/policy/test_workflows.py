@@ -154,6 +154,7 @@ def test_dependabot_keeps_all_that_is_pinned() -> None:
     }
     assert kept == {
         ("pip", "/"),
+        ("pip", "/include/kraken_sim"),
         ("github-actions", "/"),
         ("docker", "/"),
         ("docker", "/deploy/kubernetes"),
