@@ -14,5 +14,4 @@ COPY docs /tmp/kraken-recon/docs
 RUN pip install --no-cache-dir --no-deps /tmp/kraken-recon /tmp/kraken-recon/include/kraken_sim
 
 COPY --chown=airflow:root dags /opt/airflow/dags
-COPY --chown=airflow:root config /opt/airflow/config
 COPY --chown=airflow:root desk_books /opt/airflow/desk_books

@@ -52,7 +52,7 @@ contracts: setup ## who may import whom
 sessions: setup ## no database session is opened past the unit of work, or left open
 	@$(BIN)/python -m kraken_recon lint-sessions --only-in include/kraken_recon/database/unit_of_work.py \
 		--only-in include/kraken_recon/desk_books/session_store.py \
-		--only-in include/demo_bot/tables.py --only-in include/local_stack/databases.py config dags include plugins
+		--only-in include/demo_bot/tables.py --only-in include/local_stack/databases.py dags include plugins
 	@$(BIN)/python -m kraken_recon lint-sessions --exclude tests/unit/session_corpus/bad benchmarks scripts tests
 
 format: setup ## let ruff reformat and fix

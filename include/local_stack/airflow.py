@@ -124,7 +124,7 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
         "airflow-dag-processor": ("dag-processor",),
         "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
     }
-    version = code_version("include/kraken_recon", "plugins", "config")
+    version = code_version("include/kraken_recon", "plugins")
     components = [
         Service(name, (sys.executable, "-m", "local_stack.component", *commands[name]), environment, version)
         for name in COMPONENTS

@@ -106,10 +106,9 @@ class Settings:
     def program_environment(self) -> dict[str, str]:
         """Return the environment in which a program of this project runs."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        source_roots = [REPOSITORY / name for name in ("include", "config") if (REPOSITORY / name).is_dir()]
         return {
             **inherited,
-            "PYTHONPATH": os.pathsep.join(map(str, source_roots)),
+            "PYTHONPATH": str(REPOSITORY / "include"),
             "PYTHONUNBUFFERED": "1",
             "TZ": "UTC",
         }

@@ -21,7 +21,7 @@ for copy in second_copies(conf.get("core", "plugins_folder", fallback="")):
 
 
 class KrakenReconPlugin(AirflowPlugin):
-    """The page "Positions", in the navigation and as a tab of a DAG."""
+    """The page "Positions", in the navigation: a tab of DAGs would stand on those of every team."""
 
     name = "kraken_recon"
     deadline_references = [DueTime]  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
@@ -39,11 +39,5 @@ class KrakenReconPlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "positions",
             "nav_top_level": True,
-        },
-        {
-            "name": "Positions",
-            "href": "/kraken-recon/",
-            "destination": "dag",
-            "url_route": "positions-of-dag",
         },
     ]

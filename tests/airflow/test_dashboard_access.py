@@ -467,11 +467,13 @@ def test_an_unreachable_database_is_not_an_empty_answer(
     assert "hidden-password" not in page.text
 
 
-def test_the_page_stands_in_the_navigation_and_on_the_dag(viewer: TestClient) -> None:
+def test_the_page_stands_in_the_navigation_and_on_no_dag_of_others(viewer: TestClient) -> None:
     (plugin,) = [p for p in viewer.get("/api/v2/plugins").json()["plugins"] if p["name"] == "kraken_recon"]
-    views = {view["destination"]: view for view in plugin["external_views"]}
-    assert set(views) == {"nav", "dag"}
-    assert {view["href"] for view in views.values()} == {PATHS[0]}
+    assert [(view["destination"], view["href"]) for view in plugin["external_views"]] == [("nav", PATHS[0])]
+    # What Airflow would put on every task, or run for every DAG.
+    assert not plugin["global_operator_extra_links"]
+    assert not plugin["listeners"]
+    assert not plugin["macros"]
 
 
 def test_loading_the_plugin_imports_neither_the_web_framework_nor_the_database(

@@ -214,11 +214,23 @@ def test_the_list_s_button_tests_what_is_stored(
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[0]", b"{", b'{"port": 5432}', b'{"port": null}', b'{"port": false}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"[0]",
+        b"{",
+        b'{"conn_type": "kraken", "port": 5432}',
+        b'{"conn_type": "kraken", "port": null}',
+        b'{"conn_type": "kraken", "port": false}',
+        b'{"conn_type": "http", "port": 0}',
+        b'{"port": 0}',
+        b"\xff",
+    ],
 )
-def test_only_a_port_of_zero_is_taken_out(body: bytes) -> None:
+def test_only_a_port_of_zero_of_a_connection_to_kraken_is_taken_out(body: bytes) -> None:
     assert without_unset_port(body) == body
-    assert json.loads(without_unset_port(b'{"port": 0, "host": "x"}')) == {"host": "x"}
+    ours = b'{"conn_type": "kraken", "port": 0, "host": "x"}'
+    assert json.loads(without_unset_port(ours)) == {"conn_type": "kraken", "host": "x"}
 
 
 def test_the_form_names_its_fields_and_offers_the_tiers(

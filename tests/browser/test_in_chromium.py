@@ -175,12 +175,11 @@ def test_nobody_sees_a_page_before_signing_in(browser: Browser, desk: BrowserDes
     stranger.close()
 
 
-def test_the_pages_stand_in_the_navigation_and_beside_the_dag(page: Page) -> None:
+def test_the_pages_stand_in_the_navigation(page: Page) -> None:
     page.goto(f"/dags/{SYNC}")
-    page.locator(f"a[href='/dags/{SYNC}/plugin/positions-of-dag']").click()
+    page.locator("a[href='/plugin/positions']").click()
     inside = page.frame_locator("iframe")
     expect(inside.get_by_role("heading", name="Is everything accounted for?", level=1)).to_be_visible()
-    page.locator("a[href='/plugin/positions']").click()
     inside.get_by_role("link", name="What wants me?").click()
     expect(inside.get_by_role("heading", name="What wants me?", level=1)).to_be_visible()
 

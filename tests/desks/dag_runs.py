@@ -45,7 +45,7 @@ def run_dag(dag: DAG, **options: Any) -> Any:
     """
     dag.deadline = None
     for task in dag.tasks:
-        task.retry_delay = timedelta(0)
+        task.retry_delay, task.retry_exponential_backoff = timedelta(0), 0
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as empty:
         patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", empty)
         patch.setattr(time, "sleep", _sleep)

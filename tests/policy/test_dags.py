@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import inspect
+import os
 import subprocess
 import sys
+import tomllib
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.configuration import conf
 from croniter import croniter
 
 from desks.dag_runs import read_dags
+from kraken_airflow.cluster_policy import dag_policy, problems_of
 from kraken_airflow.dag_parts.deadlines import DueTime, tell_of_failed_task, tell_of_stopped_run
 from kraken_airflow.dag_parts.defaults import DESK_POOL, EXCHANGE_QUEUE, KRAKEN_POOL
+from kraken_airflow.sensors.order_verification import OrderVerificationSensor
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from airflow.dag_processing.dagbag import DagBag
+    from airflow.sdk import Context
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted((ROOT / "plugins/kraken_airflow/dags").glob("[!_]*.py"))
@@ -70,17 +75,6 @@ def dag(file: Path, dag_bag: DagBag) -> DAG:
     found = dag_bag.dags.get(file.stem)
     assert found is not None, f"{file.name} defines no DAG {file.stem}: name the DAG as the file"
     return found
-
-
-@pytest.fixture(scope="module")
-def cluster_policy() -> ModuleType:
-    """Load the policy by its path; under its own name another one may be imported already."""
-    spec = importlib.util.spec_from_file_location("our_policy", ROOT / "config/airflow_local_settings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_there_are_dags() -> None:
@@ -181,6 +175,60 @@ def test_every_task_has_an_owner_a_limit_and_retries(dag: DAG) -> None:
         assert task.retries, f"{dag.dag_id}.{task.task_id}: set retries"
 
 
+def test_every_task_backs_off_and_is_done_trying_long_before_its_deadline(dag: DAG) -> None:
+    limit = min(deadline.interval for deadline in dag.deadline or [])
+    for task in dag.tasks:
+        assert task.retry_exponential_backoff > 1, f"{task.task_id}: use DEFAULT_ARGS"
+        assert task.max_retry_delay, f"{task.task_id}: use DEFAULT_ARGS"
+        # Airflow draws each wait between the delay and twice as much.
+        waits = [
+            min(2 * task.retry_delay * task.retry_exponential_backoff**tries, task.max_retry_delay)
+            for tries in range(task.retries)
+        ]
+        assert sum(waits, timedelta()) < limit / 2, f"{dag.dag_id}.{task.task_id}: {waits}"
+
+
+def operators_of_ours() -> list[type[BaseOperator]]:
+    """List every class of operator that other DAGs can use, sensors among them."""
+    found, left = [], [BaseOperator]
+    while left:
+        left += (kind := left.pop()).__subclasses__()
+        found += [kind] if kind.__module__.startswith("kraken_airflow.") else []
+    return found
+
+
+def test_ids_of_connections_are_template_fields_and_deferring_follows_airflows_default(
+    dag_bag: DagBag,
+) -> None:
+    assert dag_bag.dags
+    assert len(operators_of_ours()) >= 15
+    for kind in operators_of_ours():
+        parameters = {
+            name: parameter
+            for one in kind.__mro__
+            for name, parameter in inspect.signature(one).parameters.items()
+            if one.__module__.startswith("kraken_airflow.")
+        }
+        ids = {name for name in parameters if name.endswith("_conn_id")}
+        assert ids <= set(kind.template_fields), f"{kind.__name__}: add {ids} to template_fields"
+        if "deferrable" in parameters:
+            assert parameters["deferrable"].default == conf.getboolean("operators", "default_deferrable")
+
+
+def test_what_a_template_makes_of_a_connections_id_is_used() -> None:
+    sensor = OrderVerificationSensor(task_id="verify", trading_conn_id="{{ params.books }}")
+    sensor.render_template_fields(cast("Context", {"params": {"books": "other_db"}}))
+    assert sensor.hook().trading_conn_id == "other_db"
+
+
+def test_our_own_dags_say_whether_their_tasks_defer(dag: DAG) -> None:
+    for task in dag.tasks:
+        kind = task.operator_class if task.is_mapped else type(task)
+        if any("deferrable" in inspect.signature(one).parameters for one in kind.__mro__):
+            given = task.partial_kwargs if task.is_mapped else task._BaseOperator__init_kwargs  # noqa: SLF001
+            assert "deferrable" in given, f"{dag.dag_id}.{task.task_id}: say deferrable=..."
+
+
 def test_a_run_that_fails_is_told_of(dag: DAG) -> None:
     assert dag.on_failure_callback is tell_of_stopped_run, f"{dag.dag_id}: add **due_within(...)"
     for task in dag.tasks:
@@ -197,9 +245,9 @@ def test_tasks_that_call_kraken_run_where_there_is_a_way_out(dag: DAG) -> None:
         )
 
 
-def test_every_task_keeps_to_the_cluster_policy(dag: DAG, cluster_policy: ModuleType) -> None:
+def test_every_task_keeps_to_the_cluster_policy(dag: DAG) -> None:
     for task in dag.tasks:
-        cluster_policy.task_policy(task)
+        assert not problems_of(task)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +259,67 @@ def test_every_task_keeps_to_the_cluster_policy(dag: DAG, cluster_policy: Module
     ],
     ids=str,
 )
-def test_the_cluster_policy_refuses(cluster_policy: ModuleType, changes: dict[str, Any], remedy: str) -> None:
-    good = {"owner": "desk", "execution_timeout": timedelta(minutes=1), "pool": "kraken_api"}
-    with DAG("policy_test", schedule=None):
-        task = BaseOperator(task_id="task", **(good | changes))
-    with pytest.raises(AirflowClusterPolicyViolation, match=f"policy_test.task: .*{remedy}"):
-        cluster_policy.task_policy(task)
+def test_the_cluster_policy_refuses_our_dags_and_no_others(changes: dict[str, Any], remedy: str) -> None:
+    ours = read_dags().dags["session_leak_audit"]
+    with DAG("session_leak_audit", schedule=None, tags=ours.tags) as of_others:
+        BaseOperator(task_id="task", **changes)
+    dag_policy(of_others)
+    task = ours.get_task("check_watch")
+    for name, value in changes.items():
+        setattr(task, name, value)
+    with pytest.raises(AirflowClusterPolicyViolation, match=f"session_leak_audit.check_watch: .*{remedy}"):
+        dag_policy(ours)
+
+
+# Another team's DAG beside ours, with everything in it that ours may not have, and that team's own policy.
+OF_OTHERS = """
+from airflow.sdk import DAG, BaseOperator
+with DAG("report", schedule=None, tags=["reconciliation", "tier-1"]):
+    BaseOperator(task_id="task", pool="theirs")
+"""
+THEIR_POLICY = """
+def task_policy(task):
+    task.doc = "seen"
+"""
+READ = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+seen = all(task.doc == "seen" for dag in bag.dags.values() for task in dag.tasks)
+print("read", bag.import_errors, *sorted(bag.dags), seen, sep="|")
+"""
+
+
+def test_dags_of_others_stay_beside_ours_whose_policy_comes_with_the_package(
+    project_environment: dict[str, str], tmp_path: Path
+) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    installed = tmp_path / "site/kraken_recon_policy-0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kraken-recon-policy\nVersion: 0\n")
+    lines = [f"{name} = {value}" for name, value in declared["airflow.policy"].items()]
+    (installed / "entry_points.txt").write_text("\n".join(["[airflow.policy]", *lines, ""]))
+    (installed.parent / "airflow_local_settings.py").write_text(THEIR_POLICY)
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "report.py").write_text(OF_OTHERS)
+    refused = "from kraken_airflow.dags.maintenance import DAG\nDAG.get_task('tidy').pool = 'gone'\n"
+    (dags / "maintenance.py").write_text(refused)
+    (dags / "order_execution.py").write_text((ROOT / "dags/order_execution.py").read_text())
+    path = os.pathsep.join([str(installed.parent), project_environment["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ, str(dags)],
+        env=project_environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [told] = [line for line in done.stdout.splitlines() if line.startswith("read|")]
+    _, errors, *found, are_seen = told.split("|")
+    assert found == ["order_execution", "report"], told
+    assert are_seen == "True"
+    assert [Path(file).name for file in ast.literal_eval(errors)] == ["maintenance.py"]
+    assert "use a pool that exists" in errors
 
 
 @pytest.fixture(scope="module")

@@ -98,18 +98,7 @@ def test_every_target_of_make_and_every_file_exists(page: Path) -> None:
 @cache
 def files() -> frozenset[str]:
     """Name every file, by each of the ways in which a page may shorten its path."""
-    roots = (
-        ".github",
-        "config",
-        "dags",
-        "deploy",
-        "docs",
-        "include",
-        "plugins",
-        "scripts",
-        "tests",
-        "benchmarks",
-    )
+    roots = (".github", "dags", "deploy", "docs", "include", "plugins", "scripts", "tests", "benchmarks")
     paths = [*ROOT.glob("*"), *(path for root in roots for path in (ROOT / root).rglob("*"))]
     parts = [path.relative_to(ROOT).parts for path in paths if path.is_file()]
     return frozenset("/".join(path[n:]) for path in parts for n in range(len(path)))

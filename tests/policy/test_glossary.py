@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "include/kraken_recon"
 AIRFLOW = ROOT / "plugins/kraken_airflow"
-SOURCES = ("dags", "include", "plugins", "scripts", "tests", "benchmarks", "config")
+SOURCES = ("dags", "include", "plugins", "scripts", "tests", "benchmarks")
 # Words for a drawer into which anything fits.
 SAY_NOTHING = {"util", "helper", "common", "manager", "misc", "stuff"}
 # Where the words are used as the field does, or about the words themselves; the table's name stands in rows.

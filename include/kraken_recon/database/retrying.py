@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from kraken_recon.errors import LockTimeoutError, StoreError
@@ -15,11 +17,23 @@ if TYPE_CHECKING:
 
 # Who books entries of an account beside others meets them seldom twice; each time again, less.
 STORE_TRIES_MAX: Final = 5
+FIRST_PAUSE_SECONDS: Final = 0.02
+LONGEST_PAUSE_SECONDS: Final = 0.5
 
 
 def is_worth_repeating(error: StoreError) -> bool:
     """Say whether the same transaction may succeed at once: not where a lock was waited for in vain."""
     return error.retryable and not isinstance(error, LockTimeoutError)
+
+
+def back_off(tries: int) -> None:
+    """Wait before a transaction is done again: two that met and begin again at once meet again.
+
+    Args:
+        tries: how many were in vain; each makes the wait longer, up to half a second.
+    """
+    longest = min(FIRST_PAUSE_SECONDS * 2.0**tries, LONGEST_PAUSE_SECONDS)
+    time.sleep(random.uniform(FIRST_PAUSE_SECONDS, longest))  # noqa: S311 - not for secrecy
 
 
 def repeated(
@@ -37,4 +51,5 @@ def repeated(
         except StoreError as error:
             if not is_worth_repeating(error) or attempt == STORE_TRIES_MAX:
                 raise
+            back_off(attempt)
     raise AssertionError("unreachable: the last try returns or raises")

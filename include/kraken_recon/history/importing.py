@@ -20,6 +20,7 @@ from kraken_recon.books.steps import Steps
 from kraken_recon.books.store import BookStore
 from kraken_recon.costs.recomputing import recompute_account
 from kraken_recon.costs.store import CostStore
+from kraken_recon.database.retrying import back_off
 from kraken_recon.errors import ImportRefusedError, LockUnavailableError
 from kraken_recon.history.imported_files import ExportedFiles
 from kraken_recon.history.rules.extending import Extension, KnownOpening, extend, whole_second
@@ -92,6 +93,7 @@ def import_exports(
         except LockUnavailableError:
             if attempt == TRIES_MAX:
                 raise
+            back_off(attempt)
     raise AssertionError("unreachable: the last try returns or raises")
 
 

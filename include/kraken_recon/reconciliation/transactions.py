@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from kraken_recon.database.retrying import STORE_TRIES_MAX, is_worth_repeating
+from kraken_recon.database.retrying import STORE_TRIES_MAX, back_off, is_worth_repeating
 from kraken_recon.errors import LockTimeoutError, StoreError, StoreUnreachableError
 from kraken_recon.reconciliation.stages import Failed, Left
 
@@ -69,6 +69,7 @@ def write_in_batches(
             raise
         except StoreError as error:
             if is_worth_repeating(error) and tries < STORE_TRIES_MAX:
+                back_off(tries)
                 continue
             tries = 0
             batches.extendleft(reversed(_parted(batches.popleft(), error)))

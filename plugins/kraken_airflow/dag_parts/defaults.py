@@ -17,7 +17,11 @@ EXCHANGE_QUEUE: Final = settings.EXCHANGE_QUEUE.name
 DEFAULT_ARGS: Final[dict[str, Any]] = {
     "owner": OWNER,
     "retries": 2,
-    "retry_delay": timedelta(seconds=15),
+    # Airflow adds up to as much again: 10 to 20 seconds, then 20 to 40. The longest wait is for whoever gives
+    # a task more retries.
+    "retry_delay": timedelta(seconds=10),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=2),
     "execution_timeout": timedelta(minutes=2),
     "on_failure_callback": tell_of_failed_task,
 }

@@ -48,6 +48,7 @@ def order_verification() -> None:
     # One task: each further one would keep a run, and with it the next event's, waiting for a second or two.
     OrderVerificationSensor(
         task_id="verify_orders",
+        deferrable=True,
         pool=KRAKEN_POOL,
         queue=EXCHANGE_QUEUE,
         execution_timeout=timedelta(minutes=10),

@@ -1,14 +1,17 @@
-"""Let the Test button of Airflow's list of connections work where a connection has no port.
+"""Let the Test button of Airflow's list of connections work where a connection of ours has no port.
 
 The list posts the connection as it is stored, its port as a number: where none is stored that is 0 (Airflow
 3.3.2). The API then sees another endpoint than the stored one, will not send the stored key there, and
 answers *Bad Request*. No connection leads to port 0, so that the field is left out before the API reads it.
+Connections of other types, which belong to others, pass as they are.
 """
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
+
+from kraken_recon.kraken.credentials import CONNECTION_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -57,11 +60,13 @@ class _Rewritten:
 
 
 def without_unset_port(body: bytes) -> bytes:
-    """Take the port out of a connection's JSON where it is 0; anything else is left as it is."""
+    """Take the port out of the JSON of a connection to Kraken where it is 0; all else is left as it is."""
     try:
         connection = json.loads(body)
     except ValueError:
         return body
-    if not isinstance(connection, dict) or connection.get("port", None) != 0 or connection["port"] is False:
+    if not isinstance(connection, dict) or connection.get("conn_type") != CONNECTION_TYPE:
+        return body
+    if connection.get("port") != 0 or connection["port"] is False:
         return body
     return json.dumps({name: value for name, value in connection.items() if name != "port"}).encode()

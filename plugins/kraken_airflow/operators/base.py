@@ -33,6 +33,8 @@ class TradingDbTask(OnDashboard, Lineage, BaseOperator):
         trading_conn_id: connection of the trading database.
     """
 
+    template_fields: Sequence[str] = ("trading_conn_id",)
+
     def __init__(self, *, trading_conn_id: str = "trading_db", **kwargs: Any) -> None:
         super().__init__(**(self.lineage() | kwargs))
         self.trading_conn_id = trading_conn_id

@@ -39,7 +39,7 @@ class RecordDecisionOperator(TradingDbOperator):
         decision: all that the run was given, as JSON; nothing but presets is no decision.
     """
 
-    template_fields = ("decision",)
+    template_fields = (*TradingDbOperator.template_fields, "decision")
     page = "orders"
     refuses_unknown_fields = False  # it keeps them with the decision that it refuses
     READS = ("accounts",)

@@ -76,7 +76,7 @@ class ListAccountsOperator(TradingDbOperator):
         names: JSON array of account names; empty or null for every active account.
     """
 
-    template_fields = ("names",)
+    template_fields = (*TradingDbOperator.template_fields, "names")
     READS = ("accounts", "positions", "orders")
 
     def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
@@ -108,7 +108,7 @@ class ReconcileAccountsOperator(TradingDbOperator):
         sweep_age_hours: how old the last proof of a ledger may become before it is read in any case.
     """
 
-    template_fields = ("accounts", "mode", "tolerance", "sweep_age_hours")
+    template_fields = (*TradingDbOperator.template_fields, "accounts", "mode", "tolerance", "sweep_age_hours")
     BOOKS = ("BalanceEx", "Ledgers", "OpenPositions")
     READS = ("accounts", "tolerances", "positions", "ledger_entries", "position_events", "residuals")
     WRITES = (
@@ -180,7 +180,7 @@ class PublishSummaryOperator(TradingDbOperator):
         run_ids: what each mapped task returned.
     """
 
-    template_fields = ("run_ids",)
+    template_fields = (*TradingDbOperator.template_fields, "run_ids")
     page = "differences"
     READS = ("accounts", "reconciliation_runs", "discrepancies", "alerts")
     WRITES = ("alerts",)
@@ -217,7 +217,7 @@ class ReportOutcomeOperator(TradingDbOperator):
         run_ids: what each mapped task returned.
     """
 
-    template_fields = ("accounts", "run_ids")
+    template_fields = (*TradingDbOperator.template_fields, "accounts", "run_ids")
     READS = ("reconciliation_runs",)
 
     def __init__(self, *, accounts: Any, run_ids: Any, **kwargs: Any) -> None:
@@ -270,7 +270,7 @@ class ReconcileDeskBookOperator(TradingDbOperator):
         run_ids: what each mapped task that reconciled accounts returned.
     """
 
-    template_fields = ("book", "run_ids")
+    template_fields = (*TradingDbOperator.template_fields, "book", "run_ids")
     page = "differences"
     BOOKS = ("OpenOrders", "ClosedOrders", "QueryOrders")
     READS = (
@@ -326,7 +326,7 @@ class PublishDeskBooksOperator(TradingDbOperator):
         run_ids: what each mapped task that reconciled accounts returned.
     """
 
-    template_fields = ("run_ids",)
+    template_fields = (*TradingDbOperator.template_fields, "run_ids")
     page = "differences"
     READS = ("desk_book_runs",)
 

@@ -93,6 +93,9 @@ def ask_about_held_plans() -> ListHeldPlansOperator:
         trigger_dag_id=APPROVAL_DAG,
         logical_date=None,
         skip_when_already_exists=True,
+        # It starts a run and waits for nothing, whatever Airflow's default is.
+        wait_for_completion=False,
+        deferrable=False,
     ).expand_kwargs(held.output)
     return held
 
@@ -121,7 +124,7 @@ class AskForApprovalOperator(HeldPlanTask, HITLOperator):
         trading_conn_id: connection of the trading database.
     """
 
-    template_fields = ("plan_id", "hours", "approvers")
+    template_fields = (*HeldPlanTask.template_fields, "plan_id", "hours", "approvers")
     READS = ("repair_plans", "repair_plan_rows", "discrepancies", "desk_differences", "ledger_entries")
 
     def __init__(self, *, plan_id: str, hours: str = "24", approvers: str = "[]", **kwargs: Any) -> None:
@@ -178,7 +181,7 @@ class ActOnAnswerOperator(HeldPlanTask, TradingDbOperator):
         answer: what `AskForApprovalOperator` returned.
     """
 
-    template_fields = ("plan_id", "answer")
+    template_fields = (*TradingDbOperator.template_fields, "plan_id", "answer")
     BOOKS = ReconcileAccountsOperator.BOOKS
     READS = tuple(
         dict.fromkeys(

@@ -57,7 +57,7 @@ class AuditSessionsOperator(TradingDbOperator):
             know whose task has ended.
     """
 
-    template_fields = ("settings",)
+    template_fields = (*TradingDbOperator.template_fields, "settings", "airflow_conn_id")
     page = "database"
     READS = ("session_owners",)
     WRITES = ("session_owners", "session_samples", "session_findings", "session_actions", "alerts")

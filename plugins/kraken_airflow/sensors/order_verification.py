@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.configuration import conf
 
 from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.operators.base import TradingDbTask
@@ -42,7 +43,8 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
 
     Args:
         trading_conn_id: connection of the trading database.
-        deferrable: wait in the triggerer, without a worker slot; without it, as ``mode`` says.
+        deferrable: wait in the triggerer, without a worker slot; without it, as ``mode`` says. Airflow's
+            ``[operators] default_deferrable`` decides where it is not given.
         watch_seconds: how long to wait for books, from the start of the DAG run.
         rate_rules: when a failure rate is worth an alert.
     """
@@ -62,7 +64,7 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        deferrable: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         watch_seconds: float = 150.0,
         rate_rules: RateRules | None = None,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseSensorOperator takes
