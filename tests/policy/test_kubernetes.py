@@ -147,12 +147,14 @@ def test_the_pods_of_the_chart_are_no_less_locked() -> None:
     assert values["securityContexts"] == {"pod": UNPRIVILEGED, "containers": LOCKED}
     parts = [values[name] for name in ("scheduler", "apiServer", "dagProcessor", "triggerer")]
     parts += [values["migrateDatabaseJob"], *values["workers"]["celery"]["sets"]]
-    for part in parts:
+    # Without limits a quota of the namespace would refuse the pod, for its smallest container too.
+    groomers = [
+        part["logGroomerSidecar"] for part in (values["workers"], *parts) if "logGroomerSidecar" in part
+    ]
+    assert len(groomers) == 4
+    for part in (*parts, *groomers):
         assert part["resources"].keys() == {"requests", "limits"}, part
-        # Deleting logs needs no more than its own few bytes; without limits a quota would refuse the pod.
-        groomer = part.get("logGroomerSidecar", {"resources": part["resources"]})
-        assert groomer["resources"].keys() == {"requests", "limits"}, part
-    tokens = [part["serviceAccount"] for part in (*parts[:5], values["workers"]["celery"])]
+    tokens = [part["serviceAccount"] for part in (*parts[:5], values["workers"])]
     assert [token["automountServiceAccountToken"] for token in tokens] == [False] * 6
     assert values["allowPodLaunching"] is False
 
@@ -161,11 +163,6 @@ def test_what_is_written_is_kept_somewhere(composed: dict[str, Any]) -> None:
     written = {place.partition(":")[0] for place in composed["scheduler"]["tmpfs"]}
     values = read("values")
     assert written == {mount["mountPath"] for mount in values["volumeMounts"]} - {PLACE}
-    # The chart brings a volume for logs to every part but this.
-    logs = {mount["mountPath"] for mount in values["apiServer"]["extraVolumeMounts"]}
-    assert logs == {
-        volume.split(":")[1] for volume in composed["api-server"]["volumes"] if not volume.endswith(":ro")
-    }
 
 
 def test_each_kind_of_pod_has_a_budget_that_lets_a_node_be_drained() -> None:
