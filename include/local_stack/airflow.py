@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,6 +35,9 @@ REQUEST_TIMEOUT_SECONDS = 30
 API_SERVER = "airflow-api-server"
 COMPONENTS = (API_SERVER, "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 WATCH = "watch"
+# What calls Kraken has the keys; with LocalExecutor that is the scheduler, too, whose children the tasks are.
+KEYLESS = frozenset({"airflow-dag-processor", WATCH})
+KEY_OF_KRAKEN = re.compile(r'kraken://|\{.*"conn_type": ?"kraken"')
 HEALTH_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 ENDED_STATES = frozenset({"success", "failed"})
 
@@ -125,14 +129,20 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
         "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
     }
     version = code_version("include/kraken_recon", "plugins")
+    keyless = {name: value for name, value in environment.items() if not KEY_OF_KRAKEN.match(value)}
     components = [
-        Service(name, (sys.executable, "-m", "local_stack.component", *commands[name]), environment, version)
+        Service(
+            name,
+            (sys.executable, "-m", "local_stack.component", *commands[name]),
+            keyless if name in KEYLESS else environment,
+            version,
+        )
         for name in COMPONENTS
     ]
     # Airflow finds the plugins by itself; this program is none of its components.
-    roots = os.pathsep.join((environment["PYTHONPATH"], str(REPOSITORY / "plugins")))
+    roots = os.pathsep.join((keyless["PYTHONPATH"], str(REPOSITORY / "plugins")))
     command = (sys.executable, "-m", "kraken_airflow.watch")
-    return [*components, Service(WATCH, command, {**environment, "PYTHONPATH": roots}, version)]
+    return [*components, Service(WATCH, command, {**keyless, "PYTHONPATH": roots}, version)]
 
 
 def installed_version() -> str:
