@@ -16,6 +16,7 @@ from airflow.configuration import conf
 from airflow.sdk.observability import stats
 
 from desks.dag_runs import read_dags, run_dag
+from desks.logins import as_writer
 from kraken_airflow import watch
 from kraken_airflow.operators.session_leak_audit import audited_connections, request_of
 from kraken_recon.errors import ConfigurationError
@@ -82,7 +83,7 @@ def test_a_run_finds_names_and_ends_a_leak(
 ) -> None:
     gauges: dict[str, float] = {}
     monkeypatch.setattr(stats, "gauge", lambda name, value, **_: gauges.update({name: value}))
-    leak = psycopg.connect(trading_db, application_name="kraken_recon:leak")
+    leak = psycopg.connect(as_writer(trading_db), application_name="kraken_recon:leak")
     try:
         leak.execute("select 1")
         assert poll_until(lambda: idle_seconds(trading_db) > 1, timeout_seconds=10)
