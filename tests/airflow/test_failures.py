@@ -37,7 +37,6 @@ FINAL = {
     errors.AuthenticationError,
     errors.RequestRefusedError,
     errors.PayloadInvalidError,
-    errors.RightMissingError,
     errors.SchemaMismatchError,
     errors.TextRefusedError,
 }
