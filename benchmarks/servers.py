@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import sql
 
 from kraken_recon.database.migrate import migrate
-from kraken_recon.database.unit_of_work import driver_dsn
+from kraken_recon.database.unit_of_work import create_engine
 from local_stack.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def running_server(given: str | None) -> Iterator[str]:
 def empty_database(server_url: str) -> Iterator[str]:
     """Yield the URL of a database with the newest schema and no rows."""
     with scratch_database(server_url) as url:
-        migrate(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
+        migrate(create_engine(url))
         yield url
 
 

@@ -23,7 +23,7 @@ from benchmarks.position_sync import product
 from benchmarks.position_sync.workload import INTERVAL
 from benchmarks.servers import scratch_database
 from demo_bot.tables import MARKET, Table
-from kraken_recon.database.unit_of_work import UnitOfWork, create_engine, driver_dsn
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.declaring import DeclaredBook, parse_book
 from kraken_recon.desk_books.diffing import DeskBookPorts
@@ -66,7 +66,7 @@ class DeskTable:
 def desk_table(server_url: str, desk: Desk) -> Iterator[DeskTable]:
     """Make the desk's database on a server, and remove it at the end."""
     with scratch_database(server_url) as url:
-        Table.metadata.create_all(sa.create_engine(driver_dsn(url), poolclass=sa.NullPool))
+        Table.metadata.create_all(create_engine(url))
         assets, rows, behind = set(), 0, 0
         with (
             psycopg.connect(url) as connection,

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import psycopg
-import sqlalchemy as sa
 from psycopg import sql
 
 from benchmarks.position_sync.workload import load_desk
 from benchmarks.servers import with_database
 from kraken_recon.database.migrate import migrate
-from kraken_recon.database.unit_of_work import driver_dsn
+from kraken_recon.database.unit_of_work import create_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +80,7 @@ def laboratory(server_url: str, desk: Desk) -> Iterator[Laboratory]:
         administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         try:
             url = with_database(server_url, name)
-            engine = sa.create_engine(driver_dsn(url), poolclass=sa.NullPool)
+            engine = create_engine(url)
             migrate(engine)
             load_desk(url, desk)
             yield Laboratory(server_url, name)

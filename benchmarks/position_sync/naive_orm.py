@@ -16,7 +16,7 @@ from sqlalchemy.ext.declarative import DeferredReflection
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from benchmarks.position_sync.workload import INTERVAL, REQUEST, ZERO
-from kraken_recon.database.unit_of_work import driver_dsn
+from kraken_recon.database.unit_of_work import DRIVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ def sync_carefully(url: str, prepared: Sequence[PreparedWork]) -> None:
 
 
 def _sync(url: str, prepared: Sequence[PreparedWork], *, stamps_every_position: bool) -> None:
-    engine = sa.create_engine(driver_dsn(url))
+    engine = sa.create_engine(url.replace("postgresql://", DRIVER, 1))
     _Base.prepare(engine)
     try:
         for one in prepared:

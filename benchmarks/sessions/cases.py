@@ -18,7 +18,7 @@ from psycopg import sql
 from sqlalchemy.pool import QueuePool
 
 from benchmarks.sessions.stage import DEFERRED, ENDED, OTHER_TEAM, name_of
-from kraken_recon.database.unit_of_work import driver_dsn
+from kraken_recon.database.unit_of_work import DRIVER
 from kraken_recon.sessions.rules.records import AuditRule
 
 if TYPE_CHECKING:
@@ -132,7 +132,9 @@ def _engine_per_call(stage: Stage) -> list[int]:
     name = name_of(stage.task("engine_per_call"))
     pids = []
     for _ in range(2):
-        engine = sa.create_engine(driver_dsn(stage.url), connect_args={"application_name": name})
+        engine = sa.create_engine(
+            stage.url.replace("postgresql://", DRIVER, 1), connect_args={"application_name": name}
+        )
         with engine.connect() as connection:
             pids.append(int(connection.scalar(sa.text("select pg_backend_pid()")) or 0))
         stage.kept.append(engine)

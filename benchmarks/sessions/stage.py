@@ -79,9 +79,13 @@ class Stage:
         self, url: str, task: TaskIdentity, *, hold_seconds: int = 60, pool_size: int = 0
     ) -> psycopg.Connection:
         declaration = Declaration(name_of(task), hold_seconds, pool_size, task=task)
-        return registered_connection(
-            lambda name: psycopg.connect(url, application_name=name), declaration, {"host": url}
+        connection = registered_connection(
+            lambda name: psycopg.connect(url, application_name=name, autocommit=True),
+            declaration,
+            {"host": url},
         )
+        connection.autocommit = False
+        return connection
 
     def raw(self, name: str, *, autocommit: bool = False, **options: str) -> psycopg.Connection:
         """Open a session past the one unit of work."""

@@ -54,6 +54,15 @@ class ClockOffError(ConfigurationError):
     remedy = "Set the machine's clock (`timedatectl`, `chronyc tracking`); what is decided is placed then."
 
 
+class DirectConnectionNeededError(ConfigurationError):
+    """A pooler lends sessions by the transaction, and this work needs one of its own; nothing was done."""
+
+    remedy = (
+        "Add the Airflow connection `trading_db_direct` (for the command line `KRAKEN_RECON_DIRECT_DSN`) "
+        "that leads past the pooler, or let it pool by session: docs/how-to/run-behind-a-pooler.md."
+    )
+
+
 class ImportRefusedError(ConfigurationError):
     """A file is broken or does not fit what is recorded; the message says where. Nothing was written."""
 
@@ -237,6 +246,12 @@ class StoreUnreachableError(StoreError):
     """The database server cannot be reached, or has ended the session."""
 
     remedy = "Look at the database server: is it up, and does it take connections?"
+
+
+class ServerTooOldError(StoreError):
+    """The server is a PostgreSQL that is not supported; nothing was asked of it."""
+
+    remedy = "Upgrade the server: PostgreSQL 15 is the oldest that is supported."
 
 
 class AccountsLeftError(StoreError):

@@ -51,6 +51,17 @@ DSN_FILE: Final = Setting(
     "A file that holds that address, so that no password is in a variable. Read where the other is not set.",
     read_by="command line",
 )
+DIRECT_DSN: Final = Setting(
+    "KRAKEN_RECON_DIRECT_DSN",
+    "Address of the same database past a pooler that pools by transaction: call slots and what else needs a "
+    "session of its own go there.",
+    read_by="command line",
+)
+DIRECT_DSN_FILE: Final = Setting(
+    "KRAKEN_RECON_DIRECT_DSN_FILE",
+    "A file that holds that address. Read where the other is not set.",
+    read_by="command line",
+)
 ALLOWED_HOSTS: Final = Setting(
     "KRAKEN_RECON_ALLOWED_HOSTS",
     "Hosts to which API keys may be sent, separated by commas. A connection to any other is refused, so that "
@@ -124,13 +135,6 @@ DESK_BOOKS: Final = Setting(
     default="`desk_books/` beside `dags/`",
     read_by="`position_sync`, pages, watch, command line",
 )
-KNOWN_TROUBLE: Final = Setting(
-    "KRAKEN_RECON_KNOWN_TROUBLE",
-    "Accounts of whose key or connection it is known that it does not work, separated by commas: `doctor` "
-    "warns of them, and counts them as nothing wrong.",
-    default="none",
-    read_by="`doctor`",
-)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 
@@ -153,11 +157,26 @@ TRADING_DB: Final = ConnectionSetting(
     "postgres",
     "The trading database, for tasks, pages and the watch.",
     (
-        ("host, port", "the server; a host that begins with `/` is a socket's directory"),
+        (
+            "host, port",
+            "the server, or several separated by commas, each with a port of its own (`a:5432,b:5433`) or "  # noqa: ISC004
+            "all with this one; a host that begins with `/` is a socket's directory",
+        ),
         ("login, password", "its role"),
         ("schema", "the database's name; required"),
-        ("extra", "only `sslmode` and `sslrootcert` are read"),
+        (
+            "extra",
+            "what libpq knows, such as `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, "  # noqa: ISC004
+            "`target_session_attrs`; anything else is refused by name",
+        ),
     ),
+)
+TRADING_DB_DIRECT: Final = ConnectionSetting(
+    "trading_db_direct",
+    "postgres",
+    "The same database past a pooler that pools by transaction, for what needs a session of its own: call "
+    "slots, the wake-ups of verifications, writes to desk books. Needed there alone.",
+    (("all", "as of `trading_db`"),),
 )
 KRAKEN_ACCOUNT: Final = ConnectionSetting(
     "any, named by an account",
@@ -200,7 +219,7 @@ CHANNEL: Final = ConnectionSetting(
         ("password of http", "signs each message"),
     ),
 )
-CONNECTIONS: Final = (TRADING_DB, KRAKEN_ACCOUNT, AIRFLOW_API, AIRFLOW_DB_AUDIT, CHANNEL)
+CONNECTIONS: Final = (TRADING_DB, TRADING_DB_DIRECT, KRAKEN_ACCOUNT, AIRFLOW_API, AIRFLOW_DB_AUDIT, CHANNEL)
 
 POOL: Final = Setting(
     "kraken_api",

@@ -11,10 +11,9 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon import settings
 from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.poolers import no_direct_dsn, own_session_address
 from kraken_recon.database.unit_of_work import (
     SessionLimits,
     UnitOfWork,
@@ -22,13 +21,12 @@ from kraken_recon.database.unit_of_work import (
     create_engine,
 )
 from kraken_recon.desk_books.diffing import DeskBookPorts
-from kraken_recon.doctor.ports import DoctorPorts
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.holdings.pricing import ask_for_prices
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
-from kraken_recon.kraken.order_reading_client import MarketCache, OrderReadingClient
+from kraken_recon.kraken.order_reading_client import MarketCache
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
 from kraken_recon.orders.exchange import OrderPorts
@@ -49,18 +47,11 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.sessions.auditing import Airflow
-    from kraken_recon.values.connection_fields import ConnectionFields
     from kraken_recon.values.task_identity import TaskIdentity
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
 # Nothing waits long for names: those on record have to do then.
 ASKED_FOR_NAMES: Final = RetryPolicy(attempts_max=2, deadline_seconds=15.0)
-# Somebody waits for what the doctor says.
-DOCTOR: Final = "kraken_recon:doctor"
-ASKED_ONCE_MORE: Final = RetryPolicy(attempts_max=2, deadline_seconds=3.0, wait_first_seconds=0.2)
-LOOKS_SOON: Final = SessionLimits(
-    statement_timeout_seconds=3, lock_timeout_seconds=2, idle_in_transaction_timeout_seconds=10
-)
 
 
 def utc_now() -> datetime:
@@ -141,75 +132,17 @@ def source_of(
     return AuditedServer(name, watch, is_ours)
 
 
-def dsn_of_fields(fields: ConnectionFields) -> str:
-    """Write a connection to PostgreSQL as an address; it holds the password.
-
-    Raises:
-        ConfigurationError: it names no database.
-    """
-    if not fields.schema:
-        raise ConfigurationError("its database (schema) must be named")
-    host = (fields.host or "").strip("[]") or None
-    url = sa.URL.create("postgresql", fields.login, fields.password, host, fields.port, fields.schema)
-    extra = fields.extra_values()
-    options = {name: str(extra[name]) for name in ("sslmode", "sslrootcert") if extra.get(name)}
-    return url.update_query_dict(options).render_as_string(hide_password=False)
-
-
-def doctor_ports(
-    environment: Mapping[str, str],
-    expected_revision: Callable[[], str],
-    dsn_of: Callable[[str], str],
-    credentials_of: Callable[[str], KrakenCredentials],
-    address_of: Callable[[str], DeskAddress],
-) -> DoctorPorts:
-    """Wire the doctor, by the ids of connections; what there is none of fails when it is asked for.
-
-    What knows migrations is handed in, so that no task has to load it.
-    """
-
-    def open_session(connection: str) -> UnitOfWork:
-        return UnitOfWork(create_engine(dsn_of(connection), application_name=DOCTOR, limits=LOOKS_SOON))
-
-    @contextmanager
-    def open_key(credentials: KrakenCredentials, account: str) -> Iterator[OrderReadingClient]:
-        with (
-            PostgresCallSlots(
-                dsn_of(settings.TRADING_DB.name),
-                api_key=credentials.api_key,
-                tier=credentials.tier,
-                application_name=DOCTOR,
-                lock_timeout_seconds=LOOKS_SOON.lock_timeout_seconds,
-                wait_limit_seconds=LOOKS_SOON.statement_timeout_seconds,
-            ) as slots,
-            OrderReadingClient(
-                credentials, account=account, slots=slots, timeout_seconds=(2.0, 3.0), retries=ASKED_ONCE_MORE
-            ) as client,
-        ):
-            yield client
-
-    return DoctorPorts(
-        environment,
-        lambda: open_session(settings.TRADING_DB.name),
-        open_session,
-        expected_revision,
-        credentials_of,
-        open_key,
-        address_of,
-        utc_now,
-    )
-
-
 @dataclass(frozen=True)
 class Wiring:
     """A trading database and a way to an account's credentials.
 
-    ``dsn`` is a ``postgresql://`` address; ``application_name`` says in the database who is at work, and
-    ``limits`` how long a session may wait and hold.
+    ``dsn`` is an address as libpq reads it, ``direct_dsn`` reads the one past a pooler; ``application_name``
+    says in the database who is at work, and ``limits`` how long a session may wait and hold.
     """
 
     dsn: str = field(repr=False)
     credentials_of: Callable[[Account], KrakenCredentials]
+    direct_dsn: Callable[[], str | None] = field(default=no_direct_dsn, repr=False)
     application_name: str = "kraken_recon"
     limits: SessionLimits = field(default_factory=SessionLimits)
     task: TaskIdentity | None = None
@@ -220,11 +153,27 @@ class Wiring:
 
     def engine(self) -> Engine:
         """Make the engine; it holds no connection between units of work."""
+        return self._engine_at(self.dsn)
+
+    def _engine_at(self, dsn: str) -> Engine:
         engine = create_engine(
-            self.dsn, application_name=self.application_name, limits=self.limits, task=self.task
+            dsn, application_name=self.application_name, limits=self.limits, task=self.task
         )
         count_refused_locks(engine, self.meter)
         return engine
+
+    def own_session_dsn(self) -> str:
+        """Give the address at which a session stays its client's, past a pooler where need be.
+
+        Raises:
+            DirectConnectionNeededError: a pooler lends sessions by the transaction; no way past is known.
+            StoreError: the database cannot be asked.
+        """
+        return own_session_address(self.dsn, self.direct_dsn)
+
+    def open_own_session(self) -> UnitOfWork:
+        """Give a unit of work whose session is its own until it is closed, over many transactions."""
+        return UnitOfWork(self._engine_at(self.own_session_dsn()))
 
     def units_of_work(self) -> Callable[[], UnitOfWork]:
         """Give the way to one unit of work after another."""
@@ -232,7 +181,8 @@ class Wiring:
         return lambda: UnitOfWork(engine)
 
     def sync_ports(self) -> SyncPorts:
-        """Wire ``position_sync``."""
+        """Wire ``position_sync``; refused where no call slot can be had, before anything is asked."""
+        self.own_session_dsn()
         return SyncPorts(self.units_of_work(), self.open_exchange, self.clock, self.pause, self.stopped.set)
 
     def audit_ports(self, sources: Sequence[AuditedServer], airflow: Airflow, *, acted_by: str) -> AuditPorts:
@@ -240,7 +190,8 @@ class Wiring:
         return AuditPorts(self.units_of_work(), sources, airflow, acted_by)
 
     def order_ports(self) -> OrderPorts:
-        """Wire ``order_execution``."""
+        """Wire ``order_execution``; refused where no call slot can be had, before anything is decided."""
+        self.own_session_dsn()
         return OrderPorts(
             self.units_of_work(),
             self.open_exchange,
@@ -252,7 +203,8 @@ class Wiring:
         )
 
     def verifying_ports(self) -> VerifyingPorts:
-        """Wire ``order_verification``."""
+        """Wire ``order_verification``; refused where no call slot can be had, before anything is claimed."""
+        self.own_session_dsn()
         return VerifyingPorts(self.units_of_work(), self.open_exchange, self.clock, self.stopped.set)
 
     def maintaining_ports(self) -> MaintainingPorts:
@@ -274,6 +226,7 @@ class Wiring:
             open_orders=self.open_exchange,
             worker=self.application_name,
             ask_for_prices=self.ask_for_prices,
+            open_own_session=self.open_own_session,
         )
 
     def ask_for_prices(self, name: str, assets: Collection[str]) -> None:
@@ -300,9 +253,11 @@ class Wiring:
             ConfigurationError: the connection is missing or wrong.
         """
         credentials = self.credentials_of(account)
+        self.own_session_dsn()  # refused here: past this point an order may be on its way
         with (
             PostgresCallSlots(
                 self.dsn,
+                direct_dsn=self.direct_dsn,
                 api_key=credentials.api_key,
                 tier=credentials.tier,
                 application_name=self.application_name,

@@ -23,7 +23,6 @@ from local_stack.settings import REPOSITORY, code_version, kept_secret, write_pr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from local_stack.processes import Services
     from local_stack.settings import Settings
@@ -69,11 +68,6 @@ def login_of(settings: Settings) -> Login:
     return Login(f"http://{settings.airflow_host}:{settings.airflow_port}", USER, password)
 
 
-def home_of(settings: Settings) -> Path:
-    """Return where Airflow keeps its files, its logs among them."""
-    return settings.state_dir / "airflow"
-
-
 def airflow_environment(
     settings: Settings, *, metadata_url: str, connections: Mapping[str, str]
 ) -> dict[str, str]:
@@ -84,7 +78,7 @@ def airflow_environment(
         metadata_url: libpq URL of Airflow's own database.
         connections: ``AIRFLOW_CONN_*`` and further variables for the tasks.
     """
-    home = home_of(settings)
+    home = settings.state_dir / "airflow"
     login = login_of(settings)
     passwords = home / "passwords.json"
     write_private(passwords, json.dumps({login.user: login.password}))

@@ -6,6 +6,7 @@ import base64
 import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, translated_errors
 from kraken_recon.errors import ConfigurationError, LockUnavailableError, StoreError
 from kraken_recon.values.usage_meter import Use
+from local_stack.ports import free_port
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -163,14 +165,42 @@ def test_long_names_stay_apart() -> None:
     assert first != second
 
 
-def test_only_named_fields_reach_the_session(trading_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = {"options": "-c statement_timeout=0", "application_name": "spoofed", "sslmode": "disable"}
+def test_limits_hold_whatever_the_connection_s_extra_says(
+    trading_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"options": "-c statement_timeout=0", "sslmode": "disable"}
     monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", trading_connection(trading_db, extra=extra))
     hook = TradingDbHook(application_name="the test")
-    assert hook.dsn().endswith("?sslmode=disable")
     with hook.unit_of_work() as unit:
         assert unit.connection.scalar(sa.text("show statement_timeout")) == "1min"
         assert unit.connection.scalar(sa.text("show application_name")) == "the test"
+
+
+def test_several_hosts_lead_to_the_one_that_writes(trading_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = urlsplit(trading_db)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_TRADING_DB",
+        trading_connection(
+            trading_db,
+            host=f"127.0.0.1:{free_port()},{place.hostname}:{place.port}",
+            port=None,
+            extra={"target_session_attrs": "read-write"},
+        ),
+    )
+    assert count_accounts() == 0
+
+
+def test_the_way_past_a_pooler_is_a_connection_of_its_own(
+    trading_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TradingDbHook().direct_dsn() is None
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB_DIRECT", trading_connection(trading_db, host="past-it"))
+    assert "host=past-it" in (TradingDbHook().direct_dsn() or "")
+    # Without a pooler it is not asked for.
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB_DIRECT", "mysql://user@host/trading")
+    assert TradingDbHook().wiring().own_session_dsn() == TradingDbHook().dsn()
+    with pytest.raises(ConfigurationError, match="trading_db_direct: expected type postgres, was mysql"):
+        TradingDbHook().direct_dsn()
 
 
 def test_odd_characters_of_a_password_survive(

@@ -380,7 +380,7 @@ def test_unreachable_database_is_a_store_error_without_the_password():
 
 
 @pytest.mark.parametrize(
-    "dsn", ["postgresql+psycopg://someone:pass-word@host/db", "postgresql://someone:pass-word%zz@host/db"]
+    "dsn", ["mysql://someone:pass-word@host/db", "postgresql://someone:pass-word%zz@host/db"]
 )
 def test_unreadable_address_is_refused_without_the_password(dsn):
     with pytest.raises(ConfigurationError) as raised:

@@ -13,11 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy as sa
 
 from desks.logins import as_writer
 from desks.orders import TradingDesk
-from kraken_recon.database.unit_of_work import UnitOfWork, driver_dsn
+from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.orders.exchange import OrderPorts, OrderSettings
 from kraken_recon.orders.executing import execute_orders
 
@@ -43,7 +42,7 @@ def desk(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
 
 def stepped(desk: TradingDesk, reach: Callable[[str], None]) -> OrderPorts:
     """Wire an execution so that every one of its steps is announced."""
-    engine = sa.create_engine(driver_dsn(as_writer(desk.database_url)), poolclass=sa.pool.NullPool)
+    engine = create_engine(as_writer(desk.database_url))
 
     class Unit:
         def __init__(self, unit: UnitOfWork) -> None:

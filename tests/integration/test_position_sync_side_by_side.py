@@ -161,7 +161,7 @@ def write(url: str, account_ids: list[int], seed: int, shift: Shift, results: Qu
     """Trade and book until the shift is over."""
     chance = random.Random(seed)  # noqa: S311 - not for secrecy
     engine = create_engine(url, application_name="writer")
-    exchange = sa.create_engine(engine.url, connect_args={"application_name": "exchange"})
+    exchange = create_engine(url, application_name="exchange")
     while not shift.is_over():
         made: dict[int, list[LedgerEntry]] = {}
         for _ in range(chance.randint(1, TRADES_PER_BOOKING)):
@@ -181,7 +181,7 @@ def write(url: str, account_ids: list[int], seed: int, shift: Shift, results: Qu
 def run_sync(url: str, interval: Interval) -> list[str]:
     """Sync every account once, and return what went wrong."""
     engine = create_engine(url, application_name="sync")
-    exchange = sa.create_engine(engine.url, connect_args={"application_name": "exchange"})
+    exchange = create_engine(url, application_name="exchange")
 
     @contextmanager
     def open_exchange(account: Account) -> Iterator[SharedExchange]:

@@ -197,7 +197,7 @@ def test_without_recordings_the_check_goes_on_and_says_so(tmp_path: Path) -> Non
     (place / ".ci").mkdir(parents=True)
     (place / "scripts").mkdir()
     shutil.copy(ROOT / ".ci/run", place / ".ci/run")
-    (place / "scripts/install-chromium").symlink_to("/bin/true")
+    (place / "scripts/install-programs").symlink_to("/bin/true")
     (place / "Makefile").write_text("setup lint test:\n\t@echo made $@, CI is $$CI\n")
     environment = {"PATH": os.environ["PATH"], "KRAKEN_DATA_DIR": str(tmp_path / "none")}
     done = subprocess.run(

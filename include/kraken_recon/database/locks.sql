@@ -1,10 +1,4 @@
--- What a session may ask about locks. Both answers come at once: they wait for no lock of a table of ours.
-
--- name: wait_briefly
--- Wait a tenth as long for every lock from here on.
-select set_config('lock_timeout', greatest(1, setting::int / 10) || 'ms', false)
-from pg_settings
-where name = 'lock_timeout';
+-- What a session may ask about locks. The answer comes at once: it waits for no lock of a table of ours.
 
 -- name: locked_tables
 -- Name the tables that other sessions have locked against writing or reading, or wait to: whoever asks for such a lock

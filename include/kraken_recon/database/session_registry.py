@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from kraken_recon.database.named_sql import load
+from kraken_recon.database.poolers import note_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +67,7 @@ def registered_connection(
     """Open a session under a name that leads to its owner.
 
     Args:
-        connect: opens a session under an application name.
+        connect: opens a session under an application name; it commits each statement.
         declaration: what to register.
         server: the connection parameters, of which those that name the database are read.
     """
@@ -81,7 +82,8 @@ def registered_connection(
         database = tuple(server.get(key) for key in ("host", "port", "dbname"))
         key = (os.getpid(), database, name, int(time.time() // REMEMBERED_SECONDS))
         if key not in _known:
-            _register(connection, name, place, declaration)
+            if _register(connection, name, place, declaration):
+                note_direct(server)
             _known.add(key)
     except BaseException:  # a task told to end; nobody else knows of the session yet
         connection.close()
@@ -112,7 +114,8 @@ def _code(*parts: object) -> str:
     return base64.b32encode(digest).decode()[:CODE_CHARACTERS].lower()
 
 
-def _register(connection: psycopg.Connection, name: str, place: str, declaration: Declaration) -> None:
+def _register(connection: psycopg.Connection, name: str, place: str, declaration: Declaration) -> bool:
+    """Write the row, and say whether it is known that no pooler is in between."""
     task = declaration.task
     row = {
         "application_name": name,
@@ -133,7 +136,6 @@ def _register(connection: psycopg.Connection, name: str, place: str, declaration
     }
     # A database that is not migrated yet, a role that may not write: the session matters more.
     with suppress(psycopg.Error):
-        connection.autocommit = True
-        connection.execute(load(__file__, "session_registry")["register_owner"], row)
-    with suppress(psycopg.Error):
-        connection.autocommit = False
+        found = connection.execute(load(__file__, "session_registry")["register_owner"], row).fetchone()
+        return bool(found and found[0])
+    return False

@@ -17,4 +17,5 @@ select
 from settings
 on conflict (application_name) do update
 set last_seen_at = now(),
-    is_direct = excluded.is_direct;
+    is_direct = excluded.is_direct
+returning is_direct;

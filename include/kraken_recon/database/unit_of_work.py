@@ -2,38 +2,33 @@
 
 Invariants:
 1. A unit of work is one connection and one transaction: rolled back unless committed, always closed.
-2. Every session says who it is (``application_name``) and cannot outstay its limits on the server's side:
-   statement, lock and idle-in-transaction timeouts are set before its first statement.
+2. Every session says who it is (``application_name``). Every transaction begins with its limits (statement,
+   lock and idle-in-transaction timeouts) in the same message, and what is set ends with it: a pooler may lend
+   the session to others between two transactions, and would take no limits at the start.
 3. Driver errors leave as errors of this project.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.database.addresses import connection_parameters
+from kraken_recon.database.connecting import connect, refuse_old_server, session_parameters
+from kraken_recon.database.driver_errors import REFUSED_LOCKS, project_error
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.session_registry import Declaration, registered_connection
-from kraken_recon.errors import (
-    ConfigurationError,
-    LockTimeoutError,
-    LockUnavailableError,
-    RightMissingError,
-    SchemaMismatchError,
-    StoreError,
-    StoreUnreachableError,
-    TextRefusedError,
-)
+from kraken_recon.errors import StoreError, TextRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Self
 
     from sqlalchemy.engine import Connection, Dialect, Engine
 
@@ -41,44 +36,42 @@ if TYPE_CHECKING:
     from kraken_recon.values.usage_meter import UseMeter
 
 
+DRIVER: Final = "postgresql+psycopg://"
+_LIMITS: Final = "session_limits"
 QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "locks").items()}
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
     """How long a session may wait and hold, in seconds; enforced by the server."""
 
-    statement_timeout_seconds: int = 60
-    lock_timeout_seconds: int = 10
+    statement_timeout_seconds: float = 60
+    lock_timeout_seconds: float = 10
     idle_in_transaction_timeout_seconds: int = 60
 
-    def options(self) -> str:
-        """Write the limits as libpq options.
+    def begin(self) -> str:
+        """Write what begins a transaction within the limits, as one message.
 
         No statement here is long enough to be compiled by the server first: that costs more than it saves.
         """
         return (
-            f"-c jit=off -c statement_timeout={self.statement_timeout_seconds * 1000} "
-            f"-c lock_timeout={self.lock_timeout_seconds * 1000} "
-            f"-c idle_in_transaction_session_timeout={self.idle_in_transaction_timeout_seconds * 1000}"
+            "begin; set local jit = off; "
+            f"set local statement_timeout = {_milliseconds(self.statement_timeout_seconds)}; "
+            f"set local lock_timeout = {_milliseconds(self.lock_timeout_seconds)}; "
+            "set local idle_in_transaction_session_timeout = "
+            f"{_milliseconds(self.idle_in_transaction_timeout_seconds)}"
         )
 
-
-def driver_dsn(dsn: str) -> str:
-    """Name the driver in a ``postgresql://`` address.
-
-    Raises:
-        ConfigurationError: it is no PostgreSQL address.
-    """
-    try:
-        url = sa.make_url(dsn)
-    except sa.exc.ArgumentError as error:
-        raise ConfigurationError(
-            "expected a database address such as postgresql://user@host:5432/trading"
-        ) from error
-    if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"expected a PostgreSQL database, was {url.get_backend_name()}")
-    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    def of_session(self) -> str:
+        """Write what sets the limits of statements that commit one by one, in a session of their own."""
+        return (
+            f"set statement_timeout = {_milliseconds(self.statement_timeout_seconds)}; "
+            f"set lock_timeout = {_milliseconds(self.lock_timeout_seconds)}"
+        )
 
 
 def create_engine(
@@ -95,52 +88,50 @@ def create_engine(
     """
     limits = limits or SessionLimits()
     declaration = Declaration(application_name, limits.idle_in_transaction_timeout_seconds, task=task)
-    engine = sa.create_engine(
-        driver_dsn(dsn),
-        poolclass=NullPool,
-        connect_args={"options": limits.options(), "connect_timeout": 10},
-    )
+    parameters = connection_parameters(dsn)
+    # session: allowed - an engine that keeps no connection
+    engine = sa.create_engine(DRIVER, poolclass=NullPool)
+    begin_within(engine, limits)
 
     @sa.event.listens_for(engine, "do_connect")
-    def connect(
-        _dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+    def opened(
+        _dialect: Dialect, _record: object, _arguments: object, _options: object
     ) -> psycopg.Connection:
-        return registered_connection(
-            lambda name: psycopg.connect(*arguments, **options, application_name=name), declaration, options
-        )
+        return registered_connection(lambda name: connect(parameters, name), declaration, parameters)
 
     return engine
+
+
+def begin_within(engine: Engine, limits: SessionLimits) -> None:
+    """Let every transaction of an engine begin with its limits."""
+    engine.update_execution_options(**{_LIMITS: limits})
+
+    @sa.event.listens_for(engine, "connect")
+    def leave_beginning_to_us(connection: psycopg.Connection, _record: object) -> None:
+        connection.autocommit = True
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options()[_LIMITS].begin())
 
 
 @asynccontextmanager
 async def listening_session(
     dsn: str, channel: str, *, application_name: str
 ) -> AsyncIterator[psycopg.AsyncConnection]:
-    """Open a session that listens on a channel, for an event loop; every statement commits at once."""
-    async with await psycopg.AsyncConnection.connect(
-        dsn,
-        autocommit=True,
-        application_name=application_name,
-        options=SessionLimits().options(),
-        connect_timeout=10,
-    ) as session:
+    """Open a session that listens on a channel, for an event loop; every statement commits at once.
+
+    Args:
+        dsn: where a session stays its client's.
+        channel: to listen on.
+        application_name: what the session is called in the database.
+    """
+    parameters = session_parameters(connection_parameters(dsn), application_name)
+    async with await psycopg.AsyncConnection.connect(**parameters) as session:
+        refuse_old_server(session.info.server_version)
+        await session.execute(SessionLimits().of_session().encode())
         await session.execute(f"listen {channel}".encode())
         yield session
-
-
-# Another session was in the way; the same work may succeed the next time.
-_REFUSED_LOCKS: Final = (
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-)
-
-
-# Without a state of its own the error came from the client's side: nothing answered. The others: connection
-# exceptions, too many connections, and a server that is being shut down or started.
-_NO_SESSION: Final = ("08", "53300", "57P")
-_NO_RIGHT: Final = psycopg.errors.InsufficientPrivilege
-_REFUSED_TEXTS: Final = (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire)
 
 
 def count_refused_locks(engine: Engine, meter: UseMeter) -> None:
@@ -148,37 +139,8 @@ def count_refused_locks(engine: Engine, meter: UseMeter) -> None:
 
     @sa.event.listens_for(engine, "handle_error")
     def count(context: sa.engine.ExceptionContext) -> None:
-        if isinstance(context.original_exception, _REFUSED_LOCKS):
+        if isinstance(context.original_exception, REFUSED_LOCKS):
             meter.lock_refused()
-
-
-def _translated(error: sa.exc.DBAPIError) -> StoreError:
-    cause = error.orig
-    # The first line names what happened; later lines may quote values.
-    text = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-    if isinstance(cause, psycopg.errors.LockNotAvailable):
-        return LockTimeoutError(text)
-    if isinstance(cause, _REFUSED_LOCKS):
-        return LockUnavailableError(text)
-    if isinstance(cause, psycopg.OperationalError) and (cause.sqlstate or "08").startswith(_NO_SESSION):
-        return StoreUnreachableError(text)
-    if isinstance(
-        cause,
-        (
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.UndefinedColumn,
-            psycopg.errors.InvalidSchemaName,
-        ),
-    ):
-        return SchemaMismatchError(f"{text}; run `python -m kraken_recon migrate`")
-    if isinstance(cause, _REFUSED_TEXTS) or (isinstance(cause, psycopg.DataError) and "NUL" in text):
-        return TextRefusedError(text)
-    return right_missing(text) if isinstance(cause, _NO_RIGHT) else StoreError(text)
-
-
-def right_missing(text: str) -> RightMissingError:
-    """Say what a login may not do, and where it is written what it needs."""
-    return RightMissingError(f"{text}; its login needs another role: docs/how-to/least-privilege.md")
 
 
 @contextmanager
@@ -187,7 +149,9 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _translated(error) from error
+        raise project_error(error.orig) from error
+    except psycopg.Error as error:
+        raise project_error(error) from error
     except UnicodeEncodeError as error:
         raise TextRefusedError(str(error)) from error
 
@@ -211,7 +175,7 @@ class UnitOfWork:
         if connection is not None:
             connection.close()
         if isinstance(error, sa.exc.DBAPIError):
-            raise _translated(error) from error
+            raise project_error(error.orig) from error
         # The driver's own, of a text that UTF-8 cannot carry; the statement did not leave.
         if isinstance(error, UnicodeEncodeError):
             raise TextRefusedError(str(error)) from error
@@ -230,8 +194,15 @@ class UnitOfWork:
 
     def wait_briefly(self) -> None:
         """Wait a tenth as long for every lock from here on."""
-        with translated_errors():
-            self.connection.execute(QUERIES["wait_briefly"])
+        limits = self.connection.get_execution_options().get(_LIMITS) or SessionLimits()
+        brief = replace(limits, lock_timeout_seconds=max(0.001, limits.lock_timeout_seconds / 10))
+        # Of this unit alone: whatever is set in the session may stay behind in a pooler's.
+        self.connection.execution_options(**{_LIMITS: brief})
+        if self.connection.in_transaction():
+            with translated_errors():
+                self.connection.exec_driver_sql(
+                    f"set local lock_timeout = {_milliseconds(brief.lock_timeout_seconds)}"
+                )
 
     def locked_tables(self) -> list[str]:
         """Say which of our tables another session has locked as a whole, or waits to lock, and who it is."""

@@ -51,6 +51,7 @@ class DeskBookPorts:
         worker: who is at work, in the stories of orders.
         ask_for_prices: keeps what assets are worth in the currency of an account, by its name, where Kraken
             answers. None where nobody asks.
+        open_own_session: of our database, in a session that stays its own over many transactions.
     """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
@@ -60,6 +61,7 @@ class DeskBookPorts:
     open_orders: Callable[[Account], AbstractContextManager[OrderRecords]] | None = None
     worker: str = "kraken_recon"
     ask_for_prices: Callable[[str, Collection[str]], None] | None = None
+    open_own_session: Callable[[], AbstractContextManager[UnitOfWork]] | None = None
 
     @property
     def of_orders(self) -> OwnOrderPorts | None:

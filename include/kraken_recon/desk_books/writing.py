@@ -108,7 +108,7 @@ _UNSETTLED: Final = "Put right what the message names; until then nothing more i
 @contextmanager
 def turn(book: str, account_id: int, ports: DeskBookPorts) -> Iterator[bool]:
     """Be the only one that writes an account's rows of a book; say whether one is."""
-    with ports.open_unit_of_work() as unit:
+    with (ports.open_own_session or ports.open_unit_of_work)() as unit:
         is_mine = WriteStore(unit).take_turn(book, account_id)
         # The lock is the session's: no transaction is open while the desk's database is at work.
         unit.commit()

@@ -21,13 +21,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
+from kraken_recon.database.addresses import connection_parameters
+from kraken_recon.database.connecting import connect
+from kraken_recon.database.driver_errors import right_missing
 from kraken_recon.database.named_sql import load
+from kraken_recon.database.poolers import no_direct_dsn, note_lent, own_session_address
 from kraken_recon.database.session_registry import Declaration, registered_connection
-from kraken_recon.database.unit_of_work import right_missing
 from kraken_recon.errors import (
-    ConfigurationError,
     LockUnavailableError,
     RateLimitedError,
     SchemaMismatchError,
@@ -53,7 +54,6 @@ MARGIN: Final = Decimal(1)
 IDLE_SESSION_TIMEOUT_SECONDS: Final = 60.0
 LOCK_TIMEOUT_SECONDS: Final = 90.0
 WAIT_LIMIT_SECONDS: Final = 300.0
-_CONNECT_TIMEOUT_SECONDS: Final = 10
 _FIRST_QUERIES: Final = frozenset({"lock_key", "needs_check", "mark_checked"})
 
 
@@ -65,8 +65,8 @@ def fingerprint(api_key: str) -> str:
 class PostgresCallSlots:
     """Call slots in Postgres; a context manager that owns one connection.
 
-    The connection is opened at the first use and closed at the end of the ``with`` block. It must reach the
-    server itself or a session-mode pooler: a transaction-mode pooler loses session locks.
+    The connection is opened at the first use and closed at the end of the ``with`` block. A pooler that pools
+    by transaction would lose its lock: then ``direct_dsn`` leads past it, or the slots refuse to work.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, and most with a default
@@ -75,6 +75,7 @@ class PostgresCallSlots:
         *,
         api_key: str,
         tier: str | CallBudget,
+        direct_dsn: Callable[[], str | None] = no_direct_dsn,
         application_name: str = "kraken_recon:api_slots",
         task: TaskIdentity | None = None,
         idle_session_timeout_seconds: float = IDLE_SESSION_TIMEOUT_SECONDS,
@@ -83,7 +84,8 @@ class PostgresCallSlots:
         sleep: Callable[[float], None] = time.sleep,
         meter: KeyMeter | None = None,
     ) -> None:
-        self._dsn = _checked(dsn)
+        connection_parameters(dsn)  # refused here, not at the first use
+        self._dsn, self._direct_dsn = dsn, direct_dsn
         self._meter = meter or UseMeter().of_key("")
         self._key_fingerprint = fingerprint(api_key)
         self._lock_number = int.from_bytes(bytes.fromhex(self._key_fingerprint)[:8], signed=True)
@@ -99,6 +101,7 @@ class PostgresCallSlots:
         self._wait_limit_seconds = wait_limit_seconds
         self._sleep = sleep
         self._connection: psycopg.Connection | None = None
+        self._session: int | None = None
         self._is_entered = False
 
     def __enter__(self) -> Self:
@@ -149,7 +152,7 @@ class PostgresCallSlots:
         room_seconds = turn_seconds = 0.0
         while True:
             asked = time.monotonic()
-            self._value("lock_key", lock_number=self._lock_number)
+            self._lock_key()
             turn_seconds += time.monotonic() - asked
             slot = None
             try:
@@ -168,6 +171,13 @@ class PostgresCallSlots:
             # Spread, or all workers of a key would wake up together.
             self._sleep(max(0.01, wait_seconds) * random.uniform(1, 1.2))  # noqa: S311 - not for secrecy
             room_seconds += time.monotonic() - asked
+
+    def _lock_key(self) -> None:
+        """Become the only one who sends, in the session in which this connection began."""
+        if not self._value("lock_key", lock_number=self._lock_number):
+            self._disconnect()
+            note_lent(self._dsn)
+            raise LockUnavailableError("a pooler has lent the session of a key's lock to others; ask again")
 
     def _percent(self, level: Decimal) -> float | None:
         return float(100 * level / self._budget.capacity) if self._budget else None
@@ -215,46 +225,28 @@ class PostgresCallSlots:
     def _first_row(self, query: str, values: Mapping[str, object]) -> tuple[Any, ...] | None:
         if self._connection is None:
             self._connection = self._connect()
-        parameters = {"key_fingerprint": self._key_fingerprint, **values}
+        parameters = {"key_fingerprint": self._key_fingerprint, "session": self._session, **values}
         cursor = self._connection.execute(QUERIES[query], parameters)
         return cursor.fetchone() if cursor.description else None
 
     def _connect(self) -> psycopg.Connection:
         if not self._is_entered:
             raise RuntimeError("expected PostgresCallSlots to be used inside its with block")
-        connection = registered_connection(self._open, self._declaration, conninfo_to_dict(self._dsn))
+        address = connection_parameters(own_session_address(self._dsn, self._direct_dsn))
+        connection = registered_connection(lambda name: connect(address, name), self._declaration, address)
         try:
-            connection.autocommit = True
-            connection.execute(QUERIES["configure_session"], self._settings)
+            configured = connection.execute(QUERIES["configure_session"], self._settings).fetchone()
+            self._session = configured[0] if configured else None
             connection.execute(QUERIES["register_key"], {"key_fingerprint": self._key_fingerprint})
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _open(self, application_name: str) -> psycopg.Connection:
-        # session: allowed - a key's lock outlives transactions, so it needs a session of its own
-        return psycopg.connect(
-            self._dsn, application_name=application_name, connect_timeout=_CONNECT_TIMEOUT_SECONDS
-        )
-
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _checked(dsn: str) -> str:
-    """Refuse what libpq can't read, here and not at the first use: its message quotes the password."""
-    try:
-        conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        is_readable = False
-    else:
-        is_readable = True
-    if not is_readable:
-        raise ConfigurationError("the trading database's address is not a URL that libpq can read")
-    return dsn
 
 
 def _store_error(error: psycopg.Error) -> StoreError:

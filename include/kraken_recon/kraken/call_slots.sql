@@ -2,8 +2,9 @@
 -- still within a transaction, and workers' own clocks disagree.
 
 -- name: configure_session
--- Let the server end this session if its worker hangs, and let nobody wait for a lock forever.
-select set_config('idle_session_timeout', %(idle_session_timeout_ms)s, false),
+-- Let the server end this session if its worker hangs, and let nobody wait for a lock forever; say which session it is.
+select pg_backend_pid(),
+       set_config('idle_session_timeout', %(idle_session_timeout_ms)s, false),
        set_config('lock_timeout', %(lock_timeout_ms)s, false);
 
 -- name: register_key
@@ -13,8 +14,8 @@ values (%(key_fingerprint)s, 0, 0, clock_timestamp())
 on conflict do nothing;
 
 -- name: lock_key
--- Become the only session that sends with this key.
-select pg_advisory_lock(%(lock_number)s);
+-- Become the only session that sends with this key; say whether it is still the session of this connection.
+select case when pg_backend_pid() = %(session)s then pg_advisory_lock(%(lock_number)s)::text end is not null;
 
 -- name: unlock_key
 -- Let the next session send.

@@ -38,7 +38,7 @@ async def listen_for_ended_orders(
     """Listen for orders that end, for as long as the block lasts.
 
     Args:
-        dsn: the trading database, as a ``postgresql://`` address.
+        dsn: the trading database, where a session stays its client's.
         application_name: what the session is called in the database.
     """
     async with listening_session(dsn, CHANNEL, application_name=application_name) as session:

@@ -2,22 +2,23 @@
 
 Invariants:
 1. ``unit_of_work`` is the only way to a session; it rolls back unless committed and always closes.
-2. Only named fields of the connection are used. Whoever can edit its extras cannot slip in an option.
-3. Every session says which task opened it, and has its limits set by the server before its first statement.
+2. Nothing that the connection says is left out in silence: libpq gets it, or it is refused by name.
+3. Every session says which task opened it, and every transaction has its limits, whatever the connection
+   says.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
 
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from kraken_airflow.hooks.kraken import KrakenHook, find_connection
+from kraken_airflow.hooks.kraken import KrakenHook, fields_of, find_connection
 from kraken_airflow.hooks.session_names import running_task
+from kraken_recon.database.addresses import address_of_connection
 from kraken_recon.database.unit_of_work import SessionLimits
-from kraken_recon.errors import ConfigurationError
 from kraken_recon.settings import TRADING_DB
 from kraken_recon.wiring import Wiring
 
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.kraken.credentials import KrakenCredentials
 
-POSTGRES_TYPES: Final = frozenset({"postgres", "postgresql"})
-# Transport security of the server connection; everything else in the extras is ignored.
-EXTRAS_READ: Final = ("sslmode", "sslrootcert")
+# Added to the id of a connection, the id of the one that leads past its pooler.
+DIRECT: Final = "_direct"
 
 
 class TradingDbHook(BaseHook):
@@ -60,12 +60,24 @@ class TradingDbHook(BaseHook):
         self.application_name = application_name or name
 
     def dsn(self) -> str:
-        """Write the connection as a ``postgresql://`` address; it holds the password.
+        """Write the connection as an address for libpq; it holds the password.
 
         Raises:
             ConfigurationError: the connection is missing or is none of a PostgreSQL database.
         """
         return _dsn(find_connection(self.trading_conn_id))
+
+    def direct_dsn(self) -> str | None:
+        """Write the connection that leads past a pooler as an address; None where there is none.
+
+        Raises:
+            ConfigurationError: it is none of a PostgreSQL database.
+        """
+        try:
+            connection = BaseHook.get_connection(self.trading_conn_id + DIRECT)
+        except AirflowNotFoundException:
+            return None
+        return _dsn(connection)
 
     def unit_of_work(self) -> UnitOfWork:
         """Give one session and transaction, for a ``with`` block.
@@ -80,6 +92,7 @@ class TradingDbHook(BaseHook):
         return Wiring(
             self.dsn(),
             _credentials_of,
+            direct_dsn=self.direct_dsn,
             application_name=self.application_name,
             limits=self.limits,
             task=self.task,
@@ -91,25 +104,6 @@ def _credentials_of(account: Account) -> KrakenCredentials:
 
 
 def _dsn(connection: Connection) -> str:
-    if connection.conn_type not in POSTGRES_TYPES:
-        raise ConfigurationError(
-            f"connection {connection.conn_id}: expected type postgres, was {connection.conn_type}"
-        )
-    if not connection.schema:
-        raise ConfigurationError(f"connection {connection.conn_id}: its database (schema) must be named")
-    extras = connection.extra_dejson
-    options = {name: str(extras[name]) for name in EXTRAS_READ if extras.get(name)}
-    host = connection.host or ""
-    if host.startswith("/"):
-        options["host"], host = host, ""
-    elif ":" in host:
-        host = f"[{host}]"
-    login = quote(connection.login or "", safe="")
     if connection.password:
-        password = quote(connection.password, safe="")
-        mask_secret(password)
-        login += f":{password}"
-    authority = f"{login}@" if login else ""
-    authority += host + (f":{connection.port}" if connection.port else "")
-    query = f"?{urlencode(options, quote_via=quote)}" if options else ""
-    return f"postgresql://{authority}/{quote(connection.schema, safe='')}{query}"
+        mask_secret(connection.password)
+    return address_of_connection(connection.conn_id, connection.conn_type, fields_of(connection))

@@ -46,8 +46,8 @@ class OrdersEndedTrigger(KeptArguments, BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Listen as long as this trigger is wanted; Airflow restarts it when the database goes away."""
-        # In a thread: reading a connection may block, and the first one imports half of Airflow.
-        dsn = await asyncio.to_thread(TradingDbHook(self.trading_conn_id).dsn)
+        # In a thread: reading a connection may block, and so may a look for a pooler.
+        dsn = await asyncio.to_thread(lambda: TradingDbHook(self.trading_conn_id).wiring().own_session_dsn())
         async with listen_for_ended_orders(dsn) as listener:
             while True:
                 if await listener.orders_are_waiting():

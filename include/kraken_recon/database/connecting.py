@@ -1,0 +1,63 @@
+"""Open a session of the trading database: what holds for each of them, whatever it is for.
+
+Invariants:
+1. Nothing is set at the start beside the session's name: a pooler refuses the rest, or drops it in silence.
+2. No statement is prepared: behind a pooler the next one may meet another session, which does not know it,
+   and what this one prepared would stay behind for strangers.
+3. A server that is too old is named before anything is asked of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from kraken_recon.errors import ServerTooOldError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OLDEST_SERVER: Final = 15
+CONNECT_TIMEOUT_SECONDS: Final = 10
+_VERSIONS_PER_MAJOR: Final = 10_000
+
+
+def refuse_old_server(server_version: int) -> None:
+    """Refuse a server by its number, such as 140012.
+
+    Raises:
+        ServerTooOldError: it is older than what is supported; the message names both.
+    """
+    major, minor = divmod(server_version, _VERSIONS_PER_MAJOR)
+    if major < OLDEST_SERVER:
+        raise ServerTooOldError(
+            f"the server is PostgreSQL {major}.{minor}; {OLDEST_SERVER} is the oldest that is supported"
+        )
+
+
+def session_parameters(parameters: Mapping[str, Any], application_name: str) -> dict[str, Any]:
+    """Add what every session has to where the database is."""
+    return {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        **parameters,
+        "application_name": application_name,
+        "autocommit": True,
+        "prepare_threshold": None,
+    }
+
+
+def connect(parameters: Mapping[str, Any], application_name: str) -> psycopg.Connection:
+    """Open a session that commits each statement outside of a transaction that somebody began.
+
+    Raises:
+        ServerTooOldError: the server is none that is supported.
+    """
+    # session: allowed - handed to whoever closes it: a unit of work, call slots, a look for a pooler
+    connection = psycopg.connect(**session_parameters(parameters, application_name))
+    try:
+        refuse_old_server(connection.info.server_version)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,3 +1,0 @@
-"""What is wrong with an installation, what that means, and what to do."""
-
-from __future__ import annotations

@@ -1,3 +1,0 @@
-"""From what was read to what is wrong with it: pure."""
-
-from __future__ import annotations
