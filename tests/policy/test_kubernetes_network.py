@@ -98,8 +98,9 @@ def test_nobody_asks_a_cloud_for_the_machine_s_own_credentials(port: int) -> Non
 
 
 def test_servers_are_reached_by_what_needs_them() -> None:
-    assert reach(5432, PRIVATE) == set(PODS)
-    assert reach(5432, KRAKEN) == set()
+    for port in (5432, 6432):
+        assert reach(port, PRIVATE) == set(PODS)
+        assert reach(port, KRAKEN) == set()
     assert reach(6379, PRIVATE) == {"scheduler", "exchange", "general"}
     assert reach(3306, PRIVATE) == {"exchange"}
     # Beside a mail server or a chat of your own nothing private is https.
