@@ -118,9 +118,8 @@ def test_every_command_exists_and_takes_no_text_of_strangers() -> None:
 
 def test_what_runs_on_github_is_what_runs_here() -> None:
     here = (ROOT / ".ci/run").read_text()
-    there = [step["run"] for place, step in steps() if place.startswith("checks.") and "run" in step]
-    for command in re.findall(r"^make (\w+)$", here, re.MULTILINE):
-        assert command == "setup" or f"make {command}" in there, command
+    there = {step["run"].split()[1] for _, step in steps() if step.get("run", "").startswith("make ")}
+    assert set(re.findall(r"^make (\w+)", here, re.MULTILINE)) - {"setup"} <= there
     tests = jobs()["checks", "tests"]
     assert tests["strategy"]["matrix"]["postgresql"] == ["15", "16", "17", "18"]
     install = (ROOT / "scripts/install-servers").read_text()
@@ -198,13 +197,14 @@ def test_without_recordings_the_check_goes_on_and_says_so(tmp_path: Path) -> Non
     (place / "scripts").mkdir()
     shutil.copy(ROOT / ".ci/run", place / ".ci/run")
     (place / "scripts/install-programs").symlink_to("/bin/true")
-    (place / "Makefile").write_text("setup lint test:\n\t@echo made $@, CI is $$CI\n")
+    (place / "Makefile").write_text("%:\n\t@echo made $@, CI is $$CI\n")
     environment = {"PATH": os.environ["PATH"], "KRAKEN_DATA_DIR": str(tmp_path / "none")}
     done = subprocess.run(
         [place / ".ci/run"], env=environment, cwd="/", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"made {part}, CI is true" for part in ("setup", "lint", "test")]
+    made = [f"made {part}, CI is true" for part in ("setup", "lint", "test")]
+    assert done.stdout.splitlines()[:3] == made
     assert str(tmp_path / "none") in done.stderr
     assert "skipped" in done.stderr
 
