@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report \
+.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
         requirements reference release workflows manifests
 
@@ -32,6 +32,9 @@ psql: setup ## a psql session on the demo's trading database
 
 migrate: setup ## bring the demo's trading database up to date
 	@$(STACK) run python -m kraken_recon migrate
+
+doctor: setup ## what is wrong with the demo's installation, and what to do
+	@$(STACK) run python -m kraken_recon doctor
 
 report: setup ## what a trader wants to know after a run
 	@$(STACK) run python -m kraken_recon report

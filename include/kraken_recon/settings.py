@@ -135,6 +135,13 @@ DESK_BOOKS: Final = Setting(
     default="`desk_books/` beside `dags/`",
     read_by="`position_sync`, pages, watch, command line",
 )
+KNOWN_TROUBLE: Final = Setting(
+    "KRAKEN_RECON_KNOWN_TROUBLE",
+    "Accounts of whose key or connection it is known that it does not work, separated by commas: `doctor` "
+    "warns of them, and counts them as nothing wrong.",
+    default="none",
+    read_by="`doctor`",
+)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 

@@ -11,6 +11,8 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
+
 from kraken_recon import settings
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.poolers import no_direct_dsn, own_session_address
@@ -21,12 +23,13 @@ from kraken_recon.database.unit_of_work import (
     create_engine,
 )
 from kraken_recon.desk_books.diffing import DeskBookPorts
+from kraken_recon.doctor.ports import DoctorPorts
 from kraken_recon.errors import ConfigurationError, RunStoppedError
 from kraken_recon.holdings.pricing import ask_for_prices
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
-from kraken_recon.kraken.order_reading_client import MarketCache
+from kraken_recon.kraken.order_reading_client import MarketCache, OrderReadingClient
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
 from kraken_recon.orders.exchange import OrderPorts
@@ -47,11 +50,18 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.sessions.auditing import Airflow
+    from kraken_recon.values.connection_fields import ConnectionFields
     from kraken_recon.values.task_identity import TaskIdentity
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
 # Nothing waits long for names: those on record have to do then.
 ASKED_FOR_NAMES: Final = RetryPolicy(attempts_max=2, deadline_seconds=15.0)
+# Somebody waits for what the doctor says.
+DOCTOR: Final = "kraken_recon:doctor"
+ASKED_ONCE_MORE: Final = RetryPolicy(attempts_max=2, deadline_seconds=3.0, wait_first_seconds=0.2)
+LOOKS_SOON: Final = SessionLimits(
+    statement_timeout_seconds=3, lock_timeout_seconds=2, idle_in_transaction_timeout_seconds=10
+)
 
 
 def utc_now() -> datetime:
@@ -130,6 +140,65 @@ def source_of(
             yield ServerSessions(unit)
 
     return AuditedServer(name, watch, is_ours)
+
+
+def dsn_of_fields(fields: ConnectionFields) -> str:
+    """Write a connection to PostgreSQL as an address; it holds the password.
+
+    Raises:
+        ConfigurationError: it names no database.
+    """
+    if not fields.schema:
+        raise ConfigurationError("its database (schema) must be named")
+    host = (fields.host or "").strip("[]") or None
+    url = sa.URL.create("postgresql", fields.login, fields.password, host, fields.port, fields.schema)
+    extra = fields.extra_values()
+    options = {name: str(extra[name]) for name in ("sslmode", "sslrootcert") if extra.get(name)}
+    return url.update_query_dict(options).render_as_string(hide_password=False)
+
+
+def doctor_ports(
+    environment: Mapping[str, str],
+    expected_revision: Callable[[], str],
+    dsn_of: Callable[[str], str],
+    credentials_of: Callable[[str], KrakenCredentials],
+    address_of: Callable[[str], DeskAddress],
+) -> DoctorPorts:
+    """Wire the doctor, by the ids of connections; what there is none of fails when it is asked for.
+
+    What knows migrations is handed in, so that no task has to load it.
+    """
+
+    def open_session(connection: str) -> UnitOfWork:
+        return UnitOfWork(create_engine(dsn_of(connection), application_name=DOCTOR, limits=LOOKS_SOON))
+
+    @contextmanager
+    def open_key(credentials: KrakenCredentials, account: str) -> Iterator[OrderReadingClient]:
+        with (
+            PostgresCallSlots(
+                dsn_of(settings.TRADING_DB.name),
+                api_key=credentials.api_key,
+                tier=credentials.tier,
+                application_name=DOCTOR,
+                lock_timeout_seconds=LOOKS_SOON.lock_timeout_seconds,
+                wait_limit_seconds=LOOKS_SOON.statement_timeout_seconds,
+            ) as slots,
+            OrderReadingClient(
+                credentials, account=account, slots=slots, timeout_seconds=(2.0, 3.0), retries=ASKED_ONCE_MORE
+            ) as client,
+        ):
+            yield client
+
+    return DoctorPorts(
+        environment,
+        lambda: open_session(settings.TRADING_DB.name),
+        open_session,
+        expected_revision,
+        credentials_of,
+        open_key,
+        address_of,
+        utc_now,
+    )
 
 
 @dataclass(frozen=True)

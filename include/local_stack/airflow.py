@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from local_stack.settings import REPOSITORY, code_version, kept_secret, write_pr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from local_stack.processes import Services
     from local_stack.settings import Settings
@@ -34,6 +36,9 @@ REQUEST_TIMEOUT_SECONDS = 30
 API_SERVER = "airflow-api-server"
 COMPONENTS = (API_SERVER, "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 WATCH = "watch"
+# What calls Kraken has the keys; with LocalExecutor that is the scheduler, too, whose children the tasks are.
+KEYLESS = frozenset({"airflow-dag-processor", WATCH})
+KEY_OF_KRAKEN = re.compile(r'kraken://|\{.*"conn_type": ?"kraken"')
 HEALTH_PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 ENDED_STATES = frozenset({"success", "failed"})
 
@@ -68,6 +73,11 @@ def login_of(settings: Settings) -> Login:
     return Login(f"http://{settings.airflow_host}:{settings.airflow_port}", USER, password)
 
 
+def home_of(settings: Settings) -> Path:
+    """Return where Airflow keeps its files, its logs among them."""
+    return settings.state_dir / "airflow"
+
+
 def airflow_environment(
     settings: Settings, *, metadata_url: str, connections: Mapping[str, str]
 ) -> dict[str, str]:
@@ -78,7 +88,7 @@ def airflow_environment(
         metadata_url: libpq URL of Airflow's own database.
         connections: ``AIRFLOW_CONN_*`` and further variables for the tasks.
     """
-    home = settings.state_dir / "airflow"
+    home = home_of(settings)
     login = login_of(settings)
     passwords = home / "passwords.json"
     write_private(passwords, json.dumps({login.user: login.password}))
@@ -125,14 +135,20 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
         "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
     }
     version = code_version("include/kraken_recon", "plugins")
+    keyless = {name: value for name, value in environment.items() if not KEY_OF_KRAKEN.match(value)}
     components = [
-        Service(name, (sys.executable, "-m", "local_stack.component", *commands[name]), environment, version)
+        Service(
+            name,
+            (sys.executable, "-m", "local_stack.component", *commands[name]),
+            keyless if name in KEYLESS else environment,
+            version,
+        )
         for name in COMPONENTS
     ]
     # Airflow finds the plugins by itself; this program is none of its components.
-    roots = os.pathsep.join((environment["PYTHONPATH"], str(REPOSITORY / "plugins")))
+    roots = os.pathsep.join((keyless["PYTHONPATH"], str(REPOSITORY / "plugins")))
     command = (sys.executable, "-m", "kraken_airflow.watch")
-    return [*components, Service(WATCH, command, {**environment, "PYTHONPATH": roots}, version)]
+    return [*components, Service(WATCH, command, {**keyless, "PYTHONPATH": roots}, version)]
 
 
 def installed_version() -> str:

@@ -159,7 +159,7 @@ class Demo:
         print(f"  Airflow    {login.url}   user {login.user}, password {login.password}")
         print("  Staged     what an account's line above calls so: a wrong key, bitcoins that vanish")
         print("  Again      make demo      the exchange moves on, the books go wrong once more")
-        print("  Look       make report, make psql, make logs")
+        print("  Look       make report, make doctor, make psql, make logs")
         print("  Stop       make down", flush=True)
 
     def _chapter(self, title: str) -> None:

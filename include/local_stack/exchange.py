@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIMULATOR = "exchange-simulator"
+# The account of the demo that is meant to fail.
+STAGED_WRONG_KEY = "zeta-staged-wrong-key"
 REQUEST_TIMEOUT_SECONDS = 60
 
 

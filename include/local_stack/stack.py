@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from local_stack import airflow
 from local_stack.databases import Database, insert_accounts, postgres_connection
 from local_stack.errors import LocalStackError
-from local_stack.exchange import SIMULATOR, Exchange
+from local_stack.exchange import SIMULATOR, STAGED_WRONG_KEY, Exchange
 from local_stack.ports import free_port, require_free
 from local_stack.postgres import EmbeddedPostgres
 from local_stack.processes import Service, Services, poll_until
@@ -187,6 +187,8 @@ class Stack:
         variables = {
             "KRAKEN_RECON_DSN": trading.url,
             "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
+            "KRAKEN_RECON_KNOWN_TROUBLE": STAGED_WRONG_KEY,
+            "AIRFLOW_HOME": str(airflow.home_of(self.settings)),
             "AIRFLOW_CONN_TRADING_DB": postgres_connection(trading.url),
             "AIRFLOW_CONN_AIRFLOW_DB_AUDIT": postgres_connection(metadata.url),
             "KRAKEN_RECON_AUDITED_CONNECTIONS": "trading_db,airflow_db_audit",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import uvicorn
 from airflow.api_fastapi.app import create_app
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.utils.db import initdb
@@ -12,10 +15,13 @@ from airflow.utils.db import initdb
 from desks.airflow import AirflowDesk
 from desks.dag_runs import read_dags, record_dags
 from desks.logins import as_writer
+from kraken_recon.sessions.airflow_api import AirflowApi
 from local_stack.databases import postgres_connection
+from local_stack.ports import free_port
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fastapi import FastAPI
 
@@ -59,3 +65,24 @@ def token_of(api_app: FastAPI) -> Callable[[str | None], str]:
         return signed
 
     return token
+
+
+@pytest.fixture(scope="session")
+def api_url(api_app: FastAPI) -> Iterator[str]:
+    """Serve Airflow's own API."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(api_app, port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    assert poll_until(lambda: server.started, timeout_seconds=20)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+@pytest.fixture
+def api(api_url: str, token_of: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch) -> AirflowApi:
+    """Return the API as a viewer; the login itself is the matter of the end-to-end tests."""
+    monkeypatch.setattr(AirflowApi, "_token", lambda *_: token_of("viewer"))
+    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({"conn_type": "http", "host": api_url}))
+    return AirflowApi(api_url, "viewer", "")

@@ -20,17 +20,20 @@ from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleA
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
+from desks.logins import as_role
 from desks.page_routes import every_route, required
 from kraken_airflow.dashboard.app import create_app
 from kraken_airflow.dashboard.downloads import csv_pieces
 from kraken_airflow.dashboard.form_token import form_token
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.rights import Role
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
 from kraken_recon.values.intervals import interval_ending_now
 from kraken_recon.wiring import utc_now
+from local_stack.databases import postgres_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -277,6 +280,20 @@ def test_an_operator_acknowledges_an_alert_from_the_page(operator: TestClient, d
     page = operator.get("/kraken-recon/wants").text
     assert "Note: on it" in page
     assert 'method="post"' not in page
+
+
+def test_every_page_is_read_as_the_reader_who_keeps_no_answer(
+    operator: TestClient, desk: AirflowDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = alert(desk)
+    reader = postgres_connection(as_role(desk.database_url, Role.READER))
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", reader)
+    assert {path: operator.get(path).status_code for path in PATHS} == dict.fromkeys(PATHS, 200)
+    token = form_of(operator.get("/kraken-recon/wants").text)
+    reply = operator.post(ACKNOWLEDGE, data={"alert_id": number, "token": token})
+    assert reply.status_code == 503
+    assert "permission denied for table alerts; its login needs another role" in reply.text
+    assert answered(desk) == [("open", None, None)]
 
 
 def test_a_note_that_cannot_be_kept_is_refused_by_its_field(operator: TestClient, desk: AirflowDesk) -> None:

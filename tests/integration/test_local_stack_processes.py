@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from local_stack import processes
-from local_stack.airflow import COMPONENTS, airflow_environment, component_services
+from local_stack.airflow import COMPONENTS, KEYLESS, airflow_environment, component_services
 from local_stack.errors import LocalStackError
 from local_stack.ports import free_port, require_free
 from local_stack.processes import Service, Services, interrupts_deferred, is_alive, poll_until
@@ -223,9 +223,18 @@ time.sleep(60)
 
 def test_airflow_s_components_run_that_way(tmp_path: Path) -> None:
     settings = Settings(tmp_path, "127.0.0.1", 1, 0, 0, "", tmp_path)
-    environment = airflow_environment(settings, metadata_url="postgresql://db/airflow", connections={})
-    commands = {one.name: one.command for one in component_services(settings, environment)}
+    keys = {
+        "AIRFLOW_CONN_DESK": '{"conn_type": "kraken", "password": "canary"}',
+        "AIRFLOW_CONN_OTHER": "kraken://key:canary@",
+    }
+    environment = airflow_environment(settings, metadata_url="postgresql://db/airflow", connections=keys)
+    services = component_services(settings, environment)
+    commands = {one.name: one.command for one in services}
     assert all(commands[name][1:3] == ("-m", "local_stack.component") for name in COMPONENTS)
+    # Keys reach what calls Kraken; with LocalExecutor the scheduler, too, whose children the tasks are.
+    keyless = {one.name for one in services if "canary" not in "".join(one.environment.values())}
+    assert keyless == KEYLESS == {"airflow-dag-processor", "watch"}
+    assert all(keys.keys() <= dict(one.environment).keys() for one in services if one.name not in KEYLESS)
 
 
 def test_logs_of_services_are_their_owner_s_alone(services: Services) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -108,6 +109,56 @@ def test_both_queues_have_a_worker(services: dict[str, dict[str, Any]]) -> None:
     assert served == {"exchange", "default"}
 
 
+# Who is given what, all of it: a service that is not named here is given nothing.
+AIRFLOW = {"airflow_database_url", "celery_broker_url", "celery_result_backend_url", "airflow_api_secret_key"}
+READS_STORED = {"airflow_fernet_key"}  # what Airflow keeps of connections and variables
+SIGNS = {"airflow_jwt_secret"}
+GIVEN: dict[str, set[str]] = {
+    "postgres": {
+        "postgres_password", "airflow_database_password", "trading_owner_password", "trading_writer_password",
+        "trading_audit_password", "trading_reader_password",
+    },
+    "redis": {"redis.conf"},
+    "init": AIRFLOW | READS_STORED | SIGNS
+    | {"airflow_admin_password", "airflow_audit_password", "trading_owner_url"},
+    "api-server": AIRFLOW | READS_STORED | SIGNS | {"connections_desk.json"},
+    "scheduler": AIRFLOW | SIGNS,
+    "dag-processor": AIRFLOW | READS_STORED | SIGNS | {"connections_desk.json"},
+    "triggerer": AIRFLOW | READS_STORED | SIGNS | {"connections_exchange.json"},
+    "worker-exchange": AIRFLOW | {"connections_exchange.json", "trading_database_url"},
+    "worker-default": AIRFLOW | {"connections_default.json", "trading_database_url"},
+    "watch": {"airflow_database_url", "connections_watch.json"},
+}  # fmt: skip
+# What stands in the files of connections; accounts of Kraken are added to the exchange's.
+CONNECTIONS = {
+    "exchange": {"trading_db"},
+    "desk": {"trading_db"},
+    "watch": {"trading_db"},
+    "default": {"trading_db", "trading_db_audit", "airflow_db_audit", "airflow_api"},
+}
+
+
+def source_of(secret: str | dict[str, str]) -> str:
+    return secret if isinstance(secret, str) else secret["source"]
+
+
+def test_every_service_is_given_exactly_the_secrets_that_it_needs(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    given = {name: {source_of(s) for s in service.get("secrets", ())} for name, service in services.items()}
+    assert {name: secrets for name, secrets in given.items() if secrets} == GIVEN
+    merged = GIVEN.keys() - {"postgres", "redis"}
+    for name, service in services.items():
+        for secret in service.get("secrets", ()):
+            assert isinstance(secret, str) or secret["target"] == "connections.json", name
+        read = set(re.findall(r"/run/secrets/([\w.]+)", json.dumps(service.get("environment", {}))))
+        seen = {s if isinstance(s, str) else s["target"] for s in service.get("secrets", ())}
+        if name in merged:
+            # What is read is given, and what is given is read: by a variable, or by the command.
+            in_command = set(re.findall(r"/run/secrets/([\w.]+)", " ".join(service["command"])))
+            assert read - {"connections.json"} | in_command == seen - {"connections.json"}, name
+
+
 def test_every_secret_is_a_file_that_is_made_and_every_service_s_secret_is_declared(
     services: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -115,8 +166,12 @@ def test_every_secret_is_a_file_that_is_made_and_every_service_s_secret_is_decla
     subprocess.run([sys.executable, ROOT / "scripts/make-secrets", tmp_path], check=True, capture_output=True)
     for name, place in declared.items():
         assert (tmp_path / Path(place["file"]).name).read_text().strip(), name
-    used = {secret for service in services.values() for secret in service.get("secrets", ())}
+    used = {source_of(secret) for service in services.values() for secret in service.get("secrets", ())}
     assert used == set(declared)
+
+
+def asked_as(connection: str) -> str | None:
+    return urlsplit(connection).username
 
 
 def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
@@ -124,7 +179,11 @@ def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
 ) -> None:
     make = [sys.executable, ROOT / "scripts/make-secrets", tmp_path]
     subprocess.run(make, check=True, capture_output=True)
-    connections = tmp_path / "connections.json"
+    for file, names in CONNECTIONS.items():
+        held = json.loads((tmp_path / f"connections_{file}.json").read_text())
+        assert held.keys() == names, file
+        assert held["trading_db"].startswith("postgres://trading_writer:"), file
+    connections = tmp_path / "connections_default.json"
     asked = json.loads(connections.read_text())["airflow_api"]
     assert asked["host"] == "http://api-server:8080"
     assert asked["password"] == (tmp_path / "airflow_audit_password").read_text()
@@ -136,5 +195,7 @@ def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
     assert (kept["trading_db"], kept["desk"]) == ("mine", {"conn_type": "kraken"})
     assert kept["airflow_api"] == asked
     audited = services["worker-default"]["environment"]["KRAKEN_RECON_AUDITED_CONNECTIONS"].split(",")
-    assert audited == ["trading_db", "airflow_db_audit"]
+    assert audited == ["trading_db_audit", "airflow_db_audit"]
+    for name in audited:
+        assert asked_as(kept[name]) == "trading_audit"
     assert set(audited) <= kept.keys()

@@ -16,6 +16,7 @@ from email.parser import Parser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import grimp
 import pytest
 
 from kraken_recon.provider_info import MODULES
@@ -236,3 +237,21 @@ def test_a_second_copy_in_the_plugins_folder_is_told(installed: Path, tmp_path: 
     assert f"{tmp_path}/plugins/kraken_airflow is a second copy" in written
     assert f"{installed}/kraken_airflow/plugin.py is imported" in written
     assert f"{tmp_path}/plugins/kraken_plugin.py is a second copy" in written
+
+
+def test_the_simulator_needs_nothing_but_what_it_declares(wheels: dict[str, Path], tmp_path: Path) -> None:
+    shutil.unpack_archive(wheels["kraken_sim"], tmp_path, "zip")
+    others = Path(pytest.__file__).parents[1]  # without -S its .pth files would bring this checkout
+    said = subprocess.run(
+        [sys.executable, "-S", "-m", "kraken_sim", "--version"],
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{others}"}, cwd=tmp_path, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    version = metadata_of(wheels["kraken_sim"])["Version"]
+    assert said.stdout == f"kraken-sim {version}\n"
+    declared = {
+        re.split(r"\W", line)[0] for line in metadata_of(wheels["kraken_sim"]).get_all("Requires-Dist", [])
+    }
+    modules = grimp.build_graph("kraken_sim", include_external_packages=True, cache_dir=None).modules
+    imported = {name.partition(".")[0] for name in modules}
+    assert imported - sys.stdlib_module_names - {"kraken_sim"} == declared

@@ -32,7 +32,9 @@ CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}")
 TABLE_NAME = re.compile(r"\btrading\.([a-z_]+)")
 METRICS = "docs/reference/metrics.md"
 # Files that a reader has or makes, or that a reply of Kraken's is kept in.
-OF_THE_READER = {"connections.json", "secrets/connections.json"}
+OF_THE_READER = {
+    f"secrets/connections_{service}.json" for service in ("exchange", "default", "desk", "watch")
+}
 OF_RECORDINGS = {"AssetPairs.json", "Assets.json"}
 # Calls of Kraken's that the simulator does not answer, and says so.
 NOT_SIMULATED = {"OrderAmends"}

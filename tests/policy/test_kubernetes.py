@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def test_both_queues_have_workers() -> None:
 
 
 def test_variables_have_the_values_of_the_containers(composed: dict[str, Any]) -> None:
-    tested = composed["scheduler"]["environment"]
+    tested = composed["worker-default"]["environment"] | composed["api-server"]["environment"]
     own = {
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
         "KRAKEN_RECON_ALERT_CHANNELS",
@@ -69,9 +70,8 @@ def test_variables_have_the_values_of_the_containers(composed: dict[str, Any]) -
             name = variable["name"]
             assert name in tested or f"{name}_CMD" in tested, f"{place}: {name}"
             if "value" in variable and name not in own:
-                assert variable["value"].replace(f"{PLACE}/", "/run/secrets/") == tested[name], (
-                    f"{place}: {name}"
-                )
+                wanted = (composed["init"]["environment"] if place == "prepare" else tested)[name]
+                assert variable["value"].replace(f"{PLACE}/", "/run/secrets/") == wanted, f"{place}: {name}"
 
 
 def test_no_secret_is_written_into_a_variable() -> None:
@@ -113,10 +113,59 @@ def test_a_pod_gains_no_privileges_and_mounts_the_secret_file(name: str) -> None
     assert pod["automountServiceAccountToken"] is False
     assert container["securityContext"] == LOCKED
     assert container["resources"].keys() == {"requests", "limits"}
+    assert mounted(pod["volumes"], container["volumeMounts"]) == f"kraken-recon-{name}"
+
+
+def mounted(volumes: list[dict[str, Any]], mounts: list[dict[str, Any]]) -> str:
+    """Name the one Secret that is mounted where the connections are looked for."""
+    (volume,) = [volume for volume in volumes if "secret" in volume]
+    (mount,) = [mount for mount in mounts if mount["name"] == volume["name"]]
+    assert mount == {"name": volume["name"], "mountPath": PLACE, "readOnly": True}
+    assert volume["secret"]["defaultMode"] == 0o440
+    found: str = volume["secret"]["secretName"]
+    return found
+
+
+def test_every_component_mounts_the_connections_of_its_service(composed: dict[str, Any]) -> None:
+    """What is mounted in the chart's components is what the containers are given; nobody else has any."""
     values = read("values")
-    assert container["volumeMounts"] == values["volumeMounts"]
-    assert pod["volumes"] == values["volumes"]
-    assert container["volumeMounts"][0]["mountPath"] == PLACE
+    components = {
+        "api-server": values["apiServer"],
+        "dag-processor": values["dagProcessor"],
+        "triggerer": values["triggerer"],
+        "scheduler": values.get("scheduler", {}),
+        **{f"worker-{one['queue']}": one for one in values["workers"]["celery"]["sets"]},
+        "watch": {
+            "extraVolumes": pod_of("watch")[0]["volumes"],
+            "extraVolumeMounts": pod_of("watch")[1]["volumeMounts"],
+        },
+    }
+    assert not {"extraEnvFrom", "extraEnv"} & values.keys(), "these reach every component"
+    assert not any("secret" in volume for volume in values["volumes"]), "these reach every component"
+    for name, component in components.items():
+        given = [s["source"] for s in composed[name]["secrets"] if isinstance(s, dict)]
+        if not given:
+            assert "extraVolumes" not in component, name
+            continue
+        secret = mounted(component["extraVolumes"], component["extraVolumeMounts"])
+        if name == "watch":
+            assert secret == "kraken-recon-watch"
+        assert [f"connections_{secret.removeprefix('kraken-recon-')}.json"] == given, name
+    with_keys = {n for n in components if "connections_exchange.json" in str(composed[n]["secrets"])}
+    assert with_keys == {"worker-exchange", "triggerer"}
+
+
+def test_the_how_to_makes_every_secret_that_is_mounted() -> None:
+    made = set(
+        re.findall(
+            r"create secret generic (kraken-recon-\w+)",
+            (ROOT / "docs/how-to/run-on-kubernetes.md").read_text(),
+        )
+    )
+    named = set(
+        re.findall(r"secretName: (kraken-recon-\w+)", "".join(f.read_text() for f in FOLDER.iterdir()))
+    )
+    assert made == named
 
 
 def pods(part: Any) -> Iterator[dict[str, Any]]:
@@ -162,7 +211,7 @@ def test_the_pods_of_the_chart_are_no_less_locked() -> None:
 def test_what_is_written_is_kept_somewhere(composed: dict[str, Any]) -> None:
     written = {place.partition(":")[0] for place in composed["scheduler"]["tmpfs"]}
     values = read("values")
-    assert written == {mount["mountPath"] for mount in values["volumeMounts"]} - {PLACE}
+    assert written == {mount["mountPath"] for mount in values["volumeMounts"]}
 
 
 def test_each_kind_of_pod_has_a_budget_that_lets_a_node_be_drained() -> None:

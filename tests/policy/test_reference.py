@@ -26,6 +26,7 @@ OF_AIRFLOW = re.compile(r"var\.value\.get\('(\w+)'|var\.value\.(?!get\b)(\w+)|Va
 HANDED_ON = {
     "KRAKEN_RECON_DSN",
     "KRAKEN_RECON_ALLOWED_HOSTS",
+    "KRAKEN_RECON_KNOWN_TROUBLE",
     "AIRFLOW_CONN_TRADING_DB",
     "AIRFLOW_CONN_AIRFLOW_API",
     "AIRFLOW_CONN_AIRFLOW_DB_AUDIT",

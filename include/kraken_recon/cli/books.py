@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.cli.command import ACCOUNT, Arguments, Result, argument, command, group
 from kraken_recon.cli.exit_statuses import ExitStatus
-from kraken_recon.cli.trading_db import credentials_of, wired
+from kraken_recon.cli.trading_db import credentials_of, environment, wired
 from kraken_recon.desk_books.address import address_from_environment
 from kraken_recon.desk_books.checking import check_book, guess
 from kraken_recon.desk_books.declaring import folder_of, read_book, read_books, without_book
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 def init(arguments: Arguments) -> Result:
     """Look at a desk's database and write a declaration for a person to finish."""
-    text = guess(_address_of(arguments.connection))
+    text = guess(desk_address_of(arguments.connection))
     view = {"connection": arguments.connection, "declaration": text, "file": None}
     if arguments.output is None:
         return view, text.splitlines()
@@ -118,11 +118,12 @@ def told_desk_books_now(view: dict[str, Any]) -> list[str]:
 
 def desk_book_ports() -> DeskBookPorts:
     """Wire the books of desks to the databases and the keys that the environment names."""
-    return wired().desk_book_ports(_address_of, credentials_of)
+    return wired().desk_book_ports(desk_address_of, credentials_of)
 
 
-def _address_of(connection: str) -> DeskAddress:
-    return address_from_environment(connection, os.environ)
+def desk_address_of(connection: str) -> DeskAddress:
+    """Find a desk's database by the id of its connection."""
+    return address_from_environment(connection, environment())
 
 
 BOOK_COMMANDS: Final = group(

@@ -17,7 +17,10 @@ class ExitStatus(IntEnum):
 
 MEANINGS = {
     ExitStatus.DONE: "it did its work, whatever it found; an order is known to be where the output says",
-    ExitStatus.FAILED: "it could not do its work; of an order nothing was sent, and nothing will be",
+    ExitStatus.FAILED: (
+        "it could not do its work; of an order nothing was sent, and nothing will be; of `doctor`, that "
+        "something is wrong"
+    ),
     ExitStatus.CALLED_WRONGLY: "it was called wrongly; nothing was done",
     ExitStatus.FOLLOWED: (
         "an order, cancellation or amendment was sent or is kept to be sent, and what came of it is not "

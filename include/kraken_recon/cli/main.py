@@ -1,8 +1,8 @@
 """The operator's command line: ``python -m kraken_recon COMMAND``.
 
 Results go to standard output, logs and errors to standard error. What the exit status means is declared in
-``exit_statuses``. Only ``lint-sessions`` tells what it found by its status: 1 for findings, 2 for files that
-it could not read.
+``exit_statuses``. Two commands tell what they found by their status: ``doctor``, 1 where something is
+wrong, and ``lint-sessions``, 1 for findings, 2 for files that it could not read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from kraken_recon.cli import (
     books,
     certificates,
     dags,
+    doctor,
     history,
     maintenance,
     orders,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 # In the order in which help and the reference show them.
 COMMANDS: Final = (
     maintenance.migrate_schema,
+    doctor.doctor,
     accounts.check_key,
     accounts.ACCOUNT_COMMANDS,
     reconciliation.sync,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from pathlib import Path
 
 from kraken_recon.cli.arguments import DAYS_MAX, whole_number
 from kraken_recon.cli.command import Arguments, Result, argument, command
-from kraken_recon.cli.trading_db import unit_of_work, wired
+from kraken_recon.cli.trading_db import environment, unit_of_work, wired
 from kraken_recon.sessions.airflow_api import AirflowApi, NoAirflow
 from kraken_recon.sessions.auditing import AuditRequest, audit, render_audit
 from kraken_recon.sessions.plot import plot_sessions
@@ -32,7 +31,7 @@ def audit_sessions(arguments: Arguments) -> Result:
             view = plot_sessions(SessionStore(unit), since, arguments.plot)
         return view, [f"{view['samples']} samples and {view['findings']} findings: {arguments.plot}"]
     wiring = wired()
-    airflow = AirflowApi.from_environment(os.environ) or NoAirflow()
+    airflow = AirflowApi.from_environment(environment()) or NoAirflow()
     ports = wiring.audit_ports(
         [source_of("trading_db", unit_of_work)], airflow, acted_by=wiring.application_name
     )

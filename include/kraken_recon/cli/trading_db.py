@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import yaml
 
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.kraken.credentials import allowed_hosts, credentials_from_environment
-from kraken_recon.settings import DIRECT_DSN, DIRECT_DSN_FILE, DSN, DSN_FILE
-from kraken_recon.wiring import Wiring
+from kraken_recon.settings import DIRECT_DSN, DIRECT_DSN_FILE, DSN, DSN_FILE, TRADING_DB, connection_variable
+from kraken_recon.values.connection_fields import parse_connection
+from kraken_recon.wiring import Wiring, dsn_of_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kraken_recon.accounts.account import Account
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.settings import Setting
+
+_BACKEND: Final = "AIRFLOW__SECRETS__BACKEND"
+_BACKEND_ARGUMENTS: Final = "AIRFLOW__SECRETS__BACKEND_KWARGS"
+_FILE_BACKEND: Final = "LocalFilesystemBackend"
 
 
 def wired() -> Wiring:
@@ -55,7 +65,53 @@ def credentials_of(connection: str) -> KrakenCredentials:
     Raises:
         ConfigurationError: it is missing, or not usable; the message says what to change.
     """
-    return credentials_from_environment(connection, os.environ, allowed_hosts=allowed_hosts(os.environ))
+    return credentials_from_environment(connection, environment(), allowed_hosts=allowed_hosts(os.environ))
+
+
+def dsn_of(connection: str) -> str:
+    """Find the address of a database of PostgreSQL's; that of the trading database is a setting of commands.
+
+    Raises:
+        ConfigurationError: nothing says where it is.
+    """
+    text = environment().get(connection_variable(connection), "")
+    if connection == TRADING_DB.name and (not text or DSN.name in os.environ or DSN_FILE.name in os.environ):
+        return _dsn()
+    try:
+        _, fields = parse_connection(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"connection {connection}: {connection_variable(connection)} is {error}"
+        ) from None
+    return dsn_of_fields(fields)
+
+
+def environment() -> dict[str, str]:
+    """Read the environment, with the connections of the file that Airflow is told to find them in.
+
+    As in Airflow, what the file holds comes first.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    return {**os.environ, **_connections_of_file(os.environ)}
+
+
+def _connections_of_file(environ: Mapping[str, str]) -> dict[str, str]:
+    try:
+        file = json.loads(environ.get(_BACKEND_ARGUMENTS) or "{}").get("connections_file_path")
+        if not file or not environ.get(_BACKEND, "").endswith(_FILE_BACKEND):
+            return {}
+        # JSON is YAML, too.
+        found = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        return {
+            connection_variable(name): value if isinstance(value, str) else json.dumps(value)
+            for name, value in found.items()
+        }
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        # Not its text, which may quote the file.
+        told = error.strerror if isinstance(error, OSError) else "it holds no connections by name"
+        raise ConfigurationError(f"cannot read the file that {_BACKEND_ARGUMENTS} names: {told}") from None
 
 
 def _named(address: Setting, address_file: Setting) -> str | None:

@@ -37,7 +37,7 @@ $$"""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RoleStanding:
     """Who a session is in the trading database.
 
     Attributes:
@@ -59,13 +59,13 @@ class Standing:
     held: frozenset[str]
 
 
-def standing(connection: Connection, schema: str) -> Standing:
+def standing(connection: Connection, schema: str) -> RoleStanding:
     """Say who a session is, and which of our roles it has."""
     row = connection.execute(
         QUERIES["who_asks"], {"schema": schema, "roles": array_literal(list(ROLES))}
     ).one()
     said = row._asdict()
-    return Standing(**said | {name: frozenset(said[name]) for name in ("existing", "held")})
+    return RoleStanding(**said | {name: frozenset(said[name]) for name in ("existing", "held")})
 
 
 def lacking(connection: Connection, schema: str, role: Role = Role.WRITER) -> list[Right]:

@@ -133,6 +133,11 @@ def _seen(
     return seen, problems
 
 
+def rights_problems(book: DeskBook, reading: BookReading) -> list[DeskProblem]:
+    """Say which rights a declaration needs and the role does not have."""
+    return _rights(book, reading)[0]
+
+
 def _rights(book: DeskBook, reading: BookReading) -> tuple[list[DeskProblem], list[str]]:
     """Compare what the role may do with what the declaration needs: what is missing, what is too much."""
     missing: list[DeskProblem] = []

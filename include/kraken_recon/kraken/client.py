@@ -88,6 +88,21 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def key_problems(info: parse_account.KeyInfo, now: datetime) -> list[str]:
+    """Say what a person has to change of a key at Kraken: it may be too powerful, too blind, or expired."""
+    problems = []
+    if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
+        problems.append(f"take away {', '.join(excess)}")
+    if missing := sorted(READ_PERMISSIONS - info.permissions):
+        problems.append(f"add {', '.join(missing)}")
+    # Outside its window Kraken hides rows without an error: an incomplete ledger would look complete.
+    if info.query_from is not None or info.query_to is not None:
+        problems.append("remove its query start and end dates")
+    if info.valid_until is not None and info.valid_until <= now:
+        problems.append(f"replace it, it expired at {info.valid_until.isoformat()}")
+    return problems
+
+
 class KrakenClient:
     """Satisfies ``kraken_recon.reconciliation.exchange.Exchange``. Not thread-safe: one object per thread."""
 
@@ -147,17 +162,7 @@ class KrakenClient:
             ExchangeError: the key could not be asked about.
         """
         info = self.key_info()
-        problems = []
-        if excess := sorted(FORBIDDEN_PERMISSIONS & info.permissions):
-            problems.append(f"take away {', '.join(excess)}")
-        if missing := sorted(READ_PERMISSIONS - info.permissions):
-            problems.append(f"add {', '.join(missing)}")
-        # Outside its window Kraken hides rows without an error: an incomplete ledger would look complete.
-        if info.query_from is not None or info.query_to is not None:
-            problems.append("remove its query start and end dates")
-        if info.valid_until is not None and info.valid_until <= self._now():
-            problems.append(f"replace it, it expired at {info.valid_until.isoformat()}")
-        if problems:
+        if problems := key_problems(info, self._now()):
             raise ConfigurationError(
                 f"account {self._account}: change its API key {info.name!r} at Kraken: {'; '.join(problems)}"
             )

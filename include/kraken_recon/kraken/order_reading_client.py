@@ -94,6 +94,11 @@ class OrderReadingClient(KrakenClient):
         """Read Kraken's clock, which tells whole seconds."""
         return self._read_public("Time", partial(parse_account.parse_server_time, account=self._account))
 
+    def system_status(self) -> str:
+        """Read what Kraken says of itself, such as ``online``."""
+        parse = partial(parse_account.parse_system_status, account=self._account)
+        return self._read_public("SystemStatus", parse)
+
     def price(self, pair: str) -> MarketPrice | None:
         """Read what a pair costs now; None where it never traded."""
         market = self.markets(pair).find(pair)

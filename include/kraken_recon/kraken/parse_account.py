@@ -340,6 +340,12 @@ def parse_server_time(result: object, *, account: str = "") -> datetime:
     return read.time(read.mapping(result, "result").get("unixtime", ABSENT), "result.unixtime")
 
 
+def parse_system_status(result: object, *, account: str = "") -> str:
+    """Read the result of ``SystemStatus``: ``online``, ``maintenance``, ``cancel_only`` or ``post_only``."""
+    read = Reader(account, "SystemStatus")
+    return read.name(read.mapping(result, "result").get("status", ABSENT), "result.status")
+
+
 def parse_last_prices(result: object, *, account: str = "") -> dict[str, Decimal]:
     """Read the result of ``Ticker``: the price of the last trade by pair id."""
     return pair_by_pair(Reader(account, "Ticker"), result, _parse_last_price)[0]

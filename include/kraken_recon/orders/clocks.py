@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from kraken_recon.errors import ClockOffError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kraken_recon.errors import NotNowError
     from kraken_recon.orders.exchange import OrderPorts, OrderSettings, TradingExchange
 
@@ -23,24 +25,34 @@ def is_deadline_elapsed(error: NotNowError) -> bool:
     return any(code.startswith(_DEADLINE_ELAPSED) for code in error.codes)
 
 
-def check_clock(exchange: TradingExchange, ports: OrderPorts, settings: OrderSettings) -> None:
-    """Refuse to go on while a deadline by this machine's clock does not mean to Kraken what it should.
+def clock_ahead(before: datetime, kraken: datetime, after: datetime) -> timedelta:
+    """Say by how much this machine's clock is ahead of Kraken's for certain; below zero, by how much behind.
 
     Kraken tells whole seconds, some time between question and answer: only what is off for certain counts.
+    """
+    ahead, behind = before - (kraken + _TOLD_IN), kraken - after
+    return max(ahead, timedelta(0)) - max(behind, timedelta(0))
+
+
+def clock_allowance(settings: OrderSettings) -> timedelta:
+    """Say how far the clocks may be apart before an order's deadline means something else to Kraken."""
+    return settings.deadline - LEAD
+
+
+def check_clock(exchange: TradingExchange, ports: OrderPorts, settings: OrderSettings) -> None:
+    """Refuse to go on while a deadline by this machine's clock does not mean to Kraken what it should.
 
     Raises:
         ClockOffError: how far it is off, and what to do.
         ExchangeError: Kraken could not be asked.
     """
     before = ports.clock()
-    kraken = exchange.server_time()
-    after = ports.clock()
-    ahead, behind = before - (kraken + _TOLD_IN), kraken - after
-    allowed = settings.deadline - LEAD
-    if max(ahead, behind) <= allowed:
+    apart = clock_ahead(before, exchange.server_time(), ports.clock())
+    allowed = clock_allowance(settings)
+    if abs(apart) <= allowed:
         return
-    seconds = max(ahead, behind).total_seconds()
-    off = f"{seconds:.0f} s {'ahead of' if ahead > behind else 'behind'} Kraken's"
+    side = "ahead of" if apart > timedelta(0) else "behind"
+    off = f"{abs(apart).total_seconds():.0f} s {side} Kraken's"
     raise ClockOffError(
         f"the clock of {platform.node() or 'this machine'} is {off}, and an order's deadline allows "
         f"{allowed.total_seconds():.0f} s: nothing is sent until the clock is right; what is decided is kept "

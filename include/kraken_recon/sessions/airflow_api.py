@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,7 +20,7 @@ from kraken_recon.sessions.rules.records import Progress, TaskState, TaskStates
 from kraken_recon.settings import AIRFLOW_API, connection_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from kraken_recon.values.task_identity import TaskIdentity
 
@@ -82,9 +82,7 @@ class AirflowApi:
     def task_states(self, tries: Collection[TaskIdentity]) -> TaskStates | None:
         """Say how far these tries are; None where Airflow cannot be asked."""
         try:
-            with requests.Session() as session:
-                session.trust_env = False
-                session.headers["Authorization"] = f"Bearer {self._token(session)}"
+            with self.signed_in() as session:
                 now = datetime.now(UTC)
                 states = {
                     one.task_instance_id: self._state(session, one, now) for one in list(tries)[:TRIES_MAX]
@@ -96,6 +94,20 @@ class AirflowApi:
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             log.warning("Airflow cannot be asked at %s: %s", self.base_url, type(error).__name__)
             return None
+
+    @contextmanager
+    def signed_in(self) -> Iterator[requests.Session]:
+        """Give a session whose requests carry the user's token.
+
+        Raises:
+            requests.RequestException: Airflow does not answer, or refuses the login.
+            ValueError, KeyError, TypeError: what answers is no Airflow.
+        """
+        with requests.Session() as session:
+            # No proxy that the environment names stands between us and our own Airflow.
+            session.trust_env = False
+            session.headers["Authorization"] = f"Bearer {self._token(session)}"
+            yield session
 
     def _token(self, session: requests.Session) -> str:
         reply = session.post(

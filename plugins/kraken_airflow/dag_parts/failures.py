@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from kraken_recon.errors import KrakenReconError, SchemaMismatchError, StoreError, TextRefusedError
+from kraken_recon.errors import (
+    KrakenReconError,
+    RightMissingError,
+    SchemaMismatchError,
+    StoreError,
+    TextRefusedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +49,7 @@ def may_pass(error: KrakenReconError) -> bool:
     which has no time to wait, calls it final.
     """
     if isinstance(error, StoreError):
-        return not isinstance(error, (SchemaMismatchError, TextRefusedError))
+        return not isinstance(error, (RightMissingError, SchemaMismatchError, TextRefusedError))
     return error.retryable
 
 

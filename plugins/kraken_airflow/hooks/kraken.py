@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -132,7 +133,7 @@ class KrakenHook(BaseHook):
         # Airflow hides the password as it was typed; this is what is signed with.
         mask_secret(credentials.private_key)
         if credentials.proxy:
-            mask_secret(credentials.proxy)
+            mask_secret(urlsplit(credentials.proxy).password)
             mask_secret(connection.extra_dejson.get("proxy_password"))
         return credentials
 
