@@ -88,12 +88,16 @@ def services(composed: Composed, tmp_path: Path) -> Iterator[Services]:
         running.stop(running.names())
 
 
+def found_in(text: str, composed: Composed) -> set[str]:
+    """Name the secrets that a text holds: every password, and every key."""
+    given = composed.given("postgres") | composed.given("init") | {"redis": composed.secret("redis_password")}
+    canaries = {name: secret.strip() for name, secret in given.items()}
+    canaries |= {"key": "-canary", "private key": SECRET}
+    return {what for what, secret in canaries.items() if secret in text}
+
+
 def check_secrets(composed: Composed, services: Services) -> None:
     """No process has a secret in its environment or arguments; keys are only where Kraken is called."""
-    given = composed.given("postgres") | composed.given("init")
-    canaries = {name: text.strip() for name, text in given.items()}
-    canaries["redis"] = composed.secret("redis_password")
-    canaries |= {"key": "-canary", "private key": SECRET}
     seen = 0
     for name in AIRFLOW_SERVICES:
         pid = services.pid_of(f"airflow-{name}")
@@ -101,9 +105,8 @@ def check_secrets(composed: Composed, services: Services) -> None:
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
             with contextlib.suppress(psutil.NoSuchProcess):
-                told = (*process.environ().values(), *process.cmdline())
-                found = {what for what, secret in canaries.items() if any(secret in text for text in told)}
-                assert found == set(), f"{name}: {process.cmdline()}"
+                told = "\0".join((*process.environ().values(), *process.cmdline()))
+                assert found_in(told, composed) == set(), f"{name}: {process.cmdline()}"
                 seen += 1
         files = "".join(composed.given(name).values())
         assert (("-canary" in files), (SECRET in files)) == ((name in CALL_KRAKEN),) * 2, name
@@ -169,6 +172,10 @@ def test_a_worker_that_is_killed_loses_nothing(
     assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
         "airflow-watch"
     )
+    logs = [path for path in composed.state_dir.rglob("*.log") if path.is_file()]
+    told = {path: found_in(path.read_text(errors="replace"), composed) for path in logs}
+    assert len(logs) > len(AIRFLOW_SERVICES)
+    assert {path: found for path, found in told.items() if found} == {}
     # All of it was done by logins that may not rewrite what was recorded.
     with (
         psycopg.connect(composed.secret("trading_database_url")) as session,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # What never was otherwise than added to; the schema says the same by its triggers.
 APPEND_ONLY = {"ledger_entries", "position_events", "margin_position_events", "order_events"}
+DECIDED = "00000000-0000-0000-0000-00000000000a"
+PLANNED = "00000000-0000-0000-0000-00000000000b"
 OWN_TABLES = "relnamespace = 'trading'::regnamespace and relkind in ('r', 'p')"
 
 
@@ -141,9 +143,50 @@ def test_what_was_recorded_is_changed_by_nobody_but_the_owner(desk: Desk) -> Non
             with pytest.raises(errors.InsufficientPrivilege, match="stays as it is"):
                 session.execute(statement.encode())
     # Migrating again takes back what nobody should have.
+    desk.execute("grant execute on function trading.respell to public")
     migrate(create_engine(desk.url))
+    with psycopg.connect(as_role(desk.url, Role.READER), autocommit=True) as session:
+        assert refused(session, "select trading.respell(1, '{{}}', '{{}}', '{{}}')")
     with psycopg.connect(as_writer(desk.url), autocommit=True) as session:
         assert refused(session, "truncate {} cascade", "trading.tolerances")
+
+
+def test_what_is_finished_stays_also_for_who_works_on_it(desk: Desk) -> None:
+    """Each of these is the writer's own work until it is done, and nobody's but the owner's from then on."""
+    account = desk.account_id()
+    plan = (
+        "insert into trading.repair_plans (plan_id, account_id, kind, status, as_of, row_count, decided_by,"
+    )
+    desk.execute(
+        f"{plan} decided_at) values (:decided, :account, 'held', 'rejected', now(), 1, 'ann', now()),"
+        " (:planned, :account, 'repair', 'planned', now(), 1, null, null)",
+        decided=DECIDED, planned=PLANNED, account=account,
+    )  # fmt: skip
+    desk.execute(
+        "insert into trading.repair_plan_rows (plan_id, place, asset, wallet, quantity_before,"
+        " quantity_after, cause, effective_at)"
+        " select plan_id, 1, 'BTC', 'spot', 0, 1, 'adjustment', now()"
+        " from trading.repair_plans where plan_id in (:decided, :planned)",
+        decided=DECIDED,
+        planned=PLANNED,
+    )
+    desk.execute(
+        "insert into trading.order_decisions (payload, status, refusal) values ('{}', 'refused', 'no')"
+    )
+    with psycopg.connect(as_writer(desk.url), autocommit=True) as writer:
+        for statement in (
+            "update trading.reconciliation_runs set note = 'nothing happened'",
+            f"update trading.repair_plans set decided_by = 'bob' where plan_id = '{DECIDED}'",
+            f"update trading.repair_plans set fingerprint = null where plan_id = '{DECIDED}'",
+            f"delete from trading.repair_plans where plan_id = '{DECIDED}'",
+            f"delete from trading.repair_plan_rows where plan_id = '{DECIDED}'",
+            "update trading.order_decisions set status = 'new', refusal = null",
+            "update trading.order_decisions set payload = '{{}}'",
+        ):
+            assert refused(writer, statement), statement
+        writer.execute(f"delete from trading.repair_plans where plan_id = '{PLANNED}'".encode())
+        left = writer.execute("select plan_id::text from trading.repair_plan_rows").fetchall()
+    assert left == [(DECIDED,)]
 
 
 UPDATE = re.compile(

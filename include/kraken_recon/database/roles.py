@@ -126,7 +126,8 @@ def _changes(connection: Connection, schema: str, existing: Collection[str]) -> 
         held = {Right(row.kind, row.name, row.verb, row.column) for row in rows if row.role == role}
         statements += [f"grant {right} to {role}" for right in sorted(wanted - held)]
         statements += [f"revoke {right} from {role}" for right in sorted(held - wanted)]
-    return statements
+    open_to_all = {Right(row.kind, row.name, row.verb) for row in rows if row.role == "public"}
+    return statements + [f"revoke {right} from public" for right in sorted(open_to_all)]
 
 
 def _quoted(connection: Connection, name: str) -> str:

@@ -17,8 +17,9 @@ where p.pronamespace = to_regnamespace(:schema)
   and p.prorettype <> 'trigger'::regtype;
 
 -- name: granted
--- Read what roles were granted in the schema by name, one column at a time.
-select a.grantee::regrole::text as role, r.kind, r.name, lower(a.privilege_type) as verb, r.column
+-- Read what roles were granted in the schema by name, one column at a time; and which of the functions that write
+-- everybody may call, as PostgreSQL has it where nothing was said.
+select coalesce(nullif(a.grantee, 0)::regrole::text, 'public') as role, r.kind, r.name, lower(a.privilege_type) as verb, r.column
 from (
   select 'schema' as kind, n.nspname::text as name, '' as column, n.nspacl as acl
   from pg_namespace n
@@ -33,13 +34,13 @@ from (
   join pg_attribute t on t.attrelid = c.oid and t.attacl is not null and not t.attisdropped
   where c.relnamespace = to_regnamespace(:schema)
   union all
-  select 'function', p.oid::regprocedure::text, '', p.proacl
+  select 'function', p.oid::regprocedure::text, '', coalesce(p.proacl, acldefault('f', p.proowner))
   from pg_proc p
   where p.pronamespace = to_regnamespace(:schema)
 ) r
 cross join lateral aclexplode(r.acl) a
-where a.grantee <> 0
-  and a.grantee::regrole::text = any(cast(:roles as text[]));
+where a.grantee::regrole::text = any(cast(:roles as text[]))
+  or (a.grantee = 0 and r.kind = 'function');
 
 -- name: who_asks
 -- Say who this session is, what it may do with roles, and which of ours exist.

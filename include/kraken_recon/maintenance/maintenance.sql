@@ -83,11 +83,6 @@ with chosen as (
   order by p.plan_id
   limit :most
   for update skip locked
-),
-rows as (
-  delete from trading.repair_plan_rows r
-  using chosen c
-  where r.plan_id = c.plan_id
 )
 delete from trading.repair_plans p
 using chosen c

@@ -367,16 +367,9 @@ update trading.desk_orders
 set order_id = :to_order_id
 where order_id = :order_id;
 
--- name: drop_waiting_levels
--- Give up what a verification of an order without a final verdict found so far.
-delete from trading.order_verification_levels l
-using trading.order_verifications v
-where l.order_id = :order_id
-  and v.order_id = l.order_id
-  and (v.verdict is null or v.verdict = 'inconclusive');
-
 -- name: drop_waiting_verification
--- Give up the verification of an order that has no final verdict: the order is verified under its other number.
+-- Give up the verification of an order that has no final verdict, with what it found so far: the order is verified under
+-- its other number.
 delete from trading.order_verifications
 where order_id = :order_id
   and (verdict is null or verdict = 'inconclusive');

@@ -256,7 +256,6 @@ class OrderStore(Store):
         """Let what belongs to one order be another's, and give up what was to be verified of the first."""
         self._execute("give_fills", order_id=order_id, to_order_id=to_order_id)
         self._execute("give_desk_orders", order_id=order_id, to_order_id=to_order_id)
-        self._execute("drop_waiting_levels", order_id=order_id)
         self._execute("drop_waiting_verification", order_id=order_id)
 
     def trace(self, order_id: int) -> dict[str, Any]:

@@ -995,7 +995,7 @@ create table trading.order_verification_levels (
   judged_at timestamptz not null,
   constraint pk_order_verification_levels primary key (order_id, level),
   constraint fk_order_verification_levels_order_id_order_verifications foreign key (order_id) references
-    trading.order_verifications(order_id),
+    trading.order_verifications(order_id) on delete cascade,
   constraint ck_order_verification_levels_level_is_known check (level in ('state', 'fills', 'direction',
     'ledger', 'position', 'slippage', 'desk')),
   constraint ck_order_verification_levels_verdict_is_known check (verdict in ('passed', 'warning', 'mismatch',
@@ -1101,12 +1101,12 @@ create table trading.repair_plan_rows (
   price numeric(38,18),
   constraint pk_repair_plan_rows primary key (plan_id, place),
   constraint fk_repair_plan_rows_plan_id_repair_plans foreign key (plan_id) references
-    trading.repair_plans(plan_id),
+    trading.repair_plans(plan_id) on delete cascade,
   constraint ck_repair_plan_rows_price_is_a_number check (price <> 'NaN'),
   constraint ck_repair_plan_rows_quantity_after_is_a_number check (quantity_after <> 'NaN'),
   constraint ck_repair_plan_rows_quantity_before_is_a_number check (quantity_before <> 'NaN')
 );
-comment on table trading.repair_plan_rows is 'One change that a plan writes or would write.';
+comment on table trading.repair_plan_rows is 'One change that a plan writes or would write; it goes with its plan, and never alone.';
 comment on column trading.repair_plan_rows.place is 'Its place in the plan.';
 comment on column trading.repair_plan_rows.cause is 'Why it changes: an entry, an adjustment, an opening.';
 comment on column trading.repair_plan_rows.price is 'Of one unit, when the plan was made.';
@@ -1517,6 +1517,8 @@ create trigger finished_stays before update or delete on trading.desk_writes
   for each row when (old.state <> 'writing') execute function trading.refuse_change();
 create trigger finished_stays before delete on trading.repair_plans
   for each row when (old.status <> 'planned') execute function trading.refuse_change();
+create trigger finished_stays before delete on trading.order_verifications
+  for each row when (old.verdict in ('verified', 'mismatch')) execute function trading.refuse_change();
 create trigger decided_stays before update of decided_by, decided_at on trading.repair_plans
   for each row when (old.decided_by is not null) execute function trading.refuse_change();
 

@@ -89,20 +89,9 @@ from jsonb_populate_recordset(cast(null as trading.repair_plan_rows), cast(:rows
 
 -- name: forget_planned
 -- Forget what dry runs planned: by run, where the same dry run is tried again, or by plan, where it is now held.
-with forgotten as (
-  select plan_id
-  from trading.repair_plans
-  where (run_id = any(cast(:run_ids as uuid[])) or plan_id = any(cast(:plan_ids as uuid[])))
-    and status = 'planned'
-),
-rows as (
-  delete from trading.repair_plan_rows r
-  using forgotten f
-  where r.plan_id = f.plan_id
-)
-delete from trading.repair_plans p
-using forgotten f
-where p.plan_id = f.plan_id;
+delete from trading.repair_plans
+where (run_id = any(cast(:run_ids as uuid[])) or plan_id = any(cast(:plan_ids as uuid[])))
+  and status = 'planned';
 
 -- name: settle_held
 -- Close what was held, of positions or of one book of the desk's, of a drift that is no longer exactly the same, or gone.
