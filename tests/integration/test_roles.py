@@ -304,6 +304,7 @@ def test_migrate_makes_the_roles_where_it_may_and_says_the_rest(
         monkeypatch.setenv("KRAKEN_RECON_DSN", as_login("plain", "managed"))
         statements = re.findall(r"^  (.+;)$", told(), re.MULTILINE)
         assert f"create role {Role.WRITER} nologin;" in statements
+        assert f"grant create on database managed to {Role.OWNER};" in statements
         with UnitOfWork(create_engine(as_login("plain", "managed"))) as unit:
             assert lacking(unit.connection, SCHEMA, Role.WRITER) == []
 

@@ -42,6 +42,7 @@ class RoleStanding:
 
     Attributes:
         login: the role that logged in.
+        database: the database that it is in.
         is_superuser: whom no right and no trigger keeps from anything.
         may_create_roles: whether ``migrate`` can make the roles as this login.
         may_migrate: whether it owns the schema, by itself or as a member.
@@ -51,6 +52,7 @@ class RoleStanding:
     """
 
     login: str
+    database: str
     is_superuser: bool
     may_create_roles: bool
     may_migrate: bool
@@ -107,7 +109,7 @@ def left_to_do(connection: Connection, schema: str) -> list[str]:
     statements = [f"create role {role} nologin" for role in ROLES if role not in here.existing]
     if here.schema_owner != Role.OWNER:
         statements += [f"grant {Role.OWNER} to {_quoted(connection, here.login)}"]
-        database = _quoted(connection, str(connection.engine.url.database))
+        database = _quoted(connection, here.database)
         statements += [f"grant create on database {database} to {Role.OWNER}"]
     return [f"{statement};" for statement in statements]
 

@@ -46,6 +46,7 @@ where a.grantee::regrole::text = any(cast(:roles as text[]))
 -- Say who this session is, what it may do with roles, and which of ours exist.
 select
   current_user::text as login,
+  current_database()::text as database,
   r.rolsuper as is_superuser,
   r.rolsuper or r.rolcreaterole as may_create_roles,
   coalesce(pg_has_role(current_user, n.nspowner, 'usage'), false) as may_migrate,
