@@ -2,12 +2,14 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        requirements reference release workflows manifests
+        requirements reference release workflows manifests matrix constraints
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
+# The extras that the image has; all others are for a checkout.
+DEPLOYED := --extra celery --extra fab --extra slack --extra smtp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-           --custom-compile-command "make requirements" pyproject.toml
+           --custom-compile-command "make requirements" pyproject.toml $(DEPLOYED)
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,3 +108,11 @@ manifests: setup ## the files for Kubernetes against the schemas of its newest v
 
 release: setup ## build both distributions and their SBOM into dist/; TAG=vX.Y.Z refuses another version
 	@scripts/build-release $(TAG)
+
+MATRIX := PYTHONPATH=include:scripts $(BIN)/python -m wheel_matrix
+
+matrix: setup ## install the wheel into clean environments; ALL=1 for all, AIRFLOW=3.2.2 ON_PYTHON=3.12
+	@$(MATRIX) $(if $(ALL),--all) $(if $(AIRFLOW),--airflow $(AIRFLOW)) $(if $(ON_PYTHON),--python $(ON_PYTHON))
+
+constraints: setup ## derive deploy/constraints anew from what Airflow's releases declare
+	@$(MATRIX) --write-constraints

@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 import socketserver
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -207,6 +208,19 @@ def test_a_connection_that_is_no_channel_says_what_to_change(
 ) -> None:
     connect(monkeypatch, **connection)
     with pytest.raises(ConfigurationError, match=says):
+        send("channel", NOTE)
+
+
+@pytest.mark.parametrize(("kind", "extra"), [("smtp", "smtp"), ("slackwebhook", "slack")])
+def test_a_channel_without_its_provider_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, kind: str, extra: str
+) -> None:
+    # What Python keeps of a module that is not there; the parent's attribute would be taken else.
+    for name in [name for name in sys.modules if name.startswith(f"airflow.providers.{extra}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, f"airflow.providers.{extra}", None)
+    connect(monkeypatch, conn_type=kind, host="127.0.0.1", extra={"to_email": "desk@example.com"})
+    with pytest.raises(ConfigurationError, match=rf"pip install 'kraken-recon\[{extra}\]'"):
         send("channel", NOTE)
 
 

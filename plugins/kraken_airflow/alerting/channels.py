@@ -12,6 +12,7 @@ import html
 import json
 import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -21,7 +22,7 @@ from kraken_airflow.hooks.kraken import find_connection
 from kraken_recon.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk import Connection, Context
 
@@ -88,7 +89,7 @@ def send(channel: str, notification: Notification) -> None:
     """Send a notification on a channel.
 
     Raises:
-        ConfigurationError: the channel is no connection, or one of another type.
+        ConfigurationError: the channel is no connection, one of another type, or its provider is absent.
         Exception: whatever the channel's own library raises when the message was not accepted.
     """
     notifier_of(find_connection(channel), notification).notify({})
@@ -99,8 +100,8 @@ def notifier_of(connection: Connection, notification: Notification) -> BaseNotif
     name = connection.conn_id
     match connection.conn_type:
         case "smtp":
-            from airflow.providers.smtp.notifications.smtp import SmtpNotifier  # noqa: PLC0415 - slow to import
-
+            with _provider(name, extra="smtp"):
+                from airflow.providers.smtp.notifications.smtp import SmtpNotifier  # noqa: PLC0415 - slow
             to = connection.extra_dejson.get("to_email")
             if not to:
                 raise ConfigurationError(f"connection {name}: name the receivers in its extra as to_email")
@@ -114,10 +115,10 @@ def notifier_of(connection: Connection, notification: Notification) -> BaseNotif
                 custom_headers={"X-Idempotency-Key": str(notification.idempotency_key)},
             )
         case "slackwebhook":
-            from airflow.providers.slack.notifications.slack_webhook import (  # noqa: PLC0415 - the same
-                SlackWebhookNotifier,
-            )
-
+            with _provider(name, extra="slack"):
+                from airflow.providers.slack.notifications.slack_webhook import (  # noqa: PLC0415 - the same
+                    SlackWebhookNotifier,
+                )
             return SlackWebhookNotifier(
                 slack_webhook_conn_id=name,
                 text=_for_slack(f"{notification.subject}\n{notification.body}"),
@@ -133,6 +134,17 @@ def notifier_of(connection: Connection, notification: Notification) -> BaseNotif
             raise ConfigurationError(
                 f"connection {name}: expected type smtp, slackwebhook or http, was {other}"
             )
+
+
+@contextmanager
+def _provider(channel: str, *, extra: str) -> Iterator[None]:
+    """Say what to install where the provider that a channel travels by is absent."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"connection {channel}: {error.name} is not installed; pip install 'kraken-recon[{extra}]'"
+        ) from error
 
 
 def message_of(notification: Notification) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
+from airflow.sdk.observability.stats import Stats
 
 from kraken_recon.reconciliation.rules.counts import TOLD
 
@@ -142,19 +142,19 @@ METRICS: Final = {
 def set_gauge(name: str, value: float, **tags: str) -> None:
     """Send the value of a gauge."""
     _check(name, GAUGE, tags)
-    stats.gauge(PREFIX + name, value, tags=tags)
+    Stats.gauge(PREFIX + name, value, tags=tags)
 
 
 def add(name: str, count: int, **tags: str) -> None:
     """Add to a counter."""
     _check(name, COUNTER, tags)
-    stats.incr(PREFIX + name, count, tags=tags)
+    Stats.incr(PREFIX + name, count, tags=tags)
 
 
 def observe(name: str, length: timedelta, **tags: str) -> None:
     """Add a length of time to a timer."""
     _check(name, TIMER, tags)
-    stats.timing(PREFIX + name, length, tags=tags)
+    Stats.timing(PREFIX + name, length, tags=tags)
 
 
 def _check(name: str, kind: str, tags: Mapping[str, str]) -> None:
@@ -165,7 +165,10 @@ def _check(name: str, kind: str, tags: Mapping[str, str]) -> None:
 
 def start_sending() -> None:
     """Connect a process that is no task of Airflow to the server that ``[metrics]`` names, if any."""
-    stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+    try:
+        Stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+    except TypeError:  # Airflow 3.2 has one set of names only, and asks for the class that sends them
+        Stats.initialize(factory=stats_utils.get_stats_factory(Stats))  # type: ignore[call-arg]
 
 
 @contextmanager
