@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from wheel_matrix.cells import EVERY
+
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / ".github"
 WORKFLOWS = {path.stem: path for path in (GITHUB / "workflows").iterdir()}
@@ -127,6 +129,13 @@ def test_what_runs_on_github_is_what_runs_here() -> None:
     assert tests["env"]["RECON_PG_BIN"] == "/usr/lib/postgresql/${{ matrix.postgresql }}/bin"
     assert tests["env"]["CI"] == "true"  # or what is skipped for want of a program would be nobody's loss
     assert "export CI=true" in here
+
+
+def test_the_wheel_is_tried_in_every_cell() -> None:
+    matrix = jobs()["checks", "wheel"]["strategy"]["matrix"]
+    tried = [(airflow, python) for airflow in matrix["airflow"] for python in matrix["python"]]
+    tried += [(cell["airflow"], cell["python"]) for cell in matrix["include"]]
+    assert sorted(tried) == sorted((cell.airflow, cell.python) for cell in EVERY)
 
 
 def test_nothing_is_published_before_everything_has_passed() -> None:
