@@ -222,7 +222,7 @@ def test_a_deadline_that_elapsed_keeps_the_order_for_later(desk, decided):
     assert "Deadline elapsed" in done.failures["desk"]
     order = desk.order()
     assert order["status"] == "decided"
-    assert {order[name] for name in ("cl_ord_id", "deadline", "submitted_at", "reserved")} == {None}
+    assert {order[name] for name in ("deadline", "submitted_at", "reserved")} == {None}
     assert desk.execute_orders().sent == 1
     assert desk.order()["status"] == "closed"
     assert len(desk.true_orders()) == 1

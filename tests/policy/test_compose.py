@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +71,7 @@ def test_only_what_calls_somebody_has_a_way_out(services: dict[str, dict[str, An
 
 
 def test_every_server_has_a_health_check(services: dict[str, dict[str, Any]]) -> None:
-    for name in services.keys() - {"init", "simulator"}:
+    for name in services.keys() - {"init", "simulator", "forget-logs"}:
         assert "healthcheck" in services[name], name
 
 
@@ -114,6 +116,7 @@ AIRFLOW = {"airflow_database_url", "celery_broker_url", "celery_result_backend_u
 READS_STORED = {"airflow_fernet_key"}  # what Airflow keeps of connections and variables
 SIGNS = {"airflow_jwt_secret"}
 GIVEN: dict[str, set[str]] = {
+    "backup": {"trading_owner_password"},
     "postgres": {
         "postgres_password", "airflow_database_password", "trading_owner_password", "trading_writer_password",
         "trading_audit_password", "trading_reader_password",
@@ -199,3 +202,30 @@ def test_the_audit_may_ask_airflow_as_a_user_of_its_own(
     for name in audited:
         assert asked_as(kept[name]) == "trading_audit"
     assert set(audited) <= kept.keys()
+
+
+def test_what_containers_print_is_rotated(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+
+
+def test_health_checks_start_nothing_heavy(services: dict[str, dict[str, Any]]) -> None:
+    for name, service in services.items():
+        asked = " ".join(service.get("healthcheck", {}).get("test", ()))
+        assert "airflow jobs" not in asked, name
+        assert "celery --app" not in asked, name
+
+
+def test_task_logs_are_forgotten_by_age(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    [command] = services["forget-logs"]["command"]
+    logs = {age: tmp_path / f"run-{age}" / "attempt=1.log" for age in (1, 29, 32)}
+    for age, log in logs.items():
+        log.parent.mkdir()
+        log.touch()
+        then = time.time() - age * 86_400
+        os.utime(log, (then, then))
+    once = (
+        command.replace("/opt/airflow/logs", str(tmp_path)).replace("$$", "$").replace("sleep 3600", "exit")
+    )
+    subprocess.run(["sh", "-c", once], env={**os.environ, "LOG_DAYS_KEPT": "30"}, check=True)
+    assert {age for age, log in logs.items() if log.exists()} == {1, 29}

@@ -238,3 +238,27 @@ def test_one_image_everywhere(composed: dict[str, Any]) -> None:
     assert image["tag"] == version
     own = {service["image"] for service in composed.values() if "kraken-recon" in service["image"]}
     assert own == {f"kraken-recon:{version}"}
+
+
+def test_backups_are_made_as_in_the_containers(composed: dict[str, Any]) -> None:
+    claim, job = yaml.safe_load_all((FOLDER / "backup.yaml").read_text())
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    service = composed["backup"]
+    assert container["command"] == service["command"]
+    assert container["image"].startswith(service["image"].partition("@")[0])
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert {"PGUSER", "PGDATABASE", "PASSWORD_FILE", "BACKUP_KEEP"} <= variables.keys()
+    assert not {"PGPASSWORD", "DSN"} & variables.keys()
+    [secret] = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+    how_to = (ROOT / "docs/how-to/back-up-and-restore.md").read_text()
+    assert (
+        f"create secret generic {secret} --from-file=secrets/{Path(variables['PASSWORD_FILE']).name}"
+        in how_to
+    )
+    claimed = [
+        v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v
+    ]
+    assert claimed == [claim["metadata"]["name"]]

@@ -82,6 +82,10 @@ def adopt(  # noqa: PLR0913 - all but three by name
         status=OrderStatus.OPEN,
         status_reason=None,
         kraken_txid=report.kraken_txid,
+        # Of one whose sending this database does not know of, as it was restored: as Kraken says.
+        volume=order.volume or report.volume,
+        submitted_at=order.submitted_at or report.opened_at,
+        deadline=order.deadline or report.opened_at,
         answered_at=now,
         absent_since=None,
         ended_at=None,

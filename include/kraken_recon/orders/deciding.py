@@ -4,6 +4,8 @@ Invariants:
 1. A decision becomes one order or none, in one transaction; the same decision twice is one order.
 2. Whatever came under a key before decides what comes under it again, whichever way either came.
 3. What is refused stays as it came, with every reason, and is told; nothing of it is guessed or mended.
+4. The id under which an order is sent follows from its decision: where the database was restored to before
+   that, the same decision finds the order that it became at Kraken, and makes no other.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid5
 
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.alerts.alert import Alert
@@ -31,6 +34,7 @@ from kraken_recon.orders.decisions import (
     read_decision,
 )
 from kraken_recon.orders.exchange import DEFAULTS
+from kraken_recon.orders.incarnation_store import IncarnationStore
 from kraken_recon.orders.refusing import CLOCK_DOUBT, too_old
 from kraken_recon.orders.rules.order import OrderStatus
 from kraken_recon.orders.store import OrderStore
@@ -52,6 +56,13 @@ DECISIONS_PER_READ: Final = 200
 _SHOWN_CHARACTERS_MAX: Final = 200
 _TOLD_CHARACTERS_MAX: Final = 1_000
 _TOLD: Final = ("reason", "ai_model", "ai_prompt_sha256", "ai_answer")
+FOUND_AGAIN: Final = "its decision came again: it was placed before this database was restored"
+FOUND_ANOTHER: Final = (
+    "Kraken has an order under this decision's key, placed before this database was restored, that differs "
+    "(our id {}); decide under another key if this one is wanted as well"
+)
+# Any constant: it must never change, or no order would be found again by its decision.
+_ORDER_IDS: Final = UUID("5d4c5a0e-8c0c-4c39-9d35-6a1a8f2f7a51")
 
 
 def submit_decision(
@@ -245,7 +256,13 @@ def _write(unit: UnitOfWork, judged: _Judged, *, by: str) -> None:
         return
     first = OrderStore(unit).first_of_key(judged.key, judging=decision_id) if judged.key else None
     refusal = _refusal_after(first, judged) if first else judged.refusal
-    order_id = OrderStore(unit).insert_order(judged.values) if first is None and refusal is None else None
+    order_id, is_found = None, False
+    if first is None and refusal is None:
+        values = {**judged.values, "cl_ord_id": _client_order_id(judged)}
+        order_id = OrderStore(unit).insert_order(values)
+        if order_id is None:
+            order_id, is_found = IncarnationStore(unit).give_decision(values), True
+            refusal = FOUND_ANOTHER.format(values["cl_ord_id"]) if order_id is None else None
     OrderStore(unit).judge_decision(
         decision_id,
         key=judged.key,
@@ -255,11 +272,20 @@ def _write(unit: UnitOfWork, judged: _Judged, *, by: str) -> None:
     )
     if order_id is not None:
         detail = {"decision_id": decision_id, "reason": judged.values["reason"]}
-        OrderStore(unit).add_event(order_id, None, OrderStatus.DECIDED, "decided", by=by, detail=detail)
+        [order] = OrderStore(unit).orders([order_id])
+        before, what = (order.status, FOUND_AGAIN) if is_found else (None, "decided")
+        OrderStore(unit).add_event(order_id, before, order.status, what, by=by, detail=detail)
     elif refusal is not None:
         AlertStore(unit).raise_alerts([_refused(judged, refusal)])
         log.warning("decision %d is refused: %s", decision_id, refusal[:_SHOWN_CHARACTERS_MAX])
     unit.commit()
+
+
+def _client_order_id(judged: _Judged) -> str:
+    """Name the order of a decision: by its key, or by what it says and when it came."""
+    given, account_id = judged.given, judged.values["account_id"]
+    named = judged.key or [given.decision_id, given.received_at.astimezone(UTC).isoformat(), given.payload]
+    return str(uuid5(_ORDER_IDS, json.dumps([account_id, named])))
 
 
 def _refusal_after(first: NewDecision, judged: _Judged) -> str | None:

@@ -18,6 +18,7 @@ from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.database.lock_patience import LockPatience
 from kraken_recon.errors import KrakenReconError, RunStoppedError
+from kraken_recon.orders.after_restore import is_held_after_restore
 from kraken_recon.orders.deciding import accept_decisions
 from kraken_recon.orders.exchange import DEFAULTS
 from kraken_recon.orders.finding import OrderFinder
@@ -133,8 +134,15 @@ def work_account(
             failed.append(error)
         return 0
 
-    sent = step(Placer(account, exchange, ports, settings, told=told).place_all)
-    step(OrderFinder(account, exchange, ports, settings).resolve)
+    finder = OrderFinder(account, exchange, ports, settings)
+
+    def place() -> int:
+        if is_held_after_restore(account, finder, ports, settings):
+            return 0
+        return Placer(account, exchange, ports, settings, told=told).place_all()
+
+    sent = step(place)
+    step(finder.resolve)
     lacking = step(OrderFollower(account, exchange, ports, settings).follow)
     if failed:
         raise failed[0]

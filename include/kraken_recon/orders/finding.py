@@ -227,7 +227,7 @@ class OrderFinder:
         with self.ports.open_unit_of_work() as unit:
             known = OrderStore(unit).known_at_kraken(self.account.account_id, txids=(), cl_ord_ids=by_id)
         adopted = 0
-        missing = {OrderStatus.NOT_PLACED, OrderStatus.UNKNOWN}
+        missing = {OrderStatus.NOT_PLACED, OrderStatus.UNKNOWN, OrderStatus.DECIDED}
         for order in known:
             if order.status not in missing or order.cl_ord_id is None:
                 continue

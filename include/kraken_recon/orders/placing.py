@@ -171,7 +171,7 @@ class Placer:
                 status_reason=None,
                 volume=sized.volume,
                 reserved=sized.reserved,
-                cl_ord_id=str(uuid4()),
+                cl_ord_id=order.cl_ord_id or str(uuid4()),
                 deadline=min(deadline, order.valid_until) if order.valid_until else deadline,
                 submitted_at=now,
             )
@@ -242,7 +242,7 @@ class Placer:
             OrderStatus.DECIDED,
             f"certainly not executed, kept for later: {error}",
             volume=order.volume if order.portion is None else None,
-            **dict.fromkeys(("cl_ord_id", "deadline", "submitted_at", "reserved")),
+            **dict.fromkeys(("deadline", "submitted_at", "reserved")),
         )
 
     def _wait(self, order: Order, error: ExchangeError, attempt: int) -> None:

@@ -96,7 +96,8 @@ IN_DOUBT: Final = frozenset({OrderStatus.SUBMITTING, OrderStatus.UNKNOWN})
 _AT_EXCHANGE: Final = ENDED_AT_EXCHANGE | {OrderStatus.OPEN}
 _NEXT: Final[Mapping[OrderStatus, frozenset[OrderStatus]]] = MappingProxyType(
     {
-        OrderStatus.DECIDED: frozenset({OrderStatus.REFUSED, OrderStatus.SUBMITTING}),
+        # Kraken may know it although it was never sent: the database was restored to before it was.
+        OrderStatus.DECIDED: frozenset({OrderStatus.REFUSED, OrderStatus.SUBMITTING, OrderStatus.OPEN}),
         OrderStatus.SUBMITTING: _AT_EXCHANGE
         | {OrderStatus.UNKNOWN, OrderStatus.VALIDATED, OrderStatus.REJECTED, OrderStatus.NOT_PLACED}
         # Kraken said that the request came too late and was not executed.

@@ -47,3 +47,4 @@ def downgrade() -> None:
         $$
         """
     )
+    op.execute("drop function if exists trading.incarnation()")
