@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        requirements reference release workflows manifests matrix constraints
+        requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -90,6 +90,9 @@ lost-answers: setup ## place 2,000 orders on a simulated Kraken that loses answe
 
 reference: setup ## write the pages of docs/reference that are made from the code
 	@PYTHONPATH=include:plugins:scripts $(BIN)/python -W ignore -m reference_pages
+
+release-schema: setup ## record the schema with used data as that of a release, for the test of upgrades
+	@PYTHONPATH=include:plugins:tests $(BIN)/python -m desks.released_schema $(or $(RELEASE),0.2.0)
 
 screenshots: setup ## take the pictures of docs/images from a desk with a story; needs Chromium
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest -q -k every_page tests/browser

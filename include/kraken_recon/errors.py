@@ -299,6 +299,9 @@ class TextRefusedError(StoreError):
 
 
 class SchemaMismatchError(StoreError):
-    """The database has another schema than this code; run ``python -m kraken_recon migrate``."""
+    """The database has another schema than this code: an older one, or one of a newer release."""
 
-    remedy = "Run `python -m kraken_recon migrate`."
+    remedy = (
+        "Older: run `python -m kraken_recon migrate`. Newer: install the release that migrated it; "
+        "docs/how-to/upgrade.md."
+    )

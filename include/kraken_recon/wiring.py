@@ -136,7 +136,7 @@ def source_of(
 
     @contextmanager
     def watch() -> Iterator[ServerSessions]:
-        with open_unit_of_work() as unit:
+        with open_unit_of_work().on_any_schema() as unit:
             yield ServerSessions(unit)
 
     return AuditedServer(name, watch, is_ours)
@@ -170,7 +170,8 @@ def doctor_ports(
     """
 
     def open_session(connection: str) -> UnitOfWork:
-        return UnitOfWork(create_engine(dsn_of(connection), application_name=DOCTOR, limits=LOOKS_SOON))
+        engine = create_engine(dsn_of(connection), application_name=DOCTOR, limits=LOOKS_SOON)
+        return UnitOfWork(engine).on_any_schema()
 
     @contextmanager
     def open_key(credentials: KrakenCredentials, account: str) -> Iterator[OrderReadingClient]:

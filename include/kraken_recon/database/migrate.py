@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from kraken_recon.database.revision import refuse_other
 from kraken_recon.database.roles import establish_roles, left_to_do, standing
 from kraken_recon.database.store import SCHEMA
 from kraken_recon.errors import SchemaMismatchError
@@ -55,6 +57,8 @@ def migrate_and_tell(engine: Engine) -> tuple[str, list[str]]:
         # Asked first: who may migrate a schema need not be allowed to make one.
         if not standing(connection, SCHEMA).schema_owner:
             connection.execute(sa.text(f"create schema if not exists {SCHEMA}"))
+        opened = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+        refuse_other(opened.get_current_revision(), may_be_older=True)
         command.upgrade(_config(connection), "head")
         establish_roles(connection, SCHEMA)
         left = left_to_do(connection, SCHEMA)

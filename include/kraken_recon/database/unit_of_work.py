@@ -6,6 +6,8 @@ Invariants:
    lock and idle-in-transaction timeouts) in the same message, and what is set ends with it: a pooler may lend
    the session to others between two transactions, and would take no limits at the start.
 3. Driver errors leave as errors of this project.
+4. A schema of another revision than this release's is refused before anything is asked of it, unless any will
+   do.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from kraken_recon.database.addresses import connection_parameters
 from kraken_recon.database.connecting import connect, refuse_old_server, session_parameters
 from kraken_recon.database.driver_errors import REFUSED_LOCKS, project_error
 from kraken_recon.database.named_sql import load
+from kraken_recon.database.revision import check_revision
 from kraken_recon.database.session_registry import Declaration, registered_connection
 from kraken_recon.errors import StoreError, TextRefusedError
 
@@ -162,10 +165,23 @@ class UnitOfWork:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
+        self._is_any_schema = False
+
+    def on_any_schema(self) -> Self:
+        """Work on the database whatever its schema is: somebody else's, or one that is examined."""
+        self._is_any_schema = True
+        return self
 
     def __enter__(self) -> Self:
         with translated_errors():
-            self._connection = self._engine.connect()
+            connection = self._engine.connect()
+            try:
+                if not self._is_any_schema:
+                    check_revision(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._connection = connection
         return self
 
     def __exit__(
