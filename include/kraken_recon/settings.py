@@ -142,6 +142,14 @@ KNOWN_TROUBLE: Final = Setting(
     default="none",
     read_by="`doctor`",
 )
+AIRFLOW_DAYS_KEPT: Final = Setting(
+    "KRAKEN_RECON_AIRFLOW_DAYS_KEPT",
+    "For how many days Airflow keeps what it records of itself: runs, tries, XComs, its audit log. "
+    "`maintenance` deletes what is older, once a day, by `airflow db clean` and the connection "
+    "`airflow_db_clean`.",
+    default="nothing is deleted",
+    read_by="`maintenance`",
+)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 
@@ -215,6 +223,13 @@ AIRFLOW_DB_AUDIT: Final = ConnectionSetting(
     "Optional.",
     (("all", "as of `trading_db`"),),
 )
+AIRFLOW_DB_CLEAN: Final = ConnectionSetting(
+    "airflow_db_clean",
+    "postgres",
+    "Airflow's own database, for `maintenance` to delete old records from; only where "
+    "`KRAKEN_RECON_AIRFLOW_DAYS_KEPT` is set. Its role must own Airflow's tables.",
+    (("all", "as of `trading_db`"),),
+)
 CHANNEL: Final = ConnectionSetting(
     "each named in `KRAKEN_RECON_ALERT_CHANNELS`",
     "smtp, slackwebhook or http",
@@ -226,7 +241,10 @@ CHANNEL: Final = ConnectionSetting(
         ("password of http", "signs each message"),
     ),
 )
-CONNECTIONS: Final = (TRADING_DB, TRADING_DB_DIRECT, KRAKEN_ACCOUNT, AIRFLOW_API, AIRFLOW_DB_AUDIT, CHANNEL)
+CONNECTIONS: Final = (
+    *(TRADING_DB, TRADING_DB_DIRECT, KRAKEN_ACCOUNT, AIRFLOW_API),
+    *(AIRFLOW_DB_AUDIT, AIRFLOW_DB_CLEAN, CHANNEL),
+)
 
 POOL: Final = Setting(
     "kraken_api",

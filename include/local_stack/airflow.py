@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ USER = "admin"
 HEALTH_TIMEOUT_SECONDS = 90
 PARSE_TIMEOUT_SECONDS = 60
 REQUEST_TIMEOUT_SECONDS = 30
+TASK_LOG_DAYS = 30
 API_SERVER = "airflow-api-server"
 COMPONENTS = (API_SERVER, "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 WATCH = "watch"
@@ -49,6 +51,8 @@ TUNING = {
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "15",
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "300",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "30",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     # A file that was changed is parsed at once; the others are not read again and again beside the tasks.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
@@ -149,6 +153,18 @@ def component_services(settings: Settings, environment: Mapping[str, str]) -> li
     roots = os.pathsep.join((keyless["PYTHONPATH"], str(REPOSITORY / "plugins")))
     command = (sys.executable, "-m", "kraken_airflow.watch")
     return [*components, Service(WATCH, command, {**keyless, "PYTHONPATH": roots}, version)]
+
+
+def forget_old_logs(settings: Settings) -> None:
+    """Delete the logs of tasks that ran long ago; the logs of services begin anew with each start."""
+    logs = settings.state_dir / "airflow" / "logs"
+    oldest = time.time() - timedelta(days=TASK_LOG_DAYS).total_seconds()
+    for path in sorted(logs.rglob("*"), reverse=True):  # what is in a directory before the directory
+        with contextlib.suppress(OSError):  # not empty, or gone meanwhile
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            elif path.lstat().st_mtime < oldest:
+                path.unlink()
 
 
 def installed_version() -> str:

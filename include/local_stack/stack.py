@@ -226,6 +226,7 @@ class Stack:
         environment = airflow.airflow_environment(
             self.settings, metadata_url=metadata.url, connections=variables
         )
+        airflow.forget_old_logs(self.settings)
         version = airflow.installed_version()
         if metadata.marking() != version:
             self._say("preparing Airflow's own database ...")

@@ -8,7 +8,10 @@ import pytest
 
 from desks.dag_runs import read_dags, run_dag
 from desks.logins import as_writer
+from kraken_airflow.operators.maintenance import days_kept
 from kraken_recon.cli.main import main
+from kraken_recon.errors import ConfigurationError
+from kraken_recon.settings import AIRFLOW_DAYS_KEPT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -47,3 +50,23 @@ def test_without_prices_the_run_is_red_and_the_database_tidy_all_the_same(
     assert run_dag(dag).state == "failed"
     assert desk.rows("select * from trading.asset_snapshots") == []
     assert desk.rows("select 1 from pg_inherits where inhparent = 'trading.asset_snapshots'::regclass")
+
+
+@pytest.mark.parametrize("told", ["", "6", "30 days", "-30", "1.5"])
+def test_airflow_s_records_are_kept_for_whole_days_and_long_enough(told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{AIRFLOW_DAYS_KEPT.name}: .*7 or more"):
+        days_kept({AIRFLOW_DAYS_KEPT.name: told})
+    assert days_kept({AIRFLOW_DAYS_KEPT.name: "7"}) == 7
+
+
+@pytest.mark.usefixtures("desk")
+def test_airflow_is_cleaned_where_it_is_asked_for_and_by_a_connection_of_its_own(
+    dag: DAG, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "clean_airflow" not in dag.task_ids
+    monkeypatch.setenv(AIRFLOW_DAYS_KEPT.name, "30")
+    asked = read_dags().dags["maintenance"]
+    run = run_dag(asked)
+    assert run.state == "failed"
+    states = {task.task_id: task.state for task in run.get_task_instances()}
+    assert states == {"tidy": "success", "snapshot_assets": "success", "clean_airflow": "failed"}

@@ -58,6 +58,7 @@ class Composed:
     document: dict[str, Any] = field(init=False)
     api_port: int = field(default_factory=free_port)
     redis_port: int = field(default_factory=free_port)
+    health_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         self.document = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
@@ -95,6 +96,14 @@ class Composed:
                 **self._own_network(name),
             },
         )
+
+    def health_check(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """Translate how a service's container asks whether it is well: the command, and its variables."""
+        kind, *words = self.document["services"][name]["healthcheck"]["test"]
+        home = self.state_dir / "homes" / name
+        command = [self._here(word, home).replace("$$", "$") for word in words]
+        environment = {**self.service(name).environment, "HOSTNAME": name}
+        return (["sh", "-c", *command] if kind == "CMD-SHELL" else command), environment
 
     def redis(self) -> Service:
         """Translate the broker."""
@@ -144,6 +153,8 @@ class Composed:
             "postgres:5432": self.postgres,
             "redis:6379": f"127.0.0.1:{self.redis_port}",
             "api-server:8080": f"127.0.0.1:{self.api_port}",
+            "localhost:8080": f"127.0.0.1:{self.api_port}",
+            "localhost:8974": f"127.0.0.1:{self.health_port}",
             "/run/secrets": str(home / "secrets"),
             "/opt/airflow": str(home),
         }.items():
@@ -161,7 +172,7 @@ class Composed:
             "AIRFLOW__API__PORT": str(self.api_port),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.health_port),
         } | ({"AIRFLOW__API__WORKERS": "1"} if name == "api-server" else {})
 
     def _read_only(self, home: Path) -> tuple[str, ...]:

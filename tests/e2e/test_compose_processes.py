@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,8 @@ CALL_KRAKEN = {"worker-exchange", "triggerer"}
 def composed(tmp_path: Path, postgres_url: str, simulator: Simulator) -> Iterator[Composed]:
     """The file, translated, with its databases made as it says and six desks at the exchange."""
     server = urlsplit(postgres_url)
-    made = Composed(tmp_path, f"{server.hostname}:{server.port}", {"KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1"})
+    variables = {"KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1", "KRAKEN_RECON_AIRFLOW_DAYS_KEPT": "30"}
+    made = Composed(tmp_path, f"{server.hostname}:{server.port}", variables)
     connections = json.loads(made.secret("connections_exchange.json"))
     for number, name in enumerate(DESKS):
         simulator.control.post(
@@ -60,6 +62,9 @@ def composed(tmp_path: Path, postgres_url: str, simulator: Simulator) -> Iterato
             "extra": {"tier": "unlimited"},
         }
     (made.secrets / "connections_exchange.json").write_text(json.dumps(connections))
+    defaults = json.loads(made.secret("connections_default.json"))
+    defaults["airflow_db_clean"] = made.secret("airflow_database_url").replace("+psycopg2", "")
+    (made.secrets / "connections_default.json").write_text(json.dumps(defaults))
     psql = [str(find_programs() / "psql"), "--set", "ON_ERROR_STOP=1", "--quiet", postgres_url]
     subprocess.run(psql, input=made.roles(), text=True, check=True)
     yield made
@@ -113,6 +118,37 @@ def check_secrets(composed: Composed, services: Services) -> None:
     assert seen > len(AIRFLOW_SERVICES)
 
 
+def check_their_health(composed: Composed) -> None:
+    """Ask every service as its container does, every half a minute for ever: it must cost nearly nothing."""
+    heartbeat = composed.state_dir / "homes" / "watch" / "tmp" / "watch.heartbeat"
+    assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2)
+    for name in AIRFLOW_SERVICES:
+        command, environment = composed.health_check(name)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0, f"{name}: {command}\n{done.stdout}\n{done.stderr}"
+        spent_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert spent_seconds < 1, f"{name}: {spent_seconds} s"
+    command, environment = composed.health_check("worker-default")
+    nobody = subprocess.run(command, env={**environment, "HOSTNAME": "nobody"}, check=False)
+    assert nobody.returncode == 1
+
+
+def clean_airflow(composed: Composed, api: airflow.AirflowApi) -> None:
+    """Let `maintenance` delete what Airflow recorded long ago, from a task that may not use its database."""
+    metadata = composed.secret("airflow_database_url").replace("+psycopg2", "")
+    with psycopg.connect(metadata) as session:
+        session.execute("insert into log (dttm, event) values ('2020-01-01', 'old'), (now(), 'new')")
+    api.unpause("maintenance")
+    cleaned = api.trigger("maintenance", {})
+    state = api.wait_for_run("maintenance", cleaned, timeout_seconds=90, on_change=lambda _: None)
+    assert state == "success", api.failed_tasks("maintenance", cleaned)
+    with psycopg.connect(metadata) as session:
+        left = session.execute("select event from log where event in ('old', 'new')").fetchall()
+    assert left == [("new",)]
+
+
 @pytest.mark.timeout(360)
 def test_a_worker_that_is_killed_loses_nothing(
     composed: Composed, services: Services, simulator: Simulator
@@ -123,6 +159,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     api = airflow.AirflowApi(login)
     api.wait_until_healthy(services)
     api.wait_until_parsed("position_sync")
+    check_their_health(composed)
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(composed.secret("trading_database_url")) as session:
@@ -161,6 +198,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     audited = api.trigger("session_leak_audit", {})
     state = api.wait_for_run("session_leak_audit", audited, timeout_seconds=60, on_change=lambda _: None)
     assert state == "success"
+    clean_airflow(composed, api)
     # Only an Airflow that answered says how many sessions its running tasks should have.
     assert rows("select count(*) from trading.session_samples where excess is not null") != [(0,)]
     assert {job for (job,) in rows("select job from trading.heartbeats")} >= {
@@ -168,10 +206,6 @@ def test_a_worker_that_is_killed_loses_nothing(
         "session_leak_audit",
         "watch",
     }
-    heartbeat = composed.state_dir / "homes" / "watch" / "tmp" / "watch.heartbeat"
-    assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2), services.end_of_log(
-        "airflow-watch"
-    )
     logs = [path for path in composed.state_dir.rglob("*.log") if path.is_file()]
     told = {path: found_in(path.read_text(errors="replace"), composed) for path in logs}
     assert len(logs) > len(AIRFLOW_SERVICES)

@@ -3,6 +3,7 @@
 
 Every hour: make the partitions of the months ahead and drop those beyond retention, thin and forget old rows,
 give back orders that a killed task had claimed, and keep what each account is worth at Kraken's prices.
+Where `KRAKEN_RECON_AIRFLOW_DAYS_KEPT` is set, Airflow's own old records are deleted, once a day.
 Ledger entries, position events, orders, fills, verdicts, runs, discrepancies and alerts are never deleted.
 
 | | |
@@ -16,6 +17,7 @@ Ledger entries, position events, orders, fills, verdicts, runs, discrepancies an
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Final
 
@@ -25,7 +27,12 @@ from airflow.sdk import CronTriggerTimetable, dag
 from kraken_airflow.dag_parts.deadlines import due_within
 from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAKEN_POOL
 from kraken_airflow.dag_parts.links import described
-from kraken_airflow.operators.maintenance import SnapshotAssetsOperator, TidyOperator
+from kraken_airflow.operators.maintenance import (
+    CleanAirflowOperator,
+    SnapshotAssetsOperator,
+    TidyOperator,
+)
+from kraken_recon.settings import AIRFLOW_DAYS_KEPT
 
 
 @dag(
@@ -41,9 +48,11 @@ from kraken_airflow.operators.maintenance import SnapshotAssetsOperator, TidyOpe
     **described(__doc__),
 )
 def maintenance() -> None:
-    """Tidy and value, each without the other."""
+    """Tidy, value, and clean Airflow where that is asked for, each without the other."""
     TidyOperator(task_id="tidy")
     SnapshotAssetsOperator(task_id="snapshot_assets", pool=KRAKEN_POOL, queue=EXCHANGE_QUEUE)
+    if os.environ.get(AIRFLOW_DAYS_KEPT.name):
+        CleanAirflowOperator(task_id="clean_airflow")
 
 
 DAG: Final = maintenance()

@@ -12,7 +12,7 @@ from kraken_airflow.hooks.kraken import find_connection
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered, set_gauge
-from kraken_airflow.watch import one_round
+from kraken_airflow.watch_rounds import one_round
 from kraken_recon.alerts.heartbeats import look_after_watch
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.errors import ConfigurationError, StoreError
