@@ -11,11 +11,9 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-
 from kraken_recon import settings
 from kraken_recon.accounts.store import AccountStore
-from kraken_recon.database.poolers import no_direct_dsn, own_session_address
+from kraken_recon.database.poolers import no_direct_dsn, own_session_address, pooler_mode
 from kraken_recon.database.unit_of_work import (
     SessionLimits,
     UnitOfWork,
@@ -50,7 +48,6 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.kraken.credentials import KrakenCredentials
     from kraken_recon.sessions.auditing import Airflow
-    from kraken_recon.values.connection_fields import ConnectionFields
     from kraken_recon.values.task_identity import TaskIdentity
 
 KEY_CHECK_AGE_MAX: Final = timedelta(hours=24)
@@ -142,25 +139,11 @@ def source_of(
     return AuditedServer(name, watch, is_ours)
 
 
-def dsn_of_fields(fields: ConnectionFields) -> str:
-    """Write a connection to PostgreSQL as an address; it holds the password.
-
-    Raises:
-        ConfigurationError: it names no database.
-    """
-    if not fields.schema:
-        raise ConfigurationError("its database (schema) must be named")
-    host = (fields.host or "").strip("[]") or None
-    url = sa.URL.create("postgresql", fields.login, fields.password, host, fields.port, fields.schema)
-    extra = fields.extra_values()
-    options = {name: str(extra[name]) for name in ("sslmode", "sslrootcert") if extra.get(name)}
-    return url.update_query_dict(options).render_as_string(hide_password=False)
-
-
-def doctor_ports(
+def doctor_ports(  # noqa: PLR0913, PLR0917 - a way to everything that is looked at
     environment: Mapping[str, str],
     expected_revision: Callable[[], str],
     dsn_of: Callable[[str], str],
+    direct_dsn: Callable[[], str | None],
     credentials_of: Callable[[str], KrakenCredentials],
     address_of: Callable[[str], DeskAddress],
 ) -> DoctorPorts:
@@ -180,6 +163,7 @@ def doctor_ports(
                 dsn_of(settings.TRADING_DB.name),
                 api_key=credentials.api_key,
                 tier=credentials.tier,
+                direct_dsn=direct_dsn,
                 application_name=DOCTOR,
                 lock_timeout_seconds=LOOKS_SOON.lock_timeout_seconds,
                 wait_limit_seconds=LOOKS_SOON.statement_timeout_seconds,
@@ -190,10 +174,16 @@ def doctor_ports(
         ):
             yield client
 
+    def own_sessions() -> str:
+        dsn = dsn_of(settings.TRADING_DB.name)
+        own_session_address(dsn, direct_dsn)
+        return pooler_mode(dsn)
+
     return DoctorPorts(
         environment,
         lambda: open_session(settings.TRADING_DB.name),
         open_session,
+        own_sessions,
         expected_revision,
         credentials_of,
         open_key,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,7 @@ import sqlalchemy as sa
 from airflow.utils.session import create_session
 
 from desks.logins import PASSWORD, as_writer
+from desks.pgbouncer import pgbouncer
 from kraken_recon.alerts.silence_rules import SILENCE_MAX, Job
 from kraken_recon.cli.main import main
 from kraken_recon.doctor import examining, machine
@@ -446,8 +450,8 @@ FAULTS: list[tuple[Callable[[Patient], None], str, str, str]] = [
     (audit_ends_blindly, "session audit trading_db_audit", "wrong", "grant pg_read_all_stats"),
     (takes_no_writes, "database", "wrong", "takes no writes"),
     (no_schema, "schema", "wrong", "migrate"),
-    (older_schema, "schema", "wrong", "older than the code"),
-    (newer_schema, "schema", "wrong", "newer than the code"),
+    (older_schema, "schema", "wrong", "revision 0000"),
+    (newer_schema, "schema", "wrong", "revision 9999"),
     (silent_watch, "watch", "wrong", "Nobody is told"),
     (silent_sync, "job position_sync", "wrong", "longer ago than 45 minutes"),
     (wrong_private_key, KEY, "wrong", "Invalid signature"),
@@ -486,6 +490,66 @@ FAULTS: list[tuple[Callable[[Patient], None], str, str, str]] = [
     (clear_text_connections, "secrets", "wrong", "is empty"),
     (guessed_secret, "secrets", "wrong", "fewer than 16 characters"),
 ]
+
+
+def test_a_pooler_that_lends_sessions_needs_a_way_past_it(patient: Patient, postgres_url: str) -> None:
+    direct = patient.url
+    with pgbouncer(postgres_url, "transaction") as pooled:
+        place = urlsplit(pooled).netloc.rpartition("@")[2]
+        parts = urlsplit(patient.url)
+        patient.use(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@{place}").geturl())
+        assert "trading_db_direct" in patient.told("pooler", "wrong")
+        patient.patch.setenv("AIRFLOW_CONN_TRADING_DB_DIRECT", postgres_connection(direct))
+        view = patient.examined()
+    assert view["healthy"], json.dumps(view, indent=2)
+    [pooler] = [one["what"] for one in view["checks"] if one["check"] == "pooler"]
+    assert "pools by transaction" in pooler
+
+
+def test_an_old_server_is_named(patient: Patient) -> None:
+    """Between this server and us somebody makes it say that it is PostgreSQL 14."""
+    parts = urlsplit(patient.url)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=older_server, args=(listening, parts.port), daemon=True).start()
+        login, port = parts.netloc.rpartition("@")[0], listening.getsockname()[1]
+        patient.use(parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl())
+        assert "PostgreSQL 14" in patient.told("database", "wrong")
+
+
+def older_server(listening: socket.socket, port: int) -> None:
+    """Hand everything on, and change the version that the server tells at the start of a session."""
+
+    def hand_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source, target:
+            while some := source.recv(65_536):
+                target.sendall(re.sub(rb"(server_version\x00)\d\d", rb"\g<1>14", some))
+
+    with suppress(OSError):
+        while True:
+            client, _ = listening.accept()
+            server = socket.create_connection(("127.0.0.1", port))
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=hand_on, args=ends, daemon=True).start()
+
+
+def test_a_service_without_keys_says_so(patient: Patient) -> None:
+    """What docker-compose.yaml gives worker-default: a file of connections, and no key of Kraken's."""
+    for name in (ACCOUNT, OTHER):
+        patient.patch.delenv(f"AIRFLOW_CONN_KRAKEN_{name.upper()}")
+    file = patient.place / "connections.json"
+    file.write_text(json.dumps({"arena_db": {"conn_type": "sqlite", "host": str(file)}}))
+    backend = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    patient.patch.setenv("AIRFLOW__SECRETS__BACKEND", backend)
+    arguments = json.dumps({"connections_file_path": str(file)})
+    patient.patch.setenv("AIRFLOW__SECRETS__BACKEND_KWARGS", arguments)
+    view = patient.examined()
+    assert view["healthy"]
+    told = {one["check"]: one["what"] for one in view["checks"] if one["health"] == "not checked"}
+    assert "no key of Kraken's is here" in told["keys"]
+    # The same file with a key: what Airflow finds there, the commands find, too.
+    account = {"conn_type": "kraken", "login": "k", "password": "cw==", "host": "kraken.example"}
+    file.write_text(json.dumps({f"kraken_{ACCOUNT}": account}))
+    assert "kraken.example is not allowed" in patient.told(CONNECTION, "wrong")
 
 
 def test_a_full_disk_is_named(tmp_path: Path, project_environment: dict[str, str]) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from kraken_recon.accounts.store import AccountStore
+from kraken_recon.database.addresses import address_of_connection
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.kraken.credentials import allowed_hosts, credentials_from_environment
-from kraken_recon.settings import DIRECT_DSN, DIRECT_DSN_FILE, DSN, DSN_FILE, TRADING_DB, connection_variable
+from kraken_recon.settings import (
+    DIRECT_DSN,
+    DIRECT_DSN_FILE,
+    DSN,
+    DSN_FILE,
+    TRADING_DB,
+    TRADING_DB_DIRECT,
+    connection_variable,
+)
 from kraken_recon.values.connection_fields import parse_connection
-from kraken_recon.wiring import Wiring, dsn_of_fields
+from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +47,7 @@ def wired() -> Wiring:
     return Wiring(
         _dsn(),
         lambda account: credentials_of(account.kraken_conn_id),
-        direct_dsn=partial(_named, DIRECT_DSN, DIRECT_DSN_FILE),
+        direct_dsn=direct_dsn,
         application_name=f"kraken_recon:cli:{os.getpid()}",
     )
 
@@ -75,15 +83,23 @@ def dsn_of(connection: str) -> str:
         ConfigurationError: nothing says where it is.
     """
     text = environment().get(connection_variable(connection), "")
-    if connection == TRADING_DB.name and (not text or DSN.name in os.environ or DSN_FILE.name in os.environ):
+    if connection == TRADING_DB.name and not (text and _named(DSN, DSN_FILE) is None):
         return _dsn()
     try:
-        _, fields = parse_connection(text)
+        conn_type, fields = parse_connection(text)
     except ValueError as error:
         raise ConfigurationError(
             f"connection {connection}: {connection_variable(connection)} is {error}"
         ) from None
-    return dsn_of_fields(fields)
+    return address_of_connection(connection, conn_type or "postgres", fields)
+
+
+def direct_dsn() -> str | None:
+    """Find the address past a pooler; None where nothing says it."""
+    if dsn := _named(DIRECT_DSN, DIRECT_DSN_FILE):
+        return dsn
+    connection = TRADING_DB_DIRECT.name
+    return dsn_of(connection) if environment().get(connection_variable(connection)) else None
 
 
 def environment() -> dict[str, str]:

@@ -22,6 +22,9 @@ from kraken_recon.doctor.rules.database import (
     diagnose_database,
     diagnose_heartbeats,
     not_usable,
+    other_schema,
+    pooled,
+    sessions_are_lent,
 )
 from kraken_recon.doctor.rules.desks import diagnose_desks
 from kraken_recon.doctor.rules.diagnosis import Diagnosis, Health, not_checked, wrong
@@ -34,7 +37,7 @@ from kraken_recon.doctor.rules.installation import (
 from kraken_recon.doctor.rules.kraken import diagnose_keys, diagnose_kraken
 from kraken_recon.doctor.store import DoctorStore
 from kraken_recon.doctor.waiting import each_within, started
-from kraken_recon.errors import ConfigurationError, KrakenReconError
+from kraken_recon.errors import ConfigurationError, KrakenReconError, SchemaMismatchError
 from kraken_recon.orders.clocks import clock_allowance
 from kraken_recon.orders.exchange import OrderSettings
 from kraken_recon.plain_text import one_line
@@ -112,6 +115,7 @@ class _Examination:
         environment = self._ports.environment
         return {
             "database": self._trading_database,
+            "pooler": self._pooler,
             "session audit": self._session_audit,
             "kraken": self._kraken,
             "keys": self._keys,
@@ -122,6 +126,11 @@ class _Examination:
             "secrets": lambda: list(diagnose_secrets(machine.secrets_set(environment))),
             "folders": self._folders,
         }
+
+    @property
+    def _has_file_of_its_own(self) -> bool:
+        """Whether this service was given a file of connections, by which some are kept from it."""
+        return bool(self._ports.environment.get("AIRFLOW__SECRETS__BACKEND_KWARGS"))
 
     def _look_at_database(self) -> DatabaseReading:
         with self._ports.open_unit_of_work() as unit:
@@ -149,9 +158,19 @@ class _Examination:
             reading = self._database.result(DATABASE_SECONDS)
         except TimeoutError:
             return [not_usable(f"no answer within {DATABASE_SECONDS:.0f} s")]
+        except SchemaMismatchError as error:
+            return [other_schema(str(error), error.remedy)]
         except KrakenReconError as error:
             return [not_usable(str(error), "" if error.retryable else error.remedy)]
         return [*diagnose_database(reading, self._ports.expected_revision()), *diagnose_heartbeats(reading)]
+
+    def _pooler(self) -> list[Diagnosis]:
+        if self._database_seen() is None:
+            return [not_checked("pooler", "the database cannot be asked")]
+        try:
+            return [pooled(self._ports.own_sessions())]
+        except ConfigurationError as error:
+            return [sessions_are_lent(str(error), error.remedy)]
 
     def _session_audit(self) -> list[Diagnosis]:
         names = AUDITED_CONNECTIONS.listed(self._ports.environment) or [TRADING_DB.name]
@@ -202,6 +221,9 @@ class _Examination:
         database = self._database_seen()
         if not accounts and (database is None or database.accounts is None):
             return [not_checked("keys", "the accounts cannot be read, and no key is here")]
+        if readings and all(reading.is_missing for reading in readings) and self._has_file_of_its_own:
+            what = "no key of Kraken's is here: each service is given its own connections"
+            return [not_checked("keys", what, "Ask where Kraken is called, such as in worker-exchange.")]
         needs_airflow = any(reading.is_missing for reading in readings)
         airflow = self._airflow_seen() if needs_airflow else None
         return list(

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from kraken_recon.doctor.rules.diagnosis import Diagnosis
     from kraken_recon.doctor.rules.readings import AuditRole, DatabaseReading
 
-OLDEST_SERVER: Final = 150_000
 CLOCKS_APART_MAX: Final = timedelta(seconds=5)
 LACKS_TOLD_MAX: Final = 8
 _NOTHING_WORKS: Final = "Nothing is reconciled, no order is followed, and no alert is raised."
@@ -42,6 +41,11 @@ def not_usable(told: str, remedy: str = "") -> Diagnosis:
     return wrong("database", told, _NOTHING_WORKS, remedy or known)
 
 
+def other_schema(told: str, remedy: str) -> Diagnosis:
+    """Say that the schema is none that this code works with, as whoever refuses it says."""
+    return wrong("schema", told, _NOTHING_WORKS, remedy)
+
+
 def diagnose_database(reading: DatabaseReading, expected_revision: str) -> Iterator[Diagnosis]:
     """Say how the server, its schema and the role are; what needs a schema is silent without one."""
     yield _server(reading)
@@ -54,9 +58,6 @@ def diagnose_database(reading: DatabaseReading, expected_revision: str) -> Itera
 
 def _server(reading: DatabaseReading) -> Diagnosis:
     name = f"PostgreSQL {reading.server_version // 10_000}.{reading.server_version % 10_000}"
-    if reading.server_version < OLDEST_SERVER:
-        remedy = "Move the database to PostgreSQL 15 or newer: docs/getting-started.md"
-        return wrong("database", f"{name} is older than this project supports", _NOTHING_WORKS, remedy)
     if reading.takes_no_writes:
         remedy = "Let KRAKEN_RECON_DSN and trading_db lead to the primary, as a role that may write."
         return wrong("database", f"{name} takes no writes: a standby, or read only", _NOTHING_WORKS, remedy)
@@ -107,6 +108,20 @@ def _rights(reading: DatabaseReading) -> Diagnosis:
         f"`python -m kraken_recon migrate` as the owner; or, as an administrator: grant {reading.role} to "
         f'"{reading.login}"',
     )
+
+
+def pooled(mode: str) -> Diagnosis:
+    """Say what stands before the database."""
+    told = "nothing stands before the server" if mode == "none" else f"a pooler pools by {mode}"
+    return well("pooler", f"{told}; sessions can be kept")
+
+
+def sessions_are_lent(told: str, remedy: str) -> Diagnosis:
+    """Say that no session can be kept, because a pooler lends them."""
+    meaning = (
+        "No account can be asked about: a call slot is held by a session. Wake-ups and desk books fail, too."
+    )
+    return wrong("pooler", told, meaning, remedy)
 
 
 def diagnose_audit(role: AuditRole) -> Diagnosis:
