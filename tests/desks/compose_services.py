@@ -59,6 +59,7 @@ class Composed:
     api_port: int = field(default_factory=free_port)
     redis_port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
+    started: dict[str, Service] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.document = yaml.safe_load((REPOSITORY / "docker-compose.yaml").read_text())
@@ -83,7 +84,7 @@ class Composed:
         command = [self._here(word, home).replace("$$", "$") for word in described["command"]]
         if command[0] not in PROGRAMS:
             command = ["airflow", *command]
-        return Service(
+        self.started[name] = Service(
             f"airflow-{name}",
             (*self._read_only(home), *command, *self._own_host(name)),
             {
@@ -96,13 +97,14 @@ class Composed:
                 **self._own_network(name),
             },
         )
+        return self.started[name]
 
     def health_check(self, name: str) -> tuple[list[str], dict[str, str]]:
-        """Translate how a service's container asks whether it is well: the command, and its variables."""
+        """Translate how a started service's container asks whether it is well: the command and variables."""
         kind, *words = self.document["services"][name]["healthcheck"]["test"]
         home = self.state_dir / "homes" / name
         command = [self._here(word, home).replace("$$", "$") for word in words]
-        environment = {**self.service(name).environment, "HOSTNAME": name}
+        environment = {**self.started[name].environment, "HOSTNAME": name}
         return (["sh", "-c", *command] if kind == "CMD-SHELL" else command), environment
 
     def redis(self) -> Service:
