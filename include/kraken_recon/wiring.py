@@ -139,18 +139,14 @@ def source_of(
     return AuditedServer(name, watch, is_ours)
 
 
-def doctor_ports(  # noqa: PLR0913, PLR0917 - a way to everything that is looked at
+def doctor_ports(
     environment: Mapping[str, str],
-    expected_revision: Callable[[], str],
     dsn_of: Callable[[str], str],
     direct_dsn: Callable[[], str | None],
     credentials_of: Callable[[str], KrakenCredentials],
     address_of: Callable[[str], DeskAddress],
 ) -> DoctorPorts:
-    """Wire the doctor, by the ids of connections; what there is none of fails when it is asked for.
-
-    What knows migrations is handed in, so that no task has to load it.
-    """
+    """Wire the doctor, by the ids of connections; what there is none of fails when it is asked for."""
 
     def open_session(connection: str) -> UnitOfWork:
         engine = create_engine(dsn_of(connection), application_name=DOCTOR, limits=LOOKS_SOON)
@@ -184,7 +180,6 @@ def doctor_ports(  # noqa: PLR0913, PLR0917 - a way to everything that is looked
         lambda: open_session(settings.TRADING_DB.name),
         open_session,
         own_sessions,
-        expected_revision,
         credentials_of,
         open_key,
         address_of,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.database.revision import REVISION
 from kraken_recon.desk_books.declaring import folder_of, read_books
 from kraken_recon.doctor import machine
 from kraken_recon.doctor.airflow_reading import look_at_airflow
@@ -22,7 +23,6 @@ from kraken_recon.doctor.rules.database import (
     diagnose_database,
     diagnose_heartbeats,
     not_usable,
-    other_schema,
     pooled,
     sessions_are_lent,
 )
@@ -37,7 +37,7 @@ from kraken_recon.doctor.rules.installation import (
 from kraken_recon.doctor.rules.kraken import diagnose_keys, diagnose_kraken
 from kraken_recon.doctor.store import DoctorStore
 from kraken_recon.doctor.waiting import each_within, started
-from kraken_recon.errors import ConfigurationError, KrakenReconError, SchemaMismatchError
+from kraken_recon.errors import ConfigurationError, KrakenReconError
 from kraken_recon.orders.clocks import clock_allowance
 from kraken_recon.orders.exchange import OrderSettings
 from kraken_recon.plain_text import one_line
@@ -158,11 +158,9 @@ class _Examination:
             reading = self._database.result(DATABASE_SECONDS)
         except TimeoutError:
             return [not_usable(f"no answer within {DATABASE_SECONDS:.0f} s")]
-        except SchemaMismatchError as error:
-            return [other_schema(str(error), error.remedy)]
         except KrakenReconError as error:
             return [not_usable(str(error), "" if error.retryable else error.remedy)]
-        return [*diagnose_database(reading, self._ports.expected_revision()), *diagnose_heartbeats(reading)]
+        return [*diagnose_database(reading, REVISION), *diagnose_heartbeats(reading)]
 
     def _pooler(self) -> list[Diagnosis]:
         if self._database_seen() is None:

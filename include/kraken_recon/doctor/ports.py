@@ -25,7 +25,6 @@ class DoctorPorts:
         open_unit_of_work: a short session of the trading database.
         open_audited: the same of an audited server, by the id of its connection.
         own_sessions: says what stands before the trading database; fails where no session can be kept.
-        expected_revision: names the schema's revision that this code was written for.
         credentials_of: an account's key, by the id of its connection.
         open_key: a client that gives up soon, for the account that the credentials are of.
         address_of: where a desk's database is, by the id of its connection.
@@ -35,7 +34,6 @@ class DoctorPorts:
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     open_audited: Callable[[str], AbstractContextManager[UnitOfWork]]
     own_sessions: Callable[[], str]
-    expected_revision: Callable[[], str]
     credentials_of: Callable[[str], KrakenCredentials]
     open_key: Callable[[KrakenCredentials, str], AbstractContextManager[OrderReadingClient]]
     address_of: Callable[[str], DeskAddress]

@@ -41,11 +41,6 @@ def not_usable(told: str, remedy: str = "") -> Diagnosis:
     return wrong("database", told, _NOTHING_WORKS, remedy or known)
 
 
-def other_schema(told: str, remedy: str) -> Diagnosis:
-    """Say that the schema is none that this code works with, as whoever refuses it says."""
-    return wrong("schema", told, _NOTHING_WORKS, remedy)
-
-
 def diagnose_database(reading: DatabaseReading, expected_revision: str) -> Iterator[Diagnosis]:
     """Say how the server, its schema and the role are; what needs a schema is silent without one."""
     yield _server(reading)
