@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from airflow.providers.common.compat.lineage.entities import File, Table
 
 from desks.dag_runs import read_dags, run_dag
 from desks.desk_databases import make_arena, sqlite_database
+from desks.otlp_collector import OtlpCollector
 from kraken_airflow.telemetry.lineage import Lineage, desk_lineage, table
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.declaring import parse_book
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 
 # How the program that runs a DAG is started; what is sent is written by the provider itself.
 RUN = """
+from opentelemetry import trace
 from desks.dag_runs import read_dags, run_dag
-run_dag(read_dags().dags["order_verification"])
-run_dag(read_dags().dags["position_sync"])
+with trace.get_tracer("airflow").start_as_current_span("worker"):
+    run_dag(read_dags().dags["order_verification"])
+    run_dag(read_dags().dags["position_sync"])
 """
 WRITTEN = """
 select relname from pg_stat_user_tables
@@ -93,7 +98,7 @@ def test_a_sync_writes_no_table_that_it_does_not_name(desk: AirflowDesk) -> None
     assert written <= named
 
 
-def test_openlineage_is_told(
+def test_openlineage_and_opentelemetry_are_told(
     desk: AirflowDesk, project_environment: dict[str, str], repository: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("airflow.providers.openlineage")
@@ -112,10 +117,14 @@ def test_openlineage_is_told(
         ),
         "AIRFLOW__OPENLINEAGE__NAMESPACE": "desk",
         LINEAGE_DATABASE.name: "postgres://db.desk.example:6432/books",
+        "AIRFLOW__TRACES__OTEL_ON": "True",
+        "OTEL_TRACES_EXPORTER": "otlp_proto_http",
     }
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RUN], cwd=repository, env=environment, check=True, timeout=120
-    )
+    with OtlpCollector() as collector:
+        environment |= collector.settings
+        program = [sys.executable, "-W", "ignore", "-c", RUN]
+        subprocess.run(program, cwd=repository, env=environment, check=True, timeout=120)
+        check_spans(collector, desk)
     events = [json.loads(line) for line in file.read_text().splitlines()]
 
     def of(job: str) -> Iterator[set[tuple[str, str]]]:
@@ -130,6 +139,47 @@ def test_openlineage_is_told(
     tables = {(f"sqlite://{tmp_path}/desk.db", f"main.{name}") for name in ("positions", "books.accounts")}
     assert tables <= read
     assert tables & written == {(f"sqlite://{tmp_path}/desk.db", "main.positions")}
+
+
+def check_spans(collector: OtlpCollector, desk: AirflowDesk) -> None:
+    """Find every call and statement of the runs, in one trace, under the span of the task that was open."""
+    spans = collector.spans("kraken_recon")
+    [worker] = collector.spans("airflow")
+    assert {span.trace_id for span in spans} == {worker.trace_id}
+    assert {span.parent_span_id for span in spans} == {worker.span_id}
+    kinds = {kind: [span for span in spans if attributes(span).get(kind)] for kind in (METHOD, SYSTEM)}
+    calls = [attributes(span) for span in kinds[METHOD]]
+    assert len(spans) == len(calls) + len(kinds[SYSTEM])
+    port = sa.make_url(desk.simulator.base_url).port
+    private = next(call for call in calls if call["url.template"] == "/0/private/BalanceEx")
+    assert private == {
+        METHOD: "POST",
+        "http.response.status_code": 200,
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "url.full": f"http://127.0.0.1:{port}/0/private/BalanceEx",
+        "url.template": "/0/private/BalanceEx",
+    }
+    assert "POST /0/private/BalanceEx" in {span.name for span in spans}
+    by_name = {span.name: attributes(span) for span in kinds[SYSTEM]}
+    # Statements of stores, of the slots that calls wait for, and of the desk's own database.
+    assert by_name["call_slots.lock_key"][SYSTEM] == "postgresql"
+    found = by_name["accounts.find_accounts"]
+    assert found["db.namespace"] == sa.make_url(desk.database_url).database
+    assert (found["db.query.summary"], found["db.operation.name"]) == (
+        "accounts.find_accounts",
+        "find_accounts",
+    )
+    assert "sqlite" in {one[SYSTEM] for one in by_name.values()}
+    text = "".join(map(str, collector.traces)).casefold()
+    assert not re.search(r"select |insert |update |api-sign|nonce|key-of-desk", text)
+
+
+METHOD, SYSTEM = "http.request.method", "db.system.name"
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
 
 
 ARENA = """

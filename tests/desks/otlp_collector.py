@@ -1,4 +1,4 @@
-"""As much of an OpenTelemetry collector as receives metrics by HTTP, and shows them."""
+"""As much of an OpenTelemetry collector as receives metrics and traces by HTTP, and shows them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 class _Handler(BaseHTTPRequestHandler):
     received: ClassVar[list[tuple[str, ExportMetricsServiceRequest]]]
+    traces: ClassVar[list[ExportTraceServiceRequest]]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        self.received.append((self.path, ExportMetricsServiceRequest.FromString(body)))
+        if self.path == "/v1/traces":
+            self.traces.append(ExportTraceServiceRequest.FromString(body))
+        else:
+            self.received.append((self.path, ExportMetricsServiceRequest.FromString(body)))
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", "0")
@@ -34,13 +39,15 @@ class OtlpCollector:
     """A collector on a port of its own; a context manager.
 
     Attributes:
-        received: each request's path and content, oldest first.
+        received: each request's path and content, oldest first, of metrics.
+        traces: each request's content, oldest first, of spans.
         port: where it listens.
     """
 
     def __init__(self) -> None:
         self.received: list[tuple[str, ExportMetricsServiceRequest]] = []
-        handler = type("Handler", (_Handler,), {"received": self.received})
+        self.traces: list[ExportTraceServiceRequest] = []
+        handler = type("Handler", (_Handler,), {"received": self.received, "traces": self.traces})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -64,6 +71,17 @@ class OtlpCollector:
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
         }
+
+    def spans(self, scope: str) -> list[Any]:
+        """List the spans that were made under a name of an instrumentation."""
+        return [
+            span
+            for request in list(self.traces)
+            for resource in request.resource_spans
+            for scoped in resource.scope_spans
+            if scoped.scope.name == scope
+            for span in scoped.spans
+        ]
 
     def services(self) -> set[str]:
         """Name who sent."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-import sqlalchemy as sa
-
 from kraken_recon.database.arrays import array_literal
 from kraken_recon.database.named_sql import load
+from kraken_recon.database.statement_spans import named_clauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +34,8 @@ def named_queries(module_file: str, name: str, **lists: str) -> Mapping[str, Tex
     for query, text in load(module_file, name).items():
         for placeholder, columns in lists.items():
             text = text.replace(f"{{{placeholder}}}", columns)  # noqa: PLW2901
-        queries[query] = sa.text(text)
-    return queries
+        queries[query] = text
+    return named_clauses(name, queries)
 
 
 class Store:

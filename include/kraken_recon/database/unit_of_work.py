@@ -26,6 +26,7 @@ from kraken_recon.database.driver_errors import REFUSED_LOCKS, project_error
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.revision import check_revision
 from kraken_recon.database.session_registry import Declaration, registered_connection
+from kraken_recon.database.statement_spans import named_clauses, trace_statements
 from kraken_recon.errors import StoreError, TextRefusedError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 DRIVER: Final = "postgresql+psycopg://"
 _LIMITS: Final = "session_limits"
-QUERIES: Final = {name: sa.text(query) for name, query in load(__file__, "locks").items()}
+QUERIES: Final = named_clauses("locks", load(__file__, "locks"))
 
 
 def _milliseconds(seconds: float) -> int:
@@ -102,6 +103,7 @@ def create_engine(
     ) -> psycopg.Connection:
         return registered_connection(lambda name: connect(parameters, name), declaration, parameters)
 
+    trace_statements(engine)
     return engine
 
 

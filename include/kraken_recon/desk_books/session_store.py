@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.database.statement_spans import trace_statements
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.rules.records import DeskProblem
 from kraken_recon.errors import DeskUnreadableError
@@ -259,6 +260,7 @@ def _engine(address: DeskAddress, limits: DeskLimits, *, mode: str = "ro") -> sa
     engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
     if address.dialect is Dialect.POSTGRESQL:
         sa.event.listen(engine, "connect", _read_any_moment)
+    trace_statements(engine)
     return engine
 
 
@@ -288,6 +290,7 @@ def _engine_of_file(file: str, limits: DeskLimits, mode: str) -> sa.Engine:
         opened.set_progress_handler(lambda: time.monotonic() > ends_at, _PROGRESS_STEPS)
         opened.text_factory = lambda read: read.decode(errors="replace")
 
+    trace_statements(engine)
     return engine
 
 

@@ -28,6 +28,7 @@ from kraken_recon.database.driver_errors import right_missing
 from kraken_recon.database.named_sql import load
 from kraken_recon.database.poolers import no_direct_dsn, note_lent, own_session_address
 from kraken_recon.database.session_registry import Declaration, registered_connection
+from kraken_recon.database.statement_spans import place_of, stating
 from kraken_recon.errors import (
     LockUnavailableError,
     RateLimitedError,
@@ -199,7 +200,7 @@ class PostgresCallSlots:
         """Free the lock, by closing the session if it can't be done otherwise; the call itself has ended."""
         try:
             if self._connection is not None:
-                self._connection.execute(QUERIES["unlock_key"], {"lock_number": self._lock_number})
+                _execute(self._connection, "unlock_key", {"lock_number": self._lock_number})
         except psycopg.Error:
             self._disconnect()
 
@@ -226,7 +227,7 @@ class PostgresCallSlots:
         if self._connection is None:
             self._connection = self._connect()
         parameters = {"key_fingerprint": self._key_fingerprint, "session": self._session, **values}
-        cursor = self._connection.execute(QUERIES[query], parameters)
+        cursor = _execute(self._connection, query, parameters)
         return cursor.fetchone() if cursor.description else None
 
     def _connect(self) -> psycopg.Connection:
@@ -235,9 +236,9 @@ class PostgresCallSlots:
         address = connection_parameters(own_session_address(self._dsn, self._direct_dsn))
         connection = registered_connection(lambda name: connect(address, name), self._declaration, address)
         try:
-            configured = connection.execute(QUERIES["configure_session"], self._settings).fetchone()
+            configured = _execute(connection, "configure_session", self._settings).fetchone()
             self._session = configured[0] if configured else None
-            connection.execute(QUERIES["register_key"], {"key_fingerprint": self._key_fingerprint})
+            _execute(connection, "register_key", {"key_fingerprint": self._key_fingerprint})
         except BaseException:
             connection.close()
             raise
@@ -247,6 +248,13 @@ class PostgresCallSlots:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _execute(
+    connection: psycopg.Connection, query: str, parameters: Mapping[str, object]
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    with stating(f"call_slots.{query}", QUERIES[query], lambda: place_of(connection)):
+        return connection.execute(QUERIES[query], parameters)
 
 
 def _store_error(error: psycopg.Error) -> StoreError:

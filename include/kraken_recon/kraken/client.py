@@ -324,15 +324,22 @@ class KrakenClient:
                 _error_of(state),
             )
 
+        def count(state: RetryCallState) -> None:
+            self._transport.resent = state.attempt_number - 1
+
         retrying = Retrying(
             retry=retry_if_exception(_may_pass_for_a_read),
             wait=wait_seconds,
             stop=is_exhausted,
             sleep=self._sleep,
+            before=count,
             before_sleep=report,
             reraise=True,
         )
-        return retrying(attempt)
+        try:
+            return retrying(attempt)
+        finally:
+            self._transport.resent = 0
 
 
 def _may_pass_for_a_read(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ import requests
 import urllib3
 
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
+from kraken_recon.kraken.call_spans import calling
 from kraken_recon.kraken.egress_proxy import SCHEMES, without_login
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
         self._account = account
         self._timeout_seconds = timeout_seconds
         self._next_nonce: int | None = None
+        #: How often the request that is sent next was sent before.
+        self.resent = 0
 
     def send_public(self, endpoint: str, parameters: Mapping[str, Parameter]) -> bytes:
         """Read a public endpoint.
@@ -144,18 +147,23 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
     ) -> bytes:
         is_private = "/private/" in urlpath
         endpoint = urlpath.partition("?")[0].rpartition("/")[2]
+        method, url = "POST" if is_private else "GET", self.uri + urlpath
         try:
-            with self.session.request(
-                "POST" if is_private else "GET",
-                self.uri + urlpath,
-                params=None if is_private else data,
-                data=data if is_private else None,
-                headers=headers,
-                timeout=self._timeout_seconds,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with (
+                calling(method, url, resent=self.resent) as answered,
+                self.session.request(
+                    method,
+                    url,
+                    params=None if is_private else data,
+                    data=data if is_private else None,
+                    headers=headers,
+                    timeout=self._timeout_seconds,
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 status = response.status_code
+                answered(status)
                 body = self._read(response) if status == HTTP_OK else b""
         except _TRANSPORT_ERRORS as error:
             failure = type(error).__name__

@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -22,6 +21,7 @@ from kraken_recon.database.lock_patience import LockPatience
 from kraken_recon.database.retrying import repeated
 from kraken_recon.errors import AccountsLeftError, KrakenReconError
 from kraken_recon.orders.store import OrderStore
+from kraken_recon.values.threads import side_by_side
 from kraken_recon.verification.alerts import write_verdicts
 from kraken_recon.verification.evidence import SeenBooks, evidence_of, read_books
 from kraken_recon.verification.rules.judge import Overall, judge_order, unasked
@@ -116,19 +116,13 @@ def look_at(  # noqa: PLR0913 - three by name
     by_account: dict[int, list[ClaimedOrder]] = {}
     for one in claimed:
         by_account.setdefault(one.account.account_id, []).append(one)
-    if not by_account:
-        return []
 
     def look(listed: list[ClaimedOrder]) -> list[Case]:
         books = kept.setdefault(listed[0].account.account_id, SeenBooks())
         return _look_at_account(ports, rules, listed, books, brings_in=brings_in)
 
-    with ThreadPoolExecutor(max_workers=min(rules.concurrency, len(by_account))) as pool:
-        try:
-            return [case for cases in pool.map(look, by_account.values()) for case in cases]
-        except BaseException:
-            ports.stop()
-            raise
+    looked = side_by_side(list(by_account.values()), look, concurrency=rules.concurrency, stop=ports.stop)
+    return [case for cases in looked for case in cases]
 
 
 def _look_at_account(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -138,4 +139,4 @@ class OrderVerificationTrigger(KeptArguments, BaseTrigger):
 
 
 async def _within(thread: ThreadPoolExecutor, work: Callable[[], Found]) -> Found:
-    return await asyncio.get_running_loop().run_in_executor(thread, work)
+    return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, work)
