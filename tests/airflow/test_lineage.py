@@ -105,7 +105,7 @@ def test_openlineage_and_opentelemetry_are_told(
     desk.account("desk", USD="1000")
     database = sqlite_database(tmp_path)
     make_arena(database, {}, Decimal(1000))
-    (tmp_path / "arena.yaml").write_text(ARENA.replace("alpha", "desk"))
+    (tmp_path / "arena.yaml").write_text(ARENA.replace("alpha", "desk").replace("books.accounts", "accounts"))
     desk.monkeypatch.setenv("KRAKEN_RECON_DESK_BOOKS", str(tmp_path))
     desk.monkeypatch.setenv("AIRFLOW_CONN_ARENA_DB", database.variable)
     file = tmp_path / "events.jsonl"
@@ -136,9 +136,24 @@ def test_openlineage_and_opentelemetry_are_told(
     assert ("postgres://db.desk.example:6432", "books.trading.orders") in read
     assert ("postgres://db.desk.example:6432", "books.trading.order_verifications") in written
     read, written = of("position_sync.reconcile_desk_books")
-    tables = {(f"sqlite://{tmp_path}/desk.db", f"main.{name}") for name in ("positions", "books.accounts")}
+    tables = {(f"sqlite://{tmp_path}/desk.db", f"main.{name}") for name in ("positions", "accounts")}
     assert tables <= read
     assert tables & written == {(f"sqlite://{tmp_path}/desk.db", "main.positions")}
+    quality = {
+        one["name"]: one["inputFacets"]
+        for event in events
+        if event["eventType"] == "COMPLETE"
+        for one in event["inputs"]
+        if one.get("inputFacets")
+    }
+    # The desk's own row of a stock differs; no order was there to be judged.
+    counts = {"books.trading.positions": (1, 0), "main.accounts": (1, 0), "main.positions": (0, 1)}
+    assert quality.keys() == counts.keys()
+    for name, (agreed, differed) in counts.items():
+        [told] = quality[name]["dataQualityAssertions"]["assertions"]
+        assert told["success"] is not bool(differed), name
+        assert told["params"] == {"agreed": agreed, "differed": differed}, name
+        assert quality[name]["dataQualityMetrics"]["rowCount"] == agreed + differed
 
 
 def check_spans(collector: OtlpCollector, desk: AirflowDesk) -> None:

@@ -301,6 +301,7 @@ class _Judging:
             differences,
             problems=tuple(dict.fromkeys((*general, *of_rows))),
             is_whole=len(self.parts) == (1 if self.book.cash is None else 2),
+            agreed_cash=sum(part.comparison.agreed for part in self.parts if part.terms.is_cash),
         )
         unjudged = {asset for one in comparisons for asset in one.unjudged}
         memory = {asset: self._memory(asset) for asset in {*unjudged, *(one.asset for one in differences)}}

@@ -26,7 +26,8 @@ from kraken_airflow.dag_parts.run_interval import window_of
 from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_airflow.hooks.kraken import KrakenHook
 from kraken_airflow.operators.base import TradingDbOperator
-from kraken_airflow.telemetry.lineage import BOOKED, desk_lineage
+from kraken_airflow.telemetry.data_quality import Agreement
+from kraken_airflow.telemetry.lineage import BOOKED, desk_agreements, desk_lineage, table
 from kraken_airflow.telemetry.metrics import metered, publish_sync
 from kraken_airflow.telemetry.task_log import (
     account_lines,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from kraken_recon.accounts.account import Account
     from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.diffing import DeskBookPorts
+    from kraken_recon.desk_books.run import BookOutcome
 
 # A mapped task costs up to a second before it does anything, so a few of them share all accounts.
 MAPPED_TASKS_MAX: Final = 10
@@ -169,7 +171,11 @@ class ReconcileAccountsOperator(TradingDbOperator):
         if not window.is_past:
             self.leave_heartbeat(Job.POSITION_SYNC)
         asked = f"{self.mode}, tolerance {self.tolerance}: {named(list(self.accounts))}"
-        self.tell([window.told, asked, *account_lines(_read_report(hook, run_ids))])
+        report = _read_report(hook, run_ids)
+        agreed = sum(account["matched"] for account in report["accounts"])
+        checked = sum(account["checked"] for account in report["accounts"])
+        self.agreements = [Agreement(table("positions"), agreed, checked - agreed)]
+        self.tell([window.told, asked, *account_lines(report)])
         return [str(run_id) for run_id in run_ids]
 
 
@@ -303,18 +309,20 @@ class ReconcileDeskBookOperator(TradingDbOperator):
         if declared is None:
             self.tell([f"{self.book} is not declared on this machine"])
             return
-        self._name_tables(declared)
         outcome = reconcile_book(declared, _uuids(self.run_ids), desk_book_ports(hook))
+        self._name_tables(declared, outcome)
         self.tell(outcome.lines)
 
-    def _name_tables(self, declared: DeclaredBook) -> None:
+    def _name_tables(self, declared: DeclaredBook, outcome: BookOutcome) -> None:
         """Add the desk's tables to the lineage; a connection that cannot be used is told of by the run."""
         if declared.book is None:
             return
         with suppress(ConfigurationError):
-            tables = desk_lineage(declared.book, DeskBookHook(declared.book.connection).address())
+            address = DeskBookHook(declared.book.connection).address()
+            tables = desk_lineage(declared.book, address)
             self.inlets = [*self.inlets, *tables["inlets"]]
             self.outlets = [*self.outlets, *tables["outlets"]]
+            self.agreements = desk_agreements(declared.book, address, outcome.accounts)
 
 
 class PublishDeskBooksOperator(TradingDbOperator):

@@ -11,7 +11,8 @@ from airflow.sdk.configuration import conf
 
 from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.operators.base import TradingDbTask
-from kraken_airflow.telemetry.lineage import BOOKED
+from kraken_airflow.telemetry.data_quality import Agreement
+from kraken_airflow.telemetry.lineage import BOOKED, table
 from kraken_airflow.telemetry.metrics import add, metered, observe, publish_verification_rates
 from kraken_airflow.telemetry.task_log import counted, named
 from kraken_airflow.triggers.order_verification import RULES, OrderVerificationTrigger
@@ -99,6 +100,8 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
                 ready = ()
                 if not claimed or is_over:
                     break
+            counts = Counter(verdicts.values())
+            self.agreements = [Agreement(table("orders"), counts[Overall.VERIFIED], counts[Overall.MISMATCH])]
             self._tell_verdicts(claimed_count, verdicts, done.watched)
             if not done.watched:
                 publish_verification_rates(publish_rates(ports, self.rate_rules))

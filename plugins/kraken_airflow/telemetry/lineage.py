@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.providers.common.compat.lineage.entities import File, Table
 
+from kraken_airflow.telemetry.data_quality import Agreement, quality_lineage
 from kraken_recon.database.store import SCHEMA
 from kraken_recon.desk_books.address import Dialect
 from kraken_recon.desk_books.declaration import WriteBack
 from kraken_recon.settings import LINEAGE_DATABASE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
     from kraken_recon.desk_books.address import DeskAddress
     from kraken_recon.desk_books.declaration import DeskBook
+    from kraken_recon.desk_books.judging import AccountInBook
 
 KRAKEN: Final = "kraken://api.kraken.com"
 # What booking ledger entries writes, whoever books them.
@@ -34,6 +38,10 @@ class Lineage:
     WRITES: ClassVar[Sequence[str]] = ()
     BOOKS: ClassVar[Sequence[str]] = ()
     ORDERS: ClassVar[Sequence[str]] = ()
+    inlets: list[Any]
+    outlets: list[Any]
+    #: What a running task compared, once it has.
+    agreements: Sequence[Agreement] = ()
 
     @classmethod
     def lineage(cls) -> dict[str, list[Any]]:
@@ -42,6 +50,12 @@ class Lineage:
             "inlets": [*map(book, cls.BOOKS), *map(table, cls.READS)],
             "outlets": [*map(book, cls.ORDERS), *map(table, cls.WRITES)],
         }
+
+    def get_openlineage_facets_on_complete(self, _: object) -> OperatorLineage[Any, Any] | None:
+        """Tell OpenLineage, whose provider calls this, what was compared; None where nothing was."""
+        # Of a table of which nothing could be compared, nothing is said.
+        compared = [one for one in self.agreements if one.agreed or one.differed]
+        return quality_lineage(self.inlets, self.outlets, compared) if compared else None
 
 
 def table(name: str) -> Table:
@@ -67,6 +81,21 @@ def desk_lineage(declared: DeskBook, address: DeskAddress) -> dict[str, list[Tab
         "inlets": [_desk_table(address, name) for name in dict.fromkeys(read)],
         "outlets": [_desk_table(address, name) for name in dict.fromkeys(written)],
     }
+
+
+def desk_agreements(
+    declared: DeskBook, address: DeskAddress, judged: Iterable[AccountInBook]
+) -> list[Agreement]:
+    """Count, for each table of a desk's that holds amounts, the assets that agreed and that differed."""
+    judgements = [one.judgement for one in judged]
+    found = []
+    for part, is_cash in ((declared.positions, False), (declared.cash, True)):
+        if part and judgements:
+            cash = sum(one.agreed_cash for one in judgements)
+            agreed = cash if is_cash else sum(one.agreed for one in judgements) - cash
+            differed = sum(d.compared.is_cash is is_cash for one in judgements for d in one.differences)
+            found.append(Agreement(_desk_table(address, part.table or declared.name), agreed, differed))
+    return found
 
 
 def _desk_table(address: DeskAddress, name: str) -> Table:

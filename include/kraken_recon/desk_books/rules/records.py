@@ -165,7 +165,8 @@ class OrderProblem:
 class BookJudgement:
     """What is said of one account in one book; ``rows`` and ``agreed`` are counts.
 
-    ``is_whole`` says that everything that is declared could be looked at.
+    ``is_whole`` says that everything that is declared could be looked at; ``agreed_cash`` is the part of
+    ``agreed`` that stands in the table which holds cash.
     """
 
     book: str
@@ -176,6 +177,7 @@ class BookJudgement:
     orders: tuple[OrderProblem, ...] = ()
     problems: tuple[DeskProblem, ...] = ()
     is_whole: bool = True
+    agreed_cash: int = 0
 
 
 class WriteKind(StrEnum):
