@@ -34,6 +34,10 @@ def quality_lineage(
     from airflow.providers.openlineage.extractors.manager import ExtractorManager  # noqa: PLC0415
     from openlineage.client.event_v2 import InputDataset  # noqa: PLC0415
 
+    if not agreements:
+        # The provider then takes inlets and outlets, and the assets that had an event, by itself.
+        return OperatorLineage()
+
     def datasets(entities: Iterable[Any]) -> list[Any]:
         found = (ExtractorManager.convert_to_ol_dataset(entity) for entity in entities)
         return [dataset for dataset in found if dataset is not None]
