@@ -27,7 +27,7 @@ def address(text: str) -> DeskAddress:
         (
             json.dumps(
                 {"conn_type": "mysql", "login": "ann", "password": "p@ss", "host": "db", "port": "5433"}
-                | {"schema": "arena", "extra": '{"charset": "utf8mb4", "cursor": "x"}'}
+                | {"schema": "arena", "extra": '{"charset": "utf8mb4", "unix_socket": null}'}
             ),
             Dialect.MYSQL,
         ),
@@ -40,6 +40,13 @@ def test_a_server_is_found(text: str, dialect: Dialect) -> None:
     assert dict(found.options) in ({}, {"charset": "utf8mb4"})
     assert "p@ss" not in repr(found)
     assert found.told("refused for p@ss\nline two") == "refused for ***"
+
+
+def test_a_postgresql_is_told_all_that_libpq_knows() -> None:
+    extra = {"sslmode": "verify-full", "target_session_attrs": "read-write", "keepalives_idle": 30}
+    found = address(json.dumps({"conn_type": "postgres", "host": "a,b", "schema": "arena", "extra": extra}))
+    assert found.host == "a,b"
+    assert found.options == extra | {"keepalives_idle": "30"}
 
 
 @pytest.mark.parametrize(
@@ -77,11 +84,20 @@ def test_a_file_is_found(text: str, file: str) -> None:
         ),
         (
             '{"conn_type": "mysql", "schema": "a", "extra": {"unix_socket": 3, "ssl": {"ca": "hunter2"}}}',
-            "expected unix_socket of its extra to be text",
+            "extra unix_socket: expected text",
         ),
         (
             '{"conn_type": "mysql", "schema": "a", "extra": {"ssl": "hunter2"}}',
-            "expected ssl of its extra to be a JSON object",
+            "extra ssl: expected a JSON object",
+        ),
+        (
+            '{"conn_type": "mysql", "schema": "a", "extra": {"cursor": "hunter2"}}',
+            "extra cursor is read by nobody; leave it out. Of mysql is read: charset, unix_socket",
+        ),
+        ('{"conn_type": "sqlite", "host": "a.db", "extra": {"mode": "rw"}}', "extra mode is read by nobody"),
+        (
+            '{"conn_type": "postgres", "schema": "a", "extra": {"iam": "hunter2"}}',
+            "extra iam is no parameter of libpq",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 Invariants:
 1. No message and no ``repr`` holds a password.
-2. What the fields do not say is left to the driver; of ``extra`` only what is listed here is read.
+2. What the fields do not say is left to the driver; what nobody would read of ``extra`` is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from kraken_recon.database.addresses import options_of_extra
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.plain_text import one_line
 from kraken_recon.settings import connection_variable
@@ -39,7 +40,6 @@ _TYPES: Final = {
     "sqlite": Dialect.SQLITE,
 }
 _READ_OF_EXTRA: Final = {
-    Dialect.POSTGRESQL: ("sslmode", "sslrootcert", "sslcert", "sslkey"),
     Dialect.MYSQL: ("charset", "unix_socket", "ssl", "ssl_ca", "ssl_cert", "ssl_key"),
     Dialect.SQLITE: (),
 }
@@ -101,20 +101,19 @@ def address_of_fields(connection: str, conn_type: str | None, fields: Connection
         given = conn_type or "empty"
         was = given if _TYPE_NAME.fullmatch(given) else "no name of a type"
         raise ConfigurationError(f"connection {connection}: expected the type {', '.join(_TYPES)}, was {was}")
-    if dialect is Dialect.SQLITE:
-        return DeskAddress(connection, dialect, file=_file_of(connection, fields))
-    if not fields.schema:
-        raise ConfigurationError(f"connection {connection}: its schema must be the database's name")
     try:
         extra = fields.extra_values()
     except ValueError as error:
         raise ConfigurationError(f"connection {connection}: {error}") from None
-    options = {name: extra[name] for name in _READ_OF_EXTRA[dialect] if extra.get(name)}
-    for name, value in options.items():
-        expected = dict if name == "ssl" else str
-        if not isinstance(value, expected):
-            what = "a JSON object" if expected is dict else "text"
-            raise ConfigurationError(f"connection {connection}: expected {name} of its extra to be {what}")
+    options = (
+        options_of_extra(connection, extra)
+        if dialect is Dialect.POSTGRESQL
+        else _options(connection, dialect, extra)
+    )
+    if dialect is Dialect.SQLITE:
+        return DeskAddress(connection, dialect, file=_file_of(connection, fields))
+    if not fields.schema:
+        raise ConfigurationError(f"connection {connection}: its schema must be the database's name")
     return DeskAddress(
         connection,
         dialect,
@@ -125,6 +124,20 @@ def address_of_fields(connection: str, conn_type: str | None, fields: Connection
         fields.password or None,
         options=options,
     )
+
+
+def _options(connection: str, dialect: Dialect, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what the driver is told out of a connection's extra; what is null or empty says nothing."""
+    options = {name: value for name, value in extra.items() if value is not None and value != ""}
+    for name, value in options.items():
+        where = f"connection {connection}: extra {one_line(name)}"
+        if name not in _READ_OF_EXTRA[dialect]:
+            read = ", ".join(_READ_OF_EXTRA[dialect]) or "nothing"
+            raise ConfigurationError(f"{where} is read by nobody; leave it out. Of {dialect} is read: {read}")
+        expected = dict if name == "ssl" else str
+        if not isinstance(value, expected):
+            raise ConfigurationError(f"{where}: expected {'a JSON object' if expected is dict else 'text'}")
+    return options
 
 
 def _file_of(connection: str, fields: ConnectionFields) -> str:
