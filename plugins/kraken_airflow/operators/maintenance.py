@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -118,13 +117,10 @@ class CleanAirflowOperator(TradingDbOperator):
             if not name.startswith("_AIRFLOW") and name not in kept_from_it
         }
         address = TradingDbHook(self.clean_conn_id).dsn().replace("://", "+psycopg2://", 1)
-        # No process has a password in its environment: a file for this user alone.
-        with NamedTemporaryFile("w") as file:
-            file.write(address)
-            file.flush()
-            environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"] = f"cat {file.name}"
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-        self.tell([*done.stdout.splitlines(), *done.stderr.splitlines()][-OUTPUT_LINES_TOLD:])
+        environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = address
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        for line in [*done.stdout.splitlines(), *done.stderr.splitlines()][-OUTPUT_LINES_TOLD:]:
+            self.log.info("%s", line)
         if done.returncode:
             raise StoreError("`airflow db clean` left tables as they were; the task's log has its last lines")
 
