@@ -31,6 +31,7 @@ FINAL = {
     errors.ConfigurationError,
     errors.NotOnRecordError,
     errors.ClockOffError,
+    errors.DirectConnectionNeededError,
     errors.DecisionRefusedError,
     errors.OrderFollowedError,
     errors.ExchangeError,
@@ -39,6 +40,7 @@ FINAL = {
     errors.PayloadInvalidError,
     errors.RightMissingError,
     errors.SchemaMismatchError,
+    errors.ServerTooOldError,
     errors.TextRefusedError,
 }
 

@@ -15,6 +15,7 @@ from kraken_recon.errors import (
     KrakenReconError,
     RightMissingError,
     SchemaMismatchError,
+    ServerTooOldError,
     StoreError,
     TextRefusedError,
 )
@@ -49,7 +50,8 @@ def may_pass(error: KrakenReconError) -> bool:
     which has no time to wait, calls it final.
     """
     if isinstance(error, StoreError):
-        return not isinstance(error, (RightMissingError, SchemaMismatchError, TextRefusedError))
+        final = (RightMissingError, SchemaMismatchError, ServerTooOldError, TextRefusedError)
+        return not isinstance(error, final)
     return error.retryable
 
 
