@@ -7,10 +7,10 @@
 \set audit_password `cat /run/secrets/trading_audit_password`
 \set reader_password `cat /run/secrets/trading_reader_password`
 
-create role kraken_recon_owner nologin;
-create role kraken_recon_writer nologin;
-create role kraken_recon_auditor nologin;
-create role kraken_recon_reader nologin;
+-- A server that has another trading database has them.
+select format('create role %I nologin', name)
+from unnest(array['kraken_recon_owner', 'kraken_recon_writer', 'kraken_recon_auditor', 'kraken_recon_reader']) as name
+where not exists (select from pg_roles where rolname = name) \gexec
 
 create role airflow login password :'airflow_password';
 create role trading_owner login password :'owner_password' in role kraken_recon_owner;

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from airflow.configuration import conf
-from airflow.sdk.observability import stats
+from airflow.sdk.observability.stats import Stats
 
 from desks.dag_runs import read_dags, run_dag
 from desks.logins import as_writer
@@ -59,7 +59,7 @@ def test_a_run_finds_names_and_ends_a_leak(
     run: Callable[..., Any], trading_db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gauges: dict[str, float] = {}
-    monkeypatch.setattr(stats, "gauge", lambda name, value, **_: gauges.update({name: value}))
+    monkeypatch.setattr(Stats, "gauge", lambda name, value, **_: gauges.update({name: value}))
     leak = psycopg.connect(as_writer(trading_db), application_name="kraken_recon:leak")
     try:
         leak.execute("select 1")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
-import sqlalchemy as sa
 
 from desks.recorded_accounts import (
     SOUND_EXPORTS,
@@ -43,9 +43,9 @@ JUST_BEFORE = Decimal("0.000001")
 
 def said_at(replay: Replay, moment: datetime) -> None:
     """Say that all that is on record was recorded at a moment of the recording's own time."""
-    with replay.engine.begin() as connection:
+    with psycopg.connect(replay.database_url) as connection:
         for statement in ("position_events set recorded_at", "accounts set opened_at"):
-            connection.execute(sa.text(f"update trading.{statement} = :moment"), {"moment": moment})
+            connection.execute(f"update trading.{statement} = %s".encode(), [moment])
 
 
 def backfill(replay: Replay, end: int) -> None:

@@ -154,7 +154,7 @@ def test_the_source_distribution_makes_the_same_wheel(
     name: str, wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     [source] = wheels[name].parent.glob(f"{name}-*.tar.gz")
-    shutil.unpack_archive(source, tmp_path, filter="data")
+    subprocess.run(["tar", "-xzf", str(source), "-C", str(tmp_path)], check=True)
     [project] = tmp_path.iterdir()
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=project, check=True, capture_output=True)

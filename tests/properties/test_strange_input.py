@@ -161,6 +161,10 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         parse_account.parse_server_time,
         {"unixtime": 1767600000, "rfc1123": "Mon,  5 Jan 26 08:00:00 +0000"},
     ),
+    "SystemStatus": (
+        parse_account.parse_system_status,
+        {"status": "online", "timestamp": "2026-01-05T08:00:00Z"},
+    ),
     "QueryLedgers": (
         parse_account.parse_ledger_entries,
         {
