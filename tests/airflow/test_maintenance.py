@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from desks.dag_runs import read_dags, run_dag
 from desks.logins import as_writer
-from kraken_airflow.operators.maintenance import days_kept
+from kraken_airflow.operators.maintenance import as_airflow_writes_it, days_kept
 from kraken_recon.cli.main import main
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.settings import AIRFLOW_DAYS_KEPT
@@ -70,3 +73,13 @@ def test_airflow_is_cleaned_where_it_is_asked_for_and_by_a_connection_of_its_own
     assert run.state == "failed"
     states = {task.task_id: task.state for task in run.get_task_instances()}
     assert states == {"tidy": "success", "snapshot_assets": "success", "clean_airflow": "failed"}
+
+
+@pytest.mark.parametrize("dsn", ["{url}", "{url}?application_name=cleaner", "{words} connect_timeout=5"])
+def test_airflow_s_database_is_reached_however_its_address_is_written(dsn: str, database_url: str) -> None:
+    words = make_conninfo("", **conninfo_to_dict(database_url))
+    engine = sa.create_engine(as_airflow_writes_it(dsn.format(url=database_url, words=words)))
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql("select current_database()").scalar_one()
+    engine.dispose()
+    assert found == urlsplit(database_url).path[1:]

@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk.exceptions import AirflowSkipException
+from sqlalchemy import URL
 
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.base import TradingDbOperator
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.alerts.silence_rules import Job
+from kraken_recon.database.addresses import connection_parameters
 from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.maintenance.maintaining import render_maintenance, snapshot_assets, tidy
 from kraken_recon.settings import AIRFLOW_DAYS_KEPT, AIRFLOW_DB_CLEAN
@@ -116,13 +118,22 @@ class CleanAirflowOperator(TradingDbOperator):
             for name, value in os.environ.items()
             if not name.startswith("_AIRFLOW") and name not in kept_from_it
         }
-        address = TradingDbHook(self.clean_conn_id).dsn().replace("://", "+psycopg2://", 1)
-        environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = address
+        environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = as_airflow_writes_it(
+            TradingDbHook(self.clean_conn_id).dsn()
+        )
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         for line in [*done.stdout.splitlines(), *done.stderr.splitlines()][-OUTPUT_LINES_TOLD:]:
             self.log.info("%s", line)
         if done.returncode:
             raise StoreError("`airflow db clean` left tables as they were; the task's log has its last lines")
+
+
+def as_airflow_writes_it(dsn: str) -> str:
+    """Write an address of libpq's, as Airflow reads its own; it holds the password."""
+    rest = connection_parameters(dsn)
+    user, password, database = (rest.pop(name, None) for name in ("user", "password", "dbname"))
+    url = URL.create("postgresql+psycopg2", user, password, database=database, query=rest)
+    return url.render_as_string(hide_password=False)
 
 
 def days_kept(environment: Mapping[str, str]) -> int:
