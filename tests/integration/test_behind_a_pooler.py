@@ -40,6 +40,7 @@ from kraken_recon.sessions.auditing import AuditRequest, audit
 from kraken_recon.sessions.rules.leaks import ActionPolicy, Thresholds
 from kraken_recon.verification.ended_orders_store import listen_for_ended_orders
 from kraken_recon.wiring import Wiring, source_of
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -365,7 +366,9 @@ def test_an_order_is_placed_and_its_end_wakes_the_verification(
     assert what_the_next_client_finds(pooled) == []
 
 
-def test_the_audit_tells_a_pool_s_sessions_from_leaks(pooled: str, mode: str, database_url: str) -> None:
+def test_the_audit_tells_a_pool_s_sessions_from_leaks(
+    pooled: str, mode: str, database_url: str, postgres_admin: psycopg.Connection
+) -> None:
     wiring = Wiring(pooled, lambda _: pytest.fail("asks no exchange"), application_name="kraken_recon:t")
     engine = wiring.engine()
     with UnitOfWork(engine) as unit:
@@ -377,7 +380,11 @@ def test_the_audit_tells_a_pool_s_sessions_from_leaks(pooled: str, mode: str, da
             " where application_name like 'kraken_recon:t#%' and state = 'idle'"
         ).fetchone()
         owner = session.execute("select bool_or(is_direct) from trading.session_owners").fetchone()
+        own = [session.info.backend_pid]
     assert (kept == (1,), owner) == (mode == "transaction", (False,))
+    # A session that was closed may be shown for a moment longer, without a name.
+    gone = "select count(*) = 0 from pg_stat_activity where pid = %s"
+    assert poll_until(lambda: postgres_admin.execute(gone, own).fetchone() == (True,), timeout_seconds=10)
     looking = source_of("trading_db", wiring.units_of_work())
     request = AuditRequest(ActionPolicy(), IMPATIENT)
     found = audit(request, wiring.audit_ports([looking], NoAirflow(), acted_by="the test"))
