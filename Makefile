@@ -79,8 +79,8 @@ mutation-score: setup ## damage ledgers and count what the reconciler notices; w
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks
 
-soak: setup ## run every DAG for four virtual days with faults and kills; no connection may stay; 45 minutes
-	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks session-soak
+soak: setup ## two virtual weeks of every DAG with faults and kills, compared with the truth; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks soak
 
 bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks verification-latency

@@ -9,7 +9,8 @@ from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
 from benchmarks.pages import measure as pages
 from benchmarks.position_sync import measure as position_sync
-from benchmarks.sessions import leaks, soak
+from benchmarks.sessions import leaks
+from benchmarks.soak import measure as soak
 
 if __name__ == "__main__":
     named = {
@@ -17,7 +18,7 @@ if __name__ == "__main__":
         "mutation-score": mutation_score.main,
         "pages": pages.main,
         "session-leaks": leaks.main,
-        "session-soak": soak.main,
+        "soak": soak.main,
         "verification-latency": verification_latency.main,
     }
     if sys.argv[1:] and sys.argv[1] in named:

@@ -1,0 +1,1 @@
+"""Whether two weeks of work, with faults and kills, leave anything behind."""
