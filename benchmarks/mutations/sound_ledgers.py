@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from kraken_recon.kraken.parse_account import parse_ledger_entries
+from kraken_recon.kraken.parse_ledger import parse_ledger_entries
 from kraken_recon.ledger.chain import by_holding, prove_chain
 from kraken_recon.ledger.entries import SPOT, HoldingKey, LedgerEntry
 from kraken_recon.values.money import ZERO, exact_arithmetic

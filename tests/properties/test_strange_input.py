@@ -30,7 +30,7 @@ from kraken_recon.errors import (
     ImportRefusedError,
     PayloadInvalidError,
 )
-from kraken_recon.kraken import parse_account, parse_margin, parse_orders
+from kraken_recon.kraken import parse_account, parse_ledger, parse_margin, parse_orders
 from kraken_recon.kraken.credentials import (
     ConnectionFields,
     credentials_from_connection,
@@ -119,7 +119,7 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         {"XXBT": {"balance": "1", "hold_trade": "0", "credit": "0", "credit_used": "0"}},
     ),
     "Ledgers": (
-        parse_account.parse_ledger_page,
+        parse_ledger.parse_ledger_page,
         {
             "count": 1,
             "ledger": {
@@ -166,7 +166,7 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         {"status": "online", "timestamp": "2026-01-05T08:00:00Z"},
     ),
     "QueryLedgers": (
-        parse_account.parse_ledger_entries,
+        parse_ledger.parse_ledger_entries,
         {
             "L1": {
                 "refid": "T1",
@@ -299,7 +299,7 @@ def assert_kept(value: Any) -> None:
 def test_every_parser_of_a_reply_is_tried() -> None:
     parsers = {
         parser
-        for module in (parse_account, parse_orders, parse_margin)
+        for module in (parse_account, parse_ledger, parse_orders, parse_margin)
         for name, parser in vars(module).items()
         if name.startswith("parse_") and parser.__module__ == module.__name__ and name != "parse_pair"
     }

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kraken_recon.errors import PayloadInvalidError, RateLimitedError
-from kraken_recon.kraken import parse_account, parse_orders
+from kraken_recon.kraken import parse_account, parse_ledger, parse_orders
 from kraken_recon.ledger.entries import Balance, HoldingKey, LedgerEntry
 from kraken_recon.orders.rules.sizing import assets_of
 
@@ -189,7 +189,7 @@ def test_two_balances_of_one_holding_are_refused():
 
 
 def test_ledger_page():
-    page = parse_account.parse_ledger_page({"ledger": {"LRSNYS-DICDD-3QM34P": ENTRY}, "count": 58})
+    page = parse_ledger.parse_ledger_page({"ledger": {"LRSNYS-DICDD-3QM34P": ENTRY}, "count": 58})
     assert page.count == 58
     assert page.entries == (
         LedgerEntry(
@@ -213,13 +213,13 @@ def entry_with(**changes):
 
 
 def test_old_entry_has_no_subtype_and_no_count():
-    page = parse_account.parse_ledger_page(entry_with(subtype=...))
+    page = parse_ledger.parse_ledger_page(entry_with(subtype=...))
     assert page.entries[0].subtype == ""
     assert page.count is None
 
 
 def test_unknown_type_asset_and_mixed_case_id_are_kept():
-    page = parse_account.parse_ledger_page(
+    page = parse_ledger.parse_ledger_page(
         entry_with(type="invite bonus", asset="NEWx.T", refid="FTQcuak-V6Za8qrWnhzTx67yYHz8Tg", extra=1)
     )
     entry = page.entries[0]
@@ -231,17 +231,17 @@ def test_unknown_type_asset_and_mixed_case_id_are_kept():
 
 
 def test_time_finer_than_a_microsecond_is_cut_off():
-    page = parse_account.parse_ledger_page(entry_with(time=Decimal("1705260464.9999999")))
+    page = parse_ledger.parse_ledger_page(entry_with(time=Decimal("1705260464.9999999")))
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, 999999, tzinfo=UTC)
 
 
 def test_a_time_as_text_is_read():
-    page = parse_account.parse_ledger_page({"ledger": {"L1": ENTRY | {"time": "1440193797.3844"}}})
-    assert page == parse_account.parse_ledger_page({"ledger": {"L1": ENTRY}})
+    page = parse_ledger.parse_ledger_page({"ledger": {"L1": ENTRY | {"time": "1440193797.3844"}}})
+    assert page == parse_ledger.parse_ledger_page({"ledger": {"L1": ENTRY}})
 
 
 def test_whole_second_time_is_read():
-    page = parse_account.parse_ledger_page(entry_with(time=1705260464))
+    page = parse_ledger.parse_ledger_page(entry_with(time=1705260464))
     assert page.entries[0].entry_time == datetime(2024, 1, 14, 19, 27, 44, tzinfo=UTC)
 
 
@@ -249,7 +249,7 @@ def test_whole_second_time_is_read():
 @pytest.mark.parametrize("field", ["amount", "fee", "balance"])
 def test_entry_amount_that_is_none_is_refused(field, value):
     with pytest.raises(PayloadInvalidError, match=rf"Ledgers: expected result\.ledger\.L1\.{field} to be"):
-        parse_account.parse_ledger_page(entry_with(**{field: value}))
+        parse_ledger.parse_ledger_page(entry_with(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_entry_amount_that_is_none_is_refused(field, value):
 )
 def test_entry_with_a_wrong_field_is_refused(field, value):
     with pytest.raises(PayloadInvalidError, match=rf"result\.ledger\.L1\.{field} "):
-        parse_account.parse_ledger_page(entry_with(**{field: value}))
+        parse_ledger.parse_ledger_page(entry_with(**{field: value}))
 
 
 @pytest.mark.parametrize(
@@ -287,18 +287,18 @@ def test_entry_with_a_wrong_field_is_refused(field, value):
 )
 def test_ledger_page_of_another_shape_is_refused(result):
     with pytest.raises(PayloadInvalidError, match="Ledgers"):
-        parse_account.parse_ledger_page(result)
+        parse_ledger.parse_ledger_page(result)
 
 
 @pytest.mark.parametrize("count", [True, -1, "many", Decimal("1.5"), [], "\u0661"])
 def test_count_that_is_no_number_is_refused(count):
     with pytest.raises(PayloadInvalidError, match=r"result\.count"):
-        parse_account.parse_ledger_page({"ledger": {}, "count": count})
+        parse_ledger.parse_ledger_page({"ledger": {}, "count": count})
 
 
 def test_refusal_shows_little_of_the_value():
     with pytest.raises(PayloadInvalidError) as raised:
-        parse_account.parse_ledger_page(entry_with(amount="9" * 10_000))
+        parse_ledger.parse_ledger_page(entry_with(amount="9" * 10_000))
     assert len(str(raised.value)) < 200
 
 
@@ -480,8 +480,8 @@ JSON_VALUES = st.recursive(
 def test_no_json_raises_anything_but_a_refusal(value):
     for parse in (
         parse_account.parse_balances,
-        parse_account.parse_ledger_page,
-        parse_account.parse_ledger_entries,
+        parse_ledger.parse_ledger_page,
+        parse_ledger.parse_ledger_entries,
         parse_account.parse_key_info,
         parse_account.parse_pairs,
         parse_account.parse_last_prices,

@@ -19,7 +19,7 @@ from kraken_recon.errors import (
     PayloadInvalidError,
     RequestRefusedError,
 )
-from kraken_recon.kraken import parse_account
+from kraken_recon.kraken import parse_account, parse_ledger
 from kraken_recon.ledger.asset_names import parse_kraken_code
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARSERS = {
-    "Ledgers": parse_account.parse_ledger_page,
-    "QueryLedgers": parse_account.parse_ledger_entries,
+    "Ledgers": parse_ledger.parse_ledger_page,
+    "QueryLedgers": parse_ledger.parse_ledger_entries,
     "BalanceEx": parse_account.parse_balances,
     "AssetPairs": parse_account.parse_pairs,
     "Ticker": parse_account.parse_last_prices,
@@ -133,7 +133,7 @@ def items_of_result(result) -> int:
 def test_amounts_keep_every_digit(recordings):
     (ledgers,) = (recording for recording in recordings if recording.source == "ledgers.json")
     rows = ledgers.result()["ledger"]
-    for entry in parse_account.parse_ledger_page({"ledger": rows}).entries:
+    for entry in parse_ledger.parse_ledger_page({"ledger": rows}).entries:
         row = rows[entry.ledger_id]
         assert tuple(format(amount, "f") for amount in (entry.amount, entry.fee, entry.balance)) == (
             row["amount"],
@@ -148,7 +148,7 @@ def test_ledger_of_a_live_account_is_a_chain(recordings):
     (ledgers,) = (recording for recording in recordings if recording.source == "ledgers.json")
     balances = {}
     links = 0
-    for entry in reversed(parse_account.parse_ledger_page(ledgers.result()).entries):
+    for entry in reversed(parse_ledger.parse_ledger_page(ledgers.result()).entries):
         if entry.key in balances:
             assert entry.balance_before == balances[entry.key], entry.ledger_id
             links += 1

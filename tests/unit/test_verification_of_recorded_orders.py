@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from desks.reported_orders import order
-from kraken_recon.kraken import parse_account, parse_orders
+from kraken_recon.kraken import parse_account, parse_ledger, parse_orders
 from kraken_recon.verification.rules.judge import (
     OrderEvidence,
     Overall,
@@ -43,7 +43,7 @@ def evidences(kraken_data_dir: Path) -> list[OrderEvidence]:
     names = {"markets": markets, "account": "recorded", "endpoint": "recorded"}
     orders = parse_orders.parse_orders(recorded("closed_orders")["closed"], **names)
     trades = parse_orders.parse_trades(recorded("trades_history")["trades"], **names)
-    entries = parse_account.parse_ledger_page(recorded("ledgers")).entries
+    entries = parse_ledger.parse_ledger_page(recorded("ledgers")).entries
     return [evidence_of(reported, trades, entries) for reported in orders.values()]
 
 

@@ -28,7 +28,7 @@ from kraken_recon.errors import (
     PayloadInvalidError,
     RateLimitedError,
 )
-from kraken_recon.kraken import parse_account
+from kraken_recon.kraken import parse_account, parse_ledger
 from kraken_recon.kraken.parse_funding import parse_transfers
 from kraken_recon.kraken.parse_margin import parse_open_positions
 from kraken_recon.kraken.rate_limits import call_cost
@@ -219,7 +219,7 @@ class KrakenClient:
     ) -> LedgerPage:
         parameters = {**of, "start": _unix_seconds(after), "end": until, "ofs": offset or None}
         return self._read_result(
-            "Ledgers", parameters, partial(parse_account.parse_ledger_page, account=self._account)
+            "Ledgers", parameters, partial(parse_ledger.parse_ledger_page, account=self._account)
         )
 
     def open_positions(self) -> Mapping[str, MarginPosition]:

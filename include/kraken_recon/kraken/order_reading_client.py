@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kraken_recon.errors import PayloadInvalidError
-from kraken_recon.kraken import parse_account, parse_orders
+from kraken_recon.kraken import parse_account, parse_ledger, parse_orders
 from kraken_recon.kraken.client import BASE_UNITS, KrakenClient, _unix_seconds
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class OrderReadingClient(KrakenClient):
                 "ofs": offset or None,
                 "without_count": True,
             }
-            parse = partial(parse_account.parse_ledger_page, account=self._account)
+            parse = partial(parse_ledger.parse_ledger_page, account=self._account)
             read = self._read_result("Ledgers", parameters, parse)
             return {entry.ledger_id: entry for entry in read.entries}
 

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+import msgspec
+
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.kraken.error_codes import WRITES, error_from_codes
 from kraken_recon.ledger.asset_names import parse_kraken_code
-from kraken_recon.ledger.entries import Balance, LedgerEntry, LedgerPage
+from kraken_recon.ledger.entries import Balance
 from kraken_recon.orders.rules.sizing import VENUE_MARK, is_international
 from kraken_recon.plain_text import is_plain, one_line
 from kraken_recon.values.money import PLAIN_AMOUNT, ZERO, parse_plain_amount
@@ -34,12 +37,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+_QUICK_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS_PER_SECOND: Final = 1_000_000
-_UNIX_SECONDS_MAX: Final = 100_000_000_000  # the year 5138
+_MICROSECONDS_PER_SECOND: Final = Decimal(1_000_000)
+UNIX_SECONDS_MAX: Final = Decimal(100_000_000_000)  # the year 5138
 _SHOWN_CHARACTERS_MAX: Final = 40
-_COUNT_DIGITS_MAX: Final = 18
-COUNT_MAX: Final = 10**_COUNT_DIGITS_MAX
 TEXT_CHARACTERS_MAX: Final = 500
 ODD_PAIRS_NAMED_MAX: Final = 10
 ABSENT: Final = object()
@@ -146,15 +148,20 @@ class Reader:
             value = Decimal(value)
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             self.refuse(field, "unix seconds", value)
-        if not 0 < value < _UNIX_SECONDS_MAX:
+        if not ZERO < value < UNIX_SECONDS_MAX:
             self.refuse(field, "unix seconds", value)
-        return EPOCH + timedelta(microseconds=int(value * _MICROSECONDS_PER_SECOND))
+        return from_unix_seconds(value)
 
     def optional_time(self, value: object, field: Field) -> datetime | None:
         """Read a limit of a key: unix seconds as text or number; empty, 0 and null mean none."""
         if value in (None, "", 0, "0"):
             return None
         return self.time(value, field)
+
+
+def from_unix_seconds(seconds: Decimal | int) -> datetime:
+    """Read a time after 1970; what is finer than a microsecond is cut off."""
+    return EPOCH + timedelta(0, 0, int(seconds * _MICROSECONDS_PER_SECOND))
 
 
 def decode_reply(body: bytes, *, account: str, endpoint: str) -> Reply:
@@ -194,8 +201,44 @@ def decode_funding_reply(body: bytes, *, account: str, endpoint: str) -> object:
 
 
 def _decoded(body: bytes, read: Reader) -> dict[str, Any]:
+    return read.mapping(_decoded_quickly(body) or _decoded_with_care(body, read), "the reply")
+
+
+def _decoded_quickly(body: bytes) -> object:
+    """Decode JSON in which nothing is escaped and no name repeated; None for any other.
+
+    Each text stands between two quotation marks, so these tell how many texts were sent. Of two values under
+    one name this decoder keeps the last, and the texts that went with the first are missing.
+    """
+    if b"\\" in body:
+        return None
     try:
-        envelope = json.loads(
+        value = _QUICK_DECODER.decode(body)
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    return value if body.count(b'"') == 2 * _texts_in(value) else None
+
+
+def _texts_in(value: object) -> int:
+    """Count the texts of a decoded value, names included, however deep."""
+    texts, waiting = 0, [[value]]
+    while waiting:
+        inner = waiting.pop()
+        kinds = [*map(type, inner)]
+        texts += kinds.count(str)
+        if dict in kinds or list in kinds:
+            for part in inner:
+                if isinstance(part, dict):
+                    texts += len(part)
+                    waiting.append([*part.values()])
+                elif isinstance(part, list):
+                    waiting.append(part)
+    return texts
+
+
+def _decoded_with_care(body: bytes, read: Reader) -> object:
+    try:
+        return json.loads(
             body,
             parse_float=Decimal,
             parse_constant=_refuse_constant,
@@ -205,7 +248,6 @@ def _decoded(body: bytes, read: Reader) -> dict[str, Any]:
         read.fail(str(error))
     except (ValueError, ArithmeticError, RecursionError) as error:
         read.refuse("the reply", f"JSON ({type(error).__name__})", f"{len(body)} bytes")
-    return read.mapping(envelope, "the reply")
 
 
 def _codes(fields: Mapping[str, Any], read: Reader) -> list[str]:
@@ -234,29 +276,6 @@ def parse_balances(result: object, *, account: str = "") -> dict[HoldingKey, Bal
         elif not _is_zero(balance):
             read.fail(f"result.{code}: a second balance of {key} beside result.{codes[key]}")
     return balances
-
-
-def parse_ledger_page(result: object, *, account: str = "") -> LedgerPage:
-    """Read the result of ``Ledgers``."""
-    read = Reader(account, "Ledgers")
-    page = read.mapping(result, "result")
-    return LedgerPage(
-        entries=parse_ledger_entries(
-            page.get("ledger", ABSENT), account=account, endpoint="Ledgers", field="result.ledger"
-        ),
-        count=_parse_count(read, page.get("count")),
-    )
-
-
-def parse_ledger_entries(
-    result: object, *, account: str = "", endpoint: str = "QueryLedgers", field: str = "result"
-) -> tuple[LedgerEntry, ...]:
-    """Read a map of ledger ids to entries, in the order of the reply."""
-    read = Reader(account, endpoint)
-    return tuple(
-        _parse_entry(read, ledger_id, row, f"{field}.{ledger_id}")
-        for ledger_id, row in read.mapping(result, field).items()
-    )
 
 
 def parse_key_info(result: object, *, account: str = "") -> KeyInfo:
@@ -386,11 +405,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _unique_keys(members: list[tuple[str, object]]) -> dict[str, object]:
-    fields: dict[str, object] = {}
-    for name, value in members:
-        if name in fields:
-            raise _StrictnessError(f"expected each name once in an object, was twice {name!r}")
-        fields[name] = value
+    fields = dict(members)
+    if len(fields) < len(members):
+        times = Counter(name for name, _ in members)
+        twice = next(name for name in times if times[name] > 1)
+        raise _StrictnessError(f"expected each name once in an object, was twice {twice!r}")
     return fields
 
 
@@ -408,33 +427,3 @@ def _parse_balance(read: Reader, value: object, code: str) -> Balance:
 
 def _is_zero(balance: Balance) -> bool:
     return not any((balance.balance, balance.hold_trade, balance.credit, balance.credit_used))
-
-
-def _parse_entry(read: Reader, ledger_id: str, value: object, field: str) -> LedgerEntry:
-    row = read.mapping(value, field)
-    code = read.name(row.get("asset", ABSENT), (field, "asset"))
-    key = parse_kraken_code(code, read.text(row.get("aclass", ""), (field, "aclass")))
-    return LedgerEntry(
-        ledger_id=read.name(ledger_id, "a ledger id"),
-        refid=read.text(row.get("refid", ABSENT), (field, "refid")),
-        entry_time=read.time(row.get("time", ABSENT), (field, "time")),
-        entry_type=read.name(row.get("type", ABSENT), (field, "type")),
-        # Replies of before 2019 have no subtype.
-        subtype=read.text(row.get("subtype", ""), (field, "subtype")),
-        asset=key.asset,
-        wallet=key.wallet,
-        amount=read.amount(row.get("amount", ABSENT), (field, "amount")),
-        fee=read.amount(row.get("fee", ABSENT), (field, "fee")),
-        balance=read.amount(row.get("balance", ABSENT), (field, "balance")),
-    )
-
-
-def _parse_count(read: Reader, value: object) -> int | None:
-    """Read Kraken's count, which an old sample quotes; nothing is decided by it."""
-    if value is None:
-        return None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _COUNT_DIGITS_MAX:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < COUNT_MAX:
-        read.refuse("result.count", "a whole number", value)
-    return value
