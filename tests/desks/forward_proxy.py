@@ -17,10 +17,15 @@ HOP_BY_HOP = {"proxy-authorization", "proxy-connection", "connection", "keep-ali
 
 
 class ForwardProxy:
-    """Forward whatever comes, if it brings the login; ``asked`` holds method and target of each request."""
+    """Forward whatever comes, if it brings the login.
+
+    ``asked`` holds method and target of each request, ``lines`` on which connection, by its port, which login
+    was told.
+    """
 
     def __init__(self, *, login: str = "") -> None:
         self.asked: list[tuple[str, str]] = []
+        self.lines: list[tuple[int, str | None]] = []
         self.wanted = f"Basic {base64.b64encode(login.encode()).decode()}" if login else None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
@@ -36,12 +41,15 @@ class ForwardProxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def __init__(self, proxy: ForwardProxy, *arguments: Any) -> None:
         self._proxy = proxy
         super().__init__(*arguments)
 
     def _is_refused(self) -> bool:
         self._proxy.asked.append((self.command, self.path))
+        self._proxy.lines.append((self.client_address[1], self.headers.get("Proxy-Authorization")))
         if self._proxy.wanted in (None, self.headers.get("Proxy-Authorization")):
             return False
         self.send_response(407)
@@ -71,6 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = _forward  # noqa: N815 - the base class's names
 
     def do_CONNECT(self) -> None:
+        self.close_connection = True
         if self._is_refused():
             return
         host, _, port = self.path.rpartition(":")

@@ -50,7 +50,11 @@ class Request:
 
 @dataclass
 class Answer:
-    """What to send back; ``drip_seconds`` passes between any two bytes of the body."""
+    """What to send back; ``drip_seconds`` passes between any two bytes of the body.
+
+    ``unasked`` follows the answer, after which the server ``hangs_up``, if it does; one that ``is_lost`` is
+    never sent, and the connection closed.
+    """
 
     status: int = 200
     body: bytes = b'{"error":[],"result":{}}'
@@ -58,6 +62,9 @@ class Answer:
     delay_seconds: float = 0.0
     drip_seconds: float = 0.0
     claimed_length: int | None = None
+    unasked: bytes = b""
+    hangs_up: bool = False
+    is_lost: bool = False
 
 
 def result(value: Any) -> Answer:
@@ -70,6 +77,11 @@ def error(*codes: str) -> Answer:
 
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
+    connections = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up: some tests are about that."""
@@ -97,6 +109,11 @@ class ScriptedServer:
         self._server.server_close()
         self._thread.join()
 
+    @property
+    def connections(self) -> int:
+        """How many connections were ever opened."""
+        return self._server.connections
+
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
         return self.answers.popleft() if self.answers else self.fallback(request)
@@ -112,6 +129,9 @@ def _handler_of(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = server.answer(Request(self.command, self.path, headers, self.rfile.read(length)))
             server.stopping.wait(answer.delay_seconds)
+            if answer.is_lost:
+                self.close_connection = True
+                return
             try:
                 self.write(answer)
             except OSError:
@@ -132,7 +152,8 @@ def _handler_of(server: ScriptedServer) -> type[BaseHTTPRequestHandler]:
                     time.sleep(answer.drip_seconds)
             else:
                 self.wfile.write(answer.body)
-            self.close_connection = answer.claimed_length is not None
+            self.wfile.write(answer.unasked)
+            self.close_connection = answer.hangs_up or answer.claimed_length is not None
 
         def log_message(self, *_: object) -> None:
             """Say nothing: the test looks at ``requests``."""

@@ -22,6 +22,7 @@ from desks.orders import TRADING
 from desks.scripted_server import API_KEY, PRIVATE_KEY, ScriptedServer
 from kraken_recon.cli.main import main
 from kraken_recon.errors import ConfigurationError, ExchangeUnavailableError
+from kraken_recon.kraken import http_connections
 from kraken_recon.kraken.credentials import KrakenCredentials, credentials_from_environment
 from kraken_recon.kraken.transport import KrakenTransport
 
@@ -179,14 +180,16 @@ def encrypted(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_what_is_encrypted_goes_through_a_tunnel(encrypted: tuple[str, Path]) -> None:
+def test_what_is_encrypted_goes_through_a_tunnel(
+    encrypted: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The proxy learns host and port, and no key: nothing but CONNECT is asked of it."""
     url, certificate = encrypted
+    monkeypatch.setattr(http_connections, "CERTIFICATES", str(certificate))
     with ForwardProxy(login="desk:canary") as proxy:
         way = proxy.url.replace("http://", "http://desk:canary@")
         made = KrakenCredentials(API_KEY, PRIVATE_KEY, url, "pro", way)
         with closing(KrakenTransport(made, account="desk", timeout_seconds=(2, 2))) as sender:
-            sender.session.verify = str(certificate)
             assert sender.send_private("Balance", {}, nonce=1) == b"{}"
         assert proxy.asked == [("CONNECT", url.removeprefix("https://"))]
         wrong = KrakenCredentials(API_KEY, PRIVATE_KEY, url, "pro", proxy.url)

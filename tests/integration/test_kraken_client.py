@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -581,18 +580,3 @@ def test_bad_key_is_refused_with_what_to_change(kraken, client, change, message)
 def test_key_that_expires_later_passes(kraken, client):
     kraken.answers.append(result({**KEY_INFO, "validUntil": "4102444800"}))
     client.check_key()
-
-
-# --- connections
-
-
-def test_connection_is_reused_and_closed(credentials):
-    before = threading.active_count()
-    with KrakenClient(credentials, account="alpha", slots=InProcessCallSlots()) as client:
-        for _ in range(5):
-            client.balances()
-        assert threading.active_count() == before + 1  # one server thread: one connection
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before

@@ -57,7 +57,7 @@ def test_a_call_that_is_sent_again_says_so_and_what_came_of_each(
     again, lost, *well = exported.get_finished_spans()
     told = [{**span.attributes} for span in (again, lost)]
     assert [one.get("http.request.resend_count") for one in told] == [None, 1]
-    assert {one.get("error.type") for one in told} == {"502", "ConnectionError"}
+    assert {one.get("error.type") for one in told} == {"502", "ProtocolError"}
     assert {one.get("http.response.status_code") for one in told} == {502, None}
     assert {span.status.status_code for span in (again, lost)} == {StatusCode.ERROR}
     assert {span.name for span in well} == {"GET /0/public/AssetPairs", "GET /0/public/Ticker"}

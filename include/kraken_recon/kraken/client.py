@@ -137,7 +137,7 @@ class KrakenClient:
         self.close()
 
     def close(self) -> None:
-        """Close the HTTP connections."""
+        """Be done with the account; the process keeps its connections for the next."""
         self._transport.close()
 
     @property

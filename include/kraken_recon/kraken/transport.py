@@ -2,7 +2,8 @@
 
 krakenex signs; everything that it leaves open (2.2.2) is closed here:
 1. Every request has timeouts, and the whole reply a deadline and a size limit.
-2. A redirect is never followed: ``requests`` would repeat a signed POST as a GET elsewhere.
+2. A redirect is never followed: its session would repeat a signed POST as a GET elsewhere. Not that session
+   is used, but the connections of the process (``http_connections``), which no account has for itself.
 3. The nonce comes from the caller; krakenex's own collides within a millisecond and goes back with the clock.
 4. Parameters are text before they are signed, so that what is signed is what is sent.
 5. Failures become the project's errors, without a trace of the request: its headers hold key and signature.
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlencode
 
 import krakenex
-import requests
 import urllib3
 
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.kraken.call_spans import calling
-from kraken_recon.kraken.egress_proxy import SCHEMES, without_login
+from kraken_recon.kraken.egress_proxy import without_login
+from kraken_recon.kraken.http_connections import send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 HTTP_OK: Final = 200
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 65_536
-_TRANSPORT_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+HEADERS: Final = {
+    "User-Agent": f"krakenex/{krakenex.version.__version__} (+{krakenex.version.__url__})",
+    "Accept-Encoding": "gzip, deflate",
+}
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+_TRANSPORT_ERRORS: Final = (urllib3.exceptions.HTTPError, OSError)
 
 
 class _ReplyTooLargeError(Exception):
@@ -79,12 +85,8 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
     ) -> None:
         super().__init__(key=credentials.api_key, secret=credentials.private_key)
         self.uri = credentials.base_url
-        self.session.trust_env = False
-        self.session.max_redirects = 0
-        self._way = ""
-        if credentials.proxy:
-            self.session.proxies = dict.fromkeys(SCHEMES, credentials.proxy)
-            self._way = f" by way of the proxy {without_login(credentials.proxy)}"
+        self._proxy = credentials.proxy
+        self._way = f" by way of the proxy {without_login(self._proxy)}" if self._proxy else ""
         self._account = account
         self._timeout_seconds = timeout_seconds
         self._next_nonce: int | None = None
@@ -147,22 +149,20 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
     ) -> bytes:
         is_private = "/private/" in urlpath
         endpoint = urlpath.partition("?")[0].rpartition("/")[2]
-        method, url = "POST" if is_private else "GET", self.uri + urlpath
+        method, url, fields = "POST" if is_private else "GET", self.uri + urlpath, urlencode(data)
         try:
             with (
                 calling(method, url, resent=self.resent) as answered,
-                self.session.request(
+                send(
                     method,
-                    url,
-                    params=None if is_private else data,
-                    data=data if is_private else None,
-                    headers=headers,
-                    timeout=self._timeout_seconds,
-                    allow_redirects=False,
-                    stream=True,
+                    f"{url}?{fields}" if fields and not is_private else url,
+                    body=fields if is_private else None,
+                    headers={**HEADERS, **(FORM if is_private else {}), **(headers or {})},
+                    proxy=self._proxy,
+                    timeout_seconds=self._timeout_seconds,
                 ) as response,
             ):
-                status = response.status_code
+                status = response.status
                 answered(status)
                 body = self._read(response) if status == HTTP_OK else b""
         except _TRANSPORT_ERRORS as error:
@@ -186,11 +186,11 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
             endpoint=endpoint,
         )
 
-    def _read(self, response: requests.Response) -> bytes:
+    def _read(self, response: urllib3.HTTPResponse) -> bytes:
         """Read the body within a size and a time: ``timeout`` alone lets a dripping server go on forever."""
         deadline = time.monotonic() + sum(self._timeout_seconds)
         body = bytearray()
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        while chunk := response.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if len(body) > REPLY_BYTES_MAX:
                 raise _ReplyTooLargeError

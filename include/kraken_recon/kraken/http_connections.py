@@ -1,0 +1,130 @@
+"""The HTTP connections of this process, each kept for whichever account calls next.
+
+A handshake for each account would cost more than all else that a quiet one needs.
+
+Invariants:
+1. Accounts share a connection and nothing more: no cookie is kept, and a request has the headers of its own
+   caller alone. Those who reach the exchange by a proxy share only with whoever has the same login there.
+2. Nobody gets a connection of which an answer is not read to its end.
+3. Nothing is sent twice here. What was idle for long, or has said anything unasked, is closed and not used:
+   on a connection that is dead a request would be lost, and an order in doubt.
+4. A process that was forked has connections of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Servers, and what stands on the way, keep an idle connection for longer; uvicorn's 5 seconds are the least.
+IDLE_SECONDS_MAX: Final = 4.0
+CONNECTIONS_PER_HOST_MAX: Final = 32
+CERTIFICATES: Final = DEFAULT_CA_BUNDLE_PATH
+# Of each process, as a fork has those of its parent as well, and each way to the exchange: a proxy, or none.
+_pools: Final[dict[tuple[int, str], urllib3.PoolManager]] = {}
+
+
+class _Plain(HTTPConnection):
+    answered_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        return _is_fresh(self.answered_at) and super().is_connected
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 says of its own
+        self.answered_at = time.monotonic()
+        return super().getresponse()
+
+
+class _Encrypted(HTTPSConnection):
+    answered_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        return _is_fresh(self.answered_at) and super().is_connected
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 says of its own
+        self.answered_at = time.monotonic()
+        return super().getresponse()
+
+
+def _is_fresh(answered_at: float) -> bool:
+    return time.monotonic() - answered_at < IDLE_SECONDS_MAX
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _EncryptedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Encrypted
+
+
+def send(  # noqa: PLR0913 - a request has as many parts
+    method: str,
+    url: str,
+    *,
+    body: str | None,
+    headers: Mapping[str, str],
+    proxy: str,
+    timeout_seconds: tuple[float, float],
+) -> urllib3.HTTPResponse:
+    """Send a request once and return its answer, of which nothing but the head is read.
+
+    Args:
+        method: GET or POST.
+        url: with its query.
+        body: as it was signed.
+        headers: all that are not HTTP's own.
+        proxy: by which it goes, with its login; empty for none.
+        timeout_seconds: to connect, and between any two parts of the answer.
+
+    Raises:
+        urllib3.exceptions.HTTPError: there is no answer; what was asked may have happened.
+    """
+    way = os.getpid(), proxy
+    # Of two threads that make the first pools at once, both use the same; no lock that a fork could inherit.
+    pools = _pools.get(way) or _pools.setdefault(way, _make_pools(proxy))
+    response = pools.urlopen(
+        method,
+        url,
+        body=body,
+        headers=headers,
+        timeout=urllib3.Timeout(*timeout_seconds),
+        retries=False,
+        redirect=False,
+        preload_content=False,
+    )
+    assert isinstance(response, urllib3.HTTPResponse)  # noqa: S101 - for the type checker
+    return response
+
+
+def _make_pools(proxy: str) -> urllib3.PoolManager:
+    """Make the pools of a way to the exchange, one for each host."""
+    # Neither this nor urllib3 reads a variable of the environment, as libraries above them do.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CERTIFICATES)
+    if not proxy:
+        pools = urllib3.PoolManager(maxsize=CONNECTIONS_PER_HOST_MAX, ssl_context=context)
+    else:
+        parts = urlsplit(proxy)
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        pools = urllib3.ProxyManager(
+            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=login),
+            proxy_ssl_context=context,
+            maxsize=CONNECTIONS_PER_HOST_MAX,
+            ssl_context=context,
+        )
+    pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
+    return pools
