@@ -21,7 +21,9 @@ class _Table:
 
 def tables() -> str:
     """Write the page."""
-    found = _read(Path(migrations.__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+    folder = Path(migrations.__file__).parent
+    files = sorted(folder.glob("schema*.sql"))
+    found = _read("\n".join(path.read_text(encoding="utf-8") for path in files))
     return page(
         "Tables of the trading database",
         "Schema `trading`. Read them as you like; write only what a page or runbook tells you to. "
@@ -34,7 +36,7 @@ def tables() -> str:
 
 
 def _read(schema: str) -> list[_Table]:
-    """Read the tables of ``schema.sql``: a line for each column, a name for each constraint."""
+    """Read the tables of the schema's files: a line for each column, a name for each constraint."""
     shared = dict(re.findall(r"^      \('(\w+)', '((?:[^']|'')*)'\)", schema, re.MULTILINE))
     meanings = dict(
         re.findall(r"^comment on \w+ trading\.([\w.]+) is '((?:[^']|'')*)';", schema, re.MULTILINE)

@@ -24,6 +24,7 @@ from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.orders.deciding import accept_decisions
+from kraken_recon.seals.sealing import head_of, seal_due, verify_seals
 from local_stack.binaries import find_programs
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def test_drill(desk: TradingDesk, server: Server) -> None:
     accept_decisions(desk.ports)
     desk.decide(**RESTING)
     nonce(desk)
+    assert seal_due(desk.ports.open_unit_of_work) > 10
+    kept = head_of(desk.ports.open_unit_of_work)
     dump = server.dump()
     desk.execute_orders()
     # Decided after it: nothing in the dump tells of these.
@@ -146,8 +149,14 @@ def test_drill(desk: TradingDesk, server: Server) -> None:
     later, last_nonce, at_kraken = certified(desk, desk.now()), nonce(desk), desk.true_orders()
     lost_positions = desk.positions()
     assert len(at_kraken) == 5
+    assert seal_due(desk.ports.open_unit_of_work) > 10
+    lost_head = head_of(desk.ports.open_unit_of_work)
 
     lose_and_restore(desk, server, dump)
+    # What the dump holds is verified as before, and what it does not hold is noticed to be lost.
+    assert verify_seals(desk.ports.open_unit_of_work, kept)["verified"]
+    [lost] = verify_seals(desk.ports.open_unit_of_work, lost_head)["failed"]
+    assert lost["what"].startswith(f"the chain ends at {kept.seal_id}: a backup")
     desk.decide(key="lost", volume="0.2")  # whoever had no answer gives it again
     desk.decide(key="new", volume="0.05")
     desk.execute_orders()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
 
 # What never was otherwise than added to; the schema says the same by its triggers.
-APPEND_ONLY = {"ledger_entries", "position_events", "margin_position_events", "order_events"}
+APPEND_ONLY = {"ledger_entries", "position_events", "margin_position_events", "order_events", "seals"}
 DECIDED = "00000000-0000-0000-0000-00000000000a"
 PLANNED = "00000000-0000-0000-0000-00000000000b"
 OWN_TABLES = "relnamespace = 'trading'::regnamespace and relkind in ('r', 'p')"

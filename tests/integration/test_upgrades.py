@@ -27,6 +27,8 @@ from kraken_recon.database.revision import REVISION
 from kraken_recon.database.store import SCHEMA
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import SchemaMismatchError
+from kraken_recon.seals.rules import Head
+from kraken_recon.seals.sealing import seal_due, verify_seals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +92,12 @@ def test_a_release_s_database_is_taken_over_with_all_that_is_in_it(
         kept = [name for name in (rows[0] if rows else {}) if f"{table}.{name}" not in GIVEN_UP]
         there = [{name: row[name] for name in kept} for row in after[table]]
         assert [row for row in rows if {name: row[name] for name in kept} not in there] == [], table
+    # What was repaired and decided before there were seals is sealed.
+    work = lambda: UnitOfWork(create_engine(as_writer(url)))  # noqa: E731
+    assert seal_due(work) > 20
+    seals = verify_seals(work)
+    assert (seals["verified"], seals["due"]) == (True, 0)
+    assert {"order_decisions", "order_events", "position_events"} <= seals["rows"].keys()
     # What was proved before is proved as it was.
     assert verify(json.dumps(release.certificate).encode())["verified"]
     at = datetime.fromisoformat(release.certificate["at"])
@@ -104,6 +112,8 @@ def test_a_release_s_database_is_taken_over_with_all_that_is_in_it(
         desk.run_until_settled()
         desk.sync("later")
         assert desk.positions("later")["BTC"] == Decimal("10.1")
+    assert seal_due(work) > 0
+    assert verify_seals(work, Head.read(seals["head"]))["verified"]
     monkeypatch.setenv("KRAKEN_RECON_DSN", as_writer(url))
     for words in (["report"], ["alerts"], ["trace", "--order", "1"]):
         assert main([*words, "--json"]) in {0, 1}, capsys.readouterr().err

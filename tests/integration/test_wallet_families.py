@@ -21,6 +21,7 @@ from kraken_recon.history.rules.export_rows import LedgerExport
 from kraken_recon.kraken.export_files import parse_export
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.reading import Reading, respell_all
+from kraken_recon.seals.sealing import seal_due, verify_seals
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 from kraken_recon.values.money import ZERO
 
@@ -275,6 +276,7 @@ def test_two_holdings_that_kraken_has_one_name_and_one_chain_for_become_one(desk
     entry = books.add("SOL", "0.5", wallet="B", entry_type="earn")
     bring_by_fill(desk.engine, {desk.account_id(): [entry]})
     assert wallets(desk) == {"spot": D(10), "F": D(1), "B": D("0.5")}
+    seal_due(desk.ports.open_unit_of_work)
     desk.sync()
     books.add("SOL", "0.25", wallet="B", entry_type="earn", at=desk.now)
     desk.sync()
@@ -287,6 +289,13 @@ def test_two_holdings_that_kraken_has_one_name_and_one_chain_for_become_one(desk
     )
     assert [e["quantity_before"] for e in events[1:]] == [e["quantity_after"] for e in events[:-1]]
     assert events[-1]["quantity_after"] == D("1.75")
+    # What was sealed under the old names is sealed again, and says why.
+    seal_due(desk.ports.open_unit_of_work)
+    seals = verify_seals(desk.ports.open_unit_of_work)
+    assert (seals["verified"], [one["note"] for one in seals["sealed_again"]]) == (
+        True,
+        ["wallets are called otherwise"],
+    )
 
 
 @pytest.mark.parametrize(

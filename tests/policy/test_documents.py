@@ -125,7 +125,8 @@ def is_module(name: str) -> bool:
 def test_every_module_class_and_table_exists(page: Path) -> None:
     text = page.read_text()
     named = CODE.findall(FENCED.sub("", text))
-    schema = (ROOT / "include/kraken_recon/database/migrations/schema.sql").read_text()
+    folder = ROOT / "include/kraken_recon/database/migrations"
+    schema = "\n".join(path.read_text() for path in folder.glob("schema*.sql"))
     tables = set(re.findall(r"^create table trading\.(\w+)", schema, re.MULTILINE)) | {"trading"}
     metrics = set(CODE.findall((ROOT / METRICS).read_text()))
     known = files() | OF_THE_READER | OF_RECORDINGS

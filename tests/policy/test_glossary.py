@@ -147,10 +147,11 @@ def test_a_file_of_sql_is_named_after_its_folder_or_a_store_beside_it_or_a_page(
         assert (
             path.stem == path.parent.name
             or words(path.stem) in [words(name) for name in beside]
-            or (path.stem in {"schema", "locks"})
+            or path.stem == "locks"
+            or path.stem.startswith("schema")
             or (path.parent == CORE / "reports/pages" and path.stem in pages)
         ), path
-        if path.stem != "schema":
+        if not path.stem.startswith("schema"):
             assert load(str(path.parent / "store.py"), path.stem)
 
 

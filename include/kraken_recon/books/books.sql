@@ -70,6 +70,18 @@ select trading.respell(
   :account_id, cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])
 );
 
+-- name: seal_respelled
+-- Note that events are to be sealed again: they are told by other names than they were sealed by.
+insert into trading.seals_due (subject, keys, note)
+select 'position_events', array_agg(v.event_id::text order by v.event_id), 'wallets are called otherwise'
+from trading.position_events v
+where v.account_id = :account_id
+  and (v.asset, v.wallet) in (
+    select n.asset, n.new
+    from unnest(cast(:assets as text[]), cast(:old as text[]), cast(:new as text[])) as n(asset, old, new)
+  )
+having count(*) > 0;
+
 -- name: respell_positions
 -- Let the locked positions stand under the new names, added up where one has several, and nothing under the old.
 with names as (

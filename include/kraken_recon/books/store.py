@@ -70,7 +70,7 @@ class BookStore(Store):
             "old": [key.wallet for key in names],
             "new": [key.wallet for key in names.values()],
         }
-        for query in ("respell_history", "respell_positions", "outdate_respelled"):
+        for query in ("respell_history", "seal_respelled", "respell_positions", "outdate_respelled"):
             self._execute(query, **values)
         touched = sorted({*names, *names.values()})
         self.forget_residuals((account_id, key) for key in touched)

@@ -18,8 +18,8 @@ class ExitStatus(IntEnum):
 MEANINGS = {
     ExitStatus.DONE: "it did its work, whatever it found; an order is known to be where the output says",
     ExitStatus.FAILED: (
-        "it could not do its work; of an order nothing was sent, and nothing will be; of `doctor`, that "
-        "something is wrong"
+        "it could not do its work; of an order nothing was sent, and nothing will be; of `doctor`, "
+        "`seals verify` and `verify-certificate`, that something is wrong"
     ),
     ExitStatus.CALLED_WRONGLY: "it was called wrongly; nothing was done",
     ExitStatus.FOLLOWED: (

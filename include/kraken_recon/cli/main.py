@@ -1,8 +1,9 @@
 """The operator's command line: ``python -m kraken_recon COMMAND``.
 
 Results go to standard output, logs and errors to standard error. What the exit status means is declared in
-``exit_statuses``. Two commands tell what they found by their status: ``doctor``, 1 where something is
-wrong, and ``lint-sessions``, 1 for findings, 2 for files that it could not read.
+``exit_statuses``. Some commands tell what they found by their status: ``doctor``, ``seals verify`` and
+``verify-certificate``, 1 where something is wrong, and ``lint-sessions``, 1 for findings, 2 for files that it
+could not read.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kraken_recon.cli import (
     reconciliation,
     repairs,
     reports,
+    seals,
     sessions,
     verification,
 )
@@ -63,6 +65,7 @@ COMMANDS: Final = (
     verification.verifications,
     maintenance.maintain_database,
     maintenance.holdings,
+    seals.SEAL_COMMANDS,
     sessions.audit_sessions,
     sessions.lint_sessions,
     dags.dag_files,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 # The newest file of migrations/versions, without reading them all in every task.
-REVISION: Final = "0027"
+REVISION: Final = "0028"
 _FOUND: Final = sa.text("select version_num from trading.alembic_version")
 _CHECKED: Final[WeakSet[Engine]] = WeakSet()
 

@@ -87,6 +87,7 @@ DELETED: Final = frozenset(
         "realised_results",
         "repair_plans",
         "residuals",
+        "seals_due",
         "session_actions",
         "session_findings",
         "session_owners",

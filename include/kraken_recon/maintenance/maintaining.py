@@ -23,6 +23,7 @@ from kraken_recon.holdings.store import PriceStore
 from kraken_recon.holdings.valuation import value_holdings
 from kraken_recon.maintenance.retention import POLICY, months_missing, months_to_drop
 from kraken_recon.maintenance.store import MaintenanceStore
+from kraken_recon.seals.sealing import head_of, seal_due
 from kraken_recon.values.money import format_amount, parse_amount
 from kraken_recon.values.plain import plain
 
@@ -55,7 +56,10 @@ class MaintainingPorts:
 
 
 def tidy(ports: MaintainingPorts) -> dict[str, Any]:
-    """Make and drop partitions, thin and forget old rows, give orphaned claims back; say what was done."""
+    """Make and drop partitions, thin and forget old rows, give orphaned claims back, seal what was written.
+
+    Return what was done, and the end of the chain of seals.
+    """
     now = ports.clock()
     done: dict[str, int] = {}
     failed: list[str] = []
@@ -72,7 +76,16 @@ def tidy(ports: MaintainingPorts) -> dict[str, Any]:
         before = now - rule.after
         attempt(rule.name, lambda name=rule.name, before=before: _retain(ports, name, before))  # type: ignore[misc]
     attempt("claims_released", lambda: _release_claims(ports, now - ORPHANED_AFTER))
-    return {"done": done, "failed": failed}
+    attempt("rows_sealed", lambda: seal_due(ports.open_unit_of_work))
+    return {"done": done, "failed": failed, "head": _head(ports)}
+
+
+def _head(ports: MaintainingPorts) -> str | None:
+    """Read the end of the chain, which is logged so that it is known outside the database."""
+    try:
+        return str(head_of(ports.open_unit_of_work))
+    except StoreError:
+        return None
 
 
 def make_months(ports: MaintainingPorts) -> int:
@@ -245,12 +258,14 @@ def maintain(ports: MaintainingPorts) -> dict[str, Any]:
     return {
         "done": {**tidied["done"], "snapshots": valued["snapshots"], "revised": valued["revised"]},
         "failed": [*tidied["failed"], *valued["failed"]],
+        "head": tidied["head"],
     }
 
 
 def render_maintenance(view: Mapping[str, Any]) -> list[str]:
     """Write what was done as lines for people."""
     lines = [f"{name.replace('_', ' ')}: {count}" for name, count in view["done"].items()]
+    lines += [f"seals end at {view['head']}"] if view["head"] else []
     return [*lines, *(f"FAILED {problem}" for problem in view["failed"])]
 
 

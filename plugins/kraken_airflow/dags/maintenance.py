@@ -2,14 +2,15 @@
 ### Keep the trading database in shape
 
 Every hour: make the partitions of the months ahead and drop those beyond retention, thin and forget old rows,
-give back orders that a killed task had claimed, and keep what each account is worth at Kraken's prices.
+give back orders that a killed task had claimed, seal what was written, and keep what each account is worth at
+Kraken's prices.
 Where `KRAKEN_RECON_AIRFLOW_DAYS_KEPT` is set, Airflow's own old records are deleted, once a day.
 Ledger entries, position events, orders, fills, verdicts, runs, discrepancies and alerts are never deleted.
 
 | | |
 |---|---|
 | Reads | `trading_db`; Kraken's public prices, by way of an account's connection of type `kraken` |
-| Writes | `trading`: asset snapshots; deletes old samples, sent messages, what dry runs planned, old rates |
+| Writes | `trading`: asset snapshots, seals; deletes old samples, sent messages, dry runs' plans, old rates |
 | Re-run | safe at any time, also side by side; the first snapshot of an hour stays |
 | Backfill | never: prices and holdings are those of now |
 | Late after | 30 minutes: a snapshot of the hour may be missed; see `docs/runbooks/maintenance.md` |

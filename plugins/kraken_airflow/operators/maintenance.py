@@ -34,7 +34,7 @@ OUTPUT_LINES_TOLD: Final = 20
 
 
 class TidyOperator(TradingDbOperator):
-    """Make and drop partitions, thin and forget old rows, and give orphaned claims back."""
+    """Make and drop partitions, forget old rows, give orphaned claims back, and seal what was written."""
 
     page = "database"
     WRITES = (
@@ -46,6 +46,8 @@ class TidyOperator(TradingDbOperator):
         "repair_plan_rows",
         "verification_rates",
         "order_verifications",
+        "seals",
+        "seals_due",
     )
 
     def work(self, _: Context, hook: TradingDbHook) -> dict[str, int]:
