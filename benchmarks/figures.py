@@ -20,6 +20,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 README: Final = ROOT / "benchmarks" / "README.md"
 RESULTS: Final = ROOT / "benchmarks" / "results"
 """For the raw figures of a full run. They stay on the machine; README.md has the tables."""
+END: Final = "<!-- end -->"
 SETTINGS: Final = (
     *(
         "server_version",
@@ -61,6 +62,26 @@ def surroundings(server_url: str) -> dict[str, Any]:
         },
         "server": server,
     }
+
+
+def taken(figures: Mapping[str, Any]) -> str:
+    """Say in a sentence when and on what figures with their ``surroundings`` were taken."""
+    machine = figures["machine"]
+    return (
+        f"Taken {figures['date'][:10]} on {machine['cores']} cores of {machine['processor']}, "
+        f"PostgreSQL {figures['server']['server_version']}, "
+        f"load average {machine['load_average_at_start']:.1f} at the start."
+    )
+
+
+def publish(command: str, text: str) -> None:
+    """Put the tables of a full run into the README, in place of those that the same command left there."""
+    begin = f"<!-- written by {command} -->\n"
+    page = README.read_text(encoding="utf-8")
+    before, found, rest = page.partition(begin)
+    if not found:
+        raise LookupError(f"benchmarks/README.md has no place for the figures of {command}")
+    README.write_text(f"{before}{begin}{text.strip()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def _processor() -> str:

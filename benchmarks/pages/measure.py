@@ -24,7 +24,7 @@ from urllib.parse import urljoin
 import psycopg
 import requests
 
-from benchmarks.figures import README, RESULTS, keep, surroundings
+from benchmarks.figures import RESULTS, keep, publish, surroundings, taken
 from benchmarks.pages.data import SCALES, ensure_data
 from benchmarks.pages.stack import running_pages
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from benchmarks.pages.stack import PageStack
 
 OUTPUT: Final = RESULTS / "pages.json"
-BEGIN: Final = "<!-- the pages' figures, written by make bench-pages -->"
-END: Final = "<!-- end -->"
 GOAL_P95_MS: Final = 300
 CLIENTS: Final = (1, 4)
 REQUEST_TIMEOUT_SECONDS: Final = 120
@@ -307,20 +305,15 @@ def table(figures: dict[str, Any]) -> str:
 
 def markdown(figures: dict[str, Any]) -> str:
     """Write the figures as the tables of the README."""
-    machine, data = figures["machine"], figures["data"]
+    data = figures["data"]
     missed = slow_pages(figures)
-    taken = (
-        f"Taken {figures['date'][:10]} on {machine['cores']} cores of {machine['processor']}, "
-        f"PostgreSQL {figures['server']['server_version']}, "
-        f"load average {machine['load_average_at_start']:.1f} at the start."
-    )
     size = (
         f"{data['rows']['accounts']:,} accounts, {data['rows']['ledger_entries']:,} entries, "
         f"{data['database_bytes'] / 2**30:.1f} GiB."
     )
     judged = f"missed by {len(missed)} of the pages" if missed else "met by every page"
     lines = [
-        taken,
+        taken(figures),
         f"{size} Goal p95 < {GOAL_P95_MS} ms with one reader: {judged}.",
         "",
         "| page | one: p50 ms | p95 | max | four: p50 ms | p95 | max | its SQL ms |",
@@ -339,12 +332,6 @@ def markdown(figures: dict[str, Any]) -> str:
         if row["is_download"]
     ]
     return "\n".join(lines)
-
-
-def publish(figures: dict[str, Any]) -> None:
-    """Put the figures of a full run into the README."""
-    before, _, rest = README.read_text().partition(BEGIN)
-    README.write_text(f"{before}{BEGIN}\n{markdown(figures)}\n{END}{rest.partition(END)[2]}")
 
 
 def slow_pages(figures: dict[str, Any]) -> list[str]:
@@ -402,4 +389,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _say("\n" + table(figures))
     keep(figures, options.output)
     if options.scale == "full" and options.output == OUTPUT and not options.only:
-        publish(figures)
+        publish("make bench-pages", markdown(figures))

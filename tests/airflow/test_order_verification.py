@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.dashboard.pages.orders import judge_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
+from kraken_airflow.sensors import order_verification
 from kraken_airflow.sensors.order_verification import OrderVerificationSensor
 from kraken_airflow.triggers.order_verification import RULES, OrderVerificationTrigger
 from kraken_airflow.triggers.orders_ended import OrdersEndedTrigger
@@ -101,6 +103,29 @@ def test_the_same_sensor_waits_without_deferring(traded: AirflowDesk, mode: str)
     )
     assert sensor.poke(context_of()) is True
     assert verdicts(traded) == ["verified"]
+
+
+def test_a_poke_goes_on_while_each_look_brings_verdicts(
+    traded: AirflowDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = traded.simulator.control
+    pauses = []
+
+    def pass_by(seconds: float) -> None:
+        pauses.append(seconds)
+        control.post("clock", {"advance_seconds": "2"})
+
+    control.post("clock", {"mode": "virtual"})
+    for _ in range(2):
+        control.post("clock", {"advance_seconds": "2"})
+        fill_order(traded)
+    control.post("faults", {"name": "lag", "view": "ledger", "seconds": 60})
+    control.post("clock", {"advance_seconds": "57"})  # the first of the three is there, the second soon
+    monkeypatch.setattr(order_verification, "time", SimpleNamespace(sleep=pass_by))
+    sensor = OrderVerificationSensor(task_id="verify_orders")
+    assert sensor.poke(context_of()) is True
+    assert verdicts(traded) == ["verified"] * 3
+    assert len(pauses) == 2
 
 
 def test_what_does_not_come_in_time_is_let_go_as_inconclusive(traded: AirflowDesk) -> None:

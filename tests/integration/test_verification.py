@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Simulator
+    from kraken_recon.verification.evidence import SeenBooks
 
 VIEWS = ("orders", "trades", "ledger", "balance")
 LAG_SECONDS_MAX = 120
@@ -289,6 +290,24 @@ def test_a_planted_wrong_is_found_on_its_level_and_no_sound_order_with_it(
     assert ("verification_failure", "BTC") in at.alerts()
 
 
+def test_a_leg_that_later_entries_pass_by_is_missed_before_the_deadline(at: VerifyingDesk) -> None:
+    at.desk.decide(volume="0.5", key="sound before")
+    at.desk.execute_orders()
+    at.verify()
+    at.desk.pause(30)
+    at.desk.fault("ledger_missing_leg", account="desk", count=1)
+    at.desk.decide(volume="0.25", key="wrong")
+    at.desk.execute_orders(follow_passes=0)
+    at.desk.pause(5)
+    at.desk.decide(volume="0.5", key="sound after")
+    at.desk.execute_orders(follow_passes=0)
+    at.desk.pause(1)
+    at.verify()
+    _, spoiled, after = at.verdicts()
+    assert (spoiled["verdict"], after["verdict"]) == ("mismatch", "verified"), spoiled["message"]
+    assert "is missing from the ledger" in spoiled["message"]
+
+
 def test_each_order_that_failed_has_an_alert_of_its_own(at: VerifyingDesk) -> None:
     at.desk.fault("ledger_wrong_fee", account="desk", count=2)
     for key in ("one", "two"):
@@ -384,6 +403,24 @@ def test_a_batch_costs_one_reading_per_account(at: VerifyingDesk) -> None:
     before = Counter(at.desk.truth()["calls"])
     verify_claimed(at.ports, at.rules, token)
     assert Counter(at.desk.truth()["calls"]) - before == {"QueryOrders": 1, "QueryTrades": 1, "Ledgers": 1}
+
+
+def test_what_was_judged_is_not_read_again_for_what_is_left(at: VerifyingDesk) -> None:
+    filled(at, 26)  # more entries than a page holds
+    at.desk.pause(5)
+    filled_before = len(at.desk.orders())
+    at.desk.decide(volume="0.01", key="late")
+    at.desk.execute_orders(follow_passes=0)
+    late = at.desk.orders()[filled_before]
+    at.desk.fault("lag", view="ledger", seconds=30, order=late["kraken_txid"])
+    token = new_token("test")
+    claim_orders(at.ports, at.rules, token)
+    seen: dict[int, SeenBooks] = {}
+    assert verify_claimed(at.ports, at.rules, token, seen, keeps_watching=True).watched == 1
+    at.desk.pause(30)
+    before = Counter(at.desk.truth()["calls"])
+    assert verify_claimed(at.ports, at.rules, token, seen, keeps_watching=True).watched == 0
+    assert Counter(at.desk.truth()["calls"]) - before == {"Ledgers": 1}
 
 
 # --- rates

@@ -7,6 +7,7 @@ trades.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from kraken_recon.orders.rules.order import Fill, Order
     from kraken_recon.orders.rules.reports import ReportedOrder
 
-# How much of the ledger before and after a trade is read, and beyond which gap two trades are read apart.
+# How much of the ledger after a trade is read, and beyond which gap two trades are read apart. No entry of a
+# trade is earlier than it; what was before matters only where one of its entries may be missing for good.
+JUST_BEFORE: Final = timedelta(seconds=2)
 AROUND: Final = timedelta(minutes=1)
 APART: Final = timedelta(minutes=10)
 
@@ -73,8 +76,40 @@ def read_books(books: VerificationBooks, orders: Sequence[Order], seen: SeenBook
     if unseen:
         seen.trades.update(books.trades_of(unseen))
     times = [seen.trades[trade].trade_time for trade in trade_ids if trade in seen.trades]
-    read = [entry for start, end in _stretches(times) for entry in books.ledger_between(start, end)]
-    seen.entries = tuple({entry.ledger_id: entry for entry in read}.values())
+    seen.entries = _entries(books, times, before=JUST_BEFORE)
+    if suspicious := _with_a_leg_passed_by(orders, seen):
+        around = _entries(books, suspicious, before=AROUND)
+        seen.entries = tuple({entry.ledger_id: entry for entry in (*around, *seen.entries)}.values())
+
+
+def _entries(
+    books: VerificationBooks, times: Iterable[datetime], *, before: timedelta
+) -> tuple[LedgerEntry, ...]:
+    stretches = _stretches(times, before=before)
+    read = [entry for start, end in stretches for entry in books.ledger_between(start, end)]
+    return tuple({entry.ledger_id: entry for entry in read}.values())
+
+
+def _with_a_leg_passed_by(orders: Sequence[Order], seen: SeenBooks) -> list[datetime]:
+    """Name the times of trades with one leg in the ledger, where the other leg's asset has later entries.
+
+    Only there can running balances prove that a leg will not come, and they do so from before the trade on.
+    """
+    assets_of: dict[str, set[str]] = defaultdict(set)
+    newest: dict[str, datetime] = {}
+    for entry in seen.entries:
+        assets_of[entry.refid].add(entry.asset)
+        newest[entry.asset] = max(newest.get(entry.asset, entry.entry_time), entry.entry_time)
+    return [
+        trade.trade_time
+        for order in orders
+        for trade_id in seen.trade_ids_of(order)
+        if trade_id in assets_of and (trade := seen.trades.get(trade_id)) is not None
+        if any(
+            newest.get(asset, trade.trade_time) > trade.trade_time
+            for asset in {order.base, order.quote} - assets_of[trade_id]
+        )
+    ]
 
 
 def _is_settled(seen: SeenBooks, order: Order) -> bool:
@@ -82,14 +117,14 @@ def _is_settled(seen: SeenBooks, order: Order) -> bool:
     return reported is not None and reported.status in ENDED_AT_EXCHANGE
 
 
-def _stretches(times: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+def _stretches(times: Iterable[datetime], *, before: timedelta) -> list[tuple[datetime, datetime]]:
     """Join moments that lie close together into stretches, with something around each."""
     stretches: list[tuple[datetime, datetime]] = []
     for time in sorted(times):
         if stretches and time - stretches[-1][1] <= APART:
             stretches[-1] = (stretches[-1][0], time + AROUND)
         else:
-            stretches.append((time - AROUND, time + AROUND))
+            stretches.append((time - before, time + AROUND))
     return stretches
 
 

@@ -218,22 +218,23 @@ def _with_our_rows(
     ]
 
 
-def verify_claimed(
+def verify_claimed(  # noqa: PLR0913 - two by name
     ports: VerifyingPorts,
     rules: VerifyingRules,
     token: str,
+    seen: dict[int, SeenBooks] | None = None,
     *,
     order_ids: Collection[int] | None = None,
     keeps_watching: bool = False,
 ) -> Pass:
     """Look at a claimed batch and write what it came to.
 
-    With ``order_ids`` only these orders of the batch are looked at. With ``keeps_watching`` an order whose
-    books are not there yet stays claimed and is not written; without it, it is written as inconclusive and
-    let go until it is due again.
+    ``seen`` is what earlier looks saw, as for ``look_at``. With ``order_ids`` only these orders of the batch
+    are looked at. With ``keeps_watching`` an order whose books are not there yet stays claimed and is not
+    written; without it, it is written as inconclusive and let go until it is due again.
     """
     ports = replace(ports, open_unit_of_work=LockPatience(ports.open_unit_of_work).open)
-    cases = look_at(ports, rules, token, order_ids=order_ids, brings_in=True)
+    cases = look_at(ports, rules, token, seen, order_ids=order_ids, brings_in=True)
     settled = [case for case in cases if not (keeps_watching and case.verification.awaits_kraken)]
     now = ports.clock()
     done, failures = write_verdicts(settled, ports, rules, token, now)

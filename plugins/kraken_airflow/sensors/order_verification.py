@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from kraken_recon.verification.evidence import SeenBooks
 
 TRIGGERER_PATIENCE = timedelta(minutes=2)
-# What ends while a poke is at work is taken along, but no poke goes on for ever.
-LOOKS_MAX = 20
+# What ends while a poke is at work is taken along. While each look brings verdicts, the books of the rest are
+# on their way, and another look is quicker than a trigger and a new process. But no poke goes on for ever.
+POKE_LONGEST = timedelta(seconds=60)
+PAUSE_SECONDS = 1.0
 
 
 class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
@@ -78,7 +82,7 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
     def poke(self, context: Context, ready: Collection[int] | None = None) -> bool:
         """Claim and look until nothing new is due, and write verdicts; say whether nothing is watched.
 
-        With ``ready`` only these orders of the batch are looked at, with those that are newly claimed.
+        With ``ready`` the first look is at these orders of the batch and at newly claimed ones alone.
         """
         is_over = datetime.now(UTC) >= self._watch_until(context)
         token = _token(context)
@@ -88,18 +92,23 @@ class OrderVerificationSensor(TradingDbTask, BaseSensorOperator):
             claimed_count = 0
             verdicts: dict[int, Overall] = {}
             failures: dict[str, str] = {}
-            for _ in range(LOOKS_MAX):
+            seen: dict[int, SeenBooks] = {}
+            last_look_at = datetime.now(UTC) + POKE_LONGEST
+            while True:
                 claimed = claim_orders(ports, RULES, token)
                 only = None if ready is None or is_over else {*ready, *claimed}
-                done = verify_claimed(ports, RULES, token, order_ids=only, keeps_watching=not is_over)
+                done = verify_claimed(ports, RULES, token, seen, order_ids=only, keeps_watching=not is_over)
                 claimed_count += len(claimed)
                 verdicts.update(done.verdicts)
                 failures.update(done.failures)
                 for latency in done.latencies.values():
                     observe("verification.latency", latency)
-                ready = ()
-                if not claimed or is_over:
+                is_flowing = bool(done.verdicts and done.watched)
+                if is_over or not (claimed or is_flowing) or datetime.now(UTC) >= last_look_at:
                     break
+                ready = None if is_flowing else ()
+                if is_flowing:
+                    time.sleep(PAUSE_SECONDS)
             counts = Counter(verdicts.values())
             self.agreements = [Agreement(table("orders"), counts[Overall.VERIFIED], counts[Overall.MISMATCH])]
             self._tell_verdicts(claimed_count, verdicts, done.watched)
