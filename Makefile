@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
+        kill-matrix \
         requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
@@ -81,6 +82,9 @@ bench-sessions: setup ## inject leaked and legitimate sessions, score the audit;
 
 soak: setup ## two virtual weeks of every DAG with faults and kills, compared with the truth; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks soak
+
+kill-matrix: setup ## kill, stop, cut and fill every part of the deployment at work; as root; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks kill-matrix
 
 bench-verification: setup ## measure from fill to verdict through a real Airflow; about eight minutes
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks verification-latency

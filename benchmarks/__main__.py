@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import verification_latency
+from benchmarks.kills import measure as kills
 from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
 from benchmarks.pages import measure as pages
@@ -15,6 +16,7 @@ from benchmarks.soak import measure as soak
 if __name__ == "__main__":
     named = {
         "history": long_history.main,
+        "kill-matrix": kills.main,
         "mutation-score": mutation_score.main,
         "pages": pages.main,
         "session-leaks": leaks.main,

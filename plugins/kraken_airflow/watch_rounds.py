@@ -4,8 +4,10 @@ Invariants:
 1. Whatever fails in a round, the next one is tried: a database that restarts ends nothing.
 2. Each channel is sent to by a thread of its own, so that a slow one delays no other.
 3. Metrics of what is open and stale are sent apart from both: a metrics server that is down stops nothing.
-4. After each round that did its work it leaves a heartbeat: a row, by whose age `session_leak_audit` knows
-   whether it is alive, and a file, by whose age its container does.
+4. After each round that did its work it leaves a row, by whose age `session_leak_audit` knows whether it is
+   alive. A file, by whose age its container does, is touched after each look, whatever that met: to start it
+   again mends no database.
+5. While rounds do no work, there are no rows to tell of: the channels are told so past them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +25,7 @@ from kraken_airflow.alerting.channels import send
 from kraken_airflow.alerting.links import links_of
 from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.telemetry.metrics import publish_desk, publish_desk_books, start_sending
+from kraken_recon.alerts.blindness import Blindness
 from kraken_recon.alerts.heartbeats import beat, look_after_jobs
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.store import AlertStore
@@ -48,7 +52,7 @@ def _open_unit() -> UnitOfWork:
     return TradingDbHook(application_name="kraken_recon:watch").unit_of_work()
 
 
-def _look(channels: Sequence[str]) -> None:
+def _look(channels: Sequence[str], after_each: Callable[[], None] = lambda: None) -> None:
     """Look at everything, whatever one look meets, and fail in the end.
 
     Raises:
@@ -64,6 +68,7 @@ def _look(channels: Sequence[str]) -> None:
             step()
         except KrakenReconError as error:
             failures.append(error)
+        after_each()
     if failures:
         raise failures[0]
 
@@ -87,7 +92,11 @@ def _sending(channel: str) -> Callable[[Notification], None]:
     return logged
 
 
-def _deliver(channel: str) -> None:
+def _deliver(channel: str, blindness: Blindness | None = None) -> None:
+    if blindness and (notification := blindness.due(channel, utc_now())):
+        with suppress(Exception):  # logged, and due again in the next round
+            _sending(channel)(notification)
+            blindness.arrived(channel, notification)
     deliver(_open_unit, channel, _sending(channel), utc_now)
 
 
@@ -107,20 +116,28 @@ def _repeat(step: Callable[[], None], stopped: threading.Event, round_seconds: f
         stopped.wait(round_seconds)
 
 
-def _run(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Event) -> None:
+def run_rounds(channels: Sequence[str], heartbeat: Path | None, stopped: threading.Event) -> None:
     """Look and deliver, round after round, until told to stop."""
+    blindness = Blindness(utc_now())
 
-    def look() -> None:
-        _look(channels)
-        beat(_open_unit, Job.WATCH, utc_now())
+    def show_life() -> None:
         if heartbeat:
             heartbeat.touch()
+
+    def look() -> None:
+        try:
+            _look(channels, show_life)
+            beat(_open_unit, Job.WATCH, utc_now())
+        except KrakenReconError as error:
+            blindness.cause = f"{type(error).__name__}, {error}"
+            raise
+        blindness.seen_at = utc_now()
 
     def start(name: str, step: Callable[[], None], round_seconds: float) -> None:
         threading.Thread(target=_repeat, args=(step, stopped, round_seconds), name=name, daemon=True).start()
 
     for channel in channels:
-        start(channel, partial(_deliver, channel), ROUND_SECONDS)
+        start(channel, partial(_deliver, channel, blindness), ROUND_SECONDS)
     start("metrics", partial(_measure, channels), METRICS_SECONDS)
     _repeat(look, stopped, ROUND_SECONDS)
 
@@ -140,4 +157,4 @@ def watch(heartbeat: Path | None, *, once: bool) -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    _run(channels, heartbeat, stopped)
+    run_rounds(channels, heartbeat, stopped)

@@ -1,5 +1,7 @@
 """Say by the exit status whether a worker answers: ``python -m kraken_airflow.worker_check celery@HOST``.
 
+0 it does, 1 it does not, 2 the broker does not, of which the worker is not to blame.
+
 It asks the broker by itself. Celery's own command, with Airflow's application, imports all of Airflow first,
 which takes seconds of a processor at every check.
 """
@@ -12,6 +14,7 @@ import sys
 from typing import Final
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 BROKER: Final = "AIRFLOW__CELERY__BROKER_URL"
 ANSWER_SECONDS: Final = 5
@@ -29,7 +32,12 @@ def _broker() -> str:
 def main() -> int:
     """Ask the named worker; return the exit status."""
     app = Celery(broker=_broker())
-    return 0 if app.control.ping(destination=sys.argv[1:], timeout=ANSWER_SECONDS) else 1
+    try:
+        with app.connection_for_write(connect_timeout=ANSWER_SECONDS) as broker:
+            broker.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
+            return 0 if app.control.ping(sys.argv[1:], ANSWER_SECONDS, connection=broker) else 1
+    except OperationalError:
+        return 2
 
 
 if __name__ == "__main__":

@@ -12,16 +12,19 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 import requests
 
+from kraken_airflow import watch_rounds
 from kraken_airflow.alerting.channels import send
 from kraken_airflow.watch import main
+from kraken_recon.alerts import blindness
 from kraken_recon.alerts.kinds import AlertKind
 from kraken_recon.alerts.rules import Notification
 from kraken_recon.alerts.run_coverage import RunOfDag
@@ -30,6 +33,8 @@ from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.settings import ALERT_CHANNELS
 from local_stack.databases import postgres_connection
+from local_stack.ports import free_port
+from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -248,3 +253,33 @@ def test_one_round_of_the_watch(
     assert main(["--check", "--heartbeat", str(heartbeat)]) == 1
     heartbeat.touch()
     assert main(["--check", "--heartbeat", str(heartbeat)]) == 0
+
+
+def test_a_watch_without_its_database_says_so_and_lives(
+    monkeypatch: pytest.MonkeyPatch, http: tuple[int, list[Any]], trading_db: str, tmp_path: Path
+) -> None:
+    port, arrived = http
+    connect(monkeypatch, conn_type="http", host=f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(blindness, "BLIND_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(watch_rounds, "ROUND_SECONDS", 0.05)
+    nowhere = urlsplit(trading_db)._replace(netloc=f"anybody:canary@127.0.0.1:{free_port()}").geturl()
+    monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(nowhere))
+    heartbeat, over = tmp_path / "heartbeat", threading.Event()
+    watching = threading.Thread(target=watch_rounds.run_rounds, args=(["channel"], heartbeat, over))
+    watching.start()
+
+    def reasons() -> list[str]:
+        return [json.loads(body)["reason"] for _, _, body in arrived]
+
+    try:
+        assert poll_until(lambda: reasons() == ["opened"], timeout_seconds=20)
+        # To start it again would mend nothing, and make it forget whom it has told.
+        assert main(["--check", "--heartbeat", str(heartbeat)]) == 0
+        monkeypatch.setenv("AIRFLOW_CONN_TRADING_DB", postgres_connection(trading_db))
+        assert poll_until(lambda: reasons() == ["opened", "recovered"], timeout_seconds=20)
+    finally:
+        over.set()
+        watching.join()
+    told = b"".join(body for _, _, body in arrived)
+    assert b"StoreUnreachableError" in told
+    assert b"canary" not in told

@@ -99,11 +99,16 @@ class Composed:
         )
         return self.started[name]
 
-    def health_check(self, name: str) -> tuple[list[str], dict[str, str]]:
-        """Translate how a started service's container asks whether it is well: the command and variables."""
+    def health_check(self, name: str, first: int) -> tuple[list[str], dict[str, str]]:
+        """Translate how a started service's container asks whether it is well: the command and variables.
+
+        ``first`` is the service's own process, which stands for the first one of a container.
+        """
         kind, *words = self.document["services"][name]["healthcheck"]["test"]
         home = self.state_dir / "homes" / name
         command = [self._here(word, home).replace("$$", "$") for word in words]
+        if "--first" in command:
+            command[command.index("--first") + 1] = str(first)
         environment = {**self.started[name].environment, "HOSTNAME": name}
         return (["sh", "-c", *command] if kind == "CMD-SHELL" else command), environment
 

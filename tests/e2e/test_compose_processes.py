@@ -118,19 +118,21 @@ def check_secrets(composed: Composed, services: Services) -> None:
     assert seen > len(AIRFLOW_SERVICES)
 
 
-def check_their_health(composed: Composed) -> None:
+def check_their_health(composed: Composed, services: Services) -> None:
     """Ask every service as its container does, every half a minute for ever: it must cost nearly nothing."""
     heartbeat = composed.state_dir / "homes" / "watch" / "tmp" / "watch.heartbeat"
     assert poll_until(heartbeat.exists, timeout_seconds=30, pause_seconds=0.2)
     for name in AIRFLOW_SERVICES:
-        command, environment = composed.health_check(name)
+        pid = services.pid_of(f"airflow-{name}")
+        assert pid is not None, name
+        command, environment = composed.health_check(name, pid)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode == 0, f"{name}: {command}\n{done.stdout}\n{done.stderr}"
         spent_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         assert spent_seconds < 1, f"{name}: {spent_seconds} s"
-    command, environment = composed.health_check("worker-default")
+    command, environment = composed.health_check("worker-default", pid)
     nobody = subprocess.run(command, env={**environment, "HOSTNAME": "nobody"}, check=False)
     assert nobody.returncode == 1
 
@@ -159,7 +161,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     api = airflow.AirflowApi(login)
     api.wait_until_healthy(services)
     api.wait_until_parsed("position_sync")
-    check_their_health(composed)
+    check_their_health(composed, services)
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(composed.secret("trading_database_url")) as session:

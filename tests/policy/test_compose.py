@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from kraken_airflow.restart_when_unwell import ASKED_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yaml"
 SECRET_WORDS = ("PASSWORD", "SECRET_KEY", "FERNET_KEY", "SQL_ALCHEMY_CONN", "BROKER_URL", "RESULT_BACKEND")
@@ -214,6 +216,19 @@ def test_health_checks_start_nothing_heavy(services: dict[str, dict[str, Any]]) 
         asked = " ".join(service.get("healthcheck", {}).get("test", ()))
         assert "airflow jobs" not in asked, name
         assert "celery --app" not in asked, name
+
+
+def test_what_hangs_is_ended_and_so_started_again(services: dict[str, dict[str, Any]]) -> None:
+    built = {name: made for name, made in services.items() if made.get("command") and "build" in made}
+    for name in built.keys() - {"init", "forget-logs"}:
+        check = built[name]["healthcheck"]
+        given, _, command = " ".join(check["test"]).partition(" -- ")
+        assert given.startswith("CMD python -m kraken_airflow.restart_when_unwell --first 1 "), name
+        assert f" --after {check['retries']}" in given, name
+        asked = re.search(r"--seconds (\d+)", given)
+        assert (int(asked[1]) if asked else ASKED_SECONDS) < int(check["timeout"].rstrip("s")), name
+        assert command, name
+        assert built[name]["restart"] == "unless-stopped", name
 
 
 def test_task_logs_are_forgotten_by_age(services: dict[str, dict[str, Any]], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Invariants:
 2. No statement is prepared: behind a pooler the next one may meet another session, which does not know it,
    and what this one prepared would stay behind for strangers.
 3. A server that is too old is named before anything is asked of it.
+4. A server that is gone without a word is noticed within about a minute, whether a session waits for its
+   answer or for its acknowledgement. The system's own limits are two hours and a quarter of one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER: Final = 15
 CONNECT_TIMEOUT_SECONDS: Final = 10
+# Over TCP alone; what an address says for itself takes precedence.
+NOTICED_SILENCE: Final = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _VERSIONS_PER_MAJOR: Final = 10_000
 
 
@@ -40,6 +49,7 @@ def session_parameters(parameters: Mapping[str, Any], application_name: str) -> 
     """Add what every session has to where the database is."""
     return {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        **NOTICED_SILENCE,
         **parameters,
         "application_name": application_name,
         "autocommit": True,

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from sqlalchemy.pool import NullPool
 
+from kraken_recon.database.connecting import NOTICED_SILENCE
 from kraken_recon.database.statement_spans import trace_statements
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.rules.records import DeskProblem
@@ -254,7 +255,7 @@ def _engine(address: DeskAddress, limits: DeskLimits, *, mode: str = "ro") -> sa
     )
     options: dict[str, Any] = {**address.options, "connect_timeout": limits.connect_timeout_seconds}
     if address.dialect is Dialect.POSTGRESQL:
-        options["application_name"] = "kraken_recon:desk_book"
+        options = {**NOTICED_SILENCE, **options, "application_name": "kraken_recon:desk_book"}
     else:
         options["read_timeout"] = limits.statement_timeout_seconds + limits.lock_timeout_seconds
     engine = sa.create_engine(url, poolclass=NullPool, connect_args=options)
