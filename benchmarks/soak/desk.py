@@ -179,7 +179,7 @@ def let_bot_book(url: str, market: Exchange) -> None:
     from demo_bot.__main__ import ACCOUNT, honest_mistakes  # noqa: PLC0415 - see prepare_airflow
     from demo_bot.bot import Bot  # noqa: PLC0415
     from demo_bot.tables import TableBook, bot_engine  # noqa: PLC0415
-    from kraken_recon.kraken.parse_account import parse_ledger_page  # noqa: PLC0415
+    from kraken_recon.kraken.parse_ledger import parse_ledger_page  # noqa: PLC0415
 
     # Not by the account's key: a nonce of the bot's would strike the product's.
     said = requests.get(f"{market.base_url}/_sim/accounts/{ACCOUNT}/statement", timeout=30).text
