@@ -197,9 +197,12 @@ class Deployment:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(blow)
 
-    def is_healthy(self) -> bool:
-        """Tell whether everything runs."""
-        return all(self.services.is_running(made.name) for made in self._described.values())
+    def is_stopped(self, name: str) -> bool:
+        """Tell whether a service does not run, or has a process that is stopped."""
+        found = self.processes(name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return not found or any(process.status() == psutil.STATUS_STOPPED for process in found)
+        return True
 
     def log(self, name: str) -> str:
         """Return all that a service has said, its earlier lives included."""

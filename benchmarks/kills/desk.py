@@ -17,7 +17,7 @@ import requests
 
 from benchmarks.kills.deployment import CHANNEL
 from benchmarks.servers import with_database
-from benchmarks.sessions.soak import PERMISSIONS
+from desks.orders import TRADING
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ select decision_id, coalesce(o.status, d.status) || coalesce(' ' || v.verdict, '
 from trading.order_decisions d
 left join trading.orders o using (order_id)
 left join trading.order_verifications v using (order_id)
-where not (d.status = 'refused' or o.status in ('not_placed', 'refused', 'expired') or v.verdict = 'verified')
+where (d.status = 'refused' or o.status in ('not_placed', 'refused') or v.verdict = 'verified') is not true
 """
 ORDERS: Final = """
 select d.decision_id, coalesce(o.status, d.status), o.cl_ord_id, a.name
@@ -101,7 +101,7 @@ class Desk:
         connections = json.loads(file.read_text())
         for name in ACCOUNTS:
             key = {"name": name, "api_key": name, "api_secret": SECRET, "tier": "unlimited"}
-            more = {"permissions": PERMISSIONS, "opening": {"XXBT": "2", "ZUSD": "10000000"}}
+            more = {"permissions": TRADING, "opening": {"XXBT": "2", "ZUSD": "10000000"}}
             self.control("POST", "accounts", key | more)
             connections[name] = {
                 "conn_type": "kraken",

@@ -28,6 +28,7 @@ where datname = 'trading' and usename = 'trading_writer' and backend_xid is not 
 """
 PATIENCE_SECONDS: Final = 20
 PIECE_BYTES: Final = 1 << 20
+CUT_SECONDS: Final = 12
 
 
 @dataclass
@@ -48,17 +49,19 @@ class Row:
         does: what happens, for people.
         strike: entered when work is under way, left when the disturbance ends by itself.
         seconds: how long it lasts; 0 for what is done once and undone by nobody.
-        victim: the service that a person would restart where nothing comes back by itself.
+        victims: the services that must be back in the end; a person would start them again if they are not.
+        patience_seconds: how long it is waited for everything to come back by itself.
     """
 
     name: str
     does: str
     strike: Callable[[Scene], AbstractContextManager[None]]
     seconds: float = 0
-    victim: str = ""
+    victims: tuple[str, ...] = ()
+    patience_seconds: float = 180
 
 
-def kill(service: str) -> Row:
+def kill(service: str, patience: float = 180) -> Row:
     """Kill the first process of a service's container."""
 
     @contextmanager
@@ -66,18 +69,26 @@ def kill(service: str) -> Row:
         os.kill(scene.deployment.pid(service), signal.SIGKILL)
         yield
 
-    return Row(f"kill-{service}", f"SIGKILL of `{service}`", strike, victim=service)
+    return Row(
+        f"kill-{service}", f"SIGKILL of `{service}`", strike, victims=(service,), patience_seconds=patience
+    )
 
 
-def stop(service: str) -> Row:
-    """Stop every process of a service, and let nobody wake them."""
+def stop(*services: str) -> Row:
+    """Stop every process of services, and let nobody wake them."""
 
     @contextmanager
     def strike(scene: Scene) -> Iterator[None]:
-        scene.deployment.signal(service, signal.SIGSTOP)
+        for service in services:
+            scene.deployment.signal(service, signal.SIGSTOP)
         yield
 
-    return Row(f"stop-{service}", f"SIGSTOP of `{service}`, for good", strike, victim=service)
+    return Row(
+        f"stop-{services[0]}",
+        f"SIGSTOP of {' and '.join(f'`{service}`' for service in services)}, for good",
+        strike,
+        victims=services,
+    )
 
 
 def pause(service: str, seconds: float) -> Row:
@@ -95,7 +106,7 @@ def pause(service: str, seconds: float) -> Row:
                 process.resume()
 
     does = f"SIGSTOP of `{service}`, SIGCONT after {seconds:g} s"
-    return Row(f"pause-{service}", does, strike, seconds, service)
+    return Row(f"pause-{service}", does, strike, seconds, (service,))
 
 
 @contextmanager
@@ -137,7 +148,7 @@ def _running_tasks(scene: Scene) -> list[psutil.Process]:
     raise AssertionError("no task was running")
 
 
-def _postgres_killed(how: signal.Signals) -> Callable[[Scene], AbstractContextManager[None]]:
+def _postgres_ended(how: signal.Signals) -> Callable[[Scene], AbstractContextManager[None]]:
     @contextmanager
     def strike(scene: Scene) -> Iterator[None]:
         _wait_for_our_transaction(scene)
@@ -210,63 +221,87 @@ def _locked(statement: str) -> Callable[[Scene], AbstractContextManager[None]]:
     return strike
 
 
-def cut(service: str, server: str, seconds: float) -> Row:
-    """Cut the line between a service and a server for a while."""
+def cut(name: str, *lines: tuple[str, str], seconds: float = CUT_SECONDS) -> Row:
+    """Cut lines between services and servers for a while."""
 
     @contextmanager
     def strike(scene: Scene) -> Iterator[None]:
-        scene.lines.cut(address(service, server))
+        scene.lines.cut(*(address(service, server) for service, server in lines))
         yield
         scene.lines.mend()
 
-    does = f"no packet between `{service}` and `{server}` for {seconds:g} s"
-    return Row(f"cut-{service}-{server}", does, strike, seconds, service)
+    pairs = ", ".join(f"`{service}` and `{server}`" for service, server in lines)
+    does = f"no packet between {pairs} for {seconds:g} s"
+    return Row(f"cut-{name}", does, strike, seconds, tuple(service for service, _ in lines))
 
 
 def every_row() -> list[Row]:
     """List the rows in the order in which they are done; none depends on another."""
-    killed = ("scheduler", "triggerer", "dag-processor", API, "worker-exchange", "watch", REDIS, EXCHANGE)
-    stopped = ("scheduler", "triggerer", "dag-processor", API, "worker-exchange", "watch")
+    exchange_worker = "worker-exchange"
     return [
-        *(kill(service) for service in killed),
+        *(kill(service) for service in ("scheduler", "triggerer", "dag-processor", API)),
+        *(kill(service) for service in (exchange_worker, "watch", EXCHANGE)),
+        # A message that is lost with the broker is sent again after TASK_QUEUED_TIMEOUT.
+        kill(REDIS, patience=420),
         Row("kill-task", "SIGKILL of the processes of the running tasks", _task_killed),
         Row(
             "kill-postgres",
             "SIGKILL of the postmaster inside a transaction of ours",
-            _postgres_killed(signal.SIGKILL),
+            _postgres_ended(signal.SIGKILL),
+            victims=(POSTGRES,),
         ),
         Row(
             "restart-postgres",
             "immediate shutdown of PostgreSQL inside a transaction of ours",
-            _postgres_killed(signal.SIGQUIT),
+            _postgres_ended(signal.SIGQUIT),
+            victims=(POSTGRES,),
         ),
         Row("kill-backend", "SIGKILL of the server process inside a transaction of ours", _backend_killed),
-        Row("away-postgres", "PostgreSQL down for 150 s", _postgres_away, 150),
-        *(stop(service) for service in stopped),
-        Row("pause-task", "SIGSTOP of the running tasks, SIGCONT after 15 s", _task_paused, 15),
-        *(pause(server, 15) for server in (POSTGRES, EXCHANGE, REDIS)),
-        Row("full-database", "PostgreSQL's disk full for 10 s", _full("postgres", is_database=True), 10),
+        Row("away-postgres", "PostgreSQL down for 140 s", _postgres_away, 140, (POSTGRES,)),
+        *(stop(service) for service in ("scheduler", "triggerer", API, exchange_worker)),
+        stop("watch", "dag-processor"),
+        Row(
+            "pause-task",
+            f"SIGSTOP of the running tasks, SIGCONT after {CUT_SECONDS} s",
+            _task_paused,
+            CUT_SECONDS,
+        ),
+        *(pause(server, CUT_SECONDS) for server in (POSTGRES, EXCHANGE, REDIS)),
+        Row(
+            "full-database",
+            f"PostgreSQL's disk full for {CUT_SECONDS} s",
+            _full("postgres", is_database=True),
+            CUT_SECONDS,
+            (POSTGRES,),
+        ),
         Row(
             "full-logs",
-            "the disk of task logs full for 10 s",
+            f"the disk of task logs full for {CUT_SECONDS} s",
             _full("volumes/airflow-logs", is_database=False),
-            10,
+            CUT_SECONDS,
         ),
-        Row("no-connections", "all connections taken by somebody for 15 s", _exhausted, 15),
+        Row(
+            "no-connections",
+            f"all connections taken by somebody for {CUT_SECONDS} s",
+            _exhausted,
+            CUT_SECONDS,
+        ),
         Row(
             "lock-accounts",
-            "`lock table trading.accounts` by a colleague for 15 s",
+            f"`lock table trading.accounts` by a colleague for {CUT_SECONDS} s",
             _locked("lock table trading.accounts in access exclusive mode"),
-            15,
+            CUT_SECONDS,
         ),
         Row(
             "lock-positions",
-            "a colleague's open transaction on all positions for 15 s",
+            f"a colleague's open transaction on all positions for {CUT_SECONDS} s",
             _locked("update trading.positions set updated_at = updated_at"),
-            15,
+            CUT_SECONDS,
         ),
-        *(cut("worker-exchange", server, 15) for server in (POSTGRES, EXCHANGE, API, REDIS)),
-        *(cut("scheduler", server, 15) for server in (POSTGRES, REDIS)),
-        *(cut("triggerer", server, 15) for server in (POSTGRES, EXCHANGE)),
-        *(cut(service, POSTGRES, 15) for service in ("dag-processor", API, "watch")),
+        *(cut(f"worker-{server}", (exchange_worker, server)) for server in (POSTGRES, EXCHANGE, API, REDIS)),
+        cut("scheduler-postgres", ("scheduler", POSTGRES)),
+        cut("scheduler-redis", ("scheduler", REDIS)),
+        cut("triggerer", ("triggerer", POSTGRES), ("triggerer", EXCHANGE)),
+        cut("api-postgres", (API, POSTGRES)),
+        cut("others-postgres", ("dag-processor", POSTGRES), ("watch", POSTGRES)),
     ]

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = RESULTS / "kill_matrix.json"
 LOGS: Final = RESULTS / "kill_matrix_logs"
-PATIENCE_SECONDS: Final = 120
 AT_WORK: Final = """
 select count(*) from task_instance
 where state = 'running' and task_id in ('reconcile_accounts', 'execute_orders')
@@ -56,7 +55,7 @@ class Outcome:
     """What came of a row.
 
     Attributes:
-        remedy: what a person had to do, where it did not come back by itself.
+        remedy: what was not back by itself, so that a person had to start the victims again.
         seconds: from the end of the disturbance to the proof of everything.
         seen: what a person would have seen, each found where it is said to be.
         wrong: what was lost or doubled.
@@ -81,7 +80,6 @@ class Matrix:
     def play(self, row: Row) -> Outcome:
         """Do one row: work, strike, wait for the proof, look at what was seen and what is wrong."""
         desk, deployment = self._scene.desk, self._scene.deployment
-        self._wait_for_proof(now(), PATIENCE_SECONDS)
         marks = {name: len(deployment.log(name)) for name in deployment.names()}
         began, happened, heard = now(), len(deployment.happened), len(desk.heard)
         self._pulse.unwell.clear()
@@ -97,31 +95,34 @@ class Matrix:
                 time.sleep(min(5.0, max(0.0, row.seconds - (time.monotonic() - struck))))
         outcome = Outcome(row.name, row.does, row.seconds)
         ended, moment = time.monotonic(), now()
-        outcome.left = self._wait_for_proof(moment, PATIENCE_SECONDS)
-        if outcome.left and row.victim:
-            outcome.remedy = f"restart `{row.victim}`"
-            deployment.signal(row.victim, signal.SIGKILL)
-            outcome.left = self._wait_for_proof(now(), PATIENCE_SECONDS)
+        outcome.left = self._wait(row, moment)
         outcome.seconds = round(time.monotonic() - ended, 1)
+        if outcome.left:
+            outcome.remedy = f"{'; '.join(outcome.left[:3])}"
+            for victim in row.victims:
+                deployment.signal(victim, signal.SIGKILL)
+            outcome.left = self._wait(row, now())
         outcome.wrong = desk.losses()
         outcome.seen = self._seen(began, happened, heard, marks)
         return outcome
+
+    def _wait(self, row: Row, since: datetime) -> list[str]:
+        """Wait until everything is proven since a moment and every victim is back; return what is not."""
+        left: list[str] = []
+
+        def is_over() -> bool:
+            left[:] = self._scene.desk.unproven(since)
+            left.extend(f"`{name}` hangs" for name in row.victims if self._scene.deployment.is_stopped(name))
+            return not left
+
+        poll_until(is_over, timeout_seconds=row.patience_seconds, pause_seconds=0.5)
+        return list(left)
 
     def _wait_for_work(self) -> None:
         def is_at_work() -> bool:
             return self._scene.desk.airflow_rows(AT_WORK) != [(0,)]
 
         poll_until(is_at_work, timeout_seconds=30, pause_seconds=0.1)
-
-    def _wait_for_proof(self, since: datetime, patience_seconds: float) -> list[str]:
-        left: list[str] = []
-
-        def is_proven() -> bool:
-            left[:] = self._scene.desk.unproven(since)
-            return not left
-
-        poll_until(is_proven, timeout_seconds=patience_seconds, pause_seconds=0.5)
-        return list(left)
 
     def _seen(self, began: datetime, happened: int, heard: int, marks: dict[str, int]) -> list[str]:
         desk, deployment = self._scene.desk, self._scene.deployment

@@ -82,9 +82,9 @@ def written(figures: Mapping[str, Any]) -> str:
 def _line(row: Mapping[str, Any]) -> str:
     back = "yes"
     if row["remedy"]:
-        back = f"**no**: {row['remedy']}"
+        back = f"**no** ({row['remedy']}): start it again"
     if row["left"]:
-        back = f"**no**, still open: {', '.join(row['left'])}"
+        back = f"**no**, not even started again: {', '.join(row['left'])}"
     seconds = f"{row['seconds']:.0f} s"
     cells = (
         row["does"],

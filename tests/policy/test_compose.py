@@ -115,7 +115,7 @@ def test_both_queues_have_a_worker(services: dict[str, dict[str, Any]]) -> None:
 
 # Who is given what, all of it: a service that is not named here is given nothing.
 AIRFLOW = {"airflow_database_url", "celery_broker_url", "celery_result_backend_url", "airflow_api_secret_key"}
-READS_STORED = {"airflow_fernet_key"}  # what Airflow keeps of connections and variables
+READS_STORED = {"airflow_fernet_key"}  # what Airflow keeps of connections, variables and triggers
 SIGNS = {"airflow_jwt_secret"}
 GIVEN: dict[str, set[str]] = {
     "backup": {"trading_owner_password"},
@@ -127,7 +127,7 @@ GIVEN: dict[str, set[str]] = {
     "init": AIRFLOW | READS_STORED | SIGNS
     | {"airflow_admin_password", "airflow_audit_password", "trading_owner_url"},
     "api-server": AIRFLOW | READS_STORED | SIGNS | {"connections_desk.json"},
-    "scheduler": AIRFLOW | SIGNS,
+    "scheduler": AIRFLOW | READS_STORED | SIGNS,
     "dag-processor": AIRFLOW | READS_STORED | SIGNS | {"connections_desk.json"},
     "triggerer": AIRFLOW | READS_STORED | SIGNS | {"connections_exchange.json"},
     "worker-exchange": AIRFLOW | {"connections_exchange.json", "trading_database_url"},
@@ -162,6 +162,15 @@ def test_every_service_is_given_exactly_the_secrets_that_it_needs(
             # What is read is given, and what is given is read: by a variable, or by the command.
             in_command = set(re.findall(r"/run/secrets/([\w.]+)", " ".join(service["command"])))
             assert read - {"connections.json"} | in_command == seen - {"connections.json"}, name
+
+
+def test_what_writes_triggers_has_the_key_of_what_runs_them(services: dict[str, dict[str, Any]]) -> None:
+    """The scheduler writes those of missed deadlines; one that cannot be read ends the whole triggerer."""
+    keys = {
+        name: services[name]["environment"].get("AIRFLOW__CORE__FERNET_KEY_CMD")
+        for name in ("scheduler", "dag-processor", "api-server", "triggerer")
+    }
+    assert set(keys.values()) == {"cat /run/secrets/airflow_fernet_key"}, keys
 
 
 def test_every_secret_is_a_file_that_is_made_and_every_service_s_secret_is_declared(
