@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        kill-matrix \
+        kill-matrix races \
         requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
@@ -76,6 +76,9 @@ bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows 
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score
+
+races: setup ## step sessions through the product's statements in every order up to a bound; writes docs/reference
+	@$(BIN)/python -W ignore -m benchmarks races
 
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks

@@ -10,6 +10,7 @@ from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
 from benchmarks.pages import measure as pages
 from benchmarks.position_sync import measure as position_sync
+from benchmarks.races import measure as races
 from benchmarks.sessions import leaks
 from benchmarks.soak import measure as soak
 
@@ -19,6 +20,7 @@ if __name__ == "__main__":
         "kill-matrix": kills.main,
         "mutation-score": mutation_score.main,
         "pages": pages.main,
+        "races": races.main,
         "session-leaks": leaks.main,
         "soak": soak.main,
         "verification-latency": verification_latency.main,

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
 # Written by hand, or by what they measure; other tests look after what they say.
-OTHERS = {"mutation-score", "position-certificate", "session-leak-score", "supported-versions"}
+OTHERS = {
+    "mutation-score",
+    "position-certificate",
+    "race-schedules",
+    "session-leak-score",
+    "supported-versions",
+}
 VARIABLE = re.compile(r"(KRAKEN_RECON|RECON|KRAKEN)_[A-Z_]+|AIRFLOW_CONN_[A-Z_]+")
 OF_AIRFLOW = re.compile(r"var\.value\.get\('(\w+)'|var\.value\.(?!get\b)(\w+)|Variable\.get\(['\"](\w+)['\"]")
 # What the stack hands to the programs that it starts: the product's own settings.
