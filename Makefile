@@ -1,8 +1,8 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
-        mutation-score lost-answers screenshots bench-history bench-pages bench-sessions bench-verification soak \
-        kill-matrix races \
+        mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-sessions \
+        bench-verification soak kill-matrix races \
         requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
@@ -73,6 +73,9 @@ bench-history: setup ## a two-year account of 100,000 entries: import, sync, exp
 
 bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows behind them; twenty minutes
 	@$(BIN)/python -m benchmarks pages
+
+bench-peers: setup ## prove and parse one account with us and with NautilusTrader, OctoBot and ccxt; five minutes
+	@$(BIN)/python -m benchmarks peers
 
 mutation-score: setup ## damage ledgers and count what the reconciler notices; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks mutation-score

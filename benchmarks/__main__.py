@@ -9,6 +9,7 @@ from benchmarks.kills import measure as kills
 from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
 from benchmarks.pages import measure as pages
+from benchmarks.peers import measure as peers
 from benchmarks.position_sync import measure as position_sync
 from benchmarks.races import measure as races
 from benchmarks.sessions import leaks
@@ -20,6 +21,7 @@ if __name__ == "__main__":
         "kill-matrix": kills.main,
         "mutation-score": mutation_score.main,
         "pages": pages.main,
+        "peers": peers.main,
         "races": races.main,
         "session-leaks": leaks.main,
         "soak": soak.main,

@@ -40,13 +40,20 @@ def keep(figures: Mapping[str, Any], file: Path) -> None:
     file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def surroundings(server_url: str) -> dict[str, Any]:
-    """Say on what the figures were taken."""
+def surroundings(server_url: str | None = None) -> dict[str, Any]:
+    """Say on what the figures were taken, and on which server if any."""
+    around = _machine()
+    if server_url is None:
+        return around
     with psycopg.connect(server_url) as connection:
         server: Mapping[str, str] = {
             name: str(connection.execute(sql.SQL("show {}").format(sql.SQL(name))).fetchone()[0])  # type: ignore[index]
             for name in SETTINGS
         }
+    return {**around, "server": server}
+
+
+def _machine() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
@@ -60,16 +67,15 @@ def surroundings(server_url: str) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: version(name) for name in ("sqlalchemy", "psycopg", "kraken-recon")},
         },
-        "server": server,
     }
 
 
 def taken(figures: Mapping[str, Any]) -> str:
     """Say in a sentence when and on what figures with their ``surroundings`` were taken."""
     machine = figures["machine"]
+    server = f"PostgreSQL {figures['server']['server_version']}, " if "server" in figures else ""
     return (
-        f"Taken {figures['date'][:10]} on {machine['cores']} cores of {machine['processor']}, "
-        f"PostgreSQL {figures['server']['server_version']}, "
+        f"Taken {figures['date'][:10]} on {machine['cores']} cores of {machine['processor']}, {server}"
         f"load average {machine['load_average_at_start']:.1f} at the start."
     )
 

@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+_NESTED: Final = frozenset({dict, list})
 _QUICK_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND: Final = Decimal(1_000_000)
@@ -205,35 +207,28 @@ def _decoded(body: bytes, read: Reader) -> dict[str, Any]:
 
 
 def _decoded_quickly(body: bytes) -> object:
-    """Decode JSON in which nothing is escaped and no name repeated; None for any other.
+    """Decode JSON in which no name is repeated; None for any other.
 
-    Each text stands between two quotation marks, so these tell how many texts were sent. Of two values under
-    one name this decoder keeps the last, and the texts that went with the first are missing.
+    Every name that was sent has a colon of its own. Of two values under one name this decoder keeps one: then
+    there are more colons than names.
     """
-    if b"\\" in body:
-        return None
     try:
         value = _QUICK_DECODER.decode(body)
     except (ValueError, ArithmeticError, RecursionError):
         return None
-    return value if body.count(b'"') == 2 * _texts_in(value) else None
+    return value if body.count(b":") == _names_in(value) else None
 
 
-def _texts_in(value: object) -> int:
-    """Count the texts of a decoded value, names included, however deep."""
-    texts, waiting = 0, [[value]]
-    while waiting:
-        inner = waiting.pop()
-        kinds = [*map(type, inner)]
-        texts += kinds.count(str)
-        if dict in kinds or list in kinds:
-            for part in inner:
-                if isinstance(part, dict):
-                    texts += len(part)
-                    waiting.append([*part.values()])
-                elif isinstance(part, list):
-                    waiting.append(part)
-    return texts
+def _names_in(value: object) -> int:
+    """Count the names in the objects of a decoded value, however deep."""
+    names, level = 0, [value]
+    while level:
+        objects = [part for part in level if isinstance(part, dict)]
+        names += sum(map(len, objects))
+        inner = [*map(dict.values, objects), *(part for part in level if isinstance(part, list))]
+        is_deepest = _NESTED.isdisjoint(map(type, chain.from_iterable(inner)))
+        level = [] if is_deepest else [*chain.from_iterable(inner)]
+    return names
 
 
 def _decoded_with_care(body: bytes, read: Reader) -> object:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
+
+_ENTRY_TIME: Final = attrgetter("entry_time")
+_LEDGER_ID: Final = attrgetter("ledger_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,10 @@ def _opening(instants: Sequence[Sequence[LedgerEntry]]) -> Decimal:
     return ZERO if ZERO in starts else min(starts)
 
 
-def _continue(current: Decimal, instant: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+def _continue(current: Decimal, instant: Sequence[LedgerEntry]) -> Sequence[LedgerEntry]:
     """Order one instant's entries from ``current`` on, as far as they connect; the rest in a stable order."""
     if len(instant) == 1:
-        return list(instant)
+        return instant
     whole = _walk(instant, current)
     if whole is None:
         whole = _walk(instant, min(_possible_starts(instant)))
@@ -134,12 +138,8 @@ def prove_chain(key: HoldingKey, entries: Iterable[LedgerEntry], *, known_balanc
         known_balance: the balance just before the first of them, or None where nothing is known: then the
             first entry itself says it.
     """
-    instants = [
-        sorted(group, key=lambda entry: entry.ledger_id)
-        for _, group in groupby(
-            sorted(entries, key=lambda entry: entry.entry_time), key=lambda entry: entry.entry_time
-        )
-    ]
+    in_time = groupby(sorted(entries, key=_ENTRY_TIME), key=_ENTRY_TIME)
+    instants = [sorted(group, key=_LEDGER_ID) for _, group in in_time]
     if not instants:
         raise ValueError(f"expected entries of {key}, was none")
     opening = known_balance if known_balance is not None else _opening(instants)

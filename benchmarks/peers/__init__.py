@@ -1,0 +1,1 @@
+"""This project and its peers on one made account."""
