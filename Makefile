@@ -1,7 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
-        mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-sessions \
+        mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-scale bench-sessions \
         bench-verification soak kill-matrix races \
         requirements reference release-schema release workflows manifests matrix constraints
 
@@ -82,6 +82,9 @@ mutation-score: setup ## damage ledgers and count what the reconciler notices; w
 
 races: setup ## step sessions through the product's statements in every order up to a bound; writes docs/reference
 	@$(BIN)/python -W ignore -m benchmarks races
+
+bench-scale: setup ## position_sync through a real Airflow, from 10 to 10,000 accounts; about eight minutes
+	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks scale
 
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks

@@ -14,6 +14,7 @@ from benchmarks.position_sync import measure as position_sync
 from benchmarks.races import measure as races
 from benchmarks.sessions import leaks
 from benchmarks.soak import measure as soak
+from benchmarks.sync_scale import measure as sync_scale
 
 if __name__ == "__main__":
     named = {
@@ -23,6 +24,7 @@ if __name__ == "__main__":
         "pages": pages.main,
         "peers": peers.main,
         "races": races.main,
+        "scale": sync_scale.main,
         "session-leaks": leaks.main,
         "soak": soak.main,
         "verification-latency": verification_latency.main,

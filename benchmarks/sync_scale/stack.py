@@ -16,6 +16,7 @@ import psycopg
 import requests
 
 from benchmarks.sync_scale import desk, exchange, task_costs
+from kraken_airflow.hooks.connections_file import ConnectionsFile
 from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import create_engine
 from local_stack import airflow
@@ -214,7 +215,7 @@ def _environment(
     chosen = {
         "KRAKEN_RECON_ALLOWED_HOSTS": "127.0.0.1",
         "KRAKEN_RECON_DESK_BOOKS": str(settings.state_dir / "no-desk-books"),
-        "AIRFLOW__SECRETS__BACKEND": os.environ.get("SCALE_BACKEND", "airflow.secrets.local_filesystem.LocalFilesystemBackend"),
+        "AIRFLOW__SECRETS__BACKEND": f"{ConnectionsFile.__module__}.{ConnectionsFile.__qualname__}",
         "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(keys)}),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins),

@@ -52,6 +52,4 @@ class TaskCosts(AirflowPlugin):
     """The listener, where there is a file to write to."""
 
     name = "sync_scale_task_costs"
-    listeners = [Listener()] if os.environ.get(FILE) else []  # noqa: RUF012 - Airflow's own declaration is not a ClassVar
-
-
+    listeners = [Listener()] if os.environ.get(FILE) else []

@@ -150,6 +150,13 @@ AIRFLOW_DAYS_KEPT: Final = Setting(
     default="nothing is deleted",
     read_by="`maintenance`",
 )
+SYNC_SLOTS: Final = Setting(
+    "KRAKEN_RECON_SYNC_SLOTS",
+    "How many tasks that reconcile accounts run at a time: the slots of the pool `kraken_api`, or fewer "
+    "where the workers have fewer. The forecast of a run is made by it.",
+    default="8",
+    read_by="`position_sync`, command line",
+)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 

@@ -28,6 +28,7 @@ from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.order_reading_client import MarketCache, OrderReadingClient
+from kraken_recon.kraken.rate_limits import least_seconds
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
 from kraken_recon.orders.exchange import OrderPorts
@@ -299,6 +300,14 @@ class Wiring:
         """
         if self.stopped.wait(seconds):
             raise RunStoppedError
+
+    def budget_seconds(self, account: Account, calls: int) -> float:
+        """Say how long so many calls take an account's key at least.
+
+        Raises:
+            ConfigurationError: the connection is missing or wrong.
+        """
+        return least_seconds(calls, self.credentials_of(account).tier)
 
     @contextmanager
     def open_exchange(self, account: Account) -> Iterator[TradingClient]:

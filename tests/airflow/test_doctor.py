@@ -538,7 +538,7 @@ def test_a_service_without_keys_says_so(patient: Patient) -> None:
         patient.patch.delenv(f"AIRFLOW_CONN_KRAKEN_{name.upper()}")
     file = patient.place / "connections.json"
     file.write_text(json.dumps({"arena_db": {"conn_type": "sqlite", "host": str(file)}}))
-    backend = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    backend = "kraken_airflow.hooks.connections_file.ConnectionsFile"
     patient.patch.setenv("AIRFLOW__SECRETS__BACKEND", backend)
     arguments = json.dumps({"connections_file_path": str(file)})
     patient.patch.setenv("AIRFLOW__SECRETS__BACKEND_KWARGS", arguments)

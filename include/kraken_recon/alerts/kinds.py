@@ -15,6 +15,7 @@ class AlertKind(StrEnum):
     SYNC_FAILURE = "sync_failure"
     STALE_POSITIONS = "stale_positions"
     DEADLINE_MISSED = "deadline_missed"
+    COVERAGE_AT_RISK = "coverage_at_risk"
     RUN_FAILURE = "run_failure"
     WORK_OVERDUE = "work_overdue"
     WATCH_SILENT = "watch_silent"

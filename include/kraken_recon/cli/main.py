@@ -46,6 +46,7 @@ COMMANDS: Final = (
     accounts.check_key,
     accounts.ACCOUNT_COMMANDS,
     reconciliation.sync,
+    reconciliation.forecast,
     reports.explain,
     history.import_history,
     repairs.contradictions,

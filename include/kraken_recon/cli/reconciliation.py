@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.accounts.tolerance import Tolerance
-from kraken_recon.cli.arguments import amount, moment, typed
+from kraken_recon.cli.arguments import MINUTES_MAX, amount, moment, typed, whole_number
 from kraken_recon.cli.books import judge_declared_books, told_desk_books_now, told_without_book
 from kraken_recon.cli.command import Arguments, Result, argument, command
 from kraken_recon.cli.trading_db import unit_of_work, wired
 from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.forecasting import forecast_view, plan_run, render_forecast, slots_of
 from kraken_recon.reconciliation.plans.store import PlanStore
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
 from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
-from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
 from kraken_recon.repairs.view import plans_of_runs, render_plan
 from kraken_recon.reports.desk_books import with_desk_books
 from kraken_recon.reports.report import report_of_runs
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.terminal import render_report
-from kraken_recon.values.intervals import Interval, interval_ending_now
+from kraken_recon.values.intervals import RUN_INTERVAL, Interval, interval_ending_now
 from kraken_recon.wiring import utc_now
 
 
@@ -93,6 +95,31 @@ def sync(arguments: Arguments) -> Result:
         *(told_desk_books_now(view) if arguments.dry_run and not past else ()),
         *(line for plan in view["plans"] for line in ("", *render_plan(plan))),
     ]
+
+
+@command(
+    "forecast",
+    argument("--account", action="append", metavar="NAME", help="account; may be given again"),
+    argument(
+        "--within",
+        type=whole_number(1, MINUTES_MAX),
+        default=int(RUN_INTERVAL.total_seconds() // 60),
+        metavar="MINUTES",
+        help="how much time the run has (15)",
+    ),
+)
+def forecast(arguments: Arguments) -> Result:
+    """Say what the next run of position_sync will take, and which accounts it will not reach in time."""
+    with unit_of_work() as unit:
+        planned = plan_run(
+            unit,
+            accounts_in_turn(unit, arguments.account, utc_now()),
+            seconds_left=60.0 * arguments.within,
+            slots=slots_of(os.environ),
+            budget_seconds_of=wired().budget_seconds,
+        )
+    view = forecast_view(planned)
+    return view, render_forecast(view)
 
 
 def _past_interval(start: datetime, end: datetime) -> Interval:

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import yaml
-
 from kraken_recon.accounts.store import AccountStore
 from kraken_recon.database.addresses import address_of_connection
 from kraken_recon.errors import ConfigurationError
@@ -23,6 +21,7 @@ from kraken_recon.settings import (
     connection_variable,
 )
 from kraken_recon.values.connection_fields import parse_connection
+from kraken_recon.values.connections_file import connections_of
 from kraken_recon.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 _BACKEND: Final = "AIRFLOW__SECRETS__BACKEND"
 _BACKEND_ARGUMENTS: Final = "AIRFLOW__SECRETS__BACKEND_KWARGS"
-_FILE_BACKEND: Final = "LocalFilesystemBackend"
+_FILE_BACKENDS: Final = ("LocalFilesystemBackend", "ConnectionsFile")
 
 
 def wired() -> Wiring:
@@ -116,15 +115,13 @@ def environment() -> dict[str, str]:
 def _connections_of_file(environ: Mapping[str, str]) -> dict[str, str]:
     try:
         file = json.loads(environ.get(_BACKEND_ARGUMENTS) or "{}").get("connections_file_path")
-        if not file or not environ.get(_BACKEND, "").endswith(_FILE_BACKEND):
+        if not file or not environ.get(_BACKEND, "").endswith(_FILE_BACKENDS):
             return {}
-        # JSON is YAML, too.
-        found = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
         return {
             connection_variable(name): value if isinstance(value, str) else json.dumps(value)
-            for name, value in found.items()
+            for name, value in connections_of(file).items()
         }
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         # Not its text, which may quote the file.
         told = error.strerror if isinstance(error, OSError) else "it holds no connections by name"
         raise ConfigurationError(f"cannot read the file that {_BACKEND_ARGUMENTS} names: {told}") from None

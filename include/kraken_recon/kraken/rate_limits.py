@@ -47,6 +47,15 @@ TIERS: Final[Mapping[str, CallBudget | None]] = MappingProxyType(
 )
 
 
+def least_seconds(calls: int, tier: str) -> float:
+    """Say how long a key's budget makes calls take at least: the first reads balances, all others history."""
+    budget = TIERS[tier]
+    if budget is None or calls <= 0:
+        return 0.0
+    units = call_cost("BalanceEx") + (calls - 1) * call_cost("Ledgers")
+    return max(0.0, float((units - budget.capacity) / budget.decay_per_second))
+
+
 def call_cost(endpoint: str) -> int:
     """Tell what a private call adds to its key's counter."""
     return CALL_COSTS.get(endpoint, DEFAULT_COST)

@@ -29,3 +29,25 @@ select
   a.ledger_read_until as read_until
 from trading.accounts a
 where a.account_id = any(cast(:account_ids as bigint[]));
+
+-- name: costs
+-- Read what each account took in its newest runs: the middle one, so that a single odd run counts for nothing.
+select
+  a.account_id,
+  a.name,
+  cast(lately.seconds as double precision) as seconds,
+  cast(lately.calls as integer) as calls
+from trading.accounts a
+cross join lateral (
+  select
+    percentile_disc(0.5) within group (order by r.seconds) as seconds,
+    percentile_disc(0.5) within group (order by r.api_calls) as calls
+  from (
+    select seconds, api_calls
+    from trading.reconciliation_runs
+    where account_id = a.account_id
+    order by recorded_as_of desc
+    limit 5
+  ) r
+) lately
+where a.account_id = any(cast(:account_ids as bigint[]));

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kraken_recon.reconciliation.stages import Reached, Stage
     from kraken_recon.values.intervals import Interval
 
+SIDE_BY_SIDE: Final = 4
 SWEEP_HOURS_MAX: Final = 24 * 31
 
 
@@ -48,7 +49,7 @@ class SyncRequest:
     mode: Mode
     policy: Policy
     trigger: str = "manual"
-    concurrency: int = 4
+    concurrency: int = SIDE_BY_SIDE
     dag_run: DagRun | None = None
     keeps_costs: bool = True
     approval: Approval | None = None

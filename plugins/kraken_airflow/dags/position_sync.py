@@ -65,7 +65,7 @@ def position_sync() -> None:
             mode="{{ params.mode }}",
             tolerance="{{ params.tolerance }}",
             sweep_age_hours="{{ params.sweep_age_hours }}",
-            map_index_template="{{ task.accounts | join(', ') }}",
+            map_index_template="{{ task.name_in_lists() }}",
             **ReconcileAccountsOperator.lineage(),
             pool=KRAKEN_POOL,
             queue=EXCHANGE_QUEUE,

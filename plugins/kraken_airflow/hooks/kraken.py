@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
+from airflow.sdk._shared.secrets_masker import _secrets_masker
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
+from kraken_airflow.hooks.connections_file import text_set_here
 from kraken_recon.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -29,13 +33,15 @@ from kraken_recon.kraken.credentials import (
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.trading_client import trading_right
 from kraken_recon.settings import connection_variable
-from kraken_recon.values.connection_fields import ConnectionFields
+from kraken_recon.values.connection_fields import ConnectionFields, parse_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from kraken_recon.kraken.credentials import KrakenCredentials
 
+# Every private key of Kraken's: 64 bytes in base64.
+KEY_SHAPE: Final = "[A-Za-z0-9+/]{86}=="
 # Somebody waits for the answer in front of the form.
 TEST_RETRIES = RetryPolicy(attempts_max=2, deadline_seconds=10)
 ADVICE: dict[type[KrakenReconError], str] = {
@@ -119,23 +125,47 @@ class KrakenHook(BaseHook):
         )
 
     def _checked(self, name: str) -> KrakenCredentials:
-        connection = find_connection(self.kraken_conn_id)
-        if connection.conn_type != CONNECTION_TYPE:
-            raise ConfigurationError(
-                f"connection {name}: expected type {CONNECTION_TYPE}, was {connection.conn_type}"
-            )
+        conn_type, fields = self._found()
+        if conn_type != CONNECTION_TYPE:
+            raise ConfigurationError(f"connection {name}: expected type {CONNECTION_TYPE}, was {conn_type}")
         credentials = credentials_from_connection(
-            name,
-            fields_of(connection),
-            allowed_hosts=allowed_hosts(os.environ),
-            environ=os.environ,
+            name, fields, allowed_hosts=allowed_hosts(os.environ), environ=os.environ
         )
-        # Airflow hides the password as it was typed; this is what is signed with.
-        mask_secret(credentials.private_key)
+        hide_key(credentials.private_key)
         if credentials.proxy:
             mask_secret(urlsplit(credentials.proxy).password)
-            mask_secret(connection.extra_dejson.get("proxy_password"))
+            mask_secret(str(fields.extra_values().get("proxy_password") or ""))
         return credentials
+
+    def _found(self) -> tuple[str | None, ConnectionFields]:
+        """Look the connection up where this process can, and through Airflow otherwise."""
+        text = text_set_here(self.kraken_conn_id, os.environ)
+        if text and has_known_shape(text):
+            with suppress(ValueError):  # what is wrong with it, Airflow says
+                conn_type, fields = parse_connection(text)
+                return conn_type or CONNECTION_TYPE, fields
+        connection = find_connection(self.kraken_conn_id)
+        return connection.conn_type, fields_of(connection)
+
+
+def has_known_shape(text: str) -> bool:
+    """Say whether a connection's text holds a private key that looks like those of Kraken."""
+    return re.search(KEY_SHAPE, text) is not None
+
+
+def hide_key(private_key: str) -> None:
+    """Keep a private key out of this process's logs.
+
+    Airflow hides each secret by itself. Of keys that have Kraken's shape one pattern hides them all, however
+    many there are; it is set once in each process.
+    """
+    if not re.fullmatch(KEY_SHAPE, private_key):
+        mask_secret(private_key)
+        return
+    masker = _secrets_masker()
+    if KEY_SHAPE not in masker.patterns:
+        masker.patterns.add(KEY_SHAPE)
+        masker.replacer = re.compile("|".join(masker.patterns))
 
 
 def _advice(error: ExchangeError) -> str:

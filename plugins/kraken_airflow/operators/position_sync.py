@@ -6,7 +6,6 @@ Only names and run ids travel between tasks; amounts stay in the database, where
 from __future__ import annotations
 
 import json
-import math
 import os
 from contextlib import suppress
 from datetime import timedelta
@@ -17,12 +16,13 @@ from uuid import UUID
 
 from airflow.sdk import TriggerRule
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
 from kraken_airflow.dag_parts.defaults import DESK_POOL, EXCHANGE_QUEUE
 from kraken_airflow.dag_parts.failures import AlertedFailure
 from kraken_airflow.dag_parts.proven_assets import announce
-from kraken_airflow.dag_parts.run_interval import window_of
+from kraken_airflow.dag_parts.run_interval import is_for_the_past, window_of
 from kraken_airflow.hooks.desk_book import DeskBookHook
 from kraken_airflow.hooks.kraken import KrakenHook
 from kraken_airflow.operators.base import TradingDbOperator
@@ -45,6 +45,7 @@ from kraken_recon.desk_books.run import reconcile_book, settle_books
 from kraken_recon.desk_books.store import DeskBookStore
 from kraken_recon.errors import AccountsLeftError, ConfigurationError
 from kraken_recon.reconciliation.backfill import reconcile_as_of
+from kraken_recon.reconciliation.forecasting import plan_run, slots_of, tell_forecast
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.rules.run import DagRun
 from kraken_recon.reconciliation.run import SyncRequest, sweep_age_of
@@ -52,6 +53,7 @@ from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
 from kraken_recon.reports.report import report_of_runs
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.terminal import render_report
+from kraken_recon.values.intervals import RUN_INTERVAL
 from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
@@ -65,39 +67,56 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.diffing import DeskBookPorts
     from kraken_recon.desk_books.run import BookOutcome
 
-# A mapped task costs up to a second before it does anything, so a few of them share all accounts.
-MAPPED_TASKS_MAX: Final = 10
-ACCOUNTS_PER_TASK_MIN: Final = 4
+LATE_TOLD_MAX: Final = 5
+LABEL_LENGTH_MAX: Final = 250  # task_instance.rendered_map_index
 RUNBOOK: Final = "docs/runbooks/position_sync.md"
 
 
 class ListAccountsOperator(TradingDbOperator):
-    """Name the accounts of this run, in groups of which each is one mapped task's work, most pressing first.
+    """Name the accounts of this run, in groups by what they took lately: each is one mapped task's work.
 
     Args:
         names: JSON array of account names; empty or null for every active account.
     """
 
     template_fields = (*TradingDbOperator.template_fields, "names")
-    READS = ("accounts", "positions", "orders")
+    READS = ("accounts", "ledger_entries", "reconciliation_runs", "residuals")
+    WRITES = ("alerts",)
 
     def __init__(self, *, names: str = "[]", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.names = names
 
-    def work(self, _: Context, hook: TradingDbHook) -> list[list[str]]:
-        """Find the accounts."""
+    def work(self, context: Context, hook: TradingDbHook) -> list[list[str]]:
+        """Find the accounts, and say whether the run will do them all in time."""
+        names = json.loads(self.names) or None
+        # A run for the past calls for no balance, and its deadline is that of all of them together.
+        due = utc_now() if is_for_the_past(context) else context["dag_run"].run_after
         with hook.unit_of_work() as unit:
-            accounts = accounts_in_turn(unit, json.loads(self.names) or None, utc_now())
-        if not accounts:
-            raise ConfigurationError(
-                "no account is active, so nothing is reconciled; add one, or pause the DAG"
+            accounts = accounts_in_turn(unit, names, utc_now())
+            if not accounts:
+                raise ConfigurationError(
+                    "no account is active, so nothing is reconciled; add one, or pause the DAG"
+                )
+            planned = plan_run(
+                unit,
+                accounts,
+                seconds_left=(due + RUN_INTERVAL - utc_now()).total_seconds(),
+                slots=min(slots_of(os.environ), conf.getint("core", "parallelism")),
+                budget_seconds_of=hook.wiring().budget_seconds,
             )
+            if names is None and not is_for_the_past(context):
+                tell_forecast(unit, planned)
+            unit.commit()
         listed = [account.name for account in accounts]
         self.tell(
-            [f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})"]
+            [
+                f"To reconcile, the most pressing first: {named(listed)} ({counted(len(listed), 'account')})",
+                planned.forecast.told,
+                *(f"not in time: {one.name}: {one.why}" for one in planned.forecast.late[:LATE_TOLD_MAX]),
+            ]
         )
-        return in_groups(listed)
+        return [group.names for group in planned.groups]
 
 
 class ReconcileAccountsOperator(TradingDbOperator):
@@ -142,6 +161,10 @@ class ReconcileAccountsOperator(TradingDbOperator):
         self.tolerance = tolerance
         self.sweep_age_hours = sweep_age_hours
 
+    def name_in_lists(self) -> str:
+        """Name the task in Airflow's lists by its accounts, as many as fit."""
+        return label_of(self.accounts)
+
     def dashboard_page(self) -> str:
         """Lead to the account's own page where the task has but one, else to all of them."""
         return f"account?{urlencode({'name': self.accounts[0]})}" if len(self.accounts) == 1 else ""
@@ -158,7 +181,8 @@ class ReconcileAccountsOperator(TradingDbOperator):
             sweep_age=sweep_age_of(float(self.sweep_age_hours)),
         )
         # One that was paused since it was listed is nobody's failure.
-        accounts = [account for account in _active(hook) if account.name in self.accounts]
+        listed = frozenset(self.accounts)
+        accounts = [account for account in _active(hook) if account.name in listed]
         reconcile = reconcile_as_of if window.is_past else sync_accounts
         with metered(hook.wiring()) as wiring:
             try:
@@ -303,6 +327,10 @@ class ReconcileDeskBookOperator(TradingDbOperator):
         self.book = book
         self.run_ids = run_ids
 
+    def name_in_lists(self) -> str:
+        """Name the task in Airflow's lists by its book."""
+        return label_of([self.book])
+
     def work(self, _: Context, hook: TradingDbHook) -> None:
         """Judge the book; the folder is read again, because the file may lie on another machine by now."""
         declared = next((one for one in read_books(folder_of(os.environ)) if one.name == self.book), None)
@@ -354,14 +382,10 @@ class PublishDeskBooksOperator(TradingDbOperator):
         return counts
 
 
-def in_groups(names: Sequence[str]) -> list[list[str]]:
-    """Deal names out to at most `MAPPED_TASKS_MAX` groups of about the same size.
-
-    Every group begins with its share of the first names, so that no task gets all that is pressing.
-    """
-    size = max(ACCOUNTS_PER_TASK_MIN, math.ceil(len(names) / MAPPED_TASKS_MAX))
-    groups = math.ceil(len(names) / size)
-    return [list(names[first::groups]) for first in range(groups)]
+def label_of(names: Sequence[str]) -> str:
+    """Write names for Airflow's lists; the column is bounded, and a longer text would fail the task's end."""
+    shown = named(names)
+    return shown if len(shown) <= LABEL_LENGTH_MAX else shown[: LABEL_LENGTH_MAX - 1] + "…"
 
 
 def unreconciled(listed: Iterable[str], report: Mapping[str, Any]) -> list[str]:
@@ -406,7 +430,7 @@ def reconcile_desk_books(run_ids: Any) -> PublishDeskBooksOperator:
     judged = ReconcileDeskBookOperator.partial(
         task_id="reconcile_desk_books",
         run_ids=run_ids,
-        map_index_template="{{ task.book }}",
+        map_index_template="{{ task.name_in_lists() }}",
         **ReconcileDeskBookOperator.lineage(),
         trigger_rule=TriggerRule.ALL_DONE,
         pool=DESK_POOL,
