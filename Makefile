@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-scale bench-sessions \
-        bench-verification soak kill-matrix races \
+        bench-verification soak kill-matrix fault-matrix races \
         requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
@@ -85,6 +85,9 @@ races: setup ## step sessions through the product's statements in every order up
 
 bench-scale: setup ## position_sync through a real Airflow, from 10 to 10,000 accounts; about eight minutes
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks scale
+
+fault-matrix: setup ## every fault of the exchange at every job; ONLY='FAULT/JOB' for one cell; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks fault-matrix --only '$(ONLY)'
 
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import verification_latency
+from benchmarks.fault_matrix import measure as fault_matrix
 from benchmarks.kills import measure as kills
 from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
@@ -18,6 +19,7 @@ from benchmarks.sync_scale import measure as sync_scale
 
 if __name__ == "__main__":
     named = {
+        "fault-matrix": fault_matrix.main,
         "history": long_history.main,
         "kill-matrix": kills.main,
         "mutation-score": mutation_score.main,

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def running_server(given: str | None) -> Iterator[str]:
-    """Yield a superuser's URL of the server that is given, or of a durable one of our own."""
+def running_server(given: str | None, *, durable: bool = True) -> Iterator[str]:
+    """Yield a superuser's URL of the server that is given, or of one of our own."""
     if given:
         yield given
         return
     # Below a directory that the server's own, unprivileged user may enter.
     with tempfile.TemporaryDirectory(prefix="kraken-recon-bench-", ignore_cleanup_errors=True) as place:
         Path(place).chmod(0o711)
-        with EmbeddedPostgres(Path(place) / "postgres", durable=True) as server:
+        with EmbeddedPostgres(Path(place) / "postgres", durable=durable) as server:
             yield server.url("postgres")
 
 
@@ -42,11 +42,15 @@ def empty_database(server_url: str) -> Iterator[str]:
 
 
 @contextmanager
-def scratch_database(server_url: str) -> Iterator[str]:
-    """Yield the URL of a database without anything in it."""
+def scratch_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """Yield the URL of an empty database, or of a copy of another one that nobody is using."""
     name = f"recon_bench_{secrets.token_hex(6)}"
     with psycopg.connect(server_url, autocommit=True) as administrator:
-        administrator.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        administrator.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
         try:
             yield with_database(server_url, name)
         finally:

@@ -43,6 +43,8 @@ class Exchange:
         self.by_key: dict[str, Account] = {}
         self.system_status = "online"
         self.published: list[dict[str, Any]] = []
+        #: Who followed a redirect to where no client has business.
+        self.landed: list[dict[str, Any]] = []
 
     def account(self, name: str) -> Account:
         """Find an account.

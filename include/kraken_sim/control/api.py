@@ -282,7 +282,14 @@ async def truth(exchange: State) -> Response:
         accounts[account.name] = {
             name: known[name] for name in ("balances", "residuals", "transfers", "orders", "calls")
         }
-    return reply({"faults": exchange.faults.fired, "accounts": accounts})
+    return reply({"faults": exchange.faults.fired, "landed": exchange.landed, "accounts": accounts})
+
+
+@router.api_route("/landed", methods=["GET", "POST"])
+async def land(request: Request, exchange: State) -> Response:
+    """Stand for another host: note who was led here, and what he brought, and answer as if all were well."""
+    exchange.landed.append({"method": request.method, "with_key": "API-Key" in request.headers})
+    return Response(encode({"error": [], "result": {}}), media_type="application/json")
 
 
 @router.post("/scenario/{step}")

@@ -21,6 +21,7 @@ BEFORE: Final = (
     "http_error",
     "reset",
     "redirect_302",
+    "redirect_elsewhere",
     "throttled",
     "rate_limited",
     "invalid_nonce",
@@ -28,6 +29,10 @@ BEFORE: Final = (
 )
 #: After the answer was made: what is sent differs from what is true.
 AFTER: Final = ("html_200", "truncated_json", "empty_body", "no_result", "warning")
+#: To its bytes.
+BYTES: Final = ("huge_body", "compressed_bomb", "trickle", "wrong_content")
+#: To one field of it, from the envelope on.
+FIELDS: Final = ("altered_field",)
 #: To the answer's content.
 CONTENT: Final = ("empty_balances", "partial_balances", "nan_amount", "extra_fields", "missing_fields")
 #: To one page of a history.
@@ -58,7 +63,10 @@ TRADE_WRONGS: Final = (
 #: To the way of one request.
 TRANSPORT: Final = ("slow", "hang", "reset_mid_answer", "accept_then_fail", "late_accept")
 NAMES: Final = frozenset(
-    {*BEFORE, *AFTER, *CONTENT, *PAGING, *LEDGER_WRONGS, *TRADE_WRONGS, *TRANSPORT, "lag"}
+    {
+        *(*BEFORE, *AFTER, *BYTES, *FIELDS, *CONTENT, *PAGING),
+        *(*LEDGER_WRONGS, *TRADE_WRONGS, *TRANSPORT, "lag"),
+    }
 )
 
 #: What may be said about each fault besides where and how often; a typo must not pass for an option.
@@ -74,11 +82,14 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "trade_wrong_account": frozenset({"to_account"}),
     "trade_wrong_fee": frozenset({"factor"}),
     "trade_wrong_volume": frozenset({"factor"}),
+    "altered_field": frozenset({"path", "how"}),
     "api_error": frozenset({"text", "executed"}),
+    "compressed_bomb": frozenset({"encoding", "megabytes"}),
     "count_drift": frozenset({"by", "page"}),
     "duplicate_row": frozenset({"page"}),
     "empty_page_early": frozenset({"page"}),
     "http_error": frozenset({"status"}),
+    "huge_body": frozenset({"megabytes"}),
     "insert_between_pages": frozenset({"rows", "asset", "page"}),
     "lag": frozenset({"view", "seconds"}),
     "missing_fields": frozenset({"fields"}),
@@ -86,10 +97,13 @@ OPTIONS: Final[dict[str, frozenset[str]]] = {
     "missing_row": frozenset({"row", "page"}),
     "nan_amount": frozenset({"value"}),
     "partial_balances": frozenset({"assets"}),
+    "redirect_elsewhere": frozenset({"status", "to"}),
     "reset": frozenset({"seconds"}),
     "slow": frozenset({"seconds"}),
     "throttled": frozenset({"seconds", "only_concurrent"}),
+    "trickle": frozenset({"part", "seconds"}),
     "warning": frozenset({"text"}),
+    "wrong_content": frozenset({"charset", "content_type"}),
 }
 
 #: What each fault does, for people.
@@ -106,6 +120,17 @@ EFFECTS: Final[dict[str, str]] = {
     "http_error": "a gateway page with this `status`; nothing happened",
     "reset": "the line dropped, at once or after `seconds`; nothing happened",
     "redirect_302": "a redirect; nothing happened",
+    "redirect_elsewhere": "a redirect with this `status` (307) `to` another address, by default the "
+    "simulator's own `/_sim/landed`; `GET /_sim/truth` lists who followed it, and whether with a key; "
+    "nothing happened",
+    "huge_body": "an answer that is followed by so many `megabytes` (200) of blanks",
+    "compressed_bomb": "the same, packed by `encoding` `gzip`, `deflate` or `br` (which only looks so)",
+    "trickle": "an answer that comes byte by byte, with `seconds` between them; with `part` `headers` its "
+    "headers never end",
+    "wrong_content": "a true answer that says it is of another `content_type`, or is in another `charset`",
+    "altered_field": "the field at `path` (`result.*.balance`; `*` is the first) is altered, `how`: "
+    "`dropped`, `null`, `type`, `empty`, `zero`, `huge`, `tiny`, `endless`, `negative`, or `swapped` with "
+    "the next",
     "slow": "waits first; an order whose client has given up is still taken, unless its deadline has passed",
     "api_error": "an error of your choice, `text`; with `executed` a write has happened all the same",
     "throttled": "refused as too fast, for `seconds`; with `only_concurrent` only calls at the same time",

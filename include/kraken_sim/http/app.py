@@ -26,8 +26,10 @@ from kraken_sim.endpoints import public as public_endpoints
 from kraken_sim.endpoints.call import Call
 from kraken_sim.errors import ApiError, ControlError
 from kraken_sim.faults import broken_answers
-from kraken_sim.faults.named import AFTER, BEFORE, CONTENT, WRITES
-from kraken_sim.http.wire import encode, failure, parameters, success
+from kraken_sim.faults.altered_fields import alter
+from kraken_sim.faults.named import AFTER, BEFORE, BYTES, CONTENT, FIELDS, WRITES
+from kraken_sim.faults.odd_bodies import odd_body
+from kraken_sim.http.wire import encode, failure, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,6 +147,8 @@ class PublicCall:
             await asyncio.sleep(float(hang.options.get("seconds", TIMEOUT_SECONDS)))
         if lost:
             return await self._instead(lost)
+        if not cut and (odd := self.take(*BYTES)):
+            return odd_body(odd, text, self._transport)
         kind = "text/html" if text.startswith("<") else JSON_TYPE
         return HalfAnswer(text, self._cut, kind) if cut else Response(text, media_type=kind)
 
@@ -187,7 +191,18 @@ class PublicCall:
             return failure(*error.codes)
         if fault := self.take(*CONTENT):
             result = broken_answers.spoil_content(fault, result)
-        return success(result)
+        return encode(self._altered({"error": [], "result": result}))
+
+    def _altered(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Alter single fields of an answer, if that is asked for."""
+        for fault in self.exchange.faults.active:
+            if fault.name in FIELDS and fault.matches(self.name, self.endpoint):
+                altered = alter(
+                    answer, str(fault.options.get("path", "result")), str(fault.options.get("how"))
+                )
+                if altered is not None and self.take(fault.name):
+                    answer = altered
+        return answer
 
     async def _instead(self, fault: Fault) -> Response:
         """Send what the fault looks like from outside."""
@@ -198,6 +213,10 @@ class PublicCall:
             return self._cut()
         if shape == "redirect_302":
             return Response(status_code=HTTPStatus.FOUND, headers={"Location": "/0/public/Time"})
+        if shape == "redirect_elsewhere":
+            to = str(fault.options.get("to", f"http://localhost:{self.request.url.port}/_sim/landed"))
+            status = int(fault.options.get("status", HTTPStatus.TEMPORARY_REDIRECT))
+            return Response(status_code=status, headers={"Location": to})
         if shape == "http_error" or shape.isdigit():
             status = int(shape) if shape.isdigit() else int(fault.options.get("status", 502))
             return Response(broken_answers.gateway_page(status), status, media_type="text/html")
@@ -208,9 +227,14 @@ class PublicCall:
         }.get(shape) or str(fault.options.get("text", "EService:Unavailable"))
         return Response(failure(code), media_type=JSON_TYPE)
 
+    @property
+    def _transport(self) -> asyncio.Transport:
+        transport: asyncio.Transport = self.request.scope[RECEIVE].__self__.transport
+        return transport
+
     def _cut(self) -> Response:
         """Reset the connection: the answer that follows goes nowhere."""
-        transport = self.request.scope[RECEIVE].__self__.transport
+        transport = self._transport
         if transport.is_closing():  # the client was not that patient
             return Response()
         line = transport.get_extra_info("socket")
@@ -308,7 +332,7 @@ class PrivateCall(PublicCall):
             return failure()  # an account that never held anything: no error, and no result either
         if isinstance(result, dict) and (fault := self.take(*CONTENT)):
             result = broken_answers.spoil_content(fault, result)
-        return success(result)
+        return encode(self._altered({"error": [], "result": result}))
 
     def _result(self, body: bytes) -> Any:  # noqa: ANN401 - a map, or what a consolidated list is
         """Let the caller in and do what is asked, without giving way to any other request."""
@@ -356,7 +380,7 @@ class FundingCall(PrivateCall):
 
     async def _envelope(self, body: bytes) -> str:
         try:
-            return encode(self._result(body))
+            return encode(self._altered(self._result(body)))
         except ApiError as error:
             return failure(*error.codes)
 

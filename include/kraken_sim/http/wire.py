@@ -71,11 +71,6 @@ def _text(item: object) -> str:
             return str(item)
 
 
-def success(result: object) -> str:
-    """Write the envelope of an answered call."""
-    return f'{{"error":[],"result":{encode(result)}}}'
-
-
 def failure(*codes: str) -> str:
     """Write the envelope of a refused call: no ``result`` at all."""
     return f'{{"error":{encode(list(codes))}}}'

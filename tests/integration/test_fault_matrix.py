@@ -1,0 +1,94 @@
+"""The fault matrix, a cell of each class; the whole of it is `make fault-matrix`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from benchmarks.fault_matrix.cells import Cell, play
+from benchmarks.fault_matrix.fault import Fault
+from benchmarks.fault_matrix.fields import READ
+from benchmarks.fault_matrix.jobs import JOBS
+from benchmarks.fault_matrix.lane import Lane
+from benchmarks.fault_matrix.measure import cells_of
+from benchmarks.fault_matrix.page import shown
+from benchmarks.fault_matrix.rows import all_faults
+from benchmarks.servers import scratch_database
+
+from kraken_recon.kraken import parse_account
+from kraken_sim.faults.named import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Simulator
+
+SEED = 11
+NOTHING = Fault("nothing", "warning", {"endpoint": "nowhere"})
+
+
+@pytest.fixture
+def lane(database_url: str, postgres_url: str, simulator: Simulator, tmp_path: Path) -> Iterator[Lane]:
+    with scratch_database(postgres_url) as desk_url:
+        made = Lane(database_url, desk_url, simulator.base_url, tmp_path)
+        yield made
+        made.close()
+
+
+def test_every_fault_of_the_simulator_is_in_the_matrix() -> None:
+    assert {fault.kind for fault in all_faults() if fault.where == "simulator"} == NAMES
+
+
+def test_a_cell_is_named_once() -> None:
+    names = [cell.name for cell in cells_of("", is_short=False, seed=SEED)]
+    assert len(names) == len(set(names))
+
+
+def test_one_cell_of_each_class_is_as_it_must_be(lane: Lane) -> None:
+    drawn = cells_of("", is_short=True, seed=SEED)
+    assert len(drawn) > 10
+    outcomes = [play(cell, lane, SEED) for cell in drawn]
+    assert {one.cell.name: one.defects for one in outcomes if one.defects} == {}
+
+
+def test_without_a_fault_every_job_is_well_and_every_field_that_it_reads_is_in_the_matrix(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: set[str] = set()
+
+    class Watchful(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            read.add(key)
+            return super().get(key, default)
+
+    unique = parse_account._unique_keys  # noqa: SLF001 - what makes every map of an answer
+    monkeypatch.setattr(parse_account, "_unique_keys", lambda pairs: Watchful(unique(pairs)))
+    for job in JOBS:
+        assert shown(play(Cell(NOTHING, job), lane, SEED)) == "-"
+    # Of a line of credit, which no account of the simulator has.
+    known = {"credit", "credit_used"} | {
+        step for paths in READ.values() for path in paths for step in path.split(".")
+    }
+    assert read - known == set()
+
+
+def test_a_defect_is_found(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix would be of no use if it said the same of a product that loses and doubles."""
+    scene = JOBS["position_sync"]
+    honest = scene.run
+
+    def lose(self: Any) -> set[str]:
+        honest(self)
+        self.lane.execute(
+            "update trading.positions set quantity = quantity - 1 where account_id = %s and asset = 'BTC'",
+            self.struck_id,
+        )
+        return set()
+
+    monkeypatch.setattr(scene, "run", lose)
+    outcome = play(Cell(NOTHING, "position_sync"), lane, SEED)
+    assert any("its events come to" in wrong for wrong in outcome.wrong)
+    assert outcome.untold
+    assert outcome.recovered_after is None
+    assert shown(outcome) == "**defect**"
