@@ -26,6 +26,7 @@ class ForwardProxy:
     def __init__(self, *, login: str = "") -> None:
         self.asked: list[tuple[str, str]] = []
         self.lines: list[tuple[int, str | None]] = []
+        self._open: list[socket.socket] = []
         self.wanted = f"Basic {base64.b64encode(login.encode()).decode()}" if login else None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
@@ -38,6 +39,14 @@ class ForwardProxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        # Who keeps a line for its next request finds it gone, as with a proxy that has ended.
+        for line in self._open:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+    def took(self, line: socket.socket) -> None:
+        """Remember a line, to cut it at the end."""
+        self._open.append(line)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -45,6 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, proxy: ForwardProxy, *arguments: Any) -> None:
         self._proxy = proxy
+        proxy.took(arguments[0])
         super().__init__(*arguments)
 
     def _is_refused(self) -> bool:
