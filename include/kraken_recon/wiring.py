@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon import settings
@@ -29,6 +29,7 @@ from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.order_reading_client import MarketCache, OrderReadingClient
 from kraken_recon.kraken.rate_limits import least_seconds
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
 from kraken_recon.orders.exchange import OrderPorts
@@ -157,12 +158,14 @@ def doctor_ports(
     def open_key(credentials: KrakenCredentials, account: str) -> Iterator[OrderReadingClient]:
         with (
             PostgresCallSlots(
-                dsn_of(settings.TRADING_DB.name),
+                SlotSessions(
+                    dsn_of(settings.TRADING_DB.name),
+                    direct_dsn=direct_dsn,
+                    application_name=DOCTOR,
+                    lock_timeout_seconds=LOOKS_SOON.lock_timeout_seconds,
+                ),
                 api_key=credentials.api_key,
                 tier=credentials.tier,
-                direct_dsn=direct_dsn,
-                application_name=DOCTOR,
-                lock_timeout_seconds=LOOKS_SOON.lock_timeout_seconds,
                 wait_limit_seconds=LOOKS_SOON.statement_timeout_seconds,
             ) as slots,
             OrderReadingClient(
@@ -218,6 +221,13 @@ class Wiring:
         count_refused_locks(engine, self.meter)
         return engine
 
+    @cached_property
+    def slot_sessions(self) -> SlotSessions:
+        """The sessions in which call slots are taken, lent to one account after another."""
+        return SlotSessions(
+            self.dsn, direct_dsn=self.direct_dsn, application_name=self.application_name, task=self.task
+        )
+
     def own_session_dsn(self) -> str:
         """Give the address at which a session stays its client's, past a pooler where need be.
 
@@ -239,7 +249,14 @@ class Wiring:
     def sync_ports(self) -> SyncPorts:
         """Wire ``position_sync``; refused where no call slot can be had, before anything is asked."""
         self.own_session_dsn()
-        return SyncPorts(self.units_of_work(), self.open_exchange, self.clock, self.pause, self.stopped.set)
+        return SyncPorts(
+            self.units_of_work(),
+            self.open_exchange,
+            self.clock,
+            self.pause,
+            self.stopped.set,
+            self.slot_sessions.keep_open,
+        )
 
     def audit_ports(self, sources: Sequence[AuditedServer], airflow: Airflow, *, acted_by: str) -> AuditPorts:
         """Wire the session audit of servers, the trading database first."""
@@ -256,12 +273,19 @@ class Wiring:
             self.stopped.set,
             self.application_name,
             decision_bounds(os.environ),
+            self.slot_sessions.keep_open,
         )
 
     def verifying_ports(self) -> VerifyingPorts:
         """Wire ``order_verification``; refused where no call slot can be had, before anything is claimed."""
         self.own_session_dsn()
-        return VerifyingPorts(self.units_of_work(), self.open_exchange, self.clock, self.stopped.set)
+        return VerifyingPorts(
+            self.units_of_work(),
+            self.open_exchange,
+            self.clock,
+            self.stopped.set,
+            self.slot_sessions.keep_open,
+        )
 
     def maintaining_ports(self) -> MaintainingPorts:
         """Wire ``maintenance``."""
@@ -320,12 +344,9 @@ class Wiring:
         self.own_session_dsn()  # refused here: past this point an order may be on its way
         with (
             PostgresCallSlots(
-                self.dsn,
-                direct_dsn=self.direct_dsn,
+                self.slot_sessions,
                 api_key=credentials.api_key,
                 tier=credentials.tier,
-                application_name=self.application_name,
-                task=self.task,
                 sleep=self.pause,
                 meter=self.meter.of_key(account.name),
             ) as slots,

@@ -14,6 +14,7 @@ from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.credentials import KrakenCredentials
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
 from kraken_recon.kraken.rate_limits import CallBudget
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.kraken.transport import KrakenTransport
 
 API_KEY = "public-key-of-the-test"
@@ -26,7 +27,8 @@ def main() -> None:
     sender = KrakenTransport(
         KrakenCredentials(API_KEY, PRIVATE_KEY, url, "pro"), account="shared", timeout_seconds=(5, 5)
     )
-    with PostgresCallSlots(dsn, api_key=API_KEY, tier=budget, application_name="call_slots_worker") as shared:
+    sessions = SlotSessions(dsn, application_name="call_slots_worker")
+    with PostgresCallSlots(sessions, api_key=API_KEY, tier=budget) as shared:
         slots = InProcessCallSlots() if mode == "alone" else shared
         for _ in range(int(calls)):
             with slots.take(1) as nonce:

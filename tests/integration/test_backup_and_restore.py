@@ -23,6 +23,7 @@ from kraken_recon.certificates.store import CertificateStore
 from kraken_recon.database.migrate import migrate
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
 from kraken_recon.kraken.call_slots import PostgresCallSlots
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.orders.deciding import accept_decisions
 from kraken_recon.seals.sealing import head_of, seal_due, verify_seals
 from local_stack.binaries import find_programs
@@ -113,7 +114,10 @@ def certified(desk: TradingDesk, at: datetime) -> dict[str, Any]:
 
 
 def nonce(desk: TradingDesk) -> int:
-    with PostgresCallSlots(desk.database_url, api_key="a key", tier="pro") as slots, slots.take(1) as taken:
+    with (
+        PostgresCallSlots(SlotSessions(desk.database_url), api_key="a key", tier="pro") as slots,
+        slots.take(1) as taken,
+    ):
         return taken
 
 

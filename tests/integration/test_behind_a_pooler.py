@@ -33,6 +33,7 @@ from kraken_recon.errors import (
 )
 from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.orders.deciding import submit_decision
 from kraken_recon.orders.executing import execute_orders
 from kraken_recon.sessions.airflow_api import NoAirflow
@@ -212,7 +213,7 @@ def test_without_a_way_past_it_only_a_pool_by_session_will_do(
         with pytest.raises(DirectConnectionNeededError, match="trading_db_direct"):
             refused()
     with (
-        PostgresCallSlots(pooled, api_key="key", tier="pro") as slots,
+        PostgresCallSlots(SlotSessions(pooled), api_key="key", tier="pro") as slots,
         pytest.raises(DirectConnectionNeededError),
     ):
         slots.needs_check(timedelta(hours=1))
@@ -239,7 +240,7 @@ def test_a_lock_in_a_session_that_was_lent_is_noticed(pooled: str, mode: str) ->
     if mode == "session":
         pytest.skip("sessions are not lent")
     poolers.found_before[poolers.place_of(connection_parameters(pooled))] = PoolerMode.SESSION
-    with PostgresCallSlots(pooled, api_key="key", tier="pro") as slots:
+    with PostgresCallSlots(SlotSessions(pooled), api_key="key", tier="pro") as slots:
         slots.needs_check(timedelta(hours=1))
         with psycopg.connect(pooled) as other:
             other.execute("select 1")

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -31,6 +32,7 @@ from kraken_recon.errors import (
 from kraken_recon.kraken import call_slots
 from kraken_recon.kraken.call_slots import PostgresCallSlots, fingerprint
 from kraken_recon.kraken.rate_limits import TIERS, CallBudget
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.values.task_identity import TaskIdentity
 from kraken_recon.values.usage_meter import Use, UseMeter
 from local_stack.processes import poll_until
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 API_KEY = "public-key-of-the-test"
 WORKER = Path(__file__).with_name("call_slots_worker.py")
+OF_SESSION = {"idle_session_timeout_seconds", "lock_timeout_seconds"}
 PLENTY = CallBudget(Decimal(100_000), Decimal(1000))
 
 
@@ -54,9 +57,9 @@ def slots_of(database_url):
     """Make the slots of a key; they wait for real unless told otherwise."""
 
     def make(api_key=API_KEY, tier=PLENTY, **options):
-        return PostgresCallSlots(
-            as_writer(database_url), api_key=api_key, tier=tier, application_name="slots_of_test", **options
-        )
+        of_session = {name: options.pop(name) for name in OF_SESSION & options.keys()}
+        sessions = SlotSessions(as_writer(database_url), application_name="slots_of_test", **of_session)
+        return PostgresCallSlots(sessions, api_key=api_key, tier=tier, **options)
 
     return make
 
@@ -265,7 +268,7 @@ def test_one_session_serves_all_calls_and_none_is_opened_before(slots_of, databa
         pids = set()
         for _ in range(3):
             with slots.take(1):
-                pids.add(slots._connection.info.backend_pid)  # noqa: SLF001 - no port tells it
+                pids.add(slots._session.number)  # noqa: SLF001 - no port tells it
     assert len(pids) == 1
 
 
@@ -338,6 +341,113 @@ def test_use_outside_the_block_is_a_mistake(slots_of):
         slots_of().needs_check(timedelta(1))
 
 
+# --- sessions that are kept for the next account
+
+
+@pytest.fixture
+def kept(database_url):
+    return SlotSessions(as_writer(database_url), application_name="kraken_recon:slots")
+
+
+def of_account(sessions, number, **options):
+    return PostgresCallSlots(sessions, api_key=f"key-{number}", tier=PLENTY, **options)
+
+
+def test_as_many_sessions_as_ask_at_a_time_serve_all_accounts(kept, database):
+    pids = set()
+
+    def ask(number):
+        with of_account(kept, number) as slots:
+            slots.needs_check(timedelta(hours=24))
+            with slots.take(1):
+                pids.add(slots._session.number)  # noqa: SLF001 - no port tells it
+
+    with kept.keep_open(4), ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(60)))
+        assert advisory_locks(database) == 0
+        owners = database.execute(
+            "select distinct pool_size, call_site from trading.session_owners"
+        ).fetchall()
+    assert 1 <= len(pids) <= 4
+    assert {(size, "test_call_slots" in place) for size, place in owners} == {(4, True)}
+    alive = "select count(*) from pg_stat_activity where pid = any(%s)"
+    assert poll_until(lambda: database.execute(alive, [list(pids)]).fetchone() == (0,), timeout_seconds=5)
+
+
+def test_keys_in_one_session_after_another_keep_what_is_theirs(kept, database):
+    with kept.keep_open(1):
+        for number in (1, 2, 1):
+            with of_account(kept, number) as slots:
+                slots.needs_check(timedelta(hours=24))
+                if number == 1:
+                    slots.mark_checked()
+                with slots.take(3):
+                    assert advisory_locks(database) == 1
+    levels = database.execute("select key_fingerprint, checked_at is null from trading.api_keys").fetchall()
+    assert dict(levels) == {fingerprint("key-1"): False, fingerprint("key-2"): True}
+
+
+def test_what_interrupts_a_call_leaves_no_lock_to_the_next_account(kept, database, monkeypatch):
+    """Not even where the lock could not be freed in its session."""
+
+    def fail(*_):
+        raise TimeoutError
+
+    with kept.keep_open(1):
+        with (
+            monkeypatch.context() as broken,
+            pytest.raises(TimeoutError),
+            of_account(kept, 1) as slots,
+            slots.take(1),
+        ):
+            broken.setattr(PostgresCallSlots, "_unlock", fail)
+        with of_account(kept, 1) as slots, slots.take(1):
+            assert advisory_locks(database) == 1
+
+
+def test_kept_sessions_that_the_server_ended_are_replaced(kept, database):
+    with kept.keep_open(2):
+        with of_account(kept, 1) as one, of_account(kept, 2) as two, one.take(1), two.take(1):
+            pass
+        database.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where application_name like 'kraken_recon:slots#%%'"
+        )
+        for number in (1, 2, 3):
+            with of_account(kept, number) as slots, slots.take(1) as nonce:
+                assert nonce
+
+
+def test_keys_checked_lately_are_asked_about_once_for_all(kept, database):
+    day = timedelta(hours=24)
+    for number in range(3):
+        with of_account(kept, number) as slots:
+            assert slots.needs_check(day)
+            slots.mark_checked()
+    with kept.keep_open(1):
+        with of_account(kept, 0) as slots:
+            assert not slots.needs_check(day)
+        # What is known by now is not asked again, of any key; a key that is due or new is asked about itself.
+        database.execute("update trading.api_keys set checked_at = null")
+        with of_account(kept, 1) as slots:
+            assert not slots.needs_check(day)
+        with of_account(kept, 3) as slots:
+            assert slots.needs_check(day)
+    with of_account(kept, 1) as slots:
+        assert slots.needs_check(day)
+
+
+def test_a_forked_process_takes_no_session_of_its_parent(kept):
+    with kept.keep_open(1):
+        with of_account(kept, 1) as slots, slots.take(1):
+            parent = slots._session  # noqa: SLF001 - no port tells it
+        parent.process_id += 1
+        with of_account(kept, 1) as slots, slots.take(1):
+            assert slots._session is not parent  # noqa: SLF001
+    assert not parent.connection.closed
+    parent.connection.close()
+
+
 # --- what is stored, and what is said
 
 
@@ -371,7 +481,7 @@ def test_missing_table_asks_for_the_migration(slots_of, database):
 def test_unreachable_database_is_a_store_error_without_the_password():
     dsn = "postgresql://someone:pass-word@127.0.0.1:1/nowhere"
     with (
-        PostgresCallSlots(dsn, api_key=API_KEY, tier="pro") as slots,
+        PostgresCallSlots(SlotSessions(dsn), api_key=API_KEY, tier="pro") as slots,
         pytest.raises(StoreError) as raised,
         slots.take(1),
     ):
@@ -384,7 +494,7 @@ def test_unreachable_database_is_a_store_error_without_the_password():
 )
 def test_unreadable_address_is_refused_without_the_password(dsn):
     with pytest.raises(ConfigurationError) as raised:
-        PostgresCallSlots(dsn, api_key=API_KEY, tier="pro")
+        SlotSessions(dsn)
     assert "pass-word" not in "".join(traceback.format_exception(raised.value, limit=0))
 
 
@@ -396,9 +506,8 @@ def test_named_queries_have_names_and_no_comments():
 
 def test_the_session_is_registered_with_its_task(database_url: str) -> None:
     task = TaskIdentity(uuid4(), "position_sync", "a run", "reconcile_accounts", 3, 2)
-    with PostgresCallSlots(
-        database_url, api_key="registered", tier="pro", application_name="af1|x|2|3|a.b", task=task
-    ) as slots:
+    sessions = SlotSessions(database_url, application_name="af1|x|2|3|a.b", task=task)
+    with PostgresCallSlots(sessions, api_key="registered", tier="pro") as slots:
         with slots.take(1):
             pass
         with psycopg.connect(database_url) as session:

@@ -22,6 +22,7 @@ from kraken_recon.kraken.call_slots import PostgresCallSlots
 from kraken_recon.kraken.client import KrakenClient, RetryPolicy
 from kraken_recon.kraken.credentials import credentials_from_connection
 from kraken_recon.kraken.local_call_slots import InProcessCallSlots
+from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.values.connection_fields import ConnectionFields
 
@@ -207,7 +208,7 @@ def test_workers_of_one_key_never_break_its_rules(desk, credentials, database_ur
 
     def work(calls):
         with (
-            PostgresCallSlots(database_url, api_key=credentials.api_key, tier="pro") as slots,
+            PostgresCallSlots(SlotSessions(database_url), api_key=credentials.api_key, tier="pro") as slots,
             KrakenClient(credentials, account="alpha", slots=slots, retries=once) as client,
         ):
             for _ in range(calls):

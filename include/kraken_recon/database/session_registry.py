@@ -45,6 +45,7 @@ _PLUMBING: Final = (
     f"{os.sep}psycopg{os.sep}",
     f"{os.sep}kraken_recon{os.sep}database{os.sep}",
     f"{os.sep}kraken{os.sep}call_slots.py",
+    f"{os.sep}kraken{os.sep}slot_sessions.py",
     "contextlib.py",
 )
 _known: set[tuple[object, ...]] = set()

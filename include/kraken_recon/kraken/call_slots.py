@@ -8,6 +8,7 @@ Invariants:
    might still send then carries a nonce below its successor's, and Kraken refuses it.
 4. Nonces are microseconds and never fall behind the clock, whatever commits a crash of the server loses. The
    unit must never change: Kraken would refuse every smaller nonce of the key for good.
+   That is why the disk need not be waited for.
 5. Neither the key nor its secret is stored, only a fingerprint of the public key.
 """
 
@@ -22,13 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import psycopg
 
-from kraken_recon.database.addresses import connection_parameters
-from kraken_recon.database.connecting import connect
 from kraken_recon.database.driver_errors import right_missing
-from kraken_recon.database.named_sql import load
-from kraken_recon.database.poolers import no_direct_dsn, note_lent, own_session_address
-from kraken_recon.database.session_registry import Declaration, registered_connection
-from kraken_recon.database.statement_spans import place_of, stating
 from kraken_recon.errors import (
     LockUnavailableError,
     RateLimitedError,
@@ -36,6 +31,7 @@ from kraken_recon.errors import (
     StoreError,
 )
 from kraken_recon.kraken.rate_limits import TIERS, CallBudget
+from kraken_recon.kraken.slot_sessions import execute
 from kraken_recon.values.usage_meter import UseMeter
 
 if TYPE_CHECKING:
@@ -44,18 +40,16 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-    from kraken_recon.values.task_identity import TaskIdentity
+    from kraken_recon.kraken.slot_sessions import SlotSession, SlotSessions
     from kraken_recon.values.usage_meter import KeyMeter
 
-QUERIES: Final = load(__file__, "call_slots")
 # Our level starts to fall when a call leaves, Kraken's when it arrives: without a margin of at least half a
 # call, one call in six over the burst was refused.
 MARGIN: Final = Decimal(1)
-# Longer than the longest call of the client, so that only a hung worker loses its session.
-IDLE_SESSION_TIMEOUT_SECONDS: Final = 60.0
-LOCK_TIMEOUT_SECONDS: Final = 90.0
 WAIT_LIMIT_SECONDS: Final = 300.0
-_FIRST_QUERIES: Final = frozenset({"lock_key", "needs_check", "mark_checked"})
+_FIRST_QUERIES: Final = frozenset(
+    {"take_slot", "register_key", "checked_keys", "needs_check", "mark_checked"}
+)
 
 
 def fingerprint(api_key: str) -> str:
@@ -64,45 +58,31 @@ def fingerprint(api_key: str) -> str:
 
 
 class PostgresCallSlots:
-    """Call slots in Postgres; a context manager that owns one connection.
+    """Call slots in Postgres; a context manager that borrows a session at its first use, until its end.
 
-    The connection is opened at the first use and closed at the end of the ``with`` block. A pooler that pools
-    by transaction would lose its lock: then ``direct_dsn`` leads past it, or the slots refuse to work.
+    A pooler that pools by transaction would lose its lock: the sessions lead past it, or are refused.
     """
 
     def __init__(  # noqa: PLR0913 - all but one by name, and most with a default
         self,
-        dsn: str,
+        sessions: SlotSessions,
         *,
         api_key: str,
         tier: str | CallBudget,
-        direct_dsn: Callable[[], str | None] = no_direct_dsn,
-        application_name: str = "kraken_recon:api_slots",
-        task: TaskIdentity | None = None,
-        idle_session_timeout_seconds: float = IDLE_SESSION_TIMEOUT_SECONDS,
-        lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS,
         wait_limit_seconds: float = WAIT_LIMIT_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         meter: KeyMeter | None = None,
     ) -> None:
-        connection_parameters(dsn)  # refused here, not at the first use
-        self._dsn, self._direct_dsn = dsn, direct_dsn
+        self._sessions = sessions
         self._meter = meter or UseMeter().of_key("")
         self._key_fingerprint = fingerprint(api_key)
         self._lock_number = int.from_bytes(bytes.fromhex(self._key_fingerprint)[:8], signed=True)
         self._budget = tier if isinstance(tier, CallBudget) else TIERS[tier]
-        # One session, which idles between calls outside of any transaction, as the one place of a pool does.
-        self._declaration = Declaration(
-            application_name, round(idle_session_timeout_seconds), pool_size=1, connections_max=1, task=task
-        )
-        self._settings = {
-            "idle_session_timeout_ms": str(round(idle_session_timeout_seconds * 1000)),
-            "lock_timeout_ms": str(round(lock_timeout_seconds * 1000)),
-        }
         self._wait_limit_seconds = wait_limit_seconds
         self._sleep = sleep
-        self._connection: psycopg.Connection | None = None
-        self._session: int | None = None
+        self._session: SlotSession | None = None
+        self._is_registered = False
+        self._may_hold_lock = False
         self._is_entered = False
 
     def __enter__(self) -> Self:
@@ -116,7 +96,11 @@ class PostgresCallSlots:
         traceback: TracebackType | None,
     ) -> None:
         self._is_entered = False
-        self._disconnect()
+        if self._may_hold_lock:
+            self._drop_session()
+        session, self._session = self._session, None
+        if session is not None:
+            self._sessions.give_back(session)
 
     @contextmanager
     def take(self, cost: int) -> Iterator[int]:
@@ -140,6 +124,11 @@ class PostgresCallSlots:
 
     def needs_check(self, max_age: timedelta) -> bool:
         """Tell whether the key's permissions were last checked longer ago than ``max_age``, or never."""
+        checked = self._sessions.checked_keys(max_age, lambda: self._checked_keys(max_age))
+        if self._key_fingerprint in checked:
+            self._is_registered = True
+            return False
+        self._register()
         return bool(self._value("needs_check", max_age=max_age))
 
     def mark_checked(self) -> None:
@@ -149,15 +138,15 @@ class PostgresCallSlots:
     def _wait_for_nonce(self, cost: int) -> int:
         """Return with the lock held and the call charged."""
         budget = self._charge(cost)
+        self._register()
         deadline = time.monotonic() + self._wait_limit_seconds
         room_seconds = turn_seconds = 0.0
         while True:
             asked = time.monotonic()
-            self._lock_key()
-            turn_seconds += time.monotonic() - asked
             slot = None
             try:
-                slot = self._row("take_slot", **budget)
+                slot = self._take_in_turn(budget)
+                turn_seconds += time.monotonic() - asked
                 wait_seconds = 0.0 if slot else float(self._value("seconds_until_room", **budget))
             finally:
                 if slot is None:
@@ -173,12 +162,17 @@ class PostgresCallSlots:
             self._sleep(max(0.01, wait_seconds) * random.uniform(1, 1.2))  # noqa: S311 - not for secrecy
             room_seconds += time.monotonic() - asked
 
-    def _lock_key(self) -> None:
-        """Become the only one who sends, in the session in which this connection began."""
-        if not self._value("lock_key", lock_number=self._lock_number):
-            self._disconnect()
-            note_lent(self._dsn)
+    def _take_in_turn(self, budget: Mapping[str, Decimal]) -> tuple[Any, ...] | None:
+        """Become the only one who sends, in the session as it began, and charge the call if there is room."""
+        self._may_hold_lock = True
+        told = self._told("take_slot", {"lock_number": self._lock_number, **budget}, "lock_key")
+        [is_held] = told.fetchone() or (False,)
+        if not is_held:
+            self._drop_session()
+            self._sessions.note_lent()
             raise LockUnavailableError("a pooler has lent the session of a key's lock to others; ask again")
+        told.nextset()
+        return told.fetchone()
 
     def _percent(self, level: Decimal) -> float | None:
         return float(100 * level / self._budget.capacity) if self._budget else None
@@ -199,62 +193,59 @@ class PostgresCallSlots:
     def _unlock(self) -> None:
         """Free the lock, by closing the session if it can't be done otherwise; the call itself has ended."""
         try:
-            if self._connection is not None:
-                _execute(self._connection, "unlock_key", {"lock_number": self._lock_number})
+            if self._session is not None:
+                execute(self._session.connection, "unlock_key", {"lock_number": self._lock_number})
+            self._may_hold_lock = False
         except psycopg.Error:
-            self._disconnect()
+            self._drop_session()
+
+    def _checked_keys(self, max_age: timedelta) -> frozenset[str]:
+        return frozenset(row[0] for row in self._told("checked_keys", {"max_age": max_age}).fetchall())
+
+    def _register(self) -> None:
+        """Make the key's row, unless it is known that there is one."""
+        if not self._is_registered:
+            self._told("register_key", {})
+            self._is_registered = True
 
     def _value(self, query: str, **values: object) -> Any:  # noqa: ANN401 - a value of any SQL type
         """Run a query on the key and return its first value, if it has one."""
-        row = self._row(query, **values)
+        told = self._told(query, values)
+        row = told.fetchone() if told.description else None
         return row[0] if row else None
 
-    def _row(self, query: str, **values: object) -> tuple[Any, ...] | None:
-        """Run a query on the key and return its first row, if it has one."""
-        # The server ends sessions that idle between two calls, so a first statement may need a new one. Later
-        # statements may not: the lock went with the old session.
-        may_reconnect = self._connection is not None and query in _FIRST_QUERIES
-        try:
-            return self._first_row(query, values)
-        except psycopg.Error as error:
-            is_closed = self._connection is not None and self._connection.closed
-            if not (may_reconnect and is_closed):
-                raise _store_error(error) from error
-        self._disconnect()
-        return self._row(query, **values)
+    def _told(
+        self, query: str, values: Mapping[str, object], *before: str
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run a query on the key, in a new session if the one that was borrowed is gone by now."""
+        while True:
+            try:
+                return self._ask(query, values, *before)
+            except psycopg.Error as error:
+                # The server ends sessions that idle between two calls, so a first statement may need a new
+                # one. Later statements may not: the lock went with the old session.
+                session = self._session
+                is_gone = session is not None and session.was_used and session.connection.closed
+                if not (is_gone and query in _FIRST_QUERIES):
+                    raise _store_error(error) from error
+            self._drop_session()
 
-    def _first_row(self, query: str, values: Mapping[str, object]) -> tuple[Any, ...] | None:
-        if self._connection is None:
-            self._connection = self._connect()
-        parameters = {"key_fingerprint": self._key_fingerprint, "session": self._session, **values}
-        cursor = _execute(self._connection, query, parameters)
-        return cursor.fetchone() if cursor.description else None
-
-    def _connect(self) -> psycopg.Connection:
+    def _ask(self, query: str, values: Mapping[str, object], *before: str) -> psycopg.Cursor[tuple[Any, ...]]:
         if not self._is_entered:
             raise RuntimeError("expected PostgresCallSlots to be used inside its with block")
-        address = connection_parameters(own_session_address(self._dsn, self._direct_dsn))
-        connection = registered_connection(lambda name: connect(address, name), self._declaration, address)
-        try:
-            configured = _execute(connection, "configure_session", self._settings).fetchone()
-            self._session = configured[0] if configured else None
-            _execute(connection, "register_key", {"key_fingerprint": self._key_fingerprint})
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        if self._session is None:
+            self._session = self._sessions.borrow()
+        session = self._session
+        of_key = {"key_fingerprint": self._key_fingerprint, "session": session.number}
+        told = execute(session.connection, query, {**of_key, **values}, *before)
+        session.was_used = True
+        return told
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-
-def _execute(
-    connection: psycopg.Connection, query: str, parameters: Mapping[str, object]
-) -> psycopg.Cursor[tuple[Any, ...]]:
-    with stating(f"call_slots.{query}", QUERIES[query], lambda: place_of(connection)):
-        return connection.execute(QUERIES[query], parameters)
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        self._may_hold_lock = False
+        if session is not None:
+            session.connection.close()
 
 
 def _store_error(error: psycopg.Error) -> StoreError:

@@ -2,10 +2,12 @@
 -- still within a transaction, and workers' own clocks disagree.
 
 -- name: configure_session
--- Let the server end this session if its worker hangs, and let nobody wait for a lock forever; say which session it is.
+-- Let the server end this session if its worker hangs, and let nobody wait for a lock forever, or for the disk; say
+-- which session it is.
 select pg_backend_pid(),
        set_config('idle_session_timeout', %(idle_session_timeout_ms)s, false),
-       set_config('lock_timeout', %(lock_timeout_ms)s, false);
+       set_config('lock_timeout', %(lock_timeout_ms)s, false),
+       set_config('synchronous_commit', 'off', false);
 
 -- name: register_key
 -- Make the key's row on its first use.
@@ -22,7 +24,8 @@ select case when pg_backend_pid() = %(session)s then pg_advisory_lock(%(lock_num
 select pg_advisory_unlock(%(lock_number)s);
 
 -- name: take_slot
--- Charge the call and return its nonce and the counter's level, or return no row if the key's counter has no room for it now.
+-- Charge the call and return its nonce and the counter's level, or return no row if the key's counter has no room for it
+-- now. It leaves in one message with the lock, in a session that may turn out to be another's: then it charges nothing.
 with clock as materialized (
   select clock_timestamp() as now
 )
@@ -36,6 +39,7 @@ set nonce = greatest(api_key.nonce + 1, (extract(epoch from clock.now) * 1000000
     level_at = greatest(api_key.level_at, clock.now)
 from clock
 where api_key.key_fingerprint = %(key_fingerprint)s
+  and pg_backend_pid() = %(session)s
   and %(cost)s + greatest(
     0,
     api_key.call_level
@@ -59,6 +63,12 @@ update trading.api_keys
 set call_level = %(capacity)s,
     level_at = clock_timestamp()
 where key_fingerprint = %(key_fingerprint)s;
+
+-- name: checked_keys
+-- Name the keys whose permissions were checked lately enough.
+select key_fingerprint
+from trading.api_keys
+where checked_at >= clock_timestamp() - %(max_age)s;
 
 -- name: needs_check
 -- Tell whether the key's permissions were last checked too long ago, or never.

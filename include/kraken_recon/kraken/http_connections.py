@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,7 @@ CONNECTIONS_PER_HOST_MAX: Final = 32
 CERTIFICATES: Final = DEFAULT_CA_BUNDLE_PATH
 # Of each process, as a fork has those of its parent as well, and each way to the exchange: a proxy, or none.
 _pools: Final[dict[tuple[int, str], urllib3.PoolManager]] = {}
+_making = threading.Lock()
 
 
 class _Plain(HTTPConnection):
@@ -92,10 +94,7 @@ def send(  # noqa: PLR0913 - a request has as many parts
     Raises:
         urllib3.exceptions.HTTPError: there is no answer; what was asked may have happened.
     """
-    way = os.getpid(), proxy
-    # Of two threads that make the first pools at once, both use the same; no lock that a fork could inherit.
-    pools = _pools.get(way) or _pools.setdefault(way, _make_pools(proxy))
-    response = pools.urlopen(
+    response = _pools_of(proxy).urlopen(
         method,
         url,
         body=body,
@@ -107,6 +106,24 @@ def send(  # noqa: PLR0913 - a request has as many parts
     )
     assert isinstance(response, urllib3.HTTPResponse)  # noqa: S101 - for the type checker
     return response
+
+
+def _pools_of(proxy: str) -> urllib3.PoolManager:
+    way = os.getpid(), proxy
+    if way not in _pools:
+        with _making:
+            if way not in _pools:
+                _pools[way] = _make_pools(proxy)
+    return _pools[way]
+
+
+def _renew_lock() -> None:
+    """Leave to the parent a lock that another of its threads may have held."""
+    global _making  # noqa: PLW0603 - nothing else is to be had where a process was forked
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _make_pools(proxy: str) -> urllib3.PoolManager:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from kraken_recon.orders.rules.bounds import DEFAULT_BOUNDS, DecisionBounds
+from kraken_recon.values.threads import keep_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -108,7 +109,10 @@ class TradingExchange(OrderRecords, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OrderPorts:
-    """The outside world, wired by the caller; ``worker`` names who is at work in every event."""
+    """The outside world, wired by the caller; ``worker`` names who is at work in every event.
+
+    ``keep_open`` keeps what so many accounts take that are asked at a time for those that come next.
+    """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     open_exchange: Callable[[Account], AbstractContextManager[TradingExchange]]
@@ -117,6 +121,7 @@ class OrderPorts:
     stop: Callable[[], None] = lambda: None
     worker: str = "kraken_recon"
     bounds: DecisionBounds = DEFAULT_BOUNDS
+    keep_open: Callable[[int], AbstractContextManager[None]] = keep_nothing
 
 
 @dataclass(frozen=True, slots=True)

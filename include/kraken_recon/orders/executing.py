@@ -181,7 +181,9 @@ def _account_by_account(
             failures[account.name] = f"unexpected {type(error).__name__}, see the task's log"
         return 0
 
-    return side_by_side(accounts, guarded, concurrency=settings.concurrency, stop=ports.stop)
+    return side_by_side(
+        accounts, guarded, concurrency=settings.concurrency, stop=ports.stop, keep_open=ports.keep_open
+    )
 
 
 def _tell(failures: Mapping[str, str], ports: OrderPorts) -> None:

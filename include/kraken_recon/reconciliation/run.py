@@ -12,6 +12,7 @@ from uuid import UUID, uuid5
 from kraken_recon.errors import ConfigurationError
 from kraken_recon.reconciliation.rules.priority import SWEEP_AGE
 from kraken_recon.reconciliation.stages import Compared, Failed, Left, Moving, Read, Waiting
+from kraken_recon.values.threads import keep_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,8 @@ class SyncRequest:
 class SyncPorts:
     """The outside world, wired by the caller.
 
-    ``pause`` waits a number of seconds; ``stop`` ends every pause, running or to come, with an error.
+    ``pause`` waits a number of seconds; ``stop`` ends every pause, running or to come, with an error;
+    ``keep_open`` keeps what so many accounts take that are asked at a time for those that come next.
     """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
@@ -75,6 +77,7 @@ class SyncPorts:
     clock: Callable[[], datetime]
     pause: Callable[[float], None] = time.sleep
     stop: Callable[[], None] = lambda: None
+    keep_open: Callable[[int], AbstractContextManager[None]] = keep_nothing
 
 
 def sweep_age_of(hours: float) -> timedelta:

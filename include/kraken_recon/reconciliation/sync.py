@@ -184,7 +184,7 @@ def work_by_work(
             work.stage = Failed(f"unexpected {type(error).__name__}, see the task's log", work.reached)
         work.seconds += time.monotonic() - started
 
-    side_by_side(works, guarded, concurrency=request.concurrency, stop=ports.stop)
+    side_by_side(works, guarded, concurrency=request.concurrency, stop=ports.stop, keep_open=ports.keep_open)
 
 
 def _ask(work: AccountWork, ports: SyncPorts) -> None:

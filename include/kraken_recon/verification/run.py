@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from kraken_recon.values.threads import keep_nothing
 from kraken_recon.verification.rules.judge import Tolerances
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ class VerifyingRules:
 
 @dataclass(frozen=True, slots=True)
 class VerifyingPorts:
-    """The outside world, wired by the caller; ``stop`` ends every pause of a reading with an error."""
+    """The outside world, wired by the caller; ``stop`` ends every pause of a reading with an error.
+
+    ``keep_open`` keeps what so many accounts take that are asked at a time for those that come next.
+    """
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     open_books: Callable[[Account], AbstractContextManager[VerificationBooks]]
     clock: Callable[[], datetime]
     stop: Callable[[], None] = lambda: None
+    keep_open: Callable[[int], AbstractContextManager[None]] = keep_nothing
 
 
 @dataclass(slots=True)

@@ -121,7 +121,13 @@ def look_at(  # noqa: PLR0913 - three by name
         books = kept.setdefault(listed[0].account.account_id, SeenBooks())
         return _look_at_account(ports, rules, listed, books, brings_in=brings_in)
 
-    looked = side_by_side(list(by_account.values()), look, concurrency=rules.concurrency, stop=ports.stop)
+    looked = side_by_side(
+        list(by_account.values()),
+        look,
+        concurrency=rules.concurrency,
+        stop=ports.stop,
+        keep_open=ports.keep_open,
+    )
     return [case for cases in looked for case in cases]
 
 
