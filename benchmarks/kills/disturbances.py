@@ -17,7 +17,7 @@ from benchmarks.kills.deployment import API, EXCHANGE, POSTGRES, REDIS, Deployme
 from benchmarks.kills.room import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from benchmarks.kills.desk import Desk
@@ -58,10 +58,10 @@ class Row:
     strike: Callable[[Scene], AbstractContextManager[None]]
     seconds: float = 0
     victims: tuple[str, ...] = ()
-    patience_seconds: float = 180
+    patience_seconds: float = 300
 
 
-def kill(service: str, patience: float = 180) -> Row:
+def kill(service: str, patience: float = 300) -> Row:
     """Kill the first process of a service's container."""
 
     @contextmanager
@@ -100,10 +100,10 @@ def pause(service: str, seconds: float) -> Row:
         for process in stopped:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
-        yield
-        for process in stopped:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.resume()
+        try:
+            yield
+        finally:
+            _resume(stopped)
 
     does = f"SIGSTOP of `{service}`, SIGCONT after {seconds:g} s"
     return Row(f"pause-{service}", does, strike, seconds, (service,))
@@ -122,7 +122,13 @@ def _task_paused(scene: Scene) -> Iterator[None]:
     stopped = _running_tasks(scene)
     for process in stopped:
         process.suspend()
-    yield
+    try:
+        yield
+    finally:
+        _resume(stopped)
+
+
+def _resume(stopped: Sequence[psutil.Process]) -> None:
     for process in stopped:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()
@@ -162,8 +168,10 @@ def _postgres_ended(how: signal.Signals) -> Callable[[Scene], AbstractContextMan
 def _postgres_away(scene: Scene) -> Iterator[None]:
     scene.deployment.held_back.add(POSTGRES)
     scene.deployment.server.stop()
-    yield
-    scene.deployment.held_back.discard(POSTGRES)
+    try:
+        yield
+    finally:
+        scene.deployment.held_back.discard(POSTGRES)
 
 
 @contextmanager
@@ -192,8 +200,10 @@ def _full(place: str, *, is_database: bool) -> Callable[[Scene], AbstractContext
         if is_database:
             with contextlib.suppress(psycopg.Error), psycopg.connect(scene.desk.url) as session:
                 session.execute("select pg_switch_wal()")
-        yield
-        filler.unlink()
+        try:
+            yield
+        finally:
+            filler.unlink()
 
     return strike
 
@@ -227,8 +237,10 @@ def cut(name: str, *lines: tuple[str, str], seconds: float = CUT_SECONDS) -> Row
     @contextmanager
     def strike(scene: Scene) -> Iterator[None]:
         scene.lines.cut(*(address(service, server) for service, server in lines))
-        yield
-        scene.lines.mend()
+        try:
+            yield
+        finally:
+            scene.lines.mend()
 
     pairs = ", ".join(f"`{service}` and `{server}`" for service, server in lines)
     does = f"no packet between {pairs} for {seconds:g} s"

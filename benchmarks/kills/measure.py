@@ -16,6 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import psutil
+import psycopg
+
 from benchmarks.figures import RESULTS, keep, surroundings
 from benchmarks.kills import page
 from benchmarks.kills.deployment import Deployment
@@ -23,6 +26,7 @@ from benchmarks.kills.desk import DAGS, Desk, Pulse, now
 from benchmarks.kills.disturbances import Row, Scene, every_row
 from benchmarks.kills.room import enter
 from local_stack import airflow
+from local_stack.errors import LocalStackError
 from local_stack.processes import poll_until
 
 if TYPE_CHECKING:
@@ -59,6 +63,7 @@ class Outcome:
         seconds: from the end of the disturbance to the proof of everything.
         seen: what a person would have seen, each found where it is said to be.
         wrong: what was lost or doubled.
+        failure: why the row could not be done, which says nothing about the deployment.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Outcome:
     seen: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    failure: str = ""
 
 
 class Matrix:
@@ -197,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for row in rows:
                 if not options.only or row.name in options.only:
                     dice = random.Random(f"{options.seed} {row.name}")  # noqa: S311 - must be reproducible
-                    outcomes.append(Matrix(scene, pulse, dice).play(row))
+                    outcomes.append(_played(Matrix(scene, pulse, dice), row))
                     _tell(outcomes[-1])
         finally:
             for service in deployment.names():
@@ -208,9 +214,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.only:
         page.write(figures)
         print(f"wrote {page.PAGE}")
+    if any(outcome.wrong or outcome.left or outcome.failure for outcome in outcomes):
+        raise SystemExit("something was lost, doubled, not brought back, or not done")
+
+
+def _played(matrix: Matrix, row: Row) -> Outcome:
+    """Do a row; one that cannot be done is tried once more, and ends no other."""
+    failure = ""
+    for _ in range(2):
+        try:
+            return matrix.play(row)
+        except (AssertionError, OSError, LocalStackError, psutil.Error, psycopg.Error) as error:
+            failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Outcome(row.name, row.does, row.seconds, failure=failure)
 
 
 def _tell(outcome: Outcome) -> None:
+    if outcome.failure:
+        print(f"{now():%H:%M:%S} {outcome.name}: NOT DONE, {outcome.failure}", flush=True)
+        return
     print(f"{now():%H:%M:%S} {outcome.name}: {outcome.seconds} s {outcome.remedy or 'by itself'}", flush=True)
     for line in (*outcome.seen, *(f"LEFT {left}" for left in outcome.left)):
         print(f"    {line}", flush=True)

@@ -57,14 +57,18 @@ told before that.
 
 def written(figures: Mapping[str, Any]) -> str:
     """Write the page."""
-    rows, machine = figures["rows"], figures["machine"]
+    machine = figures["machine"]
+    rows = [row for row in figures["rows"] if not row["failure"]]
+    failed = "".join(
+        f"\n\n**Not done**: {row['does']} ({row['failure']})." for row in figures["rows"] if row["failure"]
+    )
     without = [row for row in rows if row["remedy"] or row["left"]]
     wrong = [row for row in rows if row["wrong"]]
     slowest = max(rows, key=lambda row: row["seconds"])
     verdict = (
         f"**{len(rows) - len(without)} of {len(rows)} came back by themselves; "
         f"{len(wrong) or 'none'} lost or doubled anything.** The slowest was proven again after "
-        f"{slowest['seconds']:.0f} s ({slowest['does']})."
+        f"{slowest['seconds']:.0f} s ({slowest['does']}).{failed}"
     )
     return PAGE_TEXT.format(
         verdict=verdict,

@@ -1,14 +1,15 @@
-"""A worker killed between any two steps of placing: the order is sent once, or proved not to be there.
+"""Placing that is interrupted between any two steps: the order is sent once, or proved not to be there.
 
-Each child is a fork of the test and kills itself with SIGKILL at one step: around every transaction, every
-commit and every call to the exchange. Then an undisturbed worker goes on.
+Steps are around every transaction, every commit and every call to the exchange. A worker is a fork of the
+test that kills itself with SIGKILL; sessions are ended by the server, as by its restart, and their worker
+lives on. Then an undisturbed worker goes on.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import pytest
 from desks.logins import as_writer
 from desks.orders import TradingDesk
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine
+from kraken_recon.errors import StoreError
 from kraken_recon.orders.exchange import OrderPorts, OrderSettings
 from kraken_recon.orders.executing import execute_orders
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from kraken_recon.kraken.trading_client import TradingClient
 
 STEPS_MAX = 90
+APPLICATION = "a worker to be interrupted"
+END_SESSIONS = f"""
+select pg_terminate_backend(pid, 5000) from pg_stat_activity
+where application_name = '{APPLICATION}' and datname = current_database()
+"""
 SETTINGS = OrderSettings(concurrency=1, follow_passes=0)
 
 
@@ -42,7 +49,7 @@ def desk(simulator: Simulator, database_url: str) -> Iterator[TradingDesk]:
 
 def stepped(desk: TradingDesk, reach: Callable[[str], None]) -> OrderPorts:
     """Wire an execution so that every one of its steps is announced."""
-    engine = create_engine(as_writer(desk.database_url))
+    engine = create_engine(as_writer(desk.database_url), application_name=APPLICATION)
 
     class Unit:
         def __init__(self, unit: UnitOfWork) -> None:
@@ -114,11 +121,29 @@ def killed_at(desk: TradingDesk, at: int) -> str | None:
     return None
 
 
-def test_killed_at_any_step_the_order_is_on_the_exchange_once_or_not_placed(desk: TradingDesk) -> None:
+def without_sessions_at(desk: TradingDesk, at: int) -> str | None:
+    """Execute while the server ends every session at a step; return the step, or None if it ended before."""
+    steps: list[str] = []
+
+    def reach(name: str) -> None:
+        steps.append(name)
+        if len(steps) == at:
+            desk.execute(END_SESSIONS)
+
+    with suppress(StoreError):
+        execute_orders(stepped(desk, reach), SETTINGS)
+    return steps[at - 1] if len(steps) >= at else None
+
+
+# A worker that lives on meets every kind of step in every third one.
+@pytest.mark.parametrize(("interrupted_at", "stride"), [(killed_at, 1), (without_sessions_at, 3)])
+def test_interrupted_at_any_step_the_order_is_on_the_exchange_once_or_not_placed(
+    desk: TradingDesk, interrupted_at: Callable[[TradingDesk, int], str | None], stride: int
+) -> None:
     statuses: dict[str, set[str]] = {}
-    for at in range(1, STEPS_MAX + 1):
+    for at in range(1, STEPS_MAX + 1, stride):
         decision = desk.decide(volume="0.001")
-        step = killed_at(desk, at)
+        step = interrupted_at(desk, at)
         desk.run_until_settled()
         [row] = desk.rows(
             "select o.* from trading.orders o join trading.order_decisions using (order_id)"
@@ -134,8 +159,9 @@ def test_killed_at_any_step_the_order_is_on_the_exchange_once_or_not_placed(desk
     else:
         pytest.fail(f"an execution has more than {STEPS_MAX} steps: raise STEPS_MAX")
     assert at > 20
-    assert statuses["before add_order"] == {"not_placed"}
-    assert statuses["after add_order"] == {"closed"}
+    if interrupted_at is killed_at:
+        assert statuses["before add_order"] == {"not_placed"}
+        assert statuses["after add_order"] == {"closed"}
     assert len(desk.true_orders()) == sum(row["status"] == "closed" for row in desk.orders())
     bought = sum(row["volume_executed"] for row in desk.orders())
     assert desk.positions()["BTC"] == bought
