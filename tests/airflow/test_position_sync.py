@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from fastapi.testclient import TestClient
 
 from desks.dag_runs import read_dags, run_dag
+from kraken_airflow.hooks.trading_db import TradingDbHook
 from kraken_airflow.operators.position_sync import ListAccountsOperator, label_of, unreconciled
 
 if TYPE_CHECKING:
@@ -208,6 +210,25 @@ def test_an_account_whose_group_died_is_named_like_one_that_failed() -> None:
         "bad: wrong key",
         "lost: its task failed before it could be recorded",
     ]
+
+
+def test_a_run_that_will_not_reach_everybody_says_so_before_it_begins(desk: AirflowDesk) -> None:
+    desk.account("one", XXBT="1")
+    now = timezone.utcnow()
+
+    def begun(minutes_ago: int, names: str = "[]") -> list[str]:
+        end = now - timedelta(minutes=minutes_ago)
+        run = SimpleNamespace(run_type="scheduled", run_after=end, data_interval_end=end)
+        context: Any = {"dag_run": run}
+        groups = ListAccountsOperator(task_id="list", names=names).work(context, TradingDbHook())
+        assert groups == [["one"]]
+        rows = desk.rows("select status from trading.alerts where kind = 'coverage_at_risk'")
+        return [row["status"] for row in rows]
+
+    assert begun(15, '["one"]') == [], "a run of some accounts says nothing about all"
+    assert begun(60) == [], "nor does a run for the past"
+    assert begun(15) == ["open"]
+    assert begun(1) == ["resolved"]
 
 
 def test_a_misspelt_field_ends_red_before_anything_is_repaired(dag: DAG, desk: AirflowDesk) -> None:
