@@ -29,7 +29,7 @@ OUTPUT: Final = RESULTS / "sync_scale.json"
 SCALES: Final = {"full": (10, 100, 1_000, 10_000), "small": (10, 100)}
 NEWS_PERCENT: Final = 5
 DELAY_MS: Final = 50.0
-PATIENCE_SECONDS: Final = 420
+PATIENCE_SECONDS: Final = 600
 
 
 def measure_run(stack: SyncStack, accounts: int, *, news_percent: int, seed: int) -> dict[str, Any]:
