@@ -67,7 +67,7 @@ VARIANTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "throttled": ({"seconds": 5}, {"seconds": 5, "only_concurrent": True}),
     "huge_body": ({},),
     "compressed_bomb": tuple({"encoding": encoding} for encoding in ("gzip", "deflate", "br")),
-    "trickle": ({}, {"seconds": 0.3}, {"part": "headers"}),
+    "trickle": ({}, {"seconds": 0.3}, {"part": "headers"}, {"part": "chunks"}),
     "wrong_content": (
         {"content_type": "text/html"},
         {"content_type": "application/octet-stream"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,13 +10,17 @@ from benchmarks.fault_matrix.cells import Cell, play
 from benchmarks.fault_matrix.fault import Fault
 from benchmarks.fault_matrix.fields import READ
 from benchmarks.fault_matrix.jobs import JOBS
-from benchmarks.fault_matrix.lane import Lane
+from benchmarks.fault_matrix.lane import SECRET, Lane
+from benchmarks.fault_matrix.lines import CERTIFICATES, HOST, NOWHERE, Front, authority
 from benchmarks.fault_matrix.measure import cells_of
 from benchmarks.fault_matrix.page import shown
 from benchmarks.fault_matrix.rows import all_faults
 from benchmarks.servers import scratch_database
 
+from kraken_recon.errors import ExchangeUnavailableError
 from kraken_recon.kraken import parse_account
+from kraken_recon.kraken.credentials import KrakenCredentials
+from kraken_recon.kraken.transport import KrakenTransport
 from kraken_sim.faults.named import NAMES
 
 if TYPE_CHECKING:
@@ -92,3 +97,52 @@ def test_a_defect_is_found(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.untold
     assert outcome.recovered_after is None
     assert shown(outcome) == "**defect**"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("expired", "certificate has expired"),
+        ("not_yet_valid", "not yet valid"),
+        ("wrong_host", "not valid for '127.0.0.1'"),
+        ("self_signed", "self-signed"),
+        ("handshake_cut", "cut|no TLS"),
+        ("not_tls", "no TLS"),
+        ("closed", "cut|no TLS"),
+        ("handshake_silent", "in time"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said(kind: str, words: str) -> None:
+    context = authority().context(kind) if kind in CERTIFICATES else None
+    with Front(kind, 1, context) as front:
+        assert_refused(f"https://{HOST}:{front.port}", words)
+
+
+def test_a_name_that_leads_nowhere_and_a_port_where_nobody_listens_are_told_apart() -> None:
+    assert_refused(f"https://{NOWHERE}", "DNS")
+    with Front("closed", 1, None) as front:
+        port = front.port
+    assert_refused(f"http://{HOST}:{port}", "nothing listens there")
+
+
+def assert_refused(url: str, words: str) -> None:
+    """Nothing can be asked there, and the message says why, without a word of the key."""
+    sender = KrakenTransport(
+        KrakenCredentials("the-key", SECRET, url, "pro"), account="desk", timeout_seconds=(1.0, 0.3)
+    )
+    with pytest.raises(ExchangeUnavailableError, match=words) as refused:
+        sender.send_private("Balance", {}, nonce=1)
+    assert "the-key" not in str(refused.value)
+    assert refused.value.__context__ is None
+
+
+@pytest.mark.parametrize("part", ["headers", "chunks"])
+def test_an_answer_that_drips_for_ever_is_given_up_in_time(lane: Lane, part: str) -> None:
+    lane.fault("trickle", endpoint="Time", part=part, seconds=0.05)
+    sender = KrakenTransport(
+        KrakenCredentials("k", SECRET, lane.simulator_url, "pro"), account="desk", timeout_seconds=(0.5, 0.5)
+    )
+    begun = time.monotonic()
+    with pytest.raises(ExchangeUnavailableError, match="in time"):
+        sender.send_public("Time", {})
+    assert time.monotonic() - begun < 5

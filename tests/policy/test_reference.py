@@ -21,10 +21,12 @@ REFERENCE = ROOT / "docs/reference"
 # Written by hand, or by what they measure; other tests look after what they say.
 OTHERS = {
     "fault-matrix",
+    "kill-matrix",
     "mutation-score",
     "position-certificate",
     "race-schedules",
     "session-leak-score",
+    "soak",
     "supported-versions",
 }
 VARIABLE = re.compile(r"(KRAKEN_RECON|RECON|KRAKEN)_[A-Z_]+|AIRFLOW_CONN_[A-Z_]+")

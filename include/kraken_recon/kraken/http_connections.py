@@ -17,12 +17,15 @@ import os
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from kraken_recon.kraken.hurried_answers import HurriedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +41,7 @@ _making = threading.Lock()
 
 class _Plain(HTTPConnection):
     answered_at = 0.0
+    response_class = HurriedResponse  # of a proxy that is asked for a way
 
     @property
     def is_connected(self) -> bool:
@@ -45,11 +49,13 @@ class _Plain(HTTPConnection):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 says of its own
         self.answered_at = time.monotonic()
+        self.response_class = _in_time(self)
         return super().getresponse()
 
 
 class _Encrypted(HTTPSConnection):
     answered_at = 0.0
+    response_class = HurriedResponse
 
     @property
     def is_connected(self) -> bool:
@@ -57,7 +63,15 @@ class _Encrypted(HTTPSConnection):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 says of its own
         self.answered_at = time.monotonic()
+        self.response_class = _in_time(self)
         return super().getresponse()
+
+
+def _in_time(connection: HTTPConnection) -> Any:  # noqa: ANN401 - what makes an answer
+    """Give an answer as long as it may take to connect and to be silent, together."""
+    silence_seconds = connection.sock.gettimeout() or 0.0
+    connect_seconds = connection.timeout if isinstance(connection.timeout, (int, float)) else 0.0
+    return partial(HurriedResponse, seconds=silence_seconds + connect_seconds)
 
 
 def _is_fresh(answered_at: float) -> bool:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlencode
@@ -28,6 +27,7 @@ from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.kraken.call_spans import calling
 from kraken_recon.kraken.egress_proxy import without_login
 from kraken_recon.kraken.http_connections import send
+from kraken_recon.kraken.line_failures import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,7 +166,7 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
                 answered(status)
                 body = self._read(response) if status == HTTP_OK else b""
         except _TRANSPORT_ERRORS as error:
-            failure = type(error).__name__
+            failure = told(error)
         except _ReplyTooLargeError:
             failure = None
         else:
@@ -187,13 +187,10 @@ class KrakenTransport(krakenex.API):  # type: ignore[misc] # krakenex has no typ
         )
 
     def _read(self, response: urllib3.HTTPResponse) -> bytes:
-        """Read the body within a size and a time: ``timeout`` alone lets a dripping server go on forever."""
-        deadline = time.monotonic() + sum(self._timeout_seconds)
+        """Read the body within a size; the time is bounded where it comes from."""
         body = bytearray()
         while chunk := response.read1(_CHUNK_BYTES, decode_content=True):
             body += chunk
             if len(body) > REPLY_BYTES_MAX:
                 raise _ReplyTooLargeError
-            if time.monotonic() > deadline:
-                raise TimeoutError
         return bytes(body)

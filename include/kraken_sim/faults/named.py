@@ -125,8 +125,8 @@ EFFECTS: Final[dict[str, str]] = {
     "nothing happened",
     "huge_body": "an answer that is followed by so many `megabytes` (200) of blanks",
     "compressed_bomb": "the same, packed by `encoding` `gzip`, `deflate` or `br` (which only looks so)",
-    "trickle": "an answer that comes byte by byte, with `seconds` between them; with `part` `headers` its "
-    "headers never end",
+    "trickle": "an answer that comes byte by byte, with `seconds` between them; with `part` `headers` or "
+    "`chunks` its headers, or the line before its first chunk, never end",
     "wrong_content": "a true answer that says it is of another `content_type`, or is in another `charset`",
     "altered_field": "the field at `path` (`result.*.balance`; `*` is the first) is altered, `how`: "
     "`dropped`, `null`, `type`, `empty`, `zero`, `huge`, `tiny`, `endless`, `negative`, or `swapped` with "

@@ -19,6 +19,11 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 MEGABYTE: Final = 1_000_000
 PADDING: Final = b" " * 65_536
 TRICKLE_SECONDS: Final = 0.05
+#: How an answer begins of which one part never ends.
+ENDLESS: Final = {
+    "headers": b"X-Padding: ",
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n1;padding=",
+}
 #: What is packed as Brotli, whose packers need a library: no reader here unpacks it, it only has to look so.
 NOT_BROTLI: Final = bytes.fromhex("0b8b00")
 
@@ -34,8 +39,8 @@ def odd_body(fault: Fault, text: str, transport: Transport) -> Response:
             return StreamingResponse(packed, media_type=JSON_TYPE, headers={"Content-Encoding": encoding})
         case "trickle":
             seconds = float(fault.options.get("seconds", TRICKLE_SECONDS))
-            if fault.options.get("part", "body") == "headers":
-                return TrickledHeaders(transport, seconds)
+            if beginning := ENDLESS.get(str(fault.options.get("part"))):
+                return Endless(transport, seconds, beginning)
             return StreamingResponse(_trickled(text, seconds), media_type=JSON_TYPE)
         case _:
             charset = str(fault.options.get("charset", "utf-8"))
@@ -68,17 +73,18 @@ async def _trickled(text: str, seconds: float) -> AsyncIterator[bytes]:
         yield bytes([byte])
 
 
-class TrickledHeaders(Response):
-    """An answer whose headers never come to an end, a byte at a time, until the client has enough."""
+class Endless(Response):
+    """An answer of which the headers, or the line before its first chunk, never come to an end."""
 
-    def __init__(self, transport: Transport, seconds: float) -> None:
+    def __init__(self, transport: Transport, seconds: float, beginning: bytes) -> None:
         super().__init__()
         self._transport = transport
         self._seconds = seconds
+        self._beginning = beginning
 
     async def __call__(self, *_: object) -> None:
-        """Begin an answer past the server, and go on."""
-        self._transport.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        """Begin an answer past the server, and go on byte by byte."""
+        self._transport.write(b"HTTP/1.1 200 OK\r\n" + self._beginning)
         while not self._transport.is_closing():
             self._transport.write(b"x")
             await asyncio.sleep(self._seconds)
