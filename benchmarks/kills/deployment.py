@@ -32,8 +32,7 @@ from local_stack.processes import Service, Services, is_alive, poll_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-HASTE: Final = 5
-YOUNG_SECONDS: Final = 180
+HASTE: Final = 4
 POSTGRES_DISK_MB: Final = 700
 LOGS_DISK_MB: Final = 200
 MAX_CONNECTIONS: Final = 90
@@ -264,7 +263,6 @@ class Deployment:
                 self.happened.append((time.time(), f"`{name}` unhealthy"))
         elif now >= health.next_at:
             command, environment = self.composed.health_check(name, self.pid(name))
-            command[command.index("--first") : 0] = ["--young", str(YOUNG_SECONDS / HASTE)]
             health.next_at, health.asked_at = now + health.every_seconds, now
             health.asked = subprocess.Popen(  # noqa: S603 - the file's own
                 command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

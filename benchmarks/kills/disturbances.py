@@ -270,8 +270,8 @@ def every_row() -> list[Row]:
         ),
         Row("kill-backend", "SIGKILL of the server process inside a transaction of ours", _backend_killed),
         Row("away-postgres", "PostgreSQL down for 140 s", _postgres_away, 140, (POSTGRES,)),
-        *(stop(service) for service in ("scheduler", "triggerer", API, exchange_worker)),
-        stop("watch", "dag-processor"),
+        *(stop(service) for service in ("scheduler", API, exchange_worker)),
+        stop("watch", "dag-processor", "triggerer"),
         Row(
             "pause-task",
             f"SIGSTOP of the running tasks, SIGCONT after {CUT_SECONDS} s",
