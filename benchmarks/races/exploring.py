@@ -145,26 +145,39 @@ class Explorer:
         """Run schedules that are preempted at so many random places, without an end."""
         length = preemptions + 1
         while True:
-            places = frozenset(self.dice.sample(range(length), preemptions))
-            schedule = self._run((), {}, places, starts_last=self.dice.random() < 0.5)
+            places = {*self.dice.sample(range(length), preemptions)}
+            begins = self.dice.choice("AB")
+            schedule = self._run((begins,), {}, lambda place, _, of=places: place in of)
             length = max(length, len(schedule.choices))
             yield schedule
 
     def run(self, prefix: Prefix) -> Schedule:
         """Run one schedule from its beginning on, and note where others leave it."""
-        return self._run(prefix.choices, prefix.sleeping, frozenset(), starts_last=False)
+        return self._run(prefix.choices, prefix.sleeping, None)
 
     def replay(self, choices: Sequence[str]) -> Schedule:
-        """Run a schedule by its code; once that is used up, without preemptions."""
-        return self._run(tuple(choices), {}, frozenset(), starts_last=False)
+        """Run a schedule by its code; where that does not fit, or is used up, without preemptions."""
+        return self._run(tuple(choices), {}, lambda *_: False)
+
+    def stopped_before(self, label: str) -> Schedule:
+        """Run a schedule in which the first actor is stopped once, before the step of this name."""
+        stopped: list[Step] = []
+
+        def is_here(_: int, step: Step) -> bool:
+            if stopped or not step.label.startswith(label):
+                return False
+            stopped.append(step)
+            return True
+
+        return self._run((), {}, is_here)
 
     def _run(
         self,
         choices: tuple[str, ...],
         sleeping: Mapping[str, Step],
-        preempted_at: frozenset[int],
-        starts_last: bool,  # noqa: FBT001
+        preempts: Callable[[int, Step], bool] | None,
     ) -> Schedule:
+        """Run what is given and go on by default; ``preempts`` says where not, or nothing branches off."""
         turns, schedule, order = self.begin(), Schedule(), Order()
         asleep: dict[str, Step] = {}
         current = ""
@@ -172,17 +185,17 @@ class Explorer:
             place = len(schedule.choices)
             assert place < STEPS_MAX, f"no end after {place} steps"
             pending = {letter: _pending(turns, letter) for letter in enabled}
-            if place < len(choices):
+            if place < len(choices) and (preempts is None or choices[place] in enabled):
                 chosen = choices[place]
                 assert chosen in enabled, f"step {place}: {chosen} cannot go on, only {enabled}"
                 if place == len(choices) - 1:
                     asleep = dict(sleeping)
             else:
-                chosen = current if current in enabled else enabled[-1 if starts_last else 0]
+                chosen = current if current in enabled else enabled[0]
                 others = [letter for letter in enabled if letter != chosen]
-                if place in preempted_at and others:
-                    chosen = others[0]
-                elif not preempted_at:
+                if preempts is not None:
+                    chosen = others[0] if others and preempts(place, pending[chosen]) else chosen
+                else:
                     # What sleeps would lead to what another schedule has led to; the rest is run to its end.
                     schedule.is_redundant |= chosen in asleep
                     if not schedule.is_redundant:

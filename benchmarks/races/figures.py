@@ -16,7 +16,7 @@ class Bounds:
 
     preemptions: int = 2
     schedules_max: int = 400
-    seconds_max: float = 40.0
+    seconds_max: float = 35.0
     samples: int = 20
     sampled_preemptions: int = 5
 

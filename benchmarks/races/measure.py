@@ -20,6 +20,7 @@ from benchmarks.figures import RESULTS, ROOT, keep, surroundings
 from benchmarks.races.desk_pairs import DESK_PAIRS
 from benchmarks.races.exploring import choices_of
 from benchmarks.races.figures import Bounds, HuntFigures, PairFigures
+from benchmarks.races.order_pairs import ORDER_PAIRS
 from benchmarks.races.page import page
 from benchmarks.races.pairs import PAIRS as BOOK_PAIRS
 from benchmarks.races.race import LETTERS, Race
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = ROOT / "docs" / "reference" / "race-schedules.md"
 OUTPUT: Final = RESULTS / "races.json"
-PAIRS: Final = {pair.name: pair for pair in (*BOOK_PAIRS, *DESK_PAIRS)}
+PAIRS: Final = {pair.name: pair for pair in (*BOOK_PAIRS, *DESK_PAIRS, *ORDER_PAIRS)}
 SEED: Final = 1
 HUNT_MAX: Final = 200
 PROCESSES: Final = 2
@@ -144,6 +145,10 @@ def replay(server_url: str, pair: Pair, code: str, without: TakenAway | None) ->
         schedule = race.explorer(0, SEED).replay(choices_of(code))
         for letter, step in schedule.steps:
             print(f"{letter}  {step.label}")
+        if not schedule.code.startswith(code):
+            print(
+                f"{code} does not fit: somebody waits for a lock, or has ended. What was run: {schedule.code}"
+            )
         wrongs = race.look()
     print("\n".join(wrongs) if wrongs else "nothing is wrong")
 

@@ -57,6 +57,7 @@ class Pair:
     Attributes:
         about: what they could do to each other.
         may_stand_aside: one that finds the other at work may leave everything to it, and say so.
+        afterwards: what the next run does, where one may leave something to it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Pair:
     prepare: Callable[[Stage], None]
     roles: tuple[Role, ...]
     may_stand_aside: bool = False
+    afterwards: Unit = lambda _stage, _letter: None
 
 
 class StoodAsideError(Exception):

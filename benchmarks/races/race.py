@@ -79,6 +79,7 @@ class Race:
             for role, unit in _units(self.pair, order):
                 if outcomes.get(role, DONE) == DONE:
                     outcomes[role] = _outcome(partial(unit, self.stage, LETTERS[role]))
+            self.pair.afterwards(self.stage, LETTERS[0])
             left = Left(self.stage.books(), tuple(outcomes[role] for role in sorted(outcomes)))
             self.progress.append(self.stage.progress())
             wrongs = self.stage.wrongs()
@@ -114,6 +115,7 @@ class Race:
         wrongs = [f"{actor.name} met a deadlock" for actor in actors if actor.deadlocks]
         turns.finish()
         outcomes = tuple(DONE if actor.error is None else _told(actor.error) for actor in actors)
+        self.pair.afterwards(self.stage, LETTERS[0])
         left = Left(self.stage.books(), outcomes)
         wrongs += self.stage.wrongs()
         for mark, *serial in zip(self.stage.progress(), *self.progress, strict=True):

@@ -21,6 +21,7 @@ from kraken_recon.alerts.telling import prepare_notifications, watch_freshness
 from kraken_recon.database.unit_of_work import SessionLimits, UnitOfWork, create_engine
 from kraken_recon.errors import AccountsLeftError, LockTimeoutError
 from kraken_recon.ledger.entries import HoldingKey
+from kraken_recon.orders.deciding import accept_decisions
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
@@ -279,6 +280,22 @@ def test_orders_of_others_are_placed_whatever_a_person_holds_of_one_account(
     assert len(trading_desk.true_orders("bob")) == 2
     open_alerts = trading_desk.rows("select kind from trading.alerts where status <> 'resolved'")
     assert open_alerts == []
+
+
+def test_a_decided_order_that_a_person_holds_is_left_and_the_next_one_is_placed(
+    trading_desk: TradingDesk,
+) -> None:
+    """Whoever holds it is not waited for: it would be asked for again and again, and no other be placed."""
+    for volume in ("1", "2"):
+        trading_desk.decide("bob", type="limit", volume=volume, limit_price="1000")
+    accept_decisions(trading_desk.ports)
+    first = "select * from trading.orders where status = 'decided' order by order_id limit 1 for update"
+    with held(trading_desk, first):
+        done = trading_desk.execute_orders()
+    assert (done.sent, done.failures) == (1, {})
+    placed = trading_desk.rows("select volume from trading.orders where status = 'open'")
+    assert [row["volume"] for row in placed] == [2]
+    assert trading_desk.execute_orders().sent == 1
 
 
 def test_verdicts_of_others_are_written_whatever_a_person_holds_of_one_order(

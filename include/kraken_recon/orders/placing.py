@@ -111,7 +111,10 @@ class Placer:
                     self._put_off(order_id, outcome.reason)
                 elif is_fresh:
                     self.ports.pause(self.settings.wait_seconds)
-            elif outcome is not None:
+            elif outcome is None:
+                # Refused, or held by somebody else, who places it: to ask for it again would be in vain.
+                self.put_off.add(order_id)
+            else:
                 self.told(outcome)
                 self._send(outcome)
                 sent += 1
