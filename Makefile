@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-scale bench-sessions \
-        bench-verification soak kill-matrix fault-matrix races \
+        bench-verification soak kill-matrix fault-matrix two-hosts races \
         requirements reference release-schema release workflows manifests matrix constraints
 
 BIN := .venv/bin
@@ -95,6 +95,9 @@ bench-sessions: setup ## inject leaked and legitimate sessions, score the audit;
 soak: setup ## two virtual weeks of every DAG with faults and kills, compared with the truth; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks soak
 
+two-hosts: setup ## cut off a host of Celery workers at work; as root; twenty minutes; writes docs/reference
+	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks two-hosts
+
 kill-matrix: setup ## kill, stop, cut and fill every part of the deployment at work; as root; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks kill-matrix
 
@@ -123,7 +126,7 @@ workflows: setup ## GitHub's own files: do they keep to their forms, and what co
 
 manifests: setup ## the files for Kubernetes against the schemas of its newest version
 	@$(BIN)/uv tool run --quiet --from kubernetes-validate==1.37.0 kubernetes-validate --strict --quiet \
-		$(filter-out %/values.yaml,$(wildcard deploy/kubernetes/*.yaml))
+		$(filter-out deploy/kubernetes/values%,$(wildcard deploy/kubernetes/*.yaml))
 
 release: setup ## build both distributions and their SBOM into dist/; TAG=vX.Y.Z refuses another version
 	@scripts/build-release $(TAG)

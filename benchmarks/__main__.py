@@ -16,6 +16,7 @@ from benchmarks.races import measure as races
 from benchmarks.sessions import leaks
 from benchmarks.soak import measure as soak
 from benchmarks.sync_scale import measure as sync_scale
+from benchmarks.two_hosts import measure as two_hosts
 
 if __name__ == "__main__":
     named = {
@@ -29,6 +30,7 @@ if __name__ == "__main__":
         "scale": sync_scale.main,
         "session-leaks": leaks.main,
         "soak": soak.main,
+        "two-hosts": two_hosts.main,
         "verification-latency": verification_latency.main,
     }
     if sys.argv[1:] and sys.argv[1] in named:

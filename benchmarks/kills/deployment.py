@@ -92,11 +92,15 @@ class Deployment:
     """Everything that runs.
 
     Attributes:
+        wired: how the file is translated.
+        names_of_airflow: the services of Airflow that are started.
         happened: what a person would see of restarts and health, with the time.
         held_back: services that are not started again for now.
     """
 
     place: Path
+    wired: type[Wired] = Wired
+    names_of_airflow: tuple[str, ...] = AIRFLOW_SERVICES
     composed: Wired = field(init=False)
     server: EmbeddedPostgres = field(init=False)
     services: Services = field(init=False)
@@ -124,10 +128,10 @@ class Deployment:
         ).start()
         port = self.server.url("postgres").rpartition(":")[2].partition("/")[0]
         exchange_port = free_port()
-        Wired.exchange_port = exchange_port
+        self.wired.exchange_port = exchange_port
         hosts = ",".join(["127.0.0.1", *(address(name, EXCHANGE) for name in AIRFLOW_SERVICES)])
         variables = {"KRAKEN_RECON_ALLOWED_HOSTS": hosts, "KRAKEN_RECON_ALERT_CHANNELS": CHANNEL}
-        self.composed = Wired(self.place, f"127.0.0.1:{port}", variables)
+        self.composed = self.wired(self.place, f"127.0.0.1:{port}", variables)
         self.services = Services(self.place)
         inherited = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'include'}"}
         simulator = (sys.executable, "-m", "kraken_sim", "--port", str(self.simulator_port))
@@ -155,7 +159,7 @@ class Deployment:
         )
         if done.returncode != 0:
             raise SystemExit(f"init failed:\n{done.stdout}\n{done.stderr}")
-        for name in AIRFLOW_SERVICES:
+        for name in self.names_of_airflow:
             self._ensure(self.composed.service(name), name)
             check = self.composed.document["services"][name]["healthcheck"]
             self._health[name] = Health(

@@ -76,10 +76,12 @@ class Desk:
     """Six accounts that trade, at the exchange and in the database.
 
     Attributes:
+        tier: of every key: how many calls Kraken takes from it.
         heard: the subjects of messages that arrived at the desk's channel.
     """
 
     deployment: Deployment
+    tier: str = "unlimited"
     url: str = ""
     decided: int = 0
     fills: int = 0
@@ -100,7 +102,7 @@ class Desk:
         file = composed.secrets / "connections_exchange.json"
         connections = json.loads(file.read_text())
         for name in ACCOUNTS:
-            key = {"name": name, "api_key": name, "api_secret": SECRET, "tier": "unlimited"}
+            key = {"name": name, "api_key": name, "api_secret": SECRET, "tier": self.tier}
             more = {"permissions": TRADING, "opening": {"XXBT": "2", "ZUSD": "10000000"}}
             self.control("POST", "accounts", key | more)
             connections[name] = {
@@ -108,7 +110,7 @@ class Desk:
                 "login": name,
                 "password": SECRET,
                 "host": f"http://127.0.0.1:{composed.exchange_port}",
-                "extra": {"tier": "unlimited"},
+                "extra": {"tier": self.tier},
             }
         file.write_text(json.dumps(connections))
         self._listen_for_alerts()

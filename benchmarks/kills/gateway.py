@@ -1,4 +1,4 @@
-"""The exchange's front door: ``python -m benchmarks.kills.gateway PORT BEHIND``.
+"""The exchange's front door: ``python -m benchmarks.kills.gateway PORT BEHIND [ADDRESS]``.
 
 The simulator keeps its accounts in memory. What is killed as the exchange is this process before it: open
 requests break off, new ones are refused, and the accounts behind it are as they were.
@@ -19,9 +19,9 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-async def _serve(port: int, behind: int) -> None:
+async def _serve(port: int, behind: int, address: str) -> None:
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        their_reader, their_writer = await asyncio.open_connection("127.0.0.1", behind)
+        their_reader, their_writer = await asyncio.open_connection(address, behind)
         await asyncio.gather(_copy(reader, their_writer), _copy(their_reader, writer))
 
     server = await asyncio.start_server(pass_on, "0.0.0.0", port)  # noqa: S104 - in a room of its own
@@ -29,4 +29,4 @@ async def _serve(port: int, behind: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]), *(sys.argv[3:] or ["127.0.0.1"])))

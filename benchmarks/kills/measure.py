@@ -151,9 +151,9 @@ def keep_log(service: str, text: str) -> None:
     (LOGS / f"{service}.log").write_text(text)
 
 
-def prepare(deployment: Deployment) -> tuple[Scene, Pulse]:
+def prepare(deployment: Deployment, tier: str = "unlimited") -> tuple[Scene, Pulse]:
     """Start everything, with every DAG at work and the first proof of every account."""
-    desk = Desk(deployment)
+    desk = Desk(deployment, tier)
     began = time.monotonic()
     deployment.start()
     desk.open()

@@ -29,20 +29,20 @@ NOWHERE: Final = (
 )
 
 
-def enter(arguments: Sequence[str]) -> None:
-    """Go on in name spaces of our own; return once there."""
+def enter(arguments: Sequence[str], command: str = "kill-matrix") -> None:
+    """Go on with a command of ours in name spaces of its own; return once there."""
     if os.environ.pop(INSIDE, None):
-        for command in NOWHERE:
-            _run("ip" if command.startswith("link") else "tc", *command.split())
+        for words in NOWHERE:
+            run("ip" if words.startswith("link") else "tc", *words.split())
         return
     missing = [program for program in ("unshare", "ip", "tc") if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
         raise SystemExit(
-            f"The kill matrix cuts networks and fills disks of its own: run it as root, with "
+            f"{command} cuts networks and fills disks of its own: run it as root, with "
             f"{', '.join(missing) or 'all rights'} (Debian: util-linux, iproute2)."
         )
     os.environ[INSIDE] = "yes"
-    again = (sys.executable, "-W", "ignore", "-m", "benchmarks", "kill-matrix", *arguments)
+    again = (sys.executable, "-W", "ignore", "-m", "benchmarks", command, *arguments)
     sys.stdout.flush()
     os.execvp("unshare", ("unshare", *SPACES, *again))  # noqa: S606, S607 - this same program
 
@@ -50,7 +50,7 @@ def enter(arguments: Sequence[str]) -> None:
 def mount_memory(place: Path, *, size_mb: int) -> None:
     """Give a directory a small disk of its own."""
     place.mkdir(parents=True, exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=0755", "none", str(place))
+    run("mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=0755", "none", str(place))
 
 
 class Lines:
@@ -66,15 +66,16 @@ class Lines:
                 match = (
                     f"filter add dev lo parent 1: protocol ip prio 9 u32 match ip {direction} {address}/32"
                 )
-                _run("tc", *match.split(), "flowid", "1:9")
+                run("tc", *match.split(), "flowid", "1:9")
         self._cut |= set(addresses)
 
     def mend(self) -> None:
         """Let everything through again."""
         if self._cut:
-            _run("tc", "filter", "del", "dev", "lo", "parent", "1:", "prio", "9")
+            run("tc", "filter", "del", "dev", "lo", "parent", "1:", "prio", "9")
         self._cut.clear()
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Run a program of the system; what it says goes into the error."""
     subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own words

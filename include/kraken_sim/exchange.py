@@ -147,6 +147,7 @@ class Exchange:
             "residuals": {asset: str(amount) for asset, amount in account.residuals.items()},
             "orders": [_outcome(order) for order in account.orders.values()],
             "calls": dict(sorted(account.calls.items())),
+            "refusals": dict(sorted(account.refusals.items())),
         }
 
 

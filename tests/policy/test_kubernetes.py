@@ -86,7 +86,10 @@ def test_no_secret_is_written_into_a_variable() -> None:
 def test_commands_are_those_of_the_containers(composed: dict[str, Any]) -> None:
     watch, service = pod_of("watch")[1], composed["watch"]
     assert watch["command"] == service["command"]
-    assert ["CMD", *watch["livenessProbe"]["exec"]["command"]] == service["healthcheck"]["test"]
+    # Docker does not start again what is unwell, as a cluster does: there the question is asked by what does.
+    asked = service["healthcheck"]["test"]
+    assert watch["livenessProbe"]["exec"]["command"] == asked[asked.index("--") + 1 :]
+    assert str(watch["livenessProbe"]["failureThreshold"]) == asked[asked.index("--after") + 1]
     steps = pod_of("prepare")[1]["command"][-1].replace(PLACE, "/run/secrets").replace("$(", "$$(")
     # The chart migrates Airflow's own database itself.
     assert f"airflow db migrate && {steps}" == composed["init"]["command"][-1]
@@ -179,7 +182,7 @@ def pods(part: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_pod_of_ours_is_locked(file: Path) -> None:
-    for pod in pods(list(yaml.safe_load_all(file.read_text())) if file.stem != "values" else []):
+    for pod in pods(list(yaml.safe_load_all(file.read_text())) if not file.stem.startswith("values") else []):
         assert pod["automountServiceAccountToken"] is False
         user = pod["securityContext"]
         assert user["runAsUser"] > 0
@@ -233,7 +236,8 @@ def test_each_kind_of_pod_has_a_budget_that_lets_a_node_be_drained() -> None:
 def test_one_image_everywhere(composed: dict[str, Any]) -> None:
     image = read("values")["images"]["airflow"]
     named = f"{image['repository']}:{image['tag']}"
-    assert {pod_of(name)[1]["image"] for name in ("prepare", "watch")} == {named}
+    (task,) = read("task-pod")["spec"]["containers"]
+    assert {task["image"], *(pod_of(name)[1]["image"] for name in ("prepare", "watch"))} == {named}
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert image["tag"] == version
     own = {service["image"] for service in composed.values() if "kraken-recon" in service["image"]}
@@ -262,3 +266,21 @@ def test_backups_are_made_as_in_the_containers(composed: dict[str, Any]) -> None
         v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v
     ]
     assert claimed == [claim["metadata"]["name"]]
+
+
+def test_a_task_s_own_pod_is_what_a_worker_of_the_exchange_is() -> None:
+    """The scheduler alone may ask the cluster, and no task can do more than a worker's."""
+    values, more, pod = read("values"), read("values-kubernetes-executor"), read("task-pod")
+    assert (more["executor"], more["allowPodLaunching"]) == ("KubernetesExecutor", True)
+    assert more["scheduler"] == {"serviceAccount": {"automountServiceAccountToken": True}}
+    assert more["workers"] == {"celery": {"sets": []}}
+    (container,) = pod["spec"]["containers"]
+    assert container["name"] == "base"
+    own = ["AIRFLOW_CONFIG", "AIRFLOW__CORE__EXECUTOR"]
+    assert [variable["name"] for variable in container["env"][: len(own)]] == own
+    assert container["env"][len(own) :] == values["env"]
+    (exchange,) = [one for one in values["workers"]["celery"]["sets"] if one["queue"] == "exchange"]
+    secret = mounted(pod["spec"]["volumes"], container["volumeMounts"])
+    assert secret == mounted(exchange["extraVolumes"], exchange["extraVolumeMounts"])
+    assert pod["spec"]["securityContext"] == UNPRIVILEGED
+    assert pod["spec"]["restartPolicy"] == "Never"

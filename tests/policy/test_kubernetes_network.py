@@ -132,3 +132,12 @@ def test_the_sets_of_workers_are_told_apart_by_their_names() -> None:
     values = yaml.safe_load((FILE.parent / "values.yaml").read_text())
     sets = {each["name"]: each["queue"] for each in values["workers"]["celery"]["sets"]}
     assert sets == {"exchange": "exchange", "general": "default"}
+
+
+def test_a_task_s_own_pod_is_let_out_as_a_worker_of_the_exchange_is() -> None:
+    labels = yaml.safe_load(FILE.with_name("task-pod.yaml").read_text())["metadata"]["labels"]
+    assert labels == PODS["exchange"]
+    (to_the_cluster,) = yaml.safe_load_all(FILE.with_name("network-kubernetes-executor.yaml").read_text())
+    selector = to_the_cluster["spec"]["podSelector"]
+    assert [name for name, pod in PODS.items() if selects(selector, pod)] == ["scheduler"]
+    assert to_the_cluster["spec"]["policyTypes"] == ["Egress"]

@@ -79,6 +79,7 @@ class Account:
     positions: dict[str, MarginPosition] = field(default_factory=dict)
     residuals: dict[str, Decimal] = field(default_factory=dict)
     calls: Tally[str] = field(default_factory=Tally)
+    refusals: Tally[str] = field(default_factory=Tally)
     late: list[LateCall] = field(default_factory=list)
     cancel_all_at: Decimal | None = None
     has_own_clock: bool = False

@@ -317,6 +317,8 @@ class PrivateCall(PublicCall):
             result = self._result(body)
         except ApiError as error:
             self.outcome = {"outcome": "refused", "error": str(error)}
+            if self.account is not None:
+                self.account.refusals[error.codes[0]] += 1
             return failure(*error.codes)
         except ControlError as error:
             self.outcome = {"outcome": "refused", "error": str(error)}
