@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import requests
 
-from benchmarks.servers import empty_database, running_server
+from benchmarks.servers import running_server, scratch_database
 from benchmarks.sync_scale.quiet_sync import TIER, account_name, secret_of
 from local_stack.processes import dying_with_parent
 from local_stack.settings import REPOSITORY
@@ -57,11 +57,12 @@ def measure(
     """
     with (
         running_server(server_url) as server,
-        empty_database(server) as dsn,
+        scratch_database(server) as dsn,
         exchange() as url,
         psycopg.connect(dsn, autocommit=True) as observer,
     ):
         desk = _Desk(observer, dsn, url, tree)
+        desk.run("kraken_recon", "migrate")
         desk.open(max(counts))
         # Their ledgers are proved, and their keys checked, once a day: not what a quiet account costs.
         desk.sync(max(counts))
@@ -133,17 +134,20 @@ class _Desk:
     def sync(self, count: int, *profile: str) -> dict[str, Any]:
         """Sync the first accounts in a process of its own."""
         self.runs += 1
-        program = [sys.executable, "-m", "benchmarks.sync_scale.quiet_sync", self.dsn, self.exchange_url]
-        done = subprocess.run(  # noqa: S603 - nothing here comes from outside
-            [*program, "0", str(count), str(self.runs), *profile],
-            env=_environment(self.tree),
+        program = ("benchmarks.sync_scale.quiet_sync", self.dsn, self.exchange_url, "0", str(count))
+        found: dict[str, Any] = json.loads(self.run(*program, str(self.runs), *profile))
+        return found
+
+    def run(self, *program: str) -> str:
+        """Run a module of the measured checkout, and return what it prints."""
+        return subprocess.run(  # noqa: S603 - nothing here comes from outside
+            [sys.executable, "-m", *program],
+            env={**_environment(self.tree), "KRAKEN_RECON_DSN": self.dsn},
             cwd=REPOSITORY,
             stdout=subprocess.PIPE,
             check=True,
             text=True,
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        ).stdout
 
     def measured(self, count: int) -> dict[str, Any]:
         """Sync the first accounts, and say what it took."""
