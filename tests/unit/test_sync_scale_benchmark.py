@@ -69,7 +69,7 @@ def test_missed_goals_say_what_limits_them() -> None:
     assert seconds[1] == "240 s"
     assert seconds[2].startswith("**missed**: 2 cores were 20 % busy: its tasks' work 93 %, Airflow 3 %")
     assert (growth[1], growth[2].partition(":")[0]) == ("2.0 to 1,000, 12.0 to 10,000", "**missed**")
-    assert (quiet[1], quiet[2].partition(":")[0]) == ("5.0 ms (1,000 accounts in 2 tasks)", "**missed**")
+    assert (quiet[1], quiet[2].partition(":")[0]) == ("5.0 ms (1,000 accounts, tasks: 2)", "**missed**")
     text = markdown(figures)
     assert "| 10,000 | 500 | 240.0 | 12.0 | 2.0 | 235.0 | 3.0 | 2 | 10,000 |" in text
     widths = {line.count("|") for line in text.split("\n\n")[1].splitlines()}
@@ -78,4 +78,7 @@ def test_missed_goals_say_what_limits_them() -> None:
 
 def test_a_smaller_scale_says_only_what_it_can_tell() -> None:
     figures = FIGURES | {"rows": [run(10, 8.0), run(100, 9.0)], "quiet": run(100, 9.0, work=0.1)}
+    assert verdicts(figures) == []
+    assert markdown(figures).endswith("Too few accounts to judge a goal by.")
+    figures = FIGURES | {"rows": [run(1_000, 9.0)], "quiet": run(1_000, 9.0, work=0.1)}
     assert [goal[2] for goal in verdicts(figures)] == ["met"]
