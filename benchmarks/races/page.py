@@ -26,7 +26,8 @@ A schedule with *n* preemptions stops a session *n* times although it could go o
 are run, and those with two as far as {schedules} schedules or {seconds:.0f} seconds of a pair go, at random
 (`--seed {seed}`). Then come {samples} with {more}. Orders that cannot differ, because the steps that are
 swapped touch different tables or only read, are left out (sleep sets); rows are not told apart, so more is
-run than would be needed.
+run than would be needed. What triggers write is not seen in a statement: theirs is only added to, and read by
+nobody here.
 
 After every schedule:
 
