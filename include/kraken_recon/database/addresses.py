@@ -8,6 +8,7 @@ Invariants:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from kraken_recon.values.connection_fields import ConnectionFields
 
+ADDRESSES_MAX: Final = 16
 POSTGRES_TYPES: Final = frozenset({"postgres", "postgresql"})
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9]{0,19})(\+[A-Za-z0-9_]+)?://")
 _UNKNOWN: Final = re.compile(r'invalid (?:URI query parameter|connection option):? "([A-Za-z0-9_ .-]{1,60})"')
@@ -47,6 +49,12 @@ def connection_parameters(dsn: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: it is none, or none of a PostgreSQL database.
     """
+    return dict(_parsed(dsn))
+
+
+@lru_cache(maxsize=ADDRESSES_MAX)
+def _parsed(dsn: str) -> Mapping[str, Any]:
+    """Read an address once: each account of a run asks where its session is."""
     if scheme := _SCHEME.match(dsn):
         if scheme[1] not in POSTGRES_TYPES:
             raise ConfigurationError(f"expected a PostgreSQL database, was {scheme[1]}")
