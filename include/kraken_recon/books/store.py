@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from kraken_recon.books.events import Step
 
+Place = tuple[int, HoldingKey]
 CORRECTABLE: Final = (
     *("refid", "entry_time", "entry_type", "subtype", "asset", "wallet", "amount", "fee", "balance"),
 )
 RESIDUAL_REASON_NAMES: Final = [str(reason) for reason in RESIDUAL_REASONS]
 
 
-def key_arrays(keys: Iterable[tuple[int, HoldingKey]]) -> dict[str, list[Any]]:
+def key_arrays(keys: Iterable[Place]) -> dict[str, list[Any]]:
     """Write keys as the parallel arrays that statements take."""
     listed = list(keys)
     return {
@@ -39,15 +40,6 @@ class BookStore(Store):
     """Ledger entries, positions and the events that move them."""
 
     queries = named_queries(__file__, "books")
-
-    def update_available(self, available: Mapping[tuple[int, HoldingKey], tuple[Decimal, datetime]]) -> None:
-        """Bring ``available_quantity`` of locked positions up to date where the reading is newer."""
-        self._run(
-            "update_available",
-            **key_arrays(available),
-            available=[quantity for quantity, _ in available.values()],
-            as_of=[as_of for _, as_of in available.values()],
-        )
 
     def entries_after(self, account_id: int, after: datetime | None) -> list[LedgerEntry]:
         """Read the recorded entries later than ``after``."""
@@ -75,7 +67,7 @@ class BookStore(Store):
         touched = sorted({*names, *names.values()})
         self.forget_residuals((account_id, key) for key in touched)
 
-    def forget_residuals(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+    def forget_residuals(self, keys: Iterable[Place]) -> None:
         """Forget what earlier readings saw of these holdings."""
         self._run("forget_residuals", **key_arrays(keys))
 
@@ -120,7 +112,7 @@ class BookStore(Store):
 
     def arrived_meanwhile(
         self, seen: Mapping[int, tuple[datetime | None, Collection[str]]]
-    ) -> Mapping[tuple[int, HoldingKey], Decimal]:
+    ) -> Mapping[Place, Decimal]:
         """Sum the entries that others recorded after this reading, per holding."""
         ids = [(account, ledger_id) for account, (_, listed) in seen.items() for ledger_id in listed]
         rows = self._run(
@@ -132,7 +124,7 @@ class BookStore(Store):
         )
         return {(row.account_id, HoldingKey(row.asset, row.wallet)): row.change for row in rows}
 
-    def lock_positions(self, keys: Iterable[tuple[int, HoldingKey]]) -> None:
+    def lock_positions(self, keys: Iterable[Place]) -> None:
         """Create the missing positions, then lock exactly these in key order."""
         arrays = key_arrays(keys)
         self._run("create_positions", **arrays)
@@ -140,9 +132,7 @@ class BookStore(Store):
         if len(locked) != len(arrays["assets"]):
             raise StoreError(f"expected to lock {len(arrays['assets'])} positions, locked {len(locked)}")
 
-    def recorded(
-        self, keys: Iterable[tuple[int, HoldingKey]]
-    ) -> Mapping[tuple[int, HoldingKey], RecordedPosition]:
+    def recorded(self, keys: Iterable[Place]) -> Mapping[Place, RecordedPosition]:
         """Read positions with the totals of their events, entries and adjustments."""
         rows = self._run("recorded", **key_arrays(keys), residual_reasons=RESIDUAL_REASON_NAMES)
         return {
@@ -157,12 +147,24 @@ class BookStore(Store):
         steps: Mapping[int, Sequence[Step]],
         run_ids: Mapping[int, UUID],
         plan_ids: Mapping[int, UUID] | None = None,
+        available: Mapping[Place, tuple[Decimal, datetime]] | None = None,
     ) -> None:
-        """Append the events and move the positions to where the steps end."""
-        plan_ids = plan_ids or {}
+        """Append the events and move the positions to where the steps end.
+
+        Args:
+            steps: by account.
+            run_ids: by account.
+            plan_ids: of what is written, by account.
+            available: of locked positions, with the time of the reading; an older one changes nothing.
+        """
         rows = [(account, step) for account, listed in steps.items() for step in listed]
-        if not rows:
-            return
+        if rows:
+            self._insert_events(rows, run_ids, plan_ids or {})
+        self._move({(account, step.key): step.after for account, step in rows}, available or {})
+
+    def _insert_events(
+        self, rows: Sequence[tuple[int, Step]], run_ids: Mapping[int, UUID], plan_ids: Mapping[int, UUID]
+    ) -> None:
         self._run(
             "insert_events",
             **key_arrays((account, step.key) for account, step in rows),
@@ -175,10 +177,25 @@ class BookStore(Store):
             effective_at=[step.effective_at for _, step in rows],
             plan_ids=[plan_ids.get(account) for account, _ in rows],
         )
-        ends = {(account, step.key): step.after for account, step in rows}
-        result = self._execute("move_positions", **key_arrays(ends), quantities=list(ends.values()))
-        if result.rowcount != len(ends):
-            raise StoreError(f"expected to move {len(ends)} positions, moved {result.rowcount}")
+
+    def _move(
+        self, ends: Mapping[Place, Decimal], available: Mapping[Place, tuple[Decimal, datetime]]
+    ) -> None:
+        places = ends.keys() | available.keys()
+        if not places:
+            return
+        nothing = (None, None)
+        readings = [available.get(place, nothing) for place in places]
+        written = self._run(
+            "move_positions",
+            **key_arrays(places),
+            quantities=[ends.get(place) for place in places],
+            available=[quantity for quantity, _ in readings],
+            as_of=[as_of for _, as_of in readings],
+        )
+        moved = sum(row.is_moved for row in written)
+        if moved != len(ends):
+            raise StoreError(f"expected to move {len(ends)} positions, moved {moved}")
 
     def resolve_explained(self, account_ids: Collection[int], *, ended_by: str) -> None:
         """Resolve the alerts about adjustments of these accounts that entries explain by now."""

@@ -86,7 +86,7 @@ def _continuation(
 ) -> Continuation | None:
     if not _are_all(news, progress):
         return None
-    if any(map(_looks_back, news)):
+    if any(map(looks_back, news)):
         return None
     groups = in_time(news)
     places = undecided_holdings(groups, quote)
@@ -100,7 +100,7 @@ def _continuation(
     return Continuation(groups, progress) if _are_later(groups, progress, quote) else None
 
 
-def _looks_back(entry: LedgerEntry) -> bool:
+def looks_back(entry: LedgerEntry) -> bool:
     """Say whether an entry's cost depends on an older one that shares no name with it.
 
     The other leg of a conversion may have been counted already, and so may one that Kraken did not name;

@@ -14,10 +14,11 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from kraken_recon.costs.average_cost import AssetCost, CostBook
-from kraken_recon.costs.continuing import continuations
+from kraken_recon.costs.continuing import continuations, looks_back
 from kraken_recon.costs.records import CostKey, CostScope, CountedCost, Written
 from kraken_recon.errors import LockUnavailableError
 from kraken_recon.ledger.conversions import unpaired_legs
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     from kraken_recon.costs.store import CostStore
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
 
+
+class HistoryNeededError(LockUnavailableError):
+    """Figures need more than the new entries that were taken for all there is; look first, and lock more."""
+
+
 FIGURES: Final = ("avg_cost", "quantity_known", "quantity_unknown", "quantity_moving", "cost", "realised")
 
 
@@ -47,6 +53,7 @@ def scope_of(
     paid: Collection[tuple[CostKey, str]] = (),
     *,
     opening: Collection[int] = (),
+    trusted: Collection[int] = (),
 ) -> CostScope:
     """Find what must be recomputed, and which positions to lock first, once these assets have new entries.
 
@@ -55,14 +62,16 @@ def scope_of(
         touched: the assets with new entries.
         paid: new entries in the quote currency: a trade's leg in it may come later than the other.
         opening: accounts whose opening is written after this; they are computed as a whole.
+        trusted: accounts whose new entries are taken for all there is; that is checked under the locks.
     """
     keys = sorted(set(touched))
     if not keys:
         return CostScope()
-    found = continuations(store, [key for key in keys if key.account_id not in opening])
-    continued = {account for account, news in found.items() if news}
+    found = continuations(store, [key for key in keys if key.account_id not in {*opening, *trusted}])
+    continued = {account for account, news in found.items() if news}.union(trusted)
     whole = [key for key in keys if key.account_id not in continued]
     kept = [key for news in found.values() if news for key in news.progress]
+    kept += [key for key in keys if key.account_id in trusted]
     linked = CostScope()
     if whole:
         linked = store.linked(whole, [(key, refid) for key, refid in paid if key.account_id not in continued])
@@ -78,12 +87,25 @@ def scope_of_news(
     quotes: Mapping[int, str],
     news: Mapping[int, Mapping[HoldingKey, Sequence[LedgerEntry]]],
     openings: Mapping[int, Collection[HoldingKey]] | None = None,
+    *,
+    trusts_news: bool = False,
 ) -> CostScope:
     """Find the scope of new entries, and of openings that are written after this, by account.
 
-    ``quotes`` are the currencies that the accounts count in.
+    Args:
+        store: the rows.
+        quotes: the currencies that the accounts count in.
+        news: the new entries.
+        openings: the holdings that are opened.
+        trusts_news: asks nothing where the new entries are likely to be all that is not counted yet; after a
+            ``HistoryNeededError`` it is to be tried without.
     """
     openings = openings or {}
+    trusted = [
+        account
+        for account, by_key in news.items()
+        if trusts_news and account not in openings and not any(map(looks_back, chain(*by_key.values())))
+    ]
     touched, paid = set(), set()
     for account, by_key in news.items():
         quote = quotes[account]
@@ -95,7 +117,7 @@ def scope_of_news(
             for entry in of
             if entry.operation
         }
-    return scope_of(store, touched, paid, opening=openings.keys())
+    return scope_of(store, touched, paid, opening=openings.keys(), trusted=trusted)
 
 
 @exact_arithmetic()
@@ -103,7 +125,8 @@ def recompute(store: CostStore, scope: CostScope) -> Written:
     """Bring the figures of locked assets up to date, and write those that are not right.
 
     Raises:
-        LockUnavailableError: somebody booked older entries before the locks were held; try again.
+        HistoryNeededError: the new entries are not all there is, or somebody booked older ones meanwhile; try
+            again.
     """
     if not scope.keys:
         return Written()
@@ -112,7 +135,7 @@ def recompute(store: CostStore, scope: CostScope) -> Written:
     continued = [key for key in scope.keys if key.account_id in scope.continues]
     for account_id, found in continuations(store, continued).items():
         if found is None or not found.progress.keys() <= set(continued):
-            raise LockUnavailableError("other entries of the account were booked meanwhile")
+            raise HistoryNeededError("other entries of the account were booked meanwhile")
         figures, sales = found.figures()
         costs |= figures
         results += [(account_id, sale) for sale in sales]

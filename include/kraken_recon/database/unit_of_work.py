@@ -210,6 +210,11 @@ class UnitOfWork:
         with translated_errors():
             self.connection.commit()
 
+    def roll_back(self) -> None:
+        """Forget the work since the last commit; the unit stays usable for a next transaction."""
+        with translated_errors():
+            self.connection.rollback()
+
     def wait_briefly(self) -> None:
         """Wait a tenth as long for every lock from here on."""
         limits = self.connection.get_execution_options().get(_LIMITS) or SessionLimits()

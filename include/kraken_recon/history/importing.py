@@ -270,10 +270,11 @@ class _Import:
                 for e in recorded
             )
             if (opens or (reaches and not leaves_out)) and not _shows_single_legs(ledger.entries):
-                ReconciliationStore(self.unit).advance_watermarks({self.account_id: ledger.entries}, {})
                 is_first = opens and ledger is stretches[0][2]
                 after = None if is_first else start - timedelta(microseconds=1)
-                ReconciliationStore(self.unit).advance_coverage({self.account_id: (after, end)})
+                ReconciliationStore(self.unit).advance_proofs(
+                    {self.account_id: ledger.entries}, covered={self.account_id: (after, end)}
+                )
 
 
 def _shows_single_legs(entries: Iterable[LedgerEntry]) -> bool:

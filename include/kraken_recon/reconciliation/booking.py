@@ -11,13 +11,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kraken_recon.alerts.kinds import SETTLED_BY_RUNS, AlertKind
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.books.booking_entries import inserted_in_order
 from kraken_recon.books.store import BookStore
-from kraken_recon.costs.recomputing import recompute, scope_of_news
+from kraken_recon.costs.recomputing import HistoryNeededError, recompute, scope_of_news
 from kraken_recon.costs.records import CostScope
 from kraken_recon.costs.store import CostStore
 from kraken_recon.errors import StoreError
@@ -37,22 +37,30 @@ from kraken_recon.reconciliation.run_summary import alerts_of, counts_of, findin
 from kraken_recon.reconciliation.stages import Compared, Read
 from kraken_recon.reconciliation.store import ReconciliationStore
 from kraken_recon.reconciliation.transactions import AccountRefusedError, write_in_batches
+from kraken_recon.values.cycle_search import no_cycle_search
 from kraken_recon.values.money import ZERO, exact_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
+    from decimal import Decimal
     from uuid import UUID
 
     from kraken_recon.alerts.alert import Alert
+    from kraken_recon.books.store import Place
     from kraken_recon.database.unit_of_work import UnitOfWork
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
-    from kraken_recon.reconciliation.judging import Place
     from kraken_recon.reconciliation.rules.assess import Assessment, Discrepancy
     from kraken_recon.reconciliation.rules.run import RunRecord
     from kraken_recon.reconciliation.run import AccountWork, SyncRequest
 
 
+WRITERS: Final = 2
+"""Sessions that book side by side, where there is more than one batch."""
+
+
+@no_cycle_search()
 def book(
     works: Sequence[AccountWork],
     request: SyncRequest,
@@ -63,11 +71,16 @@ def book(
     Raises:
         StoreUnreachableError: there is no database to write to.
     """
-    write_in_batches(works, partial(_write, request), open_unit_of_work)
+    write_in_batches(works, partial(_write, request), open_unit_of_work, writers=WRITERS)
 
 
 def _write(request: SyncRequest, unit: UnitOfWork, works: Sequence[AccountWork]) -> None:
-    _Booking(unit, request, Batch(works)).run()
+    """Book a batch as if its new entries alone gave its costs, and once more without that if they do not."""
+    try:
+        _Booking(unit, request, Batch(works)).run()
+    except HistoryNeededError:
+        unit.roll_back()
+        _Booking(unit, request, Batch(works), trusts_news=False).run()
 
 
 @dataclass(slots=True)
@@ -77,6 +90,7 @@ class _Booking:
     unit: UnitOfWork
     request: SyncRequest
     batch: Batch
+    trusts_news: bool = True
     started: float = field(default_factory=time.monotonic)
     lock_hold_ms: float = 0.0
     plans: RunPlans = field(default_factory=RunPlans)
@@ -155,7 +169,7 @@ class _Booking:
             for account, one in batch.read.items()
             if one.reading.opening
         }
-        return scope_of_news(CostStore(self.unit), quotes, self.new, openings)
+        return scope_of_news(CostStore(self.unit), quotes, self.new, openings, trusts_news=self.trusts_news)
 
     def _lock(self, keys: Collection[Place], scope: CostScope) -> list[Place]:
         """Lock every position that this transaction may touch, at once, so that no two can deadlock.
@@ -180,15 +194,15 @@ class _Booking:
         # Only a reading that shows all that Kraken counts moves what is proved.
         proved = {account: one.reading for account, one in batch.read.items() if not one.reading.missing}
         steps = {account: found.steps for account, found in self.assessments.items()}
-        BookStore(self.unit).write_steps(steps, batch.run_ids, self.plans.written_ids)
+        available = self._available(locked)
+        BookStore(self.unit).write_steps(steps, batch.run_ids, self.plans.written_ids, available)
         recompute(CostStore(self.unit), scope)
-        self._update_available(locked)
-        store.advance_watermarks(
+        store.advance_proofs(
             {account: reading.entries for account, reading in proved.items()},
             {account: one.as_of for account, one in batch.matched.items()},
+            {account: (of.after, of.as_of) for account, of in proved.items()},
+            {account: of.as_of for account, of in proved.items() if of.has_tokenized},
         )
-        store.advance_coverage({account: (of.after, of.as_of) for account, of in proved.items()})
-        store.advance_tokenized_coverage({a: of.as_of for a, of in proved.items() if of.has_tokenized})
         self._remember_residuals(store)
         self._finish_approved()
         record_repair(PlanStore(self.unit), self.plans, batch.run_ids, batch.judged)
@@ -233,16 +247,15 @@ class _Booking:
                     work, StoreError(f"plan {approval.plan_id} is approved no longer; nothing was written")
                 )
 
-    def _update_available(self, locked: Collection[Place]) -> None:
-        """Bring what is available up to date wherever a locked position may differ."""
+    def _available(self, locked: Collection[Place]) -> dict[Place, tuple[Decimal, datetime]]:
+        """Say what is available of each locked position, and as of when."""
         replies = {account: (one.reading.balances, one.as_of) for account, one in self.batch.read.items()}
         replies |= {account: (one.balances, one.as_of) for account, one in self.batch.matched.items()}
         available = {}
         for account, key in locked:
             balances, as_of = replies[account]
             available[account, key] = (balances[key].available if key in balances else ZERO, as_of)
-        if available:
-            BookStore(self.unit).update_available(available)
+        return available
 
     def _record(self) -> None:
         """Record every account's run, and tell people."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kraken_recon.books.events import RecordedPosition
-from kraken_recon.books.store import BookStore
+from kraken_recon.books.store import BookStore, Place
 from kraken_recon.errors import PayloadInvalidError
 from kraken_recon.reconciliation.align_moments import as_if_moved, rolled_forward
 from kraken_recon.reconciliation.plans.store import PlanStore
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from kraken_recon.ledger.entries import HoldingKey, LedgerEntry
     from kraken_recon.reconciliation.rules.run import Comparison
     from kraken_recon.reconciliation.run import AccountWork, SyncRequest
-
-Place = tuple[int, "HoldingKey"]
 
 
 class Batch:

@@ -129,12 +129,11 @@ def apply_missed(unit: UnitOfWork, work: AccountWork, reading: Reading, *, to_he
     mend_gaps(BookStore(unit), work.account_id, reading, work.run_id)
     news = move_by_new(unit, {account: reading.entries}, work.run_id, found_at=reading.as_of)
     fresh = [entry for of in news[work.account_id].values() for entry in of]
-    if to_head:
-        ReconciliationStore(unit).advance_watermarks({work.account_id: reading.entries}, {})
-    if reading.has_currencies:
-        ReconciliationStore(unit).advance_coverage({work.account_id: (reading.after, reading.as_of)})
-    if reading.has_tokenized:
-        ReconciliationStore(unit).advance_tokenized_coverage({work.account_id: reading.as_of})
+    ReconciliationStore(unit).advance_proofs(
+        {work.account_id: reading.entries} if to_head else {},
+        covered={work.account_id: (reading.after, reading.as_of)} if reading.has_currencies else {},
+        tokenized={work.account_id: reading.as_of} if reading.has_tokenized else {},
+    )
     if fresh:
         tell_of_added(unit, account, fresh)
     return len(fresh)

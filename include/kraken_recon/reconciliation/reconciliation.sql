@@ -150,9 +150,15 @@ traced as materialized (
     ) as changed_silently
   from joined j
 ),
+-- What agrees in every way is only counted.
+noted as materialized (
+  select *
+  from traced
+  where drift <> 0 or changed_silently or available_differs
+),
 neutral as (
   select account_id, asset
-  from traced
+  from noted
   where drift <> 0
   group by account_id, asset
   having sum(drift) = 0
@@ -162,7 +168,7 @@ known as (
     t.*,
     t.drift <> 0 and t.drift is not distinct from s.residual and not t.changed_silently as is_known,
     n.asset is not null as is_neutral
-  from traced t
+  from noted t
   left join settled s using (account_id, asset, wallet)
   left join neutral n using (account_id, asset)
 ),
@@ -173,23 +179,31 @@ judged as (
     is_known and is_neutral as is_folded,
     (drift <> 0 and not is_known) or changed_silently as is_differing
   from known
+),
+named as (
+  select
+    account_id,
+    array_agg(asset) filter (where is_differing) as differing_assets,
+    array_agg(wallet) filter (where is_differing) as differing_wallets,
+    array_agg(drift) filter (where is_differing) as differing_drifts,
+    array_agg(asset) filter (where is_settled) as settled_assets,
+    array_agg(wallet) filter (where is_settled) as settled_wallets,
+    array_agg(drift) filter (where is_settled) as settled_drifts,
+    array_agg(asset) filter (where is_folded) as folded_assets,
+    array_agg(wallet) filter (where is_folded) as folded_wallets,
+    array_agg(asset) filter (where available_differs) as available_assets,
+    array_agg(wallet) filter (where available_differs) as available_wallets
+  from judged
+  group by account_id
+),
+counted as (
+  select account_id, count(*) as checked, count(*) filter (where quantity <> 0) as all_positions
+  from traced
+  group by account_id
 )
-select
-  account_id,
-  count(*) as checked,
-  count(*) filter (where quantity <> 0) as all_positions,
-  array_agg(asset) filter (where is_differing) as differing_assets,
-  array_agg(wallet) filter (where is_differing) as differing_wallets,
-  array_agg(drift) filter (where is_differing) as differing_drifts,
-  array_agg(asset) filter (where is_settled) as settled_assets,
-  array_agg(wallet) filter (where is_settled) as settled_wallets,
-  array_agg(drift) filter (where is_settled) as settled_drifts,
-  array_agg(asset) filter (where is_folded) as folded_assets,
-  array_agg(wallet) filter (where is_folded) as folded_wallets,
-  array_agg(asset) filter (where available_differs) as available_assets,
-  array_agg(wallet) filter (where available_differs) as available_wallets
-from judged
-group by account_id;
+select *
+from counted
+left join named using (account_id);
 
 -- name: open_account
 -- Claim the opening of an account; no row when it is open already.
@@ -236,8 +250,10 @@ select
 from opened
 order by asset, wallet;
 
--- name: advance_watermarks
--- Move each account's watermark to the newest entry up to which a sync found nothing missing, in account order.
+-- name: advance_proofs
+-- Move on, in account order, up to where each ledger is proved: its watermark, to the newest entry up to which a sync
+-- found nothing missing; and up to when it was read without a gap, of currencies and of tokenized assets. A stretch that
+-- begins beyond that leaves a gap, in which missed entries may cancel out, and does not count. One new version of a row.
 with newest as (
   select account_id, max(ingest_seq) as ingest_seq
   from trading.ledger_entries
@@ -256,52 +272,42 @@ with newest as (
     limit 1
   ) e
 ),
+proved as (
+  select account_id, n.ingest_seq, c.after, c.read_until, t.read_until as tokenized_until
+  from newest n
+  full join unnest(
+    cast(:covered as bigint[]), cast(:covered_after as timestamptz[]), cast(:covered_until as timestamptz[])
+  ) as c(account_id, after, read_until) using (account_id)
+  full join unnest(cast(:tokenized as bigint[]), cast(:tokenized_until as timestamptz[]))
+    as t(account_id, read_until) using (account_id)
+),
 locked as (
-  select a.account_id, newest.ingest_seq
+  select
+    a.account_id,
+    greatest(a.ledger_watermark, p.ingest_seq) as ledger_watermark,
+    case when p.after is null or p.after <= coalesce(a.ledger_read_until, a.ledger_floor)
+      then greatest(a.ledger_read_until, p.read_until)
+      else a.ledger_read_until end as ledger_read_until,
+    greatest(a.tokenized_read_until, p.tokenized_until) as tokenized_read_until
   from trading.accounts a
-  join newest using (account_id)
-  where a.ledger_watermark < newest.ingest_seq
+  join proved p using (account_id)
+  where a.ledger_watermark < p.ingest_seq
+     or (
+       (p.after is null or p.after <= coalesce(a.ledger_read_until, a.ledger_floor))
+       and (a.ledger_read_until is null or a.ledger_read_until < p.read_until)
+       and p.read_until is not null
+     )
+     or (
+       (a.tokenized_read_until is null or a.tokenized_read_until < p.tokenized_until)
+       and p.tokenized_until is not null
+     )
   order by a.account_id
   for no key update of a
 )
 update trading.accounts a
-set ledger_watermark = greatest(a.ledger_watermark, locked.ingest_seq)
-from locked
-where a.account_id = locked.account_id;
-
--- name: advance_coverage
--- Move on up to when each ledger was read without a gap, in account order. A stretch that begins beyond it leaves a
--- gap, in which missed entries may cancel out, and does not count.
-with locked as (
-  select a.account_id, r.read_until
-  from trading.accounts a
-  join unnest(
-    cast(:account_ids as bigint[]), cast(:after as timestamptz[]), cast(:read_until as timestamptz[])
-  ) as r(account_id, after, read_until) using (account_id)
-  where (r.after is null or r.after <= coalesce(a.ledger_read_until, a.ledger_floor))
-    and (a.ledger_read_until is null or a.ledger_read_until < r.read_until)
-  order by a.account_id
-  for no key update of a
-)
-update trading.accounts a
-set ledger_read_until = greatest(a.ledger_read_until, locked.read_until)
-from locked
-where a.account_id = locked.account_id;
-
--- name: advance_tokenized_coverage
--- Move on up to when the ledgers of tokenized assets were read, each from where it was read before, in account order.
-with locked as (
-  select a.account_id, r.read_until
-  from trading.accounts a
-  join unnest(cast(:account_ids as bigint[]), cast(:read_until as timestamptz[])) as r(account_id, read_until)
-    using (account_id)
-  where a.tokenized_read_until is null
-     or a.tokenized_read_until < r.read_until
-  order by a.account_id
-  for no key update of a
-)
-update trading.accounts a
-set tokenized_read_until = locked.read_until
+set ledger_watermark = locked.ledger_watermark,
+    ledger_read_until = locked.ledger_read_until,
+    tokenized_read_until = locked.tokenized_read_until
 from locked
 where a.account_id = locked.account_id;
 

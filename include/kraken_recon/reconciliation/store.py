@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kraken_recon.accounts.tolerance import Tolerance
@@ -13,6 +14,7 @@ from kraken_recon.reconciliation.rules.counts import COUNTS
 from kraken_recon.reconciliation.rules.evidence import Observation
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reconciliation.rules.run import AcceptedMissing, AccountState, Comparison
+from kraken_recon.values.cycle_search import no_cycle_search
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -97,9 +99,9 @@ class ReconciliationStore(Store):
         )
         return {row.account_id: row.run_id for row in rows}
 
+    @no_cycle_search()
     def compare(self, replies: Mapping[int, Mapping[HoldingKey, Balance]]) -> Mapping[int, Comparison]:
         """Compare the positions of many accounts with their balance replies, by account id."""
-        # Column by column: a tuple per balance would only give the garbage collector work.
         reported = replies.values()
         rows = self._run(
             "compare",
@@ -146,37 +148,34 @@ class ReconciliationStore(Store):
             effective_at=opening.effective_at,
         )
 
-    def advance_watermarks(
-        self, read: Mapping[int, Sequence[LedgerEntry]], matched: Mapping[int, datetime]
+    def advance_proofs(
+        self,
+        read: Mapping[int, Sequence[LedgerEntry]],
+        matched: Mapping[int, datetime] = MappingProxyType({}),
+        covered: Mapping[int, tuple[datetime | None, datetime]] = MappingProxyType({}),
+        tokenized: Mapping[int, datetime] = MappingProxyType({}),
     ) -> None:
-        """Say that the ledger is proved complete: up to what was read, or where balances agreed at a time."""
+        """Say up to where ledgers are proved complete; nothing goes back.
+
+        Args:
+            read: the entries up to which nothing is missing, by account.
+            matched: when balances agreed; that proves the entries up to then.
+            covered: between when a ledger was read; a stretch beyond a gap adds nothing.
+            tokenized: up to when the ledger of tokenized assets was read.
+        """
         ids = [(account, entry.ledger_id) for account, listed in read.items() for entry in listed]
         self._run(
-            "advance_watermarks",
+            "advance_proofs",
             account_ids=[account for account, _ in ids],
             ledger_ids=[ledger_id for _, ledger_id in ids],
             matched=list(matched),
             matched_at=list(matched.values()),
+            covered=list(covered),
+            covered_after=[after for after, _ in covered.values()],
+            covered_until=[until for _, until in covered.values()],
+            tokenized=list(tokenized),
+            tokenized_until=list(tokenized.values()),
         )
-
-    def advance_coverage(self, read: Mapping[int, tuple[datetime | None, datetime]]) -> None:
-        """Say between when ledgers were read and proved; a stretch beyond a gap adds nothing."""
-        if read:
-            self._run(
-                "advance_coverage",
-                account_ids=list(read),
-                after=[after for after, _ in read.values()],
-                read_until=[until for _, until in read.values()],
-            )
-
-    def advance_tokenized_coverage(self, read_until: Mapping[int, datetime]) -> None:
-        """Say up to when ledgers of tokenized assets were read and proved."""
-        if read_until:
-            self._run(
-                "advance_tokenized_coverage",
-                account_ids=list(read_until),
-                read_until=list(read_until.values()),
-            )
 
     def accept_missing(self, account_id: int, accepted: AcceptedMissing | None) -> None:
         """Keep how many entries Kraken counts and does not show; None: it shows what it counts."""

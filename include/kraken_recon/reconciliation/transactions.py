@@ -8,11 +8,13 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.database.retrying import STORE_TRIES_MAX, back_off, is_worth_repeating
 from kraken_recon.errors import LockTimeoutError, StoreError, StoreUnreachableError
 from kraken_recon.reconciliation.stages import Failed, Left
+from kraken_recon.values.threads import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,11 +42,12 @@ def write_in_batches(
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
     *,
     accounts_per_transaction: int = ACCOUNTS_PER_TRANSACTION,
+    writers: int = 1,
 ) -> None:
     """Write in batches, one transaction each; an account that cannot be written is written as failed.
 
-    One session serves as many batches as succeed in a row: a new one has everything to plan again. An account
-    of which nothing can be written is ``Left``.
+    An account of which nothing can be written is ``Left``. With several ``writers`` as many sessions take
+    batches in turn: while one waits for the database, another computes.
 
     Raises:
         StoreUnreachableError: there is no database to write to.
@@ -53,26 +56,58 @@ def write_in_batches(
         works[start : start + accounts_per_transaction]
         for start in range(0, len(works), accounts_per_transaction)
     )
+    writers = min(writers, len(batches))
+    if writers <= 1:
+        _write_all(batches, write, open_unit_of_work)
+        return
+    # The first that meets no database leaves nothing to the others.
+    side_by_side(
+        range(writers),
+        lambda _: _write_all(batches, write, open_unit_of_work),
+        concurrency=writers,
+        stop=batches.clear,
+    )
+
+
+def _write_all(
+    waiting: deque[Sequence[AccountWork]],
+    write: Callable[[UnitOfWork, Sequence[AccountWork]], None],
+    open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]],
+) -> None:
+    """Write batches as long as some wait.
+
+    One session serves as many as succeed in a row: a new one has everything to plan again.
+    """
+    mine: deque[Sequence[AccountWork]] = deque()
     tries = 0
-    while batches:
+    while _has_work(mine, waiting):
         tries += 1
         try:
             with open_unit_of_work() as unit:
-                while batches:
-                    write(unit, batches[0])
+                while _has_work(mine, waiting):
+                    write(unit, mine[0])
                     unit.commit()
-                    batches.popleft()
+                    mine.popleft()
                     tries = 1
         except AccountRefusedError as refused:
             refused.work.fail(refused.error)
         except StoreUnreachableError:
+            waiting.clear()
             raise
         except StoreError as error:
             if is_worth_repeating(error) and tries < STORE_TRIES_MAX:
                 back_off(tries)
                 continue
             tries = 0
-            batches.extendleft(reversed(_parted(batches.popleft(), error)))
+            mine.extendleft(reversed(_parted(mine.popleft(), error)))
+
+
+def _has_work(mine: deque[Sequence[AccountWork]], waiting: deque[Sequence[AccountWork]]) -> bool:
+    """Take the next batch where this writer has none left; another one may take the last."""
+    if not mine:
+        with suppress(IndexError):
+            mine.append(waiting.popleft())
+    return bool(mine)
 
 
 def _parted(failing: Sequence[AccountWork], error: StoreError) -> list[Sequence[AccountWork]]:
