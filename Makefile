@@ -65,7 +65,7 @@ format: setup ## let ruff reformat and fix
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## compare with other ways to do the job
+bench: setup ## compare with other ways to do the job; eight minutes
 	@$(BIN)/python -m benchmarks
 
 bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill

@@ -36,4 +36,4 @@ if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1] in named:
         named[sys.argv[1]](sys.argv[2:])
     else:
-        position_sync.main()
+        position_sync.main(sys.argv[1:])

@@ -80,14 +80,13 @@ def taken(figures: Mapping[str, Any]) -> str:
     )
 
 
-def publish(command: str, text: str) -> None:
-    """Put the tables of a full run into the README, in place of those that the same command left there."""
+def publish(command: str, text: str, *, page: Path = README) -> None:
+    """Put the tables of a full run into a page, in place of those that the same command left there."""
     begin = f"<!-- written by {command} -->\n"
-    page = README.read_text(encoding="utf-8")
-    before, found, rest = page.partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     if not found:
-        raise LookupError(f"benchmarks/README.md has no place for the figures of {command}")
-    README.write_text(f"{before}{begin}{text.strip()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        raise LookupError(f"{page.name} has no place for the figures of {command}")
+    page.write_text(f"{before}{begin}{text.strip()}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def _processor() -> str:

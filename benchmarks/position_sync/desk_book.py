@@ -132,7 +132,7 @@ def measure_pairs(place: Laboratory, desk: Desk, pairs: int) -> tuple[DeskTable,
                 # What the benchmark itself keeps in memory is no run's: the collector need not look at it.
                 gc.freeze()
                 started = time.perf_counter()
-                product.sync_with_costs(url, prepared)
+                product.sync(url, prepared)
                 seconds = time.perf_counter() - started
                 measured.append(Pair(seconds, _seconds_of_comparing(url, table)))
                 gc.unfreeze()

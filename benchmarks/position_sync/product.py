@@ -14,8 +14,10 @@ from kraken_recon.reconciliation.store import ReconciliationStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy.engine import Engine
+
     from benchmarks.position_sync.workload import PreparedWork
-    from kraken_recon.reconciliation.run import SyncRequest
+    from kraken_recon.reconciliation.run import AccountWork, SyncRequest
 
 
 def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
@@ -23,13 +25,18 @@ def sync(url: str, prepared: Sequence[PreparedWork]) -> None:
     _sync(url, prepared, REQUEST)
 
 
-def sync_with_costs(url: str, prepared: Sequence[PreparedWork]) -> None:
-    """Do the same and keep average costs, which no other way does."""
-    _sync(url, prepared, replace(REQUEST, keeps_costs=True))
+def sync_without_costs(url: str, prepared: Sequence[PreparedWork]) -> None:
+    """Do the same and keep no average costs, as no other way does."""
+    _sync(url, prepared, replace(REQUEST, keeps_costs=False))
 
 
 def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> None:
     engine = create_engine(url, application_name="benchmark product")
+    book(compared(engine, prepared), request, lambda: UnitOfWork(engine))
+
+
+def compared(engine: Engine, prepared: Sequence[PreparedWork]) -> list[AccountWork]:
+    """Compare all replies at once, and give those that differ their reading."""
     with UnitOfWork(engine) as unit:
         comparisons = ReconciliationStore(unit).compare({p.work.account_id: p.balances for p in prepared})
     for p in prepared:
@@ -37,4 +44,4 @@ def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> N
         p.work.stage = Compared(INTERVAL.end, p.balances, comparison)
         if p.work.needs_reading:
             p.work.stage = Read(p.balances, comparison, p.reading, {})
-    book([p.work for p in prepared], request, lambda: UnitOfWork(engine))
+    return [p.work for p in prepared]

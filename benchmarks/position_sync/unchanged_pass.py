@@ -72,6 +72,7 @@ class WrittenLog:
     """Write-ahead log between two moments: all of it, and what refers to pages of one database, by table."""
 
     bytes_of_server: int
+    bytes_of_images: int
     bytes_by_table: Mapping[str, int]
 
 
@@ -83,7 +84,7 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
         psycopg.connect(url, autocommit=True, row_factory=dict_row) as observer,
     ):
         engine = create_engine(url, application_name="benchmark unchanged pass")
-        with _watched(observer) as compared, UnitOfWork(engine) as unit:
+        with watched(observer) as compared, UnitOfWork(engine) as unit:
             ReconciliationStore(unit).compare(replies)
         exchanges = {number: CountingExchange(reply) for number, reply in replies.items()}
 
@@ -94,7 +95,7 @@ def measure_unchanged_pass(laboratory: Laboratory, desk: Desk) -> dict[str, Any]
         before = _row_counters(observer)
         ports = SyncPorts(lambda: UnitOfWork(engine), open_exchange, lambda: INTERVAL.end)
         started = time.perf_counter()
-        with _watched(observer) as synced:
+        with watched(observer) as synced:
             sync_accounts([a.state.account for a in desk.accounts], REQUEST, ports)
         seconds = time.perf_counter() - started
         statuses = observer.execute(
@@ -124,7 +125,7 @@ def _as_json(log: WrittenLog) -> dict[str, Any]:
 
 
 @contextmanager
-def _watched(observer: psycopg.Connection[Any]) -> Iterator[list[WrittenLog]]:
+def watched(observer: psycopg.Connection[Any]) -> Iterator[list[WrittenLog]]:
     """Read the log written inside the block into the list yielded."""
     found: list[WrittenLog] = []
     start = _insert_position(observer)
@@ -133,10 +134,11 @@ def _watched(observer: psycopg.Connection[Any]) -> Iterator[list[WrittenLog]]:
     # The inspection reads only what is on disk; committing anything at all brings it there.
     observer.execute("select pg_logical_emit_message(true, 'benchmark', '')")
     if start == end:
-        found.append(WrittenLog(0, {}))
+        found.append(WrittenLog(0, 0, {}))
         return
     of_server = observer.execute(
-        "select coalesce(sum(record_length), 0)::bigint as bytes from pg_get_wal_records_info(%s, %s) "
+        "select coalesce(sum(record_length), 0)::bigint as bytes, "
+        "coalesce(sum(fpi_length), 0)::bigint as images from pg_get_wal_records_info(%s, %s) "
         "where record_type <> all(%s)",
         [start, end, list(OF_THE_SERVER_ITSELF)],
     ).fetchall()
@@ -155,7 +157,11 @@ def _watched(observer: psycopg.Connection[Any]) -> Iterator[list[WrittenLog]]:
         """,
         [start, end],
     ).fetchall()
-    found.append(WrittenLog(of_server[0]["bytes"], {row["name"]: row["bytes"] for row in by_table}))
+    found.append(
+        WrittenLog(
+            of_server[0]["bytes"], of_server[0]["images"], {row["name"]: row["bytes"] for row in by_table}
+        )
+    )
 
 
 def _insert_position(observer: psycopg.Connection[Any]) -> str:

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 SEED: Final = 20260105
 INTERVAL: Final = Interval(datetime(2026, 1, 5, 12, 0, tzinfo=UTC), datetime(2026, 1, 5, 12, 15, tzinfo=UTC))
-# The other ways keep no average costs, so like is measured with like; what they add is measured apart.
-REQUEST: Final = SyncRequest(INTERVAL, Mode.REPAIR, Policy(), trigger="benchmark", keeps_costs=False)
+REQUEST: Final = SyncRequest(INTERVAL, Mode.REPAIR, Policy(), trigger="benchmark")
 # One balance reply before and one after the one page of the ledger.
 CALLS_OF_A_READING: Final = 3
 ZERO: Final = Decimal(0)
