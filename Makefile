@@ -1,7 +1,7 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
-        mutation-score lost-answers screenshots bench-history bench-pages bench-peers bench-scale bench-sessions \
+        mutation-score lost-answers screenshots bench-growth bench-history bench-pages bench-peers bench-scale bench-sessions \
         bench-verification soak kill-matrix fault-matrix two-hosts races \
         requirements reference release-schema release workflows manifests matrix constraints
 
@@ -70,6 +70,9 @@ bench: setup ## compare with other ways to do the job; eight minutes
 
 bench-history: setup ## a two-year account of 100,000 entries: import, sync, explain, certify, backfill
 	@$(BIN)/python -m benchmarks history
+
+bench-growth: setup ## what the tables grow by: a year of 10,000 accounts on paper; writes docs/reference; a minute
+	@$(BIN)/python -m benchmarks growth
 
 bench-pages: setup ## the pages with 10,000 accounts and 10 million ledger rows behind them; twenty minutes
 	@$(BIN)/python -m benchmarks pages

@@ -6,6 +6,7 @@ import sys
 
 from benchmarks import verification_latency
 from benchmarks.fault_matrix import measure as fault_matrix
+from benchmarks.growth import measure as growth
 from benchmarks.kills import measure as kills
 from benchmarks.long_history import measure as long_history
 from benchmarks.mutations import score as mutation_score
@@ -21,6 +22,7 @@ from benchmarks.two_hosts import measure as two_hosts
 if __name__ == "__main__":
     named = {
         "fault-matrix": fault_matrix.main,
+        "growth": growth.main,
         "history": long_history.main,
         "kill-matrix": kills.main,
         "mutation-score": mutation_score.main,

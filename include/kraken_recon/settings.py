@@ -157,6 +157,13 @@ SYNC_SLOTS: Final = Setting(
     default="8",
     read_by="`position_sync`, command line",
 )
+QUIET_RUNS_DAYS_KEPT: Final = Setting(
+    "KRAKEN_RECON_QUIET_RUNS_DAYS_KEPT",
+    "For how many days every run is kept in which nothing happened; of an older day the last proof of each "
+    "account stays, and so does every run that found, wrote or was referred to by something.",
+    default="all are kept for ever",
+    read_by="`maintenance`",
+)
 # Every setting above.
 ENVIRONMENT: Final = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))
 

@@ -32,6 +32,7 @@ from kraken_recon.kraken.rate_limits import least_seconds
 from kraken_recon.kraken.slot_sessions import SlotSessions
 from kraken_recon.kraken.trading_client import TradingClient
 from kraken_recon.maintenance.maintaining import MaintainingPorts
+from kraken_recon.maintenance.retention import QUIET_RUNS_DAYS_MIN
 from kraken_recon.orders.exchange import OrderPorts
 from kraken_recon.orders.rules.bounds import MINUTES_MAX, DecisionBounds
 from kraken_recon.reconciliation.run import SyncPorts
@@ -66,6 +67,19 @@ LOOKS_SOON: Final = SessionLimits(
 def utc_now() -> datetime:
     """Read the clock of this machine, in UTC."""
     return datetime.now(UTC)
+
+
+def quiet_runs_days_kept(environment: Mapping[str, str]) -> int | None:
+    """Read for how many days runs are kept in which nothing happened; None: for ever.
+
+    Raises:
+        ConfigurationError: it is no whole number, or so small that pages of the last weeks would miss runs.
+    """
+    name = settings.QUIET_RUNS_DAYS_KEPT.name
+    told = environment.get(name, "")
+    if told and (not told.isdecimal() or int(told) < QUIET_RUNS_DAYS_MIN):
+        raise ConfigurationError(f"{name}: expected whole days, {QUIET_RUNS_DAYS_MIN} or more, was {told!r}")
+    return int(told) if told else None
 
 
 def decision_bounds(environment: Mapping[str, str]) -> DecisionBounds:
@@ -289,7 +303,9 @@ class Wiring:
 
     def maintaining_ports(self) -> MaintainingPorts:
         """Wire ``maintenance``."""
-        return MaintainingPorts(self.units_of_work(), self.open_exchange, self.clock)
+        return MaintainingPorts(
+            self.units_of_work(), self.open_exchange, self.clock, quiet_runs_days_kept(os.environ)
+        )
 
     def desk_book_ports(
         self,

@@ -53,6 +53,9 @@ def test_every_way_to_sync_leaves_the_same_rows(
     assert rows["discrepancies"] == figures["scale"]["drifted_positions"] == 2
     assert rows["ledger_entries"] == rows["position_events"] == 42
     assert (figures["desk_book"]["rows"], figures["desk_book"]["differing"]) == (40, 1)
+    assert (figures["lock_hold"]["accounts"], figures["lock_hold"]["positions"]) == (4, 10)
+    logs = figures["changed_rows"]
+    assert all(log["bytes_per_row"] >= log["bytes_per_row_without_images"] > 0 for log in logs.values())
     unchanged = figures["unchanged_pass"]
     assert unchanged["api_calls_per_account"] == 1
     assert unchanged["wal_bytes_of_whole_pass"]["positions_entries_events"] == 0

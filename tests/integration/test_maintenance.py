@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from kraken_recon.maintenance.maintaining import (
 from kraken_recon.maintenance.retention import (
     MONTHS_AHEAD,
     POLICY,
+    QUIET_RUNS_HOUR,
     SNAPSHOT_MONTHS_KEPT,
     Month,
     months_missing,
@@ -261,6 +263,36 @@ def add_order(desk: Desk, number: int) -> int:
         cl_ord_id=f"order-{number}",
     )
     return int(desk.rows("select max(order_id) as id from trading.orders")[0]["id"])
+
+
+def test_quiet_runs_are_thinned_to_a_proof_a_day_where_a_desk_says_so(desk: Desk) -> None:
+    desk.execute("delete from trading.discrepancies")
+    for minutes in range(0, 60 * 24 * 2, 60):
+        desk.execute(
+            "insert into trading.reconciliation_runs (run_id, account_id, interval_start, interval_end, mode,"
+            " status, trigger, recorded_as_of, reported_as_of, checked, matched, explained, seconds,"
+            " lock_hold_ms) select gen_random_uuid(), :account_id, at, at + interval '1 hour', 'repair',"
+            " 'succeeded', 'test', at, at, 3, 3, case when extract(hour from at) = 5 then 1 else 0 end, 1, 1"
+            " from (select timestamptz '2024-01-01 00:00+00' + make_interval(mins => :minutes) as at) as t",
+            account_id=desk.account_id(),
+            minutes=minutes,
+        )
+    before = count(desk, "reconciliation_runs")
+    keeps_all = ports_of(desk)
+    desk.now = desk.now.replace(hour=QUIET_RUNS_HOUR)
+    assert "thin_runs" not in tidy(keeps_all)["done"]
+    assert count(desk, "reconciliation_runs") == before
+    thins = replace(keeps_all, quiet_runs_days_kept=30)
+    assert tidy(thins)["done"]["thin_runs"] == 2 * 22
+    left = desk.rows(
+        "select extract(hour from recorded_as_of at time zone 'UTC')::int as hour"
+        " from trading.reconciliation_runs where trigger = 'test' order by recorded_as_of"
+    )
+    # What found something, and the last of each day.
+    assert [row["hour"] for row in left] == [5, 23, 5, 23]
+    assert tidy(thins)["done"]["thin_runs"] == 0
+    desk.now = desk.now.replace(hour=QUIET_RUNS_HOUR + 1)
+    assert "thin_runs" not in tidy(thins)["done"]
 
 
 def test_a_step_that_fails_stops_no_other(desk: Desk) -> None:

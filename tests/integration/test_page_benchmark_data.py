@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from benchmarks.pages.data import COUNTED, Scale, ensure_data
 
+from desks.whole_reads import MORE_ROWS, PRICED_OUT, read_whole, statements
 from local_stack.databases import Database
 
 if TYPE_CHECKING:
@@ -26,6 +27,20 @@ join lateral (
 ) entries on true
 where d.explained <> coalesce(entries.moved, 0)
 """
+
+READ_WHOLE = {
+    "DeskBookStore.recorded_assets": "positions are what accounts hold, not what happened to them",
+    "PageStore.differences.differences": "newest first, and it ends with the page",
+    "VerificationStore.latest": "newest first, and it ends with the page",
+    "SealStore.facts": "whoever verifies seals reads all that was sealed",
+    "SealStore.digests_by_id": "whoever verifies seals reads all that was sealed",
+    "SealStore.never_sealed": "whoever verifies seals reads all that was sealed",
+}
+# Begin a transaction, are a part of others, or have a moment whose type their values tell.
+WITHOUT_A_PLAN = {
+    *("AlertStore.freshness", "HeartbeatStore.heartbeats", "DeskBookStore.proofs"),
+    *("CertificateStore.snapshot", "SealStore.rows_of_plan", "SealStore.snapshot"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +68,21 @@ def test_every_table_has_rows_and_they_stay(trading: Database) -> None:
         ensure_data(trading, Scale("other", 40, 4_000, 1), told.append)
     with psycopg.connect(trading.url) as session:
         assert session.execute(UNTRUE_EXPLANATIONS).fetchone() == (0,)
+
+
+def test_no_statement_reads_a_whole_large_table(trading: Database) -> None:
+    ensure_data(trading, TINY, lambda _: None)
+    with psycopg.connect(trading.url, autocommit=True) as session:
+        if session.info.server_version < 160000:
+            pytest.skip("a plan without values is PostgreSQL 16's")
+        session.execute(MORE_ROWS.encode())
+        for way in PRICED_OUT:
+            session.execute(f"set enable_{way} = off".encode())
+        found = {name: read_whole(session, text) for name, text in statements()}
+        # A statement that does it is seen: this one has no index to go by.
+        assert read_whole(session, "select from trading.ledger_entries where amount = $1") == {
+            "ledger_entries"
+        }
+    assert len(found) > 300
+    assert {name for name, tables in found.items() if tables is None} == WITHOUT_A_PLAN
+    assert {name for name, tables in found.items() if tables} == READ_WHOLE.keys()

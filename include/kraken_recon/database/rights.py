@@ -85,6 +85,7 @@ DELETED: Final = frozenset(
         "discrepancies",
         "order_verifications",
         "realised_results",
+        "reconciliation_runs",
         "repair_plans",
         "residuals",
         "seals_due",

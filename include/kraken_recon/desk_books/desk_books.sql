@@ -197,13 +197,13 @@ set agreed_at = excluded.agreed_at,
     first_seen_at = excluded.first_seen_at;
 
 -- name: ever_held
--- Say of assets, each of an account, which one ever had an entry or a position.
+-- Say of assets, each of an account, which one ever had an entry or a position. In one question: of two the planner
+-- may answer each by all there is.
 select w.account_id, w.asset
 from unnest(cast(:account_ids as bigint[]), cast(:assets as text[])) as w(account_id, asset)
 where exists (
     select from trading.ledger_entries e where e.account_id = w.account_id and e.asset = w.asset
-  )
-  or exists (
+    union all
     select from trading.position_events v where v.account_id = w.account_id and v.asset = w.asset
   );
 

@@ -35,9 +35,15 @@ select
 from trading.accounts a
 left join lateral (
   select v.event_id, v.run_id, v.effective_at, v.recorded_at
-  from trading.position_events v
-  where v.account_id = a.account_id
-    and v.cause = 'opening'
+  -- Fenced: of an account without an opening the planner would look for the first among all events there are.
+  from (
+    select *
+    from trading.position_events
+    where account_id = a.account_id
+      and cause = 'opening'
+      and cause <> 'ledger'  -- as the index says
+    offset 0
+  ) v
   order by v.event_id
   limit 1
 ) first_opening on true

@@ -21,7 +21,13 @@ from kraken_recon.errors import ConfigurationError, ExchangeError, StoreError
 from kraken_recon.holdings.pricing import price_list
 from kraken_recon.holdings.store import PriceStore
 from kraken_recon.holdings.valuation import value_holdings
-from kraken_recon.maintenance.retention import POLICY, months_missing, months_to_drop
+from kraken_recon.maintenance.retention import (
+    POLICY,
+    QUIET_RUNS_HOUR,
+    months_missing,
+    months_to_drop,
+    quiet_runs,
+)
 from kraken_recon.maintenance.store import MaintenanceStore
 from kraken_recon.seals.sealing import head_of, seal_due
 from kraken_recon.values.money import format_amount, parse_amount
@@ -48,11 +54,12 @@ ORPHANED_AFTER: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class MaintainingPorts:
-    """The outside world of maintenance."""
+    """The outside world of maintenance; every run is kept for ever unless it says for how many days."""
 
     open_unit_of_work: Callable[[], AbstractContextManager[UnitOfWork]]
     open_exchange: Callable[[Account], AbstractContextManager[RebasedPrices]]
     clock: Callable[[], datetime]
+    quiet_runs_days_kept: int | None = None
 
 
 def tidy(ports: MaintainingPorts) -> dict[str, Any]:
@@ -72,7 +79,10 @@ def tidy(ports: MaintainingPorts) -> dict[str, Any]:
 
     attempt("months_made", lambda: make_months(ports))
     attempt("months_dropped", lambda: _drop_months(ports))
-    for rule in POLICY:
+    rules = list(POLICY)
+    if ports.quiet_runs_days_kept is not None and now.hour == QUIET_RUNS_HOUR:
+        rules.append(quiet_runs(ports.quiet_runs_days_kept))
+    for rule in rules:
         before = now - rule.after
         attempt(rule.name, lambda name=rule.name, before=before: _retain(ports, name, before))  # type: ignore[misc]
     attempt("claims_released", lambda: _release_claims(ports, now - ORPHANED_AFTER))

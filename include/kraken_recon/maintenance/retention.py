@@ -1,8 +1,8 @@
 """How long rows are kept: the one table of what is forgotten, thinned or dropped, and after how long.
 
 Whatever is not named here is kept for ever: ledger entries, position events, orders, fills, verdicts, alerts,
-and runs with their discrepancies, which certificates of past moments are built on. The audit of sessions
-forgets its own rows.
+and runs with their discrepancies, which certificates of past moments are built on, unless a desk says for how
+long it keeps those in which nothing happened. The audit of sessions forgets its own rows.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ POLICY: Final = (
     Retention("forget_notifications", timedelta(days=90), "messages that were sent are forgotten"),
     Retention("forget_rates", timedelta(days=400), "failure rates of windows are forgotten; verdicts stay"),
 )
+QUIET_RUNS_DAYS_MIN: Final = 30
+QUIET_RUNS_HOUR: Final = 3
+"""Of a day, in UTC: whether there are any to thin is asked of each account."""
+
+
+def quiet_runs(days_kept: int) -> Retention:
+    """Make the rule of a desk that does not keep every run for ever."""
+    meaning = "of runs in which nothing happened, the last proof of each day is kept"
+    return Retention("thin_runs", timedelta(days=days_kept), meaning)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,6 +1,9 @@
 -- What release 0.3.0 adds to the trading schema. The revision beside this file runs it; docs/reference/tables.md is made
 -- from it.
 
+-- Whether anything refers to a run that is to be forgotten is asked for each of them.
+create index ix_desk_writes_run_id on trading.desk_writes (run_id);
+
 -- Seals: a chain of hashes over repairs, decisions and approvals, so that a change by whoever may do everything shows.
 create table trading.seals (
   seal_id bigint,

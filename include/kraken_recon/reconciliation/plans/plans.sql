@@ -3,7 +3,7 @@
 
 -- name: last_repairs
 -- Read what the last repair of each holding changed, unless a run since (and since it was undone) found the holding in
--- agreement: then that repair lasted.
+-- agreement: then that repair lasted. Fenced: the planner would rather read all differences once than look one up.
 with keys as materialized (
   select *
   from unnest(cast(:account_ids as bigint[]), cast(:assets as text[]), cast(:wallets as text[]))
@@ -43,6 +43,7 @@ where not exists (
       select
       from trading.discrepancies d
       where (d.run_id, d.asset, d.wallet) = (r.run_id, k.asset, k.wallet)
+      offset 0
     )
 )
 group by k.account_id, k.asset, k.wallet;
