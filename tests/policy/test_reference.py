@@ -21,6 +21,7 @@ REFERENCE = ROOT / "docs/reference"
 # Written by hand, or by what they measure; other tests look after what they say.
 OTHERS = {
     "fault-matrix",
+    "growth",
     "kill-matrix",
     "mutation-score",
     "position-certificate",
