@@ -85,7 +85,6 @@ DELETED: Final = frozenset(
         "discrepancies",
         "order_verifications",
         "realised_results",
-        "reconciliation_runs",
         "repair_plans",
         "residuals",
         "seals_due",

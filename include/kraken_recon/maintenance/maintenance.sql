@@ -52,48 +52,9 @@ where s.account_id = c.account_id
   and s.hour = c.hour;
 
 -- name: thin_runs
--- Of the runs of a day in which nothing happened, keep the last proof of each account, and whatever anything refers to.
--- Account by account: only so is the age of a run in an index.
-with chosen as (
-  select old.run_id
-  from trading.accounts a
-  cross join lateral (
-    select r.run_id
-    from trading.reconciliation_runs r
-    where r.account_id = a.account_id
-      and r.recorded_as_of < :before
-      and r.is_proof
-      and r.checked = r.matched
-      and r.within_tolerance + r.explained + r.updated + r.added + r.removed + r.entries_ingested = 0
-      and r.note is null
-      and exists (
-        select
-        from trading.reconciliation_runs n
-        where n.account_id = r.account_id
-          and n.is_proof
-          and n.reported_as_of > r.reported_as_of
-          and n.reported_as_of < date_trunc('day', r.reported_as_of, 'UTC') + interval '1 day'
-      )
-      and not exists (select from trading.discrepancies d where d.run_id = r.run_id)
-      and not exists (select from trading.desk_book_runs b where b.run_id = r.run_id)
-      and not exists (select from trading.desk_writes w where w.run_id = r.run_id)
-      and not exists (select from trading.repair_plans p where p.run_id = r.run_id)
-      and not exists (select from trading.margin_position_events e where e.run_id = r.run_id)
-      and not exists (
-        select
-        from trading.margin_positions m
-        where m.account_id = r.account_id
-          and r.run_id in (m.first_seen_run_id, m.last_seen_run_id)
-      )
-    order by r.recorded_as_of
-    limit :most
-    for update skip locked
-  ) old
-  limit :most
-)
-delete from trading.reconciliation_runs r
-using chosen c
-where r.run_id = c.run_id;
+-- Of the runs of a day in which nothing happened, keep the last proof of each account, and whatever anything refers to; as
+-- the schema's owner, for nobody else may.
+select run_id from trading.thin_runs(:before, :most) as thinned(run_id);
 
 -- name: thin_session_samples
 -- Of session samples, keep the last of each hour.

@@ -4,6 +4,55 @@
 -- Whether anything refers to a run that is to be forgotten is asked for each of them.
 create index ix_desk_writes_run_id on trading.desk_writes (run_id);
 
+-- Forget runs in which nothing happened, once they are old: of each day the last proof of an account stays, and whatever
+-- anything refers to. Account by account: only so is the age of a run in an index. Return which.
+create function trading.thin_runs(of_before timestamptz, of_most integer) returns setof uuid
+language sql security definer
+begin atomic
+  with chosen as (
+    select old.run_id
+    from trading.accounts a
+    cross join lateral (
+      select r.run_id
+      from trading.reconciliation_runs r
+      where r.account_id = a.account_id
+        and r.recorded_as_of < least(of_before, now() - interval '30 days')
+        and r.is_proof
+        and r.checked = r.matched
+        and r.within_tolerance + r.explained + r.updated + r.added + r.removed + r.entries_ingested = 0
+        and r.note is null
+        and exists (
+          select
+          from trading.reconciliation_runs n
+          where n.account_id = r.account_id
+            and n.is_proof
+            and n.reported_as_of > r.reported_as_of
+            and n.reported_as_of < date_trunc('day', r.reported_as_of, 'UTC') + interval '1 day'
+        )
+        and not exists (select from trading.discrepancies d where d.run_id = r.run_id)
+        and not exists (select from trading.desk_book_runs b where b.run_id = r.run_id)
+        and not exists (select from trading.desk_writes w where w.run_id = r.run_id)
+        and not exists (select from trading.repair_plans p where p.run_id = r.run_id)
+        and not exists (select from trading.margin_position_events e where e.run_id = r.run_id)
+        and not exists (
+          select
+          from trading.margin_positions m
+          where m.account_id = r.account_id
+            and r.run_id in (m.first_seen_run_id, m.last_seen_run_id)
+        )
+      order by r.recorded_as_of
+      limit of_most
+      for update skip locked
+    ) old
+    limit of_most
+  )
+  delete from trading.reconciliation_runs r
+  using chosen c
+  where r.run_id = c.run_id
+  returning r.run_id;
+end;
+comment on function trading.thin_runs is 'Forget old runs in which nothing happened; the last proof of each day stays.';
+
 -- Seals: a chain of hashes over repairs, decisions and approvals, so that a change by whoever may do everything shows.
 create table trading.seals (
   seal_id bigint,

@@ -25,4 +25,5 @@ def downgrade() -> None:
     """Take the change back: what was sealed is known no more."""
     op.execute("drop function trading.note_added_rows, trading.note_finished_row cascade")
     op.execute("drop table trading.seals, trading.seals_due")
+    op.execute("drop function trading.thin_runs")
     op.execute("drop index trading.ix_desk_writes_run_id")
