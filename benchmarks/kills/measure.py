@@ -170,7 +170,7 @@ def prepare(deployment: Deployment, tier: str = "unlimited") -> tuple[Scene, Pul
         api.unpause(dag_id)
     pulse = Pulse(login.url, login.password)
     pulse.start()
-    assert poll_until(lambda: not desk.unproven(now() - timedelta(minutes=5)), timeout_seconds=120), (
+    assert poll_until(lambda: not desk.unproven(now() - timedelta(minutes=5)), timeout_seconds=300), (
         desk.unproven(now() - timedelta(minutes=5))
     )
     print(f"everything runs and is proven after {time.monotonic() - began:.0f} s", flush=True)
