@@ -280,7 +280,8 @@ async def truth(exchange: State) -> Response:
     for account in exchange.accounts.values():
         known = exchange.statement(account)
         accounts[account.name] = {
-            name: known[name] for name in ("balances", "residuals", "transfers", "orders", "calls")
+            name: known[name]
+            for name in ("balances", "residuals", "transfers", "orders", "calls", "refusals")
         }
     return reply({"faults": exchange.faults.fired, "landed": exchange.landed, "accounts": accounts})
 
