@@ -9,6 +9,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.fault_matrix import fields
 from benchmarks.fault_matrix.jobs import JOBS
 from benchmarks.fault_matrix.lines import Line
 
@@ -71,8 +72,8 @@ class Outcome:
         """Say what is not as it must be."""
         if self.died:
             return [f"not survived: {self.died.strip().splitlines()[-1]}"]
-        found = [] if self.cell.fault.lie else [f"wrong: {what}" for what in self.wrong]
-        found += [f"untold: {what}" for what in self.untold]
+        unadmitted = [] if self.cell.fault.lie else [*self.wrong, *self.untold]
+        found = [f"{'wrong' if what in self.wrong else 'untold'}: {what}" for what in unadmitted]
         if self.seconds > SECONDS_MAX:
             found.append(f"hung: {self.seconds:.0f} s")
         if self.recovered_after is None:
@@ -114,6 +115,7 @@ def _played(cell: Cell, lane: Lane, seed: int) -> dict[str, Any]:
         fault.is_paged,
         strike if fault.planted else None,
     )
+    scene.is_contradicted = str(fault.options.get("how")) in fields.CREDIBLE
     scene.prepare()
     if not fault.planted:
         strike()

@@ -19,6 +19,12 @@ NUMBER_WAYS: Final = (*CONTAINER_WAYS, "zero", "huge", "negative", "swapped")
 AMOUNT_WAYS: Final = (*NUMBER_WAYS, "endless", "tiny")
 #: What a reader can take for true: it is tried at every job, what no reader takes at the first alone.
 CREDIBLE_WAYS: Final = frozenset({"dropped", "huge", "swapped"})
+#: What can be read, and says something else.
+CREDIBLE: Final = frozenset({"dropped", "empty", "zero", "huge", "tiny", "negative", "swapped", "null"})
+MARKET_LIE: Final = (
+    "prices and terms of markets come from nowhere else: one that can be read is believed, and shown with"
+    " what is valued by it"
+)
 #: Fields by the last part of their path; what is neither is text.
 AMOUNTS: Final = frozenset({"balance", "hold_trade", "amount"})
 NUMBERS: Final = AMOUNTS | {
@@ -174,5 +180,6 @@ def altered() -> Iterator[Fault]:
                     "altered_field",
                     {**aimed, "endpoint": endpoint, "path": path, "how": how},
                     f"A field of {endpoint}",
+                    lie=MARKET_LIE if endpoint in {"Ticker", "AssetPairs"} and how in CREDIBLE else "",
                     jobs=ASKED_BY[endpoint][: None if is_number and how in CREDIBLE_WAYS else 1],
                 )

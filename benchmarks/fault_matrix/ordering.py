@@ -261,7 +261,9 @@ class Verifying(Trading):
         ] + super().left()
 
     def wrong(self) -> list[str]:
-        """Besides: no final verdict is false."""
+        """Besides: no final verdict is false, as far as the books that were shown tell."""
+        if self.is_contradicted:
+            return super().wrong()
         false = {self.struck_id: "verified" if self.planted else "mismatch"}
         return super().wrong() + [
             f"order {row['order_id']} is {row['verdict']}: {row['failed_levels']} {row['message']}"

@@ -56,8 +56,12 @@ def render(outcomes: Sequence[Outcome], around: Mapping[str, Any], seconds: floa
     for one in outcomes:
         groups.setdefault(one.cell.fault.group, []).append(one)
     parts += [f"## {group}\n\n{table(rows)}" for group, rows in groups.items()]
-    lies = {one.cell.fault.name: one.cell.fault.lie for one in outcomes if one.cell.fault.lie}
-    parts.append("## What is believed\n\n" + "".join(f"- `{name}`: {why}\n" for name, why in lies.items()))
+    lies: dict[str, list[str]] = {}
+    for one in outcomes:
+        if one.cell.fault.lie and (one.wrong or one.untold):
+            lies.setdefault(one.cell.fault.lie, []).append(f"`{one.cell.name}`")
+    believed = "".join(f"- {why.strip('.')}: {', '.join(names)}\n" for why, names in lies.items())
+    parts.append(f"## What is believed\n\n{believed or 'Nothing of it was seen.'}\n")
     parts.append("## Defects\n\n" + ("\n".join(map(defect_lines, broken)) or "None.\n"))
     return "\n".join(parts)
 
@@ -91,7 +95,7 @@ def shown(outcome: Outcome) -> str:
     if not outcome.struck:
         return "-"
     after = f", {outcome.recovered_after}" if (outcome.recovered_after or 0) > 1 else ""
-    if outcome.wrong:
+    if outcome.wrong or outcome.untold:
         return f"believed{after}"
     if outcome.harmed:
         return f"held{after}"

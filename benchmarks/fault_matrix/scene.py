@@ -70,6 +70,7 @@ class Scene(ABC):
         endpoint: the endpoint that the fault strikes; a scene sees to it that the job asks it.
         is_paged: whether histories need more than one page.
         met: how often the job met a fault of its own input.
+        is_contradicted: whether books are shown that can be read and contradict each other.
         planted: sets a fault after which the books contradict themselves for good.
     """
 
@@ -84,6 +85,7 @@ class Scene(ABC):
     planted: Callable[[], None] | None = None
     account_ids: dict[str, int] = field(default_factory=dict)
     met: int = 0
+    is_contradicted: bool = False
     spoiled: tuple[str, Mapping[str, Any]] | None = None
 
     @property

@@ -57,6 +57,21 @@ def test_one_cell_of_each_class_is_as_it_must_be(lane: Lane) -> None:
     assert {one.cell.name: one.defects for one in outcomes if one.defects} == {}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "altered_field Ledgers result.ledger.*.amount huge/order_execution",
+        "altered_field QueryOrders result.*.vol_exec huge/order_execution",
+    ],
+)
+def test_what_an_order_cannot_have_moved_is_not_recorded(lane: Lane, name: str) -> None:
+    [cell] = cells_of(name, is_short=False, seed=SEED)
+    outcome = play(cell, lane, SEED)
+    assert outcome.struck
+    assert outcome.told
+    assert outcome.defects == []
+
+
 def test_without_a_fault_every_job_is_well_and_every_field_that_it_reads_is_in_the_matrix(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,11 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
     order_type = _order_type(read.text(description.get("ordertype", ABSENT), f"{field}.descr.ordertype"))
     price = read.amount(description.get("price", "0"), f"{field}.descr.price") or None
     trades = read.listing(row.get("trades") or [], f"{field}.trades", "a list of trade ids")
+    volume, executed = (read.amount(row.get(name, ABSENT), f"{field}.{name}") for name in ("vol", "vol_exec"))
+    flags = frozenset(filter(None, read.text(row.get("oflags") or "", f"{field}.oflags").split(",")))
+    # A volume in the quote currency is what was to be spent, and prices round.
+    if executed < ZERO or (executed > volume and "viqc" not in flags):
+        read.refuse(f"{field}.vol_exec", f"a part of {volume}", str(executed))
     return ReportedOrder(
         kraken_txid=txid,
         cl_ord_id=read.text(row["cl_ord_id"], f"{field}.cl_ord_id") if row.get("cl_ord_id") else None,
@@ -113,10 +118,10 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
         pair=markets.name_of(read.name(description.get("pair", ABSENT), f"{field}.descr.pair")),
         side=_side(read, description.get("type", ABSENT), f"{field}.descr.type"),
         order_type=order_type,
-        volume=read.amount(row.get("vol", ABSENT), f"{field}.vol"),
+        volume=volume,
         limit_price=price if order_type is OrderType.LIMIT else None,
         trigger_price=price if order_type in _TRIGGERED else None,
-        volume_executed=read.amount(row.get("vol_exec", ABSENT), f"{field}.vol_exec"),
+        volume_executed=executed,
         cost=read.amount(row.get("cost", ABSENT), f"{field}.cost"),
         fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
         price_average=read.amount(row.get("price", "0"), f"{field}.price"),
@@ -124,7 +129,7 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
         closed_at=_moment_or_none(read, row.get("closetm"), f"{field}.closetm"),
         expires_at=_moment_or_none(read, row.get("expiretm"), f"{field}.expiretm"),
         reason=_free_text(read, row.get("reason"), f"{field}.reason"),
-        flags=frozenset(filter(None, read.text(row.get("oflags") or "", f"{field}.oflags").split(","))),
+        flags=flags,
         trade_ids=tuple(read.name(trade, f"{field}.trades") for trade in trades),
     )
 

@@ -21,10 +21,10 @@ from kraken_recon.orders.one_by_one import Troubles
 from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE, OrderStatus
 from kraken_recon.orders.rules.reports import reported_onto
 from kraken_recon.orders.store import OrderStore
-from kraken_recon.values.money import ZERO, exact_arithmetic
+from kraken_recon.values.money import ZERO, exact_arithmetic, format_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from kraken_recon.accounts.account import Account
@@ -41,6 +41,8 @@ ORDERS_PER_TRANSACTION: Final = 50
 ENTRY_LEAD: Final = timedelta(seconds=1)
 ENTRY_DELAY_MAX: Final = timedelta(minutes=1)
 LEGS: Final = 2
+# Times what was filled; what Kraken books wrongly by less is still what it books.
+BEYOND: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,13 @@ class OrderFollower:
         if not lacking:
             return fills, ()
         times = [fill.trade_time for fill in lacking]
-        return fills, self.books.ledger_entries(
+        entries = self.books.ledger_entries(
             {fill.trade_id for fill in lacking},
             after=min(times) - ENTRY_LEAD,
             until=max(times) + ENTRY_DELAY_MAX,
         )
+        refuse_absurd(lacking, entries)
+        return fills, entries
 
     @exact_arithmetic()
     def _advance(
@@ -167,6 +171,31 @@ class OrderFollower:
             },
         )
         return order.ended_at is None and after.ended_at is not None
+
+
+@exact_arithmetic()
+def refuse_absurd(fills: Iterable[Fill], entries: Iterable[LedgerEntry]) -> None:
+    """Refuse entries that are beyond all that their fill can have moved: no chain proves them here.
+
+    Those that merely differ from it are Kraken's own books: they are booked, and the verification tells of
+    them.
+
+    Raises:
+        PayloadInvalidError: an entry moves several times what was filled.
+    """
+    most = {
+        (fill.trade_id, asset): amount * BEYOND
+        for fill in fills
+        for asset, amount in zip(fill.pair.split("/"), (fill.volume, fill.cost), strict=False)
+    }
+    for entry in entries:
+        bound = most.get((entry.refid, entry.asset))
+        if bound is not None and max(abs(entry.amount), abs(entry.fee)) > bound:
+            raise PayloadInvalidError(
+                f"entry {entry.ledger_id} of trade {entry.refid} moves {format_amount(entry.amount)} "
+                f"{entry.asset} with a fee of {format_amount(entry.fee)}, and its fill can explain at most "
+                f"{format_amount(bound)}"
+            )
 
 
 def _story(before: Order, after: Order) -> str:
