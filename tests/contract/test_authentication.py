@@ -50,6 +50,7 @@ def test_flipped_byte_is_refused(vector_desk):
     reply = send(vector_desk, VECTOR_BODY.replace("1.25", "1.26"), VECTOR_SIGNATURE)
     assert reply == {"error": ["EAPI:Invalid signature"]}
     assert vector_desk.statement()["orders"] == []
+    assert vector_desk.statement()["refusals"] == {"EAPI:Invalid signature": 1}
 
 
 def test_unknown_key_is_refused(exchange):
