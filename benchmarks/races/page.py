@@ -22,12 +22,12 @@ real PostgreSQL. Before every statement, every commit and every call to the exch
 the explorer says who goes on. Who waits for a lock is said by the server. After each schedule the desk is
 brought back to the same rows.
 
-A schedule with *n* preemptions stops a session *n* times although it could go on. All schedules with one
-are run, and those with two as far as {schedules} schedules or {seconds:.0f} seconds of a pair go, at random
-(`--seed {seed}`). Then come {samples} with {more}. Orders that cannot differ, because the steps that are
-swapped touch different tables or only read, are left out (sleep sets); rows are not told apart, so more is
-run than would be needed. What triggers write is not seen in a statement: theirs is only added to, and read by
-nobody here.
+A schedule with *n* preemptions stops a session *n* times although it could go on. Those with fewer come
+first, in an order of chance (`--seed {seed}`), as far as {schedules} schedules or {seconds:.0f} seconds of a
+pair go; the table says what was left. Then come {samples} with {more}. Orders that cannot differ, because
+the steps that are swapped touch different tables or only read, are left out (sleep sets); rows are not told
+apart, so more is run than would be needed. What triggers write is not seen in a statement: theirs is only
+added to, and read by nobody here.
 
 After every schedule:
 
