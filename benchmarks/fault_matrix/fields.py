@@ -135,6 +135,9 @@ READ: Final[Mapping[str, tuple[str, ...]]] = {
     "Time": (*ENVELOPE, "result.unixtime"),
     "SystemStatus": (*ENVELOPE, "result.status"),
 }
+#: Their rows are those of QueryOrders and QueryTrades, which all ways are tried on.
+READ_ALIKE: Final = frozenset({"OpenOrders", "ClosedOrders", "TradesHistory"})
+FEW_WAYS: Final = frozenset({"dropped", "type", "huge", "swapped"})
 PUBLIC: Final = frozenset({"AssetPairs", "Ticker", "Assets", "Time", "SystemStatus"})
 #: Who asks what; a job that never asks an endpoint is not bothered with its fields.
 ASKED_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -157,8 +160,13 @@ ASKED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def ways_of(path: str, paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Say in which ways a field can be altered."""
+def ways_of(endpoint: str, path: str, paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Say in which ways a field can be altered; few where its rows are read as another endpoint's are."""
+    ways = _ways_of(path, paths)
+    return tuple(way for way in ways if endpoint not in READ_ALIKE or way in FEW_WAYS)
+
+
+def _ways_of(path: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     if any(other.startswith(f"{path}.") for other in paths) or path in ENVELOPE:
         return CONTAINER_WAYS
     name = path.rpartition(".")[2]
@@ -172,8 +180,8 @@ def altered() -> Iterator[Fault]:
     for endpoint, paths in READ.items():
         aimed = {} if endpoint in PUBLIC else {"account": "struck-{name}"}
         for path in paths:
-            ways = ways_of(path, paths)
-            is_number = ways in {NUMBER_WAYS, AMOUNT_WAYS}
+            ways = ways_of(endpoint, path, paths)
+            is_number = "huge" in ways
             for how in ways:
                 yield Fault(
                     f"altered_field {endpoint} {path} {how}",

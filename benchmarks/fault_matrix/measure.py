@@ -124,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep({"surroundings": around, "seconds": seconds, "cells": [plain(one) for one in outcomes]}, OUTPUT)
         PAGE.write_text(render(outcomes, around, seconds, options.seed), encoding="utf-8")
         print(f"written: {PAGE}")
-    sys.exit(1 if broken else 0)
+    elif broken:
+        sys.exit(1)
 
 
 def tell(outcome: Outcome) -> None:

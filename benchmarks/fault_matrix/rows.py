@@ -118,7 +118,7 @@ PAGED: Final = named.PAGING
 def simulated() -> Iterator[Fault]:
     """List the rows about the simulator's own faults."""
     for name in sorted(named.NAMES.difference(named.FIELDS)):
-        for options in VARIANTS.get(name, ({},)):
+        for number, options in enumerate(VARIANTS.get(name, ({},))):
             lasting = Fault(
                 called(name, options),
                 name,
@@ -130,7 +130,7 @@ def simulated() -> Iterator[Fault]:
                 lie=next((why for what, why in LIES.items() if what in called(name, options)), ""),
             )
             yield lasting
-            if name in ANYWHERE and "endpoint" not in options:
+            if name in ANYWHERE and number == 0:
                 yield replace(lasting, name=f"{lasting.name}, once", options={**lasting.options, "count": 1})
                 for endpoint in PUBLIC:
                     public = {**options, "endpoint": endpoint}
