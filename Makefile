@@ -3,7 +3,7 @@
 .PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-growth bench-history bench-pages bench-peers bench-scale bench-sessions \
         bench-verification soak kill-matrix fault-matrix two-hosts races \
-        requirements reference release-schema release workflows manifests matrix constraints
+        requirements reference release-schema release workflows advisories manifests matrix constraints
 
 BIN := .venv/bin
 STACK := $(BIN)/python -m local_stack
@@ -126,6 +126,11 @@ requirements: setup ## recompile the pinned requirements from pyproject.toml
 workflows: setup ## GitHub's own files: do they keep to their forms, and what could be abused in them
 	@$(BIN)/python -m pytest -q tests/policy/test_workflows.py
 	@$(BIN)/uv tool run --quiet zizmor==1.32.0 --offline --no-progress .github
+
+advisories: setup ## known weaknesses of the packages that are pinned, in the image and for developing
+	@for pinned in requirements.txt requirements-dev.txt; do \
+		$(BIN)/uv tool run --quiet pip-audit==2.10.1 --strict --require-hashes --disable-pip \
+			--progress-spinner off --requirement $$pinned || exit 1; done
 
 manifests: setup ## the files for Kubernetes against the schemas of its newest version
 	@$(BIN)/uv tool run --quiet --from kubernetes-validate==1.37.0 kubernetes-validate --strict --quiet \

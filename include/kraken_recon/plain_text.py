@@ -12,6 +12,7 @@ from typing import Final
 LINE_CHARACTERS_MAX: Final = 300
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_BUT_TABS: Final = re.compile(f"(?!\t){_CONTROL.pattern}")
 _CONTROL_BUT_LINES: Final = re.compile(f"(?![\t\n]){_CONTROL.pattern}")
 
 
@@ -28,6 +29,11 @@ def is_plain(text: str) -> bool:
 def visible(text: str) -> str:
     r"""Show control characters but line breaks and tabs as escapes such as ``\x00``."""
     return _CONTROL_BUT_LINES.sub(_escaped, text)
+
+
+def as_line(text: str) -> str:
+    r"""Write all of a text as one line of a terminal or a log: what would end or turn it is an escape."""
+    return text if text.isprintable() else _CONTROL_BUT_TABS.sub(_escaped, text)
 
 
 def one_line(text: str, characters_max: int = LINE_CHARACTERS_MAX) -> str:

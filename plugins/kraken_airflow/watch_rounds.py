@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from functools import partial
@@ -30,6 +29,7 @@ from kraken_recon.alerts.heartbeats import beat, look_after_jobs
 from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.alerts.store import AlertStore
 from kraken_recon.alerts.telling import deliver, desk_state, prepare_notifications, watch_freshness
+from kraken_recon.cli.log_lines import log_to_stderr
 from kraken_recon.desk_books.declared_here import declared_here
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.reports.report_store import ReportStore
@@ -144,7 +144,7 @@ def run_rounds(channels: Sequence[str], heartbeat: Path | None, stopped: threadi
 
 def watch(heartbeat: Path | None, *, once: bool) -> None:
     """Watch until told to stop, or for one round, by the channels that are set."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.INFO)
     start_sending()
     channels = ALERT_CHANNELS.listed(os.environ)
     if not channels:

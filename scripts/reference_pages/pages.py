@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from reference_pages.alerts import alerts
+from reference_pages.attack_surface import attack_surface
 from reference_pages.command_line import command_line
 from reference_pages.dags import dags
 from reference_pages.errors import errors
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "alerts": alerts,
+    "attack-surface": attack_surface,
     "command-line": command_line,
     "configuration": settings,
     "dags": dags,

@@ -17,12 +17,10 @@ from urllib.parse import urlencode
 
 import pytest
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 
 from desks.logins import as_role
-from desks.page_routes import every_route, required
-from kraken_airflow.dashboard.app import create_app
+from desks.page_routes import EXAMPLES, every_route, required
 from kraken_airflow.dashboard.downloads import csv_pieces
 from kraken_airflow.dashboard.form_token import form_token
 from kraken_airflow.hooks.trading_db import TradingDbHook
@@ -39,16 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from desks.airflow import AirflowDesk
-
-# What a page that is of something asks for: a value for each name of a parameter.
-EXAMPLES = {
-    "name": "alpha",
-    "account": "alpha",
-    "asset": "BTC",
-    "id": "1",
-    "key": "bot-1",
-    "plan": "00000000-0000-0000-0000-000000000007",
-}
 
 
 def every_path() -> dict[str, str]:
@@ -86,26 +74,6 @@ def sync(*, mode: Mode = Mode.REPAIR) -> None:
     sync_accounts(accounts, SyncRequest(interval_ending_now(utc_now()), mode, Policy()), ports)
 
 
-@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
-def test_nobody_reads_without_a_login(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 401
-
-
-@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
-def test_a_forged_token_is_refused(client: TestClient, path: str) -> None:
-    assert client.get(path, headers={"Authorization": "Bearer forged"}).status_code == 403
-
-
-@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
-def test_a_login_without_the_dag_is_refused(
-    client: TestClient, token_of: Callable[[str | None], str], path: str
-) -> None:
-    headers = {"Authorization": f"Bearer {token_of(None)}"}
-    assert client.get(path, headers=headers).status_code == 403
-    forged = f"{path}{'&' if '?' in path else '?'}dag_id=another"
-    assert client.get(forged, headers=headers).status_code == 403
-
-
 @pytest.mark.usefixtures("trading_db")
 @pytest.mark.parametrize("path", PATHS)
 def test_a_viewer_reads_by_header_or_by_cookie(
@@ -127,17 +95,6 @@ def test_nothing_can_be_changed(viewer: TestClient, method: str) -> None:
 )
 def test_there_is_nothing_else(viewer: TestClient, path: str) -> None:
     assert viewer.get(f"/kraken-recon/{path}").status_code == 404
-
-
-def test_every_route_demands_the_dag() -> None:
-    bare = TestClient(create_app())
-    routes = [route for route in create_app().routes if getattr(route, "methods", None)]
-    changing = {f"/kraken-recon{route.path}" for route in routes if route.methods != {"GET"}}
-    assert changing == {ACKNOWLEDGE}
-    assert len(routes) == len(PATHS) + len(OF_ONE) + 1
-    for route in routes:
-        for method in route.methods:
-            assert bare.request(method, route.path).status_code == 401
 
 
 @pytest.mark.usefixtures("trading_db")
@@ -192,13 +149,6 @@ def test_the_page_says_what_differed_and_why(viewer: TestClient, desk: AirflowDe
     assert Decimal(finding["unexplained"]) == 0
     assert [alert["kind"] for alert in latest["alerts"]] == ["sync_failure"]
     assert not any(secret in page.text for secret in desk.secrets.values())
-
-
-@pytest.mark.parametrize("path", [*PATHS, *OF_ONE])
-def test_an_expired_token_is_refused(client: TestClient, api_app: Any, path: str) -> None:
-    user = SimpleAuthManagerUser(username="somebody", role="ADMIN")
-    old = api_app.state.auth_manager.generate_jwt(user, expiration_time_in_seconds=-3_600)
-    assert client.get(path, headers={"Authorization": f"Bearer {old}"}).status_code == 401
 
 
 @pytest.mark.parametrize(

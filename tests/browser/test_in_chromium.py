@@ -266,6 +266,52 @@ def test_another_site_cannot_answer_with_the_login_of_its_reader(second: Page, d
     assert not second.request.get(question).json()["response_received"]
 
 
+# Reading by script, by data that is run as a script, and by a frame.
+ANOTHER_SITE_READS = """async ([data, page]) => {
+  const told = [];
+  for (const mode of ["cors", "no-cors"]) {
+    const asked = fetch(data, { credentials: "include", mode });
+    told.push(await asked.then((reply) => reply.type, () => "refused"));
+  }
+  const loaded = (kind, address) => new Promise((resolve) => {
+    const element = document.createElement(kind);
+    element.onload = () => resolve("loaded");
+    element.onerror = () => resolve("refused");
+    element.src = address;
+    document.body.append(element);
+  });
+  told.push(await loaded("script", data));
+  await loaded("iframe", page);
+  return told;
+}"""
+POSTED_FORM = """(address) => {
+  const form = Object.assign(document.createElement("form"), { method: "post", action: address });
+  for (const [name, value] of [["alert_id", "1"], ["token", "guessed"], ["note", "hidden"]]) {
+    form.append(Object.assign(document.createElement("input"), { name, value }));
+  }
+  document.body.append(form);
+  form.submit();
+}"""
+
+
+def test_another_site_can_neither_read_nor_frame_nor_post_to_the_pages(
+    second: Page, desk: BrowserDesk
+) -> None:
+    alerts = "select alert_id, status, note from trading.alerts order by alert_id"
+    before = desk.rows(alerts)
+    assert before
+    pages = f"{desk.login.url}/kraken-recon"
+    second.goto(f"{desk.simulator.base_url}/0/public/Time")
+    read = second.evaluate(ANOTHER_SITE_READS, [f"{pages}/api/latest", f"{pages}/wants"])
+    assert read in (["refused", "opaque", "refused"], ["refused", "refused", "refused"])
+    assert second.frames[-1].url.startswith("chrome-error:"), "no other site may frame a page"
+    with second.expect_navigation():
+        second.evaluate(POSTED_FORM, f"{pages}/acknowledge")
+    assert second.url == f"{pages}/acknowledge"
+    assert "this form is not from the page" in second.content()
+    assert desk.rows(alerts) == before
+
+
 @pytest.mark.parametrize(
     ("status", "told"),
     [

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 
 from kraken_airflow.dashboard.app import create_app
+
+# What a page that is of something asks for: a value for each name of a parameter.
+EXAMPLES: Final = {
+    "name": "alpha",
+    "account": "alpha",
+    "asset": "BTC",
+    "id": "1",
+    "key": "bot-1",
+    "plan": "00000000-0000-0000-0000-000000000007",
+}
 
 
 def every_route() -> dict[str, APIRoute]:

@@ -28,7 +28,7 @@ SOURCES = ("dags", "include", "plugins", "scripts", "tests", "benchmarks")
 SAY_NOTHING = {"util", "helper", "common", "manager", "misc", "stuff"}
 # Where the words are used as the field does, or about the words themselves; the table's name stands in rows.
 # What the families of commands share.
-OF_NO_FAMILY = {"arguments", "command", "exit_statuses", "main", "trading_db"}
+OF_NO_FAMILY = {"arguments", "command", "exit_statuses", "log_lines", "main", "trading_db"}
 TELL_OF_BIDS_AND_ASKS = {
     "docs/glossary.md",
     "docs/how-to/place-an-order.md",

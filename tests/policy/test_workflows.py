@@ -30,6 +30,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 PROGRAMS = {"sudo", "make", "mkdir", "mv", "echo", "gh"}
 # Why a job needs more than to read: nothing else may have it.
 RIGHTS = {
+    ("security", "codeql"): {"security-events"},
     ("release", "build"): {"id-token", "attestations"},
     ("release", "image"): {"packages", "id-token", "attestations"},
     ("release", "pypi"): {"id-token"},

@@ -26,7 +26,7 @@ def certify_position(arguments: Arguments) -> Result:
         document = certify(CertificateStore(unit), arguments.account, arguments.at, now=utc_now())
     text = json.dumps(document, indent=2)
     if arguments.output is None:
-        return document, [text]
+        return document, text.splitlines()
     try:
         arguments.output.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:

@@ -33,8 +33,10 @@ from kraken_recon.cli import (
 )
 from kraken_recon.cli.arguments import ArgumentParser
 from kraken_recon.cli.exit_statuses import ExitStatus
+from kraken_recon.cli.log_lines import log_to_stderr
 from kraken_recon.errors import KrakenReconError
 from kraken_recon.installed import DISTRIBUTION, version
+from kraken_recon.plain_text import as_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,13 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     parsed = parser.parse_args(arguments)
     parser.check_texts(parsed)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING)
     try:
         view, lines = parsed.run(parsed)
     except KrakenReconError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return ExitStatus.FAILED
     if problem := view.get("problem"):
-        print(problem, file=sys.stderr)
-    print(json.dumps(view, indent=2) if parsed.json else "\n".join(lines))
+        print(as_line(problem), file=sys.stderr)
+    # Names, notes and reasons are others' texts: none of them may move the cursor or begin a line.
+    print(json.dumps(view, indent=2) if parsed.json else "\n".join(map(as_line, lines)))
     return int(view.get("exit_status", bool(view.get("failed"))))

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
-from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends, Form, HTTPException, Query, Request
 from fastapi.dependencies.utils import get_flat_dependant
@@ -94,9 +93,18 @@ def in_order(since: datetime | None, until: datetime | None) -> None:
         )
 
 
-def may_edit(user: BaseUser) -> bool:
-    """Say whether somebody may edit ``position_sync``."""
-    return get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=DAG_ID), user=user)
+def may_change(dag_id: str, part: DagAccessEntity | None = None) -> Any:  # noqa: ANN401 - what FastAPI calls a dependency
+    """Tell a page whether somebody may edit a DAG, or a part of it: what Airflow itself would answer them."""
+    demanded = requires_access_dag(method="PUT", access_entity=part, param_dag_id=dag_id)
+
+    def may(request: Request, user: User) -> bool:
+        try:
+            demanded(request, user)
+        except HTTPException:
+            return False
+        return True
+
+    return Depends(may)
 
 
 def open_unit() -> UnitOfWork:

@@ -22,13 +22,13 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from kraken_airflow.dag_parts.links import airflow_path
 from kraken_airflow.dashboard.access import DAG_ID, Render, known_parameters, may_read
-from kraken_airflow.dashboard.downloads import plain
+from kraken_airflow.dashboard.downloads import AsciiJSONResponse, plain
 from kraken_airflow.dashboard.inline_files import (
     PLACE,
     chart_scripts,
@@ -65,7 +65,7 @@ def create_app() -> FastAPI:
         return templates.get_template(template).render(style=style, seen_at=seen_at, **values)
 
     # On the router, so that a route added later is closed too.
-    router = _Router(dependencies=[may_read(DAG_ID)])
+    router = _Router(dependencies=[may_read(DAG_ID)], default_response_class=AsciiJSONResponse)
     for page in all_pages():
         page.add_routes(router, render)
     app.include_router(router)
@@ -89,7 +89,7 @@ def _answer_what_fails(app: FastAPI, render: Render) -> None:
             if isinstance(error, told):
                 return await refused(request, HTTPException(status, str(error)))
         if "/api/" in request.url.path:
-            return JSONResponse({"detail": str(error)}, status_code=503)
+            return AsciiJSONResponse({"detail": str(error)}, status_code=503)
         return HTMLResponse(render("unavailable.html", message=str(error)), status_code=503)
 
     @app.exception_handler(HTTPException)

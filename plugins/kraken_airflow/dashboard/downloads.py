@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from kraken_airflow.dashboard.access import Choice, open_unit
 from kraken_airflow.dashboard.tables import csv_fields
@@ -28,6 +28,14 @@ FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b
 NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 # Of what leaves here, times have whole seconds.
 plain = partial(serialiser.plain, timespec="seconds")
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON in which each control character is an escape, as in downloads: terminals show it, too."""
+
+    def render(self, content: object) -> bytes:
+        """Write it."""
+        return json.dumps(content, allow_nan=False).encode()
 
 
 def _no_head() -> dict[str, object]:

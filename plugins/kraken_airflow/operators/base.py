@@ -15,6 +15,7 @@ from kraken_airflow.telemetry.lineage import Lineage
 from kraken_airflow.telemetry.task_log import story
 from kraken_recon.alerts.heartbeats import beat
 from kraken_recon.errors import RunStoppedError, StoreError
+from kraken_recon.plain_text import as_line
 from kraken_recon.wiring import utc_now
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TradingDbTask(OnDashboard, Lineage, BaseOperator):
     def tell(self, lines: Sequence[str]) -> None:
         """Log what was asked and what came of it, in few lines that end with where to look."""
         for line in story(lines, self.dashboard_page()):
-            self.log.info("%s", line)
+            self.log.info("%s", as_line(line))
 
     def leave_heartbeat(self, job: Job) -> None:
         """Keep that a job has just worked; work that is done does not fail for want of a sign of it."""

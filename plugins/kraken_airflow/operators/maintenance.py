@@ -19,6 +19,7 @@ from kraken_recon.alerts.silence_rules import Job
 from kraken_recon.database.addresses import connection_parameters
 from kraken_recon.errors import ConfigurationError, StoreError
 from kraken_recon.maintenance.maintaining import render_maintenance, snapshot_assets, tidy
+from kraken_recon.plain_text import as_line
 from kraken_recon.settings import AIRFLOW_DAYS_KEPT, AIRFLOW_DB_CLEAN
 from kraken_recon.wiring import utc_now
 
@@ -125,7 +126,7 @@ class CleanAirflowOperator(TradingDbOperator):
         )
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         for line in [*done.stdout.splitlines(), *done.stderr.splitlines()][-OUTPUT_LINES_TOLD:]:
-            self.log.info("%s", line)
+            self.log.info("%s", as_line(line))
         if done.returncode:
             raise StoreError("`airflow db clean` left tables as they were; the task's log has its last lines")
 

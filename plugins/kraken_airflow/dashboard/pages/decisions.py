@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
-from fastapi.responses import JSONResponse
 
 from kraken_airflow.dashboard.access import Choice, Render, Word, may_read, open_unit
-from kraken_airflow.dashboard.downloads import add_downloads, every_row, filters_of, plain
+from kraken_airflow.dashboard.downloads import AsciiJSONResponse, add_downloads, every_row, filters_of, plain
 from kraken_airflow.dashboard.paging import read_page
 from kraken_airflow.dashboard.tables import JSON_ONLY, Column
 from kraken_recon.database.unit_of_work import UnitOfWork
@@ -88,13 +87,13 @@ def add_routes(router: APIRouter, _render: Render) -> None:
     add_downloads(router, "decisions", _all, Decided, head=filters_of(Wanted), dependencies=shown)
 
     @router.get("/api/decision", dependencies=shown)
-    def decision_data(key: Key) -> JSONResponse:
+    def decision_data(key: Key) -> AsciiJSONResponse:
         """Say what came of the decision that a key stands for; 404 where none arrived yet."""
         with open_unit() as unit:
             found = PageStore(unit).rows("decisions.decision_of_key", dict[str, Any], key=key.strip())
         if not found:
             raise HTTPException(404, "no decision came under this key yet; giving it again does no harm")
-        return JSONResponse(plain(found[0]))
+        return AsciiJSONResponse(plain(found[0]))
 
 
 def decided_page(

@@ -19,7 +19,7 @@ from kraken_airflow.dashboard.access import (
     Text,
     User,
     Word,
-    may_edit,
+    may_change,
     may_read,
     open_unit,
 )
@@ -91,6 +91,7 @@ class Filters(Choice):
 
 
 Chosen = Annotated[Filters, Depends()]
+MayEdit = Annotated[bool, may_change(DAG_ID)]
 
 
 def add_routes(router: APIRouter, render: Render) -> None:
@@ -98,11 +99,11 @@ def add_routes(router: APIRouter, render: Render) -> None:
     shown = [may_read(APPROVAL_DAG)]
 
     @router.get("/wants", response_class=HTMLResponse, dependencies=shown)
-    def wants(user: User, chosen: Chosen, before: Cursor = "") -> str:
+    def wants(user: User, may_edit: MayEdit, chosen: Chosen, before: Cursor = "") -> str:
         """Answer: what wants me?"""
         with open_unit() as unit:
             page = _page(unit, chosen, before)
-        token = form_token(user.get_id()) if may_edit(user) else None
+        token = form_token(user.get_id()) if may_edit else None
         return render("needs_you.html", page=page, token=token, before=before)
 
     add_downloads(router, "wants", _all, Alert, head=_held_too, name="alerts", dependencies=shown)

@@ -3,9 +3,10 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 
 from kraken_airflow.dashboard.access import Render, may_read, open_unit
+from kraken_airflow.dashboard.downloads import AsciiJSONResponse
 from kraken_airflow.dashboard.pages.orders import ORDERS_DAG, judge_of
 from kraken_airflow.dashboard.paging import BIGINT_MAX
 from kraken_recon.orders.store import OrderStore
@@ -36,9 +37,9 @@ def add_routes(router: APIRouter, render: Render) -> None:
         )
 
     @router.get("/api/order", dependencies=shown)
-    def order_data(order_id: OrderId) -> JSONResponse:
+    def order_data(order_id: OrderId) -> AsciiJSONResponse:
         """Give the same as JSON."""
-        return JSONResponse(_page(order_id))
+        return AsciiJSONResponse(_page(order_id))
 
 
 def _page(order_id: int) -> dict[str, Any]:

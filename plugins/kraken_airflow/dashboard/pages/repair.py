@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from kraken_airflow.dag_parts.approval_runs import APPROVAL_DAG, APPROVE, REJECT, place_of
-from kraken_airflow.dashboard.access import Render, User, may_read, open_unit
+from kraken_airflow.dashboard.access import Render, may_change, may_read, open_unit
 from kraken_airflow.dashboard.markdown import parsed, written
 from kraken_recon.errors import PlanRefusedError
 from kraken_recon.holdings.store import PriceStore
@@ -26,6 +24,8 @@ from kraken_recon.repairs.question import case_markdown, case_subject
 from kraken_recon.repairs.view import STATUS_WORDS, case_of
 from kraken_recon.reports.report_store import ReportStore
 
+# Whether somebody's role may answer; whom the question is for is Airflow's to say.
+MayAnswer = Annotated[bool, may_change(APPROVAL_DAG, DagAccessEntity.HITL_DETAIL)]
 PlanId = Annotated[UUID, Query(alias="plan")]
 LEVELS: Final = {PlanStatus.HELD: "bad", PlanStatus.APPLIED: "good"}
 
@@ -34,7 +34,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
     """Add the page."""
 
     @router.get("/repair", response_class=HTMLResponse, dependencies=[may_read(APPROVAL_DAG)])
-    def repair(user: User, plan_id: PlanId) -> str:
+    def repair(may_answer: MayAnswer, plan_id: PlanId) -> str:
         """Show the case of a held repair, and let a person answer while it waits for one."""
         case = _case(plan_id)
         is_gone = case["status"] == PlanStatus.HELD and not case["is_waiting"]
@@ -46,7 +46,7 @@ def add_routes(router: APIRouter, render: Render) -> None:
             level="watch" if is_gone else LEVELS.get(case["status"], "watch"),
             meaning=STATUS_WORDS[PlanStatus.OUTDATED] if is_gone else case["meaning"],
             answers=(APPROVE, REJECT),
-            may_answer=_may_answer(user),
+            may_answer=may_answer,
         )
 
 
@@ -58,13 +58,3 @@ def _case(plan_id: UUID) -> dict[str, Any]:
             raise HTTPException(404, str(error)) from None
         case = case_of(PlanStore(unit), ReportStore(unit), PriceStore(unit), plan_id, datetime.now(UTC))
     return case | place_of(case)
-
-
-def _may_answer(user: BaseUser) -> bool:
-    """Say whether somebody's role may answer; whom the question is for is Airflow's to say."""
-    return get_auth_manager().is_authorized_dag(
-        method="PUT",
-        access_entity=DagAccessEntity.HITL_DETAIL,
-        details=DagDetails(id=APPROVAL_DAG),
-        user=user,
-    )
