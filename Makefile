@@ -1,6 +1,6 @@
 # Everything a developer or a trader types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
+.PHONY: attack trust help setup demo down status test lint types contracts sessions format bench logs psql migrate report doctor \
         mutation-score lost-answers screenshots bench-growth bench-history bench-pages bench-peers bench-scale bench-sessions \
         bench-verification soak kill-matrix fault-matrix two-hosts races \
         requirements reference release-schema release workflows advisories manifests matrix constraints
@@ -94,6 +94,13 @@ fault-matrix: setup ## every fault of the exchange at every job; ONLY='FAULT/JOB
 
 bench-sessions: setup ## inject leaked and legitimate sessions, score the audit; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -m benchmarks session-leaks
+
+trust: fault-matrix kill-matrix races soak attack ## all that docs/trust.md tells of, one after another; as root; an hour
+
+attack: setup ## every route, text, secret and seal against whoever means harm
+	@$(BIN)/python -m pytest -q tests/airflow/test_attack_surface.py tests/airflow/test_hostile_texts.py \
+		tests/airflow/test_canaries.py tests/integration/test_seals.py tests/integration/test_roles.py \
+		tests/browser/test_in_chromium.py
 
 soak: setup ## two virtual weeks of every DAG with faults and kills, compared with the truth; writes docs/reference
 	@PYTHONPATH=include:plugins $(BIN)/python -W ignore -m benchmarks soak
