@@ -138,19 +138,19 @@ def test_the_test_button_asks_by_the_proxy_and_hides_its_password(
 ) -> None:
     desk.account("desk", USD="10")
     connection = json.loads(os.environ["AIRFLOW_CONN_KRAKEN_DESK"])
-    with ForwardProxy(login="desk:canary@7") as proxy:
-        way = {"proxy": proxy.url, "proxy_login": "desk", "proxy_password": "canary@7"}
+    with ForwardProxy(login="desk:hidden@7") as proxy:
+        way = {"proxy": proxy.url, "proxy_login": "desk", "proxy_password": "hidden@7"}
         monkeypatch.setenv(
             "AIRFLOW_CONN_KRAKEN_DESK", json.dumps(connection | {"extra": connection["extra"] | way})
         )
         works, _ = pressed(desk, "desk")
         assert works
         assert len(proxy.asked) == 2
-    assert redact("by canary@7 or canary%407") == "by *** or ***"
+    assert redact("by hidden@7 or hidden%407") == "by *** or ***"
     works, message = pressed(desk, "desk")
     assert not works
     assert "by way of the proxy 127.0.0.1" in message
-    assert "canary" not in message
+    assert "hidden" not in message
 
 
 def test_the_test_button_tells_a_wrong_key_from_a_wrong_address(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from fastapi.dependencies.utils import get_flat_dependant
@@ -20,6 +21,7 @@ EXAMPLES: Final = {
 }
 
 
+@cache
 def every_route() -> dict[str, APIRoute]:
     """Name the routes that answer, by their paths below the dashboard's address."""
     return {

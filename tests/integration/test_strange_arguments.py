@@ -37,6 +37,7 @@ USUAL = {
     "file": "certificate.json",
     "files": "ledgers.csv",
     "name": "desk",
+    "note": "put right by hand",
     "order": "1",
     "pair": "BTC/USD",
     "paths": "missing.py",

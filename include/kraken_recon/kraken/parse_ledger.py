@@ -34,10 +34,9 @@ _NAMES_AND_TEXTS: Final = ("refid", "type", "subtype", "aclass", "asset")
 _AMOUNTS: Final = ("amount", "fee", "balance")
 _COLUMNS: Final = itemgetter("time", *_NAMES_AND_TEXTS, *_AMOUNTS)
 # Lines that `Reader.text` accepts, and amounts that NUMERIC(38,18) holds just as they are written.
-_PLAIN_LINES: Final = re.compile(rf"(?:[ -~]{{0,{TEXT_CHARACTERS_MAX}}}+\n)*+")
-_PLAIN_AMOUNTS: Final = re.compile(
-    rf"(?:-?+[0-9]{{1,{INTEGER_DIGITS_MAX}}}+(?:\.[0-9]{{1,{SCALE_MAX}}}+)?+\n)*+"
-)
+# No possessive groups: Python 3.11.2 takes "5." for an amount with them.
+_PLAIN_LINES: Final = re.compile(rf"(?:[ -~]{{0,{TEXT_CHARACTERS_MAX}}}\n)*")
+_PLAIN_AMOUNTS: Final = re.compile(rf"(?:-?[0-9]{{1,{INTEGER_DIGITS_MAX}}}(?:\.[0-9]{{1,{SCALE_MAX}}})?\n)*")
 
 
 def parse_ledger_page(result: object, *, account: str = "") -> LedgerPage:

@@ -122,6 +122,7 @@ PLACES: Final[Mapping[str, Callable[[Standing], tuple[str, str]]]] = {
     AlertKind.VERIFICATION_FAILURE: _order,
     AlertKind.VERIFICATION_INCONCLUSIVE: _order,
     AlertKind.VERIFICATION_RATE: _order,
+    AlertKind.COVERAGE_AT_RISK: _run,
     AlertKind.DEADLINE_MISSED: _run,
     AlertKind.RUN_FAILURE: _run,
     AlertKind.WORK_OVERDUE: _run,

@@ -18,8 +18,8 @@ begin atomic
       where r.account_id = a.account_id
         and r.recorded_as_of < least(of_before, now() - interval '30 days')
         and r.is_proof
-        and r.checked = r.matched
-        and r.within_tolerance + r.explained + r.updated + r.added + r.removed + r.entries_ingested = 0
+        and r.checked = r.matched -- so that no other count of holdings is above zero
+        and r.entries_ingested = 0
         and r.note is null
         and exists (
           select
