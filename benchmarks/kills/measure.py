@@ -205,10 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     dice = random.Random(f"{options.seed} {row.name}")  # noqa: S311 - must be reproducible
                     outcomes.append(_played(Matrix(scene, pulse, dice), row))
                     _tell(outcomes[-1])
+        except KeyboardInterrupt:
+            print(f"stopped after {len(outcomes)} of {len(rows)} rows", flush=True)
         finally:
             for service in deployment.names():
                 keep_log(service, deployment.log(service))
             deployment.stop()
+    if not outcomes:
+        raise SystemExit("no row was played")
     figures = {**around, "seed": options.seed, "rows": [asdict(outcome) for outcome in outcomes]}
     keep(figures, OUTPUT)
     if not options.only:
