@@ -29,6 +29,7 @@ OTHERS = {
     "session-leak-score",
     "soak",
     "supported-versions",
+    "two-hosts",
 }
 VARIABLE = re.compile(r"(KRAKEN_RECON|RECON|KRAKEN)_[A-Z_]+|AIRFLOW_CONN_[A-Z_]+")
 OF_AIRFLOW = re.compile(r"var\.value\.get\('(\w+)'|var\.value\.(?!get\b)(\w+)|Variable\.get\(['\"](\w+)['\"]")
