@@ -213,7 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             deployment.stop()
     if not outcomes:
         raise SystemExit("no row was played")
-    figures = {**around, "seed": options.seed, "rows": [asdict(outcome) for outcome in outcomes]}
+    played = {outcome.name for outcome in outcomes}
+    figures = {
+        **around,
+        "seed": options.seed,
+        "rows": [asdict(outcome) for outcome in outcomes],
+        "unplayed": [row.name for row in rows if row.name not in played],
+    }
     keep(figures, OUTPUT)
     if not options.only:
         page.write(figures)

@@ -62,6 +62,8 @@ def written(figures: Mapping[str, Any]) -> str:
     failed = "".join(
         f"\n\n**Not done**: {row['does']} ({row['failure']})." for row in figures["rows"] if row["failure"]
     )
+    if unplayed := figures.get("unplayed"):
+        failed += f"\n\n**Interrupted**; not played: {', '.join(f'`{name}`' for name in unplayed)}."
     without = [row for row in rows if row["remedy"] or row["left"]]
     wrong = [row for row in rows if row["wrong"]]
     slowest = max(rows, key=lambda row: row["seconds"])
