@@ -8,7 +8,11 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import psycopg
+import pytest
+
 from desks.logins import as_writer
+from kraken_recon.database.connecting import connect
 from kraken_recon.database.unit_of_work import UnitOfWork, create_engine, listening_session
 from kraken_recon.desk_books.address import DeskAddress, Dialect
 from kraken_recon.desk_books.session_store import DeskLimits, _engine
@@ -53,3 +57,17 @@ def test_every_kind_of_session_notices_a_server_that_is_gone(database_url: str) 
 def test_an_address_may_say_something_else(database_url: str) -> None:
     with UnitOfWork(create_engine(f"{as_writer(database_url)}?keepalives_idle=7")) as unit:
         assert limits_of(descriptor_of(unit.connection)) == LIMITS | {"TCP_KEEPIDLE": 7}
+
+
+def test_a_connection_that_is_given_up_is_closed_though_its_error_is_kept() -> None:
+    """A soak found it: the session of a slow server stayed until the garbage collector came by."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(psycopg.OperationalError) as given_up:
+            connect({"host": "127.0.0.1", "port": port, "connect_timeout": 2, "sslmode": "disable"}, "test")
+        assert "timeout" in str(given_up.value)
+        client, _ = server.accept()
+        with client:
+            client.settimeout(1)
+            assert client.recv(4_096)
+            assert client.recv(4_096) == b"", "the other end still holds the line"

@@ -63,8 +63,12 @@ def connect(parameters: Mapping[str, Any], application_name: str) -> psycopg.Con
     Raises:
         ServerTooOldError: the server is none that is supported.
     """
-    # session: allowed - handed to whoever closes it: a unit of work, call slots, a look for a pooler
-    connection = psycopg.connect(**session_parameters(parameters, application_name))
+    try:
+        # session: allowed - handed to whoever closes it: a unit of work, call slots, a look for a pooler
+        connection = psycopg.connect(**session_parameters(parameters, application_name))
+    except BaseException as error:  # noqa: BLE001 - raised again
+        # The driver's frames hold a line that is half open for as long as somebody keeps the error.
+        raise error.with_traceback(None) from None
     try:
         refuse_old_server(connection.info.server_version)
     except BaseException:

@@ -132,7 +132,12 @@ async def listening_session(
         application_name: what the session is called in the database.
     """
     parameters = session_parameters(connection_parameters(dsn), application_name)
-    async with await psycopg.AsyncConnection.connect(**parameters) as session:
+    try:
+        opened = await psycopg.AsyncConnection.connect(**parameters)
+    except BaseException as error:  # noqa: BLE001 - raised again
+        # As `connect` does it: the driver's frames hold a line that is half open.
+        raise error.with_traceback(None) from None
+    async with opened as session:
         refuse_old_server(session.info.server_version)
         await session.execute(SessionLimits().of_session().encode())
         await session.execute(f"listen {channel}".encode())
