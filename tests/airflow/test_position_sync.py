@@ -231,6 +231,26 @@ def test_a_run_that_will_not_reach_everybody_says_so_before_it_begins(desk: Airf
     assert begun(1) == ["resolved"]
 
 
+@pytest.mark.parametrize(("slots", "told"), [("8", "LockTimeoutError"), ("many", "was 'many'")])
+def test_no_forecast_keeps_a_run_from_starting(
+    desk: AirflowDesk,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    slots: str,
+    told: str,
+) -> None:
+    """A colleague holds what it is told by, or somebody mistyped what it alone asks for."""
+    desk.account("one", XXBT="1")
+    monkeypatch.setenv("KRAKEN_RECON_SYNC_SLOTS", slots)
+    end = timezone.utcnow() - timedelta(minutes=15)
+    context: Any = {"dag_run": SimpleNamespace(run_type="scheduled", run_after=end, data_interval_end=end)}
+    with psycopg.connect(desk.database_url) as colleague:
+        colleague.execute("lock table trading.alerts in share mode")
+        groups = ListAccountsOperator(task_id="list").work(context, TradingDbHook())
+    assert groups == [["one"]]
+    assert told in capsys.readouterr().out
+
+
 def test_a_misspelt_field_ends_red_before_anything_is_repaired(dag: DAG, desk: AirflowDesk) -> None:
     desk.account("one", XXBT="1")
     run = run_dag(dag, run_conf={"acounts": ["one"], "mod": "dry_run"})

@@ -43,7 +43,8 @@ from kraken_recon.alerts.telling import watch_freshness
 from kraken_recon.desk_books.declaring import folder_of, read_books
 from kraken_recon.desk_books.run import reconcile_book, settle_books
 from kraken_recon.desk_books.store import DeskBookStore
-from kraken_recon.errors import AccountsLeftError, ConfigurationError
+from kraken_recon.errors import AccountsLeftError, ConfigurationError, StoreError
+from kraken_recon.plain_text import as_line
 from kraken_recon.reconciliation.backfill import reconcile_as_of
 from kraken_recon.reconciliation.forecasting import plan_run, slots_of, tell_forecast
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
@@ -53,6 +54,7 @@ from kraken_recon.reconciliation.sync import accounts_in_turn, sync_accounts
 from kraken_recon.reports.report import report_of_runs
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.reports.terminal import render_report
+from kraken_recon.settings import SYNC_SLOTS
 from kraken_recon.values.intervals import RUN_INTERVAL
 from kraken_recon.wiring import utc_now
 
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from kraken_recon.desk_books.declaring import DeclaredBook
     from kraken_recon.desk_books.diffing import DeskBookPorts
     from kraken_recon.desk_books.run import BookOutcome
+    from kraken_recon.reconciliation.forecasting import PlannedRun
 
 LATE_TOLD_MAX: Final = 5
 LABEL_LENGTH_MAX: Final = 250  # task_instance.rendered_map_index
@@ -102,12 +105,11 @@ class ListAccountsOperator(TradingDbOperator):
                 unit,
                 accounts,
                 seconds_left=(due + RUN_INTERVAL - utc_now()).total_seconds(),
-                slots=min(slots_of(os.environ), conf.getint("core", "parallelism")),
+                slots=min(self._slots(), conf.getint("core", "parallelism")),
                 budget_seconds_of=hook.wiring().budget_seconds,
             )
-            if names is None and not is_for_the_past(context):
-                tell_forecast(unit, planned)
-            unit.commit()
+        if names is None and not is_for_the_past(context):
+            self._tell_forecast(hook, planned)
         listed = [account.name for account in accounts]
         self.tell(
             [
@@ -117,6 +119,24 @@ class ListAccountsOperator(TradingDbOperator):
             ]
         )
         return [group.names for group in planned.groups]
+
+    def _slots(self) -> int:
+        """Read how many tasks run at a time; what only the forecast asks for keeps no run from starting."""
+        try:
+            return slots_of(os.environ)
+        except ConfigurationError as error:
+            self.log.error("The forecast takes %s: %s", SYNC_SLOTS.default, as_line(str(error)))  # noqa: TRY400 - not a defect
+            return slots_of({})
+
+    def _tell_forecast(self, hook: TradingDbHook, planned: PlannedRun) -> None:
+        """Raise or end the alert; whoever holds the alerts keeps no run from starting."""
+        try:
+            with hook.unit_of_work() as unit:
+                tell_forecast(unit, planned)
+                unit.commit()
+        except StoreError as error:
+            told = as_line(f"{type(error).__name__}: {error}")
+            self.log.warning("Whether all accounts fit could not be put on record: %s", told)
 
 
 class ReconcileAccountsOperator(TradingDbOperator):
