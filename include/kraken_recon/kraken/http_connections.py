@@ -53,18 +53,8 @@ class _Plain(HTTPConnection):
         return super().getresponse()
 
 
-class _Encrypted(HTTPSConnection):
-    answered_at = 0.0
-    response_class = HurriedResponse
-
-    @property
-    def is_connected(self) -> bool:
-        return _is_fresh(self.answered_at) and super().is_connected
-
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3 says of its own
-        self.answered_at = time.monotonic()
-        self.response_class = _in_time(self)
-        return super().getresponse()
+class _Encrypted(_Plain, HTTPSConnection):
+    """The same over TLS."""
 
 
 def _in_time(connection: HTTPConnection) -> Any:  # noqa: ANN401 - what makes an answer
