@@ -16,6 +16,7 @@ INTEGRATION: Final = "Kraken"
 #: What each kind of part is made of.
 MODULES: Final = {
     "operators": (
+        "kraken_airflow.operators.desk_books",
         "kraken_airflow.operators.maintenance",
         "kraken_airflow.operators.order_execution",
         "kraken_airflow.operators.position_sync",

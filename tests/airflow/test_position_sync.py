@@ -15,7 +15,8 @@ from fastapi.testclient import TestClient
 
 from desks.dag_runs import read_dags, run_dag
 from kraken_airflow.hooks.trading_db import TradingDbHook
-from kraken_airflow.operators.position_sync import ListAccountsOperator, label_of, unreconciled
+from kraken_airflow.operators.position_sync import ListAccountsOperator, unreconciled
+from kraken_airflow.telemetry.task_log import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,12 +29,12 @@ from kraken_airflow.dag_parts.defaults import DEFAULT_ARGS, EXCHANGE_QUEUE, KRAK
 from kraken_airflow.dag_parts.form_fields import SYNC_PARAMS
 from kraken_airflow.dag_parts.links import described
 from kraken_airflow.dag_parts.proven_assets import PROVEN
+from kraken_airflow.operators.desk_books import reconcile_desk_books
 from kraken_airflow.operators.position_sync import (
     ListAccountsOperator,
     PublishSummaryOperator,
     ReconcileAccountsOperator,
     ReportOutcomeOperator,
-    reconcile_desk_books,
 )
 from kraken_airflow.operators.repair_approval import ask_about_held_plans
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -86,3 +87,9 @@ class TradingDbOperator(TradingDbTask):
     def work(self, context: Context, hook: TradingDbHook) -> Any:
         """Do what the task is for, and return what the next ones need of it."""
         raise NotImplementedError
+
+
+def run_ids_of(groups: Sequence[Sequence[str]] | None) -> list[UUID]:
+    """Read the ids of runs that mapped tasks returned, of all of them; none where they were skipped."""
+    # The slice fetches what all mapped tasks returned at once; a loop would ask one by one until an error.
+    return [UUID(run_id) for group in (groups or [])[:] for run_id in group]

@@ -26,11 +26,8 @@ from kraken_airflow.dag_parts.approval_runs import (
 from kraken_airflow.dag_parts.failures import translated_failures
 from kraken_airflow.dag_parts.links import DASHBOARD, OnDashboard, airflow_path
 from kraken_airflow.operators.base import TradingDbOperator, TradingDbTask
-from kraken_airflow.operators.position_sync import (
-    ReconcileAccountsOperator,
-    ReconcileDeskBookOperator,
-    desk_book_ports,
-)
+from kraken_airflow.operators.desk_books import ReconcileDeskBookOperator, desk_book_ports
+from kraken_airflow.operators.position_sync import ReconcileAccountsOperator
 from kraken_airflow.telemetry.metrics import metered
 from kraken_airflow.telemetry.task_log import counted
 from kraken_recon.accounts.store import AccountStore

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LINES_MAX: Final = 10
 NAMES_MAX: Final = 10
+LABEL_LENGTH_MAX: Final = 250  # task_instance.rendered_map_index
 
 
 def story(lines: Sequence[str], page: str) -> list[str]:
@@ -31,6 +32,12 @@ def named(names: Sequence[str]) -> str:
     """List the first names, and count the others."""
     shown = ", ".join(names[:NAMES_MAX])
     return shown if len(names) <= NAMES_MAX else f"{shown} and {len(names) - NAMES_MAX} more"
+
+
+def label_of(names: Sequence[str]) -> str:
+    """Write names for Airflow's lists; the column is bounded, and a longer text would fail the task's end."""
+    shown = named(names)
+    return shown if len(shown) <= LABEL_LENGTH_MAX else shown[: LABEL_LENGTH_MAX - 1] + "…"
 
 
 def counted(count: int, noun: str) -> str:
