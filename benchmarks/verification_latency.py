@@ -28,14 +28,13 @@ import psycopg
 import requests
 
 from benchmarks.figures import RESULTS, keep, publish, surroundings, taken
-from kraken_recon.database.migrate import migrate
-from kraken_recon.database.unit_of_work import create_engine
+from benchmarks.servers import desk_databases, running_airflow
 from kraken_recon.verification.ended_orders_store import CHANNEL
 from local_stack import airflow
-from local_stack.databases import Database, postgres_connection
+from local_stack.databases import postgres_connection
 from local_stack.ports import free_port
 from local_stack.postgres import EmbeddedPostgres
-from local_stack.processes import Service, Services, poll_until
+from local_stack.processes import Service, poll_until
 from local_stack.settings import REPOSITORY, Settings
 
 if TYPE_CHECKING:
@@ -226,28 +225,14 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 def stack(place: Path) -> Iterator[Desk]:
     """Run a durable PostgreSQL, the simulator and Airflow's four components, with the DAG at work."""
     with EmbeddedPostgres(place / "postgres", durable=True, settings={"max_connections": "200"}) as server:
-        trading, metadata = (Database(server.url("postgres"), name) for name in ("trading", "airflow"))
-        trading.ensure()
-        metadata.ensure()
-        migrate(create_engine(trading.url))
+        trading, metadata = desk_databases(server.url("postgres"))
         port = free_port()
         settings = Settings(place, "127.0.0.1", free_port(), port, 0, server.url("postgres"), place)
         environment = _environment(settings, trading.url, metadata.url, f"http://127.0.0.1:{port}")
-        airflow.migrate(environment)
-        services = Services(place)
-        simulator = (sys.executable, "-m", "kraken_sim", "--host", "127.0.0.1", "--port", str(port))
-        try:
-            services.ensure(Service("simulator", simulator, environment, ""))
-            for service in airflow.component_services(settings, environment):
-                services.ensure(service)
-            api = airflow.AirflowApi(airflow.login_of(settings))
-            api.wait_until_healthy(services)
-            api.ensure_pool("kraken_api", slots=4, description="calls to Kraken at the same time")
-            api.wait_until_parsed(DAG_ID)
-            api.unpause(DAG_ID)
+        program = (sys.executable, "-m", "kraken_sim", "--host", "127.0.0.1", "--port", str(port))
+        simulator = Service("simulator", program, environment, "")
+        with running_airflow(settings, environment, simulator, dag_id=DAG_ID, pools={"kraken_api": 4}):
             yield Desk(f"http://127.0.0.1:{port}", trading.url, metadata.url)
-        finally:
-            services.stop(services.names())
 
 
 def _environment(settings: Settings, trading_url: str, metadata_url: str, base_url: str) -> dict[str, str]:

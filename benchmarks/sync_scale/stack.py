@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 import requests
 
+from benchmarks.servers import desk_databases, running_airflow
 from benchmarks.sync_scale import desk, exchange, task_costs
 from kraken_airflow.hooks.connections_file import ConnectionsFile
-from kraken_recon.database.migrate import migrate
-from kraken_recon.database.unit_of_work import create_engine
 from local_stack import airflow
 from local_stack.databases import Database, postgres_connection
 from local_stack.demo import DESK_POOL, DESK_POOL_SLOTS, POOL, POOL_SLOTS
@@ -161,35 +160,21 @@ class SyncStack:
 def running_stack(place: Path, accounts: int, delay_ms: float) -> Iterator[SyncStack]:
     """Run everything, with a desk of so many accounts at the exchange, and none in the database yet."""
     with EmbeddedPostgres(place / POSTGRES, durable=True) as server:
-        trading, metadata = (Database(server.url("postgres"), name) for name in ("trading", "airflow"))
-        trading.ensure()
-        metadata.ensure()
-        migrate(create_engine(trading.url))
+        trading, metadata = desk_databases(server.url("postgres"))
         port = free_port()
         settings = Settings(place, "127.0.0.1", free_port(), port, 0, server.url("postgres"), place)
         url = f"http://127.0.0.1:{port}"
         environment = _environment(settings, trading, metadata, url, accounts)
-        airflow.migrate(environment)
-        services = Services(place)
         program = (sys.executable, "-m", exchange.__name__, "--port", str(port))
         program += ("--accounts", str(accounts), "--delay-ms", str(delay_ms))
-        try:
-            services.ensure(Service(SIMULATOR, program, environment))
-            for service in airflow.component_services(settings, environment):
-                services.ensure(service)
-            api = airflow.AirflowApi(airflow.login_of(settings))
-            api.wait_until_healthy(services)
-            for pool, slots in ((POOL, POOL_SLOTS), (DESK_POOL, DESK_POOL_SLOTS)):
-                api.ensure_pool(pool, slots=slots, description="of the benchmark")
-            api.wait_until_parsed(DAG_ID)
-            api.unpause(DAG_ID)
+        simulator = Service(SIMULATOR, program, environment)
+        pools = {POOL: POOL_SLOTS, DESK_POOL: DESK_POOL_SLOTS}
+        with running_airflow(settings, environment, simulator, dag_id=DAG_ID, pools=pools) as (services, api):
             stack = SyncStack(place, server, trading, metadata, services, api, url)
             if not poll_until(lambda: _answers(url), timeout_seconds=START_TIMEOUT_SECONDS):
                 raise SystemExit(f"the simulator does not answer:\n{services.end_of_log(SIMULATOR)}")
             stack.calls()
             yield stack
-        finally:
-            services.stop(services.names())
 
 
 def _answers(url: str) -> bool:
