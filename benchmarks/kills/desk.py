@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from benchmarks.kills.deployment import Deployment
 
-ACCOUNTS: Final = tuple(f"desk-{number}" for number in range(1, 7))
+ACCOUNTS: Final = 6
 SECRET: Final = base64.b64encode(b"kill matrix".ljust(64)).decode()
 CODES: Final = {"BTC": "XXBT", "USD": "ZUSD"}
 # Two seconds of work are long enough to be met in the middle of it.
@@ -73,20 +73,27 @@ ADJUSTED: Final = "select count(*) from trading.position_events where cause in (
 
 @dataclass
 class Desk:
-    """Six accounts that trade, at the exchange and in the database.
+    """Accounts that trade, at the exchange and in the database.
 
     Attributes:
+        accounts: how many.
         tier: of every key: how many calls Kraken takes from it.
         heard: the subjects of messages that arrived at the desk's channel.
     """
 
     deployment: Deployment
+    accounts: int = ACCOUNTS
     tier: str = "unlimited"
     url: str = ""
     decided: int = 0
     fills: int = 0
     http: requests.Session = field(default_factory=requests.Session)
     heard: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Name the accounts."""
+        return [f"desk-{number}" for number in range(1, self.accounts + 1)]
 
     def control(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """Speak to the simulator's control interface."""
@@ -101,7 +108,7 @@ class Desk:
         assert poll_until(self._listens, timeout_seconds=30, pause_seconds=0.1)
         file = composed.secrets / "connections_exchange.json"
         connections = json.loads(file.read_text())
-        for name in ACCOUNTS:
+        for name in self.names:
             key = {"name": name, "api_key": name, "api_secret": SECRET, "tier": self.tier}
             more = {"permissions": TRADING, "opening": {"XXBT": "2", "ZUSD": "10000000"}}
             self.control("POST", "accounts", key | more)
@@ -143,7 +150,7 @@ class Desk:
         with psycopg.connect(self.url) as session:
             session.cursor().executemany(
                 "insert into trading.accounts (name, kraken_conn_id) values (%s, %s)",
-                [(name, name) for name in ACCOUNTS],
+                [(name, name) for name in self.names],
             )
 
     def _listens(self) -> bool:
@@ -154,13 +161,13 @@ class Desk:
 
     def trade(self) -> None:
         """Let every account trade at the exchange by itself: news for the next run."""
-        for name in ACCOUNTS:
+        for name in self.names:
             self.control("POST", f"accounts/{name}/events", {**FILL, "volume": "0.001"})
             self.fills += 1
 
     def decide(self) -> bool:
         """Decide an order, as a strategy beside the database would; tell whether the database took it."""
-        account = ACCOUNTS[self.decided % len(ACCOUNTS)]
+        account = self.names[self.decided % self.accounts]
         payload = {"account": account, "pair": "BTC/USD", "side": "buy", "volume": "0.001"}
         with contextlib.suppress(psycopg.Error):
             with psycopg.connect(self.url, connect_timeout=2, options="-c statement_timeout=2000") as session:
@@ -194,7 +201,7 @@ class Desk:
     def losses(self) -> list[str]:
         """Compare every book with the exchange's own; say what is lost, doubled or invented."""
         found: list[str] = []
-        statements = {name: self.control("GET", f"accounts/{name}/statement") for name in ACCOUNTS}
+        statements = {name: self.control("GET", f"accounts/{name}/statement") for name in self.names}
         booked = {str(name): set(ids) for name, ids in self.rows(BOOKED)}
         for name, statement in statements.items():
             told = {str(entry["id"]) for entry in statement["ledger"]}
@@ -222,7 +229,7 @@ class Desk:
             seen.add((name, asset))
             if not told == quantity == by_events:
                 found.append(f"{name}: {quantity} {asset}, by events {by_events}, at the exchange {told}")
-        missing = {(name, asset) for name in ACCOUNTS for asset in CODES} - seen
+        missing = {(name, asset) for name in self.names for asset in CODES} - seen
         return found + [f"{name}: no position in {asset}" for name, asset in sorted(missing)]
 
 

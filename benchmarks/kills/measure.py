@@ -22,7 +22,7 @@ import psycopg
 from benchmarks.figures import RESULTS, keep, surroundings
 from benchmarks.kills import page
 from benchmarks.kills.deployment import Deployment
-from benchmarks.kills.desk import DAGS, Desk, Pulse, now
+from benchmarks.kills.desk import ACCOUNTS, DAGS, Desk, Pulse, now
 from benchmarks.kills.disturbances import Row, Scene, every_row
 from benchmarks.kills.room import enter
 from local_stack import airflow
@@ -151,9 +151,9 @@ def keep_log(service: str, text: str) -> None:
     (LOGS / f"{service}.log").write_text(text)
 
 
-def prepare(deployment: Deployment, tier: str = "unlimited") -> tuple[Scene, Pulse]:
+def prepare(deployment: Deployment, accounts: int = ACCOUNTS, tier: str = "unlimited") -> tuple[Scene, Pulse]:
     """Start everything, with every DAG at work and the first proof of every account."""
-    desk = Desk(deployment, tier)
+    desk = Desk(deployment, accounts, tier)
     began = time.monotonic()
     deployment.start()
     desk.open()

@@ -27,8 +27,8 @@ a host. In the middle of a run a host's cable is pulled: what is sent gets lost,
 {rows}
 
 - All of [docker-compose.yaml](../how-to/run-on-celery.md) runs, as in the [kill matrix](kill-matrix.md),
-  which says how rows begin, how *proven again* is counted, and what is compared. Six accounts trade, with
-  keys of the tier `{tier}`; orders go on being decided.
+  which says how rows begin, how *proven again* is counted, and what is compared. Here {accounts} accounts
+  trade, with keys of the tier `{tier}`; orders go on being decided.
 - A row that leaves a host cut off counts from the cut: the other host alone has then proven every account
   and settled every order. The host that is connected again finds its tasks given to others.
 - Nonces and the room in a key's call counter are rows of the trading database, taken under a lock: every
@@ -39,7 +39,7 @@ again. {taken}
 """
 
 
-def written(figures: Mapping[str, Any], tier: str) -> str:
+def written(figures: Mapping[str, Any], accounts: int, tier: str) -> str:
     """Write the page."""
     together, rows = figures["together"], figures["rows"]
     parts = [together, *rows]
@@ -53,14 +53,15 @@ def written(figures: Mapping[str, Any], tier: str) -> str:
     )
     refused = parts[-1]["refused"]
     told = (
-        f"For {together['seconds']} s both worked: {_tasks(together)}; {together['groups_on_both']} of the "
-        f"groups of accounts were reconciled on one host and then on the other. In all, the exchange took "
-        f"{parts[-1]['calls']:,} calls and refused {_refused(refused)}."
+        f"For {together['seconds']} s both worked: {_tasks(together)}; {together['runs_on_both']} of "
+        f"{together['runs']} runs reconciled some accounts on one and some on the other. In all, the "
+        f"exchange took {parts[-1]['calls']:,} calls and refused {_refused(refused)}."
     )
     return PAGE_TEXT.format(
         verdict=verdict,
         together=told,
         rows="\n".join(_line(row) for row in rows),
+        accounts=accounts,
         tier=tier,
         seed=figures["seed"],
         taken=taken(figures),
@@ -82,6 +83,6 @@ def _line(row: Mapping[str, Any]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def write(figures: Mapping[str, Any], tier: str) -> None:
+def write(figures: Mapping[str, Any], accounts: int, tier: str) -> None:
     """Write the page where it stands."""
-    PAGE.write_text(written(figures, tier), encoding="utf-8")
+    PAGE.write_text(written(figures, accounts, tier), encoding="utf-8")
