@@ -61,7 +61,10 @@ def test_one_cell_of_each_class_is_as_it_must_be(lane: Lane) -> None:
     "name",
     [
         "altered_field Ledgers result.ledger.*.amount huge/order_execution",
+        "altered_field Ledgers result.ledger.*.fee swapped/order_execution",
         "altered_field QueryOrders result.*.vol_exec huge/order_execution",
+        "altered_field QueryOrders result.*.vol_exec swapped/order_execution",
+        "altered_field QueryOrders result.*.status swapped/order_execution",
     ],
 )
 def test_what_an_order_cannot_have_moved_is_not_recorded(lane: Lane, name: str) -> None:

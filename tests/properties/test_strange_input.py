@@ -194,7 +194,7 @@ SAMPLES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         {
             "open": {
                 "O1": {
-                    "status": "open",
+                    "status": "closed",
                     "cl_ord_id": "c1",
                     "opentm": Decimal("1700000000.5"),
                     "closetm": Decimal("1700000001.5"),

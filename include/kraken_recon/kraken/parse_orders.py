@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from kraken_recon.kraken.parse_account import ABSENT, Reader, pair_by_pair, parse_pair
 from kraken_recon.orders.rules.bounds import MarketPrice
-from kraken_recon.orders.rules.order import Fill, OrderType, Side
+from kraken_recon.orders.rules.order import ENDED_AT_EXCHANGE, Fill, OrderType, Side
 from kraken_recon.orders.rules.reports import REPORTED_STATUSES, ReportedOrder
 from kraken_recon.orders.rules.sizing import Market, Markets
 from kraken_recon.plain_text import LINE_CHARACTERS_MAX, one_line
@@ -111,7 +111,13 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
     # A volume in the quote currency is what was to be spent, and prices round.
     if executed < ZERO or (executed > volume and "viqc" not in flags):
         read.refuse(f"{field}.vol_exec", f"a part of {volume}", str(executed))
-    return ReportedOrder(
+    cost = read.amount(row.get("cost", ABSENT), f"{field}.cost")
+    price_average = read.amount(row.get("price", "0"), f"{field}.price")
+    # What is executed of dust may cost nothing, and still has its price.
+    is_paid = cost > ZERO or (executed > ZERO and price_average > ZERO)
+    if is_paid != (executed > ZERO):
+        read.refuse(f"{field}.vol_exec", f"what was executed for {cost}", str(executed))
+    order = ReportedOrder(
         kraken_txid=txid,
         cl_ord_id=read.text(row["cl_ord_id"], f"{field}.cl_ord_id") if row.get("cl_ord_id") else None,
         status_reported=status,
@@ -122,9 +128,9 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
         limit_price=price if order_type is OrderType.LIMIT else None,
         trigger_price=price if order_type in _TRIGGERED else None,
         volume_executed=executed,
-        cost=read.amount(row.get("cost", ABSENT), f"{field}.cost"),
+        cost=cost,
         fee=read.amount(row.get("fee", ABSENT), f"{field}.fee"),
-        price_average=read.amount(row.get("price", "0"), f"{field}.price"),
+        price_average=price_average,
         opened_at=read.time(row.get("opentm", ABSENT), f"{field}.opentm"),
         closed_at=_moment_or_none(read, row.get("closetm"), f"{field}.closetm"),
         expires_at=_moment_or_none(read, row.get("expiretm"), f"{field}.expiretm"),
@@ -132,6 +138,11 @@ def _parse_order(read: Reader, txid: str, value: object, field: str, markets: Ma
         flags=flags,
         trade_ids=tuple(read.name(trade, f"{field}.trades") for trade in trades),
     )
+    # In every recording an order that has ended says when, and no other does.
+    if (order.closed_at is not None) != (order.status in ENDED_AT_EXCHANGE):
+        wanted = "no time" if order.closed_at else "a time"
+        read.refuse(f"{field}.closetm", f"{wanted} with the status {status}", row.get("closetm"))
+    return order
 
 
 def _free_text(read: Reader, value: object, field: str) -> str | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from kraken_recon.books.booking_entries import book_entries
@@ -43,6 +44,8 @@ ENTRY_DELAY_MAX: Final = timedelta(minutes=1)
 LEGS: Final = 2
 # Times what was filled; what Kraken books wrongly by less is still what it books.
 BEYOND: Final = 10
+# Far more than Kraken has ever charged of a trade.
+FEE_SHARE: Final = Decimal("0.05")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,18 +187,23 @@ def refuse_absurd(fills: Iterable[Fill], entries: Iterable[LedgerEntry]) -> None
         PayloadInvalidError: an entry moves several times what was filled.
     """
     most = {
-        (fill.trade_id, asset): amount * BEYOND
+        (fill.trade_id, asset): (amount * BEYOND, amount * _fee_share_max(fill))
         for fill in fills
         for asset, amount in zip(fill.pair.split("/"), (fill.volume, fill.cost), strict=False)
     }
     for entry in entries:
-        bound = most.get((entry.refid, entry.asset))
-        if bound is not None and max(abs(entry.amount), abs(entry.fee)) > bound:
+        bounds = most.get((entry.refid, entry.asset))
+        if bounds and (abs(entry.amount) > bounds[0] or abs(entry.fee) > bounds[1]):
             raise PayloadInvalidError(
                 f"entry {entry.ledger_id} of trade {entry.refid} moves {format_amount(entry.amount)} "
                 f"{entry.asset} with a fee of {format_amount(entry.fee)}, and its fill can explain at most "
-                f"{format_amount(bound)}"
+                f"{format_amount(bounds[0])} with a fee of {format_amount(bounds[1])}"
             )
+
+
+def _fee_share_max(fill: Fill) -> Decimal:
+    """Say which part of either side of a fill its fee may be; Kraken takes it from the one or the other."""
+    return max(FEE_SHARE, abs(fill.fee) / fill.cost * BEYOND) if fill.cost else Decimal(BEYOND)
 
 
 def _story(before: Order, after: Order) -> str:
