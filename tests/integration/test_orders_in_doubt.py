@@ -158,6 +158,23 @@ def test_an_order_found_long_after_it_was_given_up_is_found_all_the_same(desk: T
     assert len(desk.orders()) == 1
 
 
+def test_an_order_that_kraken_executes_and_refuses_is_there_more_than_once_and_each_is_known(
+    desk: TradingDesk,
+) -> None:
+    desk.fault("api_error", text="EOrder:Rate limit exceeded", executed=True, endpoint="AddOrder", count=2)
+    desk.decide(volume="0.1")
+    watch(desk, 800)
+    ours, *more = desk.orders()
+    assert [order["status"] for order in (ours, *more)] == ["closed"] * 3
+    assert [(order["source"], order["cl_ord_id"]) for order in more] == [("external", None)] * 2
+    assert alerts(desk) == ["order_found_late"]
+    [alert] = desk.rows("select message, occurrences from trading.alerts")
+    assert f"order {ours['order_id']}" in alert["message"]
+    assert ("once more" in alert["message"], alert["occurrences"]) == (True, 2)
+    desk.sync()
+    assert desk.positions()["BTC"] == Decimal("10.3")
+
+
 def test_an_order_without_its_client_id_is_not_taken_for_somebody_elses(desk: TradingDesk) -> None:
     hide_client_ids(desk)
     lose_the_answer(desk)

@@ -21,7 +21,7 @@ from kraken_recon.orders.adopting import SETTLED_BY_ADOPTION, adopt, found_order
 from kraken_recon.orders.alerts import order_alert, subject_of
 from kraken_recon.orders.one_by_one import Troubles
 from kraken_recon.orders.rules.absence import AbsenceEvidence, doubts, late_doubts, may_be
-from kraken_recon.orders.rules.order import IN_DOUBT, OrderStatus, Source
+from kraken_recon.orders.rules.order import FOUND_AT_KRAKEN, IN_DOUBT, OrderStatus, Source
 from kraken_recon.orders.store import OrderStore
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 DOUBTS_TOLD_MAX: Final = 3
 FOUND: Final = "found in Kraken's books"
+#: An order of ours that Kraken's books may still turn out to have.
+MISSED: Final = frozenset({OrderStatus.NOT_PLACED, OrderStatus.UNKNOWN, OrderStatus.DECIDED})
 FOUND_LATE: Final = "found late: it was declared not placed"
 
 
@@ -227,13 +229,12 @@ class OrderFinder:
         with self.ports.open_unit_of_work() as unit:
             known = OrderStore(unit).known_at_kraken(self.account.account_id, txids=(), cl_ord_ids=by_id)
         adopted = 0
-        missing = {OrderStatus.NOT_PLACED, OrderStatus.UNKNOWN, OrderStatus.DECIDED}
         for order in known:
-            if order.status not in missing or order.cl_ord_id is None:
+            if order.status not in MISSED or order.cl_ord_id is None:
                 continue
             report = by_id[order.cl_ord_id]
             with troubles.about(f"order {order.order_id}"), self.ports.open_unit_of_work() as unit:
-                adopted += self._take_over(unit, order, report, from_statuses=missing)
+                adopted += self._take_over(unit, order, report, from_statuses=MISSED)
                 unit.commit()
         return adopted
 
@@ -246,11 +247,12 @@ class OrderFinder:
             known = OrderStore(unit).known_at_kraken(
                 self.account.account_id, txids=reports, cl_ord_ids=own_ids
             )
-        txids, cl_ord_ids = {o.kraken_txid for o in known}, {o.cl_ord_id for o in known} - {None}
+        txids = {o.kraken_txid for o in known}
+        awaited = {o.cl_ord_id for o in known if o.status in MISSED | IN_DOUBT} - {None}
         strange = [
             report
             for report in sorted(reports.values(), key=lambda r: (r.opened_at, r.kraken_txid))
-            if report.kraken_txid not in txids and report.cl_ord_id not in cl_ord_ids
+            if report.kraken_txid not in txids and report.cl_ord_id not in awaited
         ]
         waiting = [report for report in strange if any(may_be(order, report) for order in in_doubt)]
         return [report for report in strange if report not in waiting], waiting
@@ -284,12 +286,20 @@ class OrderFinder:
                     unit.commit()
 
     def _insert_external(self, report: ReportedOrder) -> bool:
-        values = found_order(self.account.account_id, report, Source.EXTERNAL, self.ports.clock())
+        account_id, what = self.account.account_id, "found at Kraken; nobody here placed it"
+        values = found_order(account_id, report, Source.EXTERNAL, self.ports.clock())
         with self.ports.open_unit_of_work() as unit:
-            order_id = OrderStore(unit).insert_order(values)
+            own_ids = [report.cl_ord_id] if report.cl_ord_id else []
+            bearers = OrderStore(unit).known_at_kraken(account_id, txids=(), cl_ord_ids=own_ids)
+            # Where its id is another row's, Kraken executed what it had refused, or a bot repeats its ids.
+            order_id = OrderStore(unit).insert_order(values | ({"cl_ord_id": None} if bearers else {}))
             if order_id is None:
                 return False
-            what = "found at Kraken; nobody here placed it"
+            for bearer in bearers:
+                what = f"found at Kraken, with the same id as order {bearer.order_id}"
+                if bearer.source not in FOUND_AT_KRAKEN:
+                    message = f"is at Kraken once more, as {report.kraken_txid}, here order {order_id}"
+                    AlertStore(unit).raise_alerts([order_alert(AlertKind.ORDER_FOUND_LATE, bearer, message)])
             OrderStore(unit).add_event(order_id, None, OrderStatus.OPEN, what, by=self.ports.worker)
             unit.commit()
         return True
