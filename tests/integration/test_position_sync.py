@@ -51,6 +51,17 @@ def test_unchanged_account_costs_one_call_and_writes_no_position(desk: Desk) -> 
     assert desk.rows("select *, xmin::text from trading.positions order by 1, 2, 3") == before
 
 
+def test_proof_of_a_day_to_come_gives_way_to_the_next_one_by_a_right_clock(desk: Desk) -> None:
+    # Else a desk's books were not judged, and a stale account was not told of, until that day.
+    newest = "select proven_at from trading.newest_proofs"
+    desk.now += timedelta(days=1)
+    desk.sync()
+    assert desk.rows(newest) == [{"proven_at": desk.now}]
+    desk.now -= timedelta(days=1)
+    desk.sync()
+    assert desk.rows(newest) == [{"proven_at": desk.now}]
+
+
 def test_missed_entries_are_explained_to_the_last_unit(desk: Desk) -> None:
     books = desk.books["desk"]
     lost = [books.add("USD", "-500", fee="1.3"), books.add("BTC", "0.0081234567")]

@@ -4,6 +4,19 @@
 -- Whether anything refers to a run that is to be forgotten is asked for each of them.
 create index ix_desk_writes_run_id on trading.desk_writes (run_id);
 
+-- The newest is what was written last, by the database's clock: one that a wrong clock dates ahead gives way to the next.
+create or replace view trading.newest_proofs as
+select a.account_id, r.run_id, r.reported_as_of as proven_at, r.dag_id, r.dag_run_id
+from trading.accounts a
+cross join lateral (
+  select p.run_id, p.reported_as_of, p.dag_id, p.dag_run_id
+  from trading.reconciliation_runs p
+  where p.account_id = a.account_id
+    and p.is_proof
+  order by p.recorded_as_of desc
+  limit 1
+) r;
+
 -- Forget runs in which nothing happened, once they are old: of each day the last proof of an account stays, and whatever
 -- anything refers to. Account by account: only so is the age of a run in an index. Return which.
 create function trading.thin_runs(of_before timestamptz, of_most integer) returns setof uuid
