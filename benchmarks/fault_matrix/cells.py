@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.fault_matrix.fault import Fault
     from benchmarks.fault_matrix.lane import Lane
+    from benchmarks.fault_matrix.scene import Scene
 
 STRUCK_RUNS: Final = 2
 #: However often a job meets the fault's silence, it ends in this time.
@@ -50,6 +51,7 @@ class Outcome:
         harmed: what was not as in truth after the runs that it struck.
         untold: what of that nobody was told.
         recovered_after: how many runs after the fault brought everything back; None where none did.
+        by_hand: whether that took a decision of a person, by the command that the failing run names.
         left: what was still not as in truth after the last of them.
         wrong: what must never be, and was.
         died: the exception that the job did not survive.
@@ -62,6 +64,7 @@ class Outcome:
     harmed: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
     recovered_after: int | None = None
+    by_hand: bool = False
     left: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
     died: str = ""
@@ -134,12 +137,9 @@ def _played(cell: Cell, lane: Lane, seed: int) -> dict[str, Any]:
     struck = line.mend() if fault.where == "line" else lane.struck() + scene.met
     lane.end_faults()
     scene.mend_input()
-    after = None
-    for number in range(1, scene.recovery_runs_max + 1):
-        scene.guarded(scene.recover)
-        if not (still := scene.left()):
-            after = number
-            break
+    after, still = _recovered(scene)
+    if by_hand := after is None and scene.decide_by_hand():
+        after, still = _recovered(scene)
     wrong += scene.wrong()
     scene.close()
     return {
@@ -148,9 +148,20 @@ def _played(cell: Cell, lane: Lane, seed: int) -> dict[str, Any]:
         "harmed": tuple(dict.fromkeys(harmed)),
         "untold": tuple(dict.fromkeys(untold)),
         "recovered_after": after,
+        "by_hand": by_hand,
         "left": tuple(still),
         "wrong": tuple(dict.fromkeys(wrong)),
     }
+
+
+def _recovered(scene: Scene) -> tuple[int | None, list[str]]:
+    """Run on until everything is back, and say after how many runs; or what is not, after all of them."""
+    still: list[str] = []
+    for number in range(1, scene.recovery_runs_max + 1):
+        scene.guarded(scene.recover)
+        if not (still := scene.left()):
+            return number, []
+    return None, still
 
 
 def _peak_megabytes() -> int:

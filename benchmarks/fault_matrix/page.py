@@ -32,6 +32,7 @@ knows: positions of both accounts, their events, every ledger entry, every order
 | told | people were told (the last column: by what), nothing false was recorded; good again after one run |
 | told, N | good again after N runs |
 | held, N | what Kraken said was false, was recorded and told; it was put right by itself after N runs |
+| by hand | told until a person decided by the command that the failing run names |
 | believed | its contract rules out what the exchange said; [why it is believed](#what-is-believed) |
 | 5 told, 2 ok | of all ways to alter a field (dropped, null, of another type, ...) |
 | **defect** | see below the tables |
@@ -94,6 +95,8 @@ def shown(outcome: Outcome) -> str:
         return "**defect**"
     if not outcome.struck:
         return "-"
+    if outcome.by_hand:
+        return "by hand"
     after = f", {outcome.recovered_after}" if (outcome.recovered_after or 0) > 1 else ""
     if outcome.wrong or outcome.untold:
         return f"believed{after}"

@@ -97,7 +97,7 @@ VARIANTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 LIES: Final = {
     "EOrder:Rate limit exceeded executed=True": "Kraken documents that it executes nothing of what it "
     "refuses so; a refusal is believed, and the order is sent again. What it did all the same is found and "
-    "told (`order_found_late`).",
+    "told, each of them (`order_found_late`).",
 }
 #: Who meets what strikes one call alone; all others meet everything.
 JOBS_OF: Final = dict.fromkeys(

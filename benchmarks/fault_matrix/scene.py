@@ -119,6 +119,10 @@ class Scene(ABC):
         """Run the job once after the fault, as the next scheduled run or a person would."""
         return self.run()
 
+    def decide_by_hand(self) -> bool:
+        """Let a person do what a run that goes on failing advises; tell whether there was something to do."""
+        return False
+
     def left(self) -> list[str]:
         """Say what the next runs still have to bring back: the books, and the end of alerts about runs."""
         open_alerts = sorted(self.alerts() & ENDED_BY_RUNS)

@@ -7,9 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from benchmarks.fault_matrix.scene import MINUTE, NAMES, OPENING, ZERO, Scene, UnexpectedError
+from kraken_recon.errors import PlanRefusedError
 from kraken_recon.reconciliation.rules.policy import Mode, Policy
 from kraken_recon.reconciliation.run import SyncPorts, SyncRequest
 from kraken_recon.reconciliation.sync import sync_accounts
+from kraken_recon.repairs.accepting import ALL, accept
 from kraken_recon.values.intervals import RUN_INTERVAL, Interval
 
 if TYPE_CHECKING:
@@ -65,6 +67,15 @@ class Syncing(Scene):
             self.event("withdrawal_done", refid=self.pending)
             self.pending = ""
         return self.run()
+
+    def decide_by_hand(self) -> bool:
+        """Accept what Kraken tells now of entries that were recorded otherwise."""
+        [account] = self.lane.accounts(self.struck)
+        try:
+            accept(account, [ALL], "Ann", "Kraken's own page shows it so", ports_of(self))
+        except PlanRefusedError:
+            return False
+        return True
 
     def told(self) -> set[str]:
         """Say what the run's rows and the open alerts say.
