@@ -75,6 +75,21 @@ def test_what_an_order_cannot_have_moved_is_not_recorded(lane: Lane, name: str) 
     assert outcome.defects == []
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *("html_200", "truncated_json", "empty_body", "empty_balances", "partial_balances", "nan_amount"),
+        *("no_result", "redirect_302", "missing_row"),
+    ],
+)
+def test_an_unusable_reply_empties_nothing_and_is_told(lane: Lane, fault: str) -> None:
+    for cell in cells_of(f"{fault}/position_sync", is_short=False, seed=SEED):
+        outcome = play(cell, lane, SEED)
+        assert outcome.struck
+        assert outcome.told
+        assert (outcome.harmed, outcome.defects) == ((), [])
+
+
 def test_without_a_fault_every_job_is_well_and_every_field_that_it_reads_is_in_the_matrix(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
