@@ -38,7 +38,7 @@ Is anything lost or doubled?
   what Docker shows of containers, Airflow's health page, lines of logs at level warning or above.
 
 `make kill-matrix` does all of it, as root; `python -m benchmarks kill-matrix --seed {seed} --only ROW` one
-row again. Measured on {cores} cores, {processor}, {date}, PostgreSQL {server}, load average {load} at the
+row again. Measured on {cores} cores, {processor}, {date}, PostgreSQL {server}, load average {load:.1f} at the
 start.
 
 | what happens | back by itself | proven again | lost or doubled | a person sees |
