@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
-from desks.fake_exchange import Desk
+from desks.fake_exchange import Desk, bring
 from kraken_recon.database.unit_of_work import UnitOfWork
 from kraken_recon.errors import ExchangeUnavailableError, PayloadInvalidError
 from kraken_recon.ledger.entries import HoldingKey
 from kraken_recon.reconciliation.rules.policy import Mode
 from kraken_recon.reports.report_store import ReportStore
 from kraken_recon.values.intervals import RUN_INTERVAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from desks.fakes import FakeExchange
+    from kraken_recon.accounts.account import Account
 
 BTC, USD, ETH = HoldingKey("BTC", "spot"), HoldingKey("USD", "spot"), HoldingKey("ETH", "spot")
 
@@ -60,6 +69,32 @@ def test_proof_of_a_day_to_come_gives_way_to_the_next_one_by_a_right_clock(desk:
     desk.now -= timedelta(days=1)
     desk.sync()
     assert desk.rows(newest) == [{"proven_at": desk.now}]
+
+
+def test_what_is_booked_while_kraken_is_asked_does_not_stand_for_what_was_missed(desk: Desk) -> None:
+    # A bot buys twice the same for the same: one is missed, the other booked after the balance was told.
+    books = desk.books["desk"]
+    books.add("USD", "-50", fee="0.2")
+    books.add("BTC", "0.001")
+    is_booked = False
+
+    @contextmanager
+    def open_exchange(account: Account) -> Iterator[FakeExchange]:
+        nonlocal is_booked
+        with desk.open_exchange(account) as exchange:
+            yield exchange
+        if not is_booked:
+            is_booked = True
+            again = [books.add("USD", "-50", fee="0.2"), books.add("BTC", "0.001")]
+            bring(desk.engine, {account.account_id: again})
+
+    desk.now += RUN_INTERVAL
+    desk.sync_again(ports=replace(desk.ports, open_exchange=open_exchange))
+    assert is_booked
+    assert desk.run()["status"] == "succeeded"
+    assert desk.positions() == balances(desk) == desk.event_totals()
+    recorded = desk.rows("select ledger_id from trading.ledger_entries")
+    assert {row["ledger_id"] for row in recorded} == {entry.ledger_id for entry in books.entries}
 
 
 def test_missed_entries_are_explained_to_the_last_unit(desk: Desk) -> None:

@@ -100,11 +100,24 @@ class ReconciliationStore(Store):
         return {row.account_id: row.run_id for row in rows}
 
     @no_cycle_search()
-    def compare(self, replies: Mapping[int, Mapping[HoldingKey, Balance]]) -> Mapping[int, Comparison]:
-        """Compare the positions of many accounts with their balance replies, by account id."""
+    def snapshot(self) -> str:
+        """Mark what is recorded by now, for a comparison with what Kraken is asked for afterwards."""
+        [row] = self._run("snapshot")
+        return str(row.snapshot)
+
+    def compare(
+        self, replies: Mapping[int, Mapping[HoldingKey, Balance]], asked_in: str | None = None
+    ) -> Mapping[int, Comparison]:
+        """Compare the positions of many accounts with their balance replies, by account id.
+
+        Args:
+            replies: the balances of each account.
+            asked_in: the snapshot from before they were asked for; what was written since agrees with none.
+        """
         reported = replies.values()
         rows = self._run(
             "compare",
+            asked_in=asked_in,
             replied=list(replies),
             account_ids=[account for account, reply in replies.items() for _ in reply],
             assets=[key.asset for reply in reported for key in reply],

@@ -82,6 +82,7 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         states = ReconciliationStore(unit).load_states([a for a in accounts if a.account_id not in finished])
         margins = MarginStore(unit).states([state.account.account_id for state in states])
         works = _in_turn(unit, states, request, ports.clock())
+        asked_in = ReconciliationStore(unit).snapshot()
 
     def ask_about_margin_and_book(batch: Sequence[AccountWork]) -> None:
         leveraged = [work for work in batch if must_ask(work, margins[work.account_id])]
@@ -91,7 +92,7 @@ def sync_accounts(accounts: Sequence[Account], request: SyncRequest, ports: Sync
         book(batch, request, ports.open_unit_of_work)
 
     work_by_work(works, lambda work: _ask(work, ports), request, ports)
-    _compare(works, ports)
+    _compare(works, asked_in, ports)
     ask_about_margin_and_book([work for work in works if not work.needs_reading])
     unsettled = [work for work in works if work.needs_reading]
     for start in range(0, len(unsettled), READINGS_BOOKED_TOGETHER):
@@ -195,7 +196,7 @@ def _ask(work: AccountWork, ports: SyncPorts) -> None:
         work.stage = Replied(as_of, exchange.balances())
 
 
-def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
+def _compare(works: Sequence[AccountWork], asked_in: str, ports: SyncPorts) -> None:
     """Compare all replies at once, or one by one where the database refuses something in one of them."""
     replied = [(work, work.stage) for work in works if isinstance(work.stage, Replied)]
     if not replied:
@@ -203,7 +204,7 @@ def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
     try:
         with ports.open_unit_of_work() as unit:
             comparisons = ReconciliationStore(unit).compare(
-                {work.account_id: reply.balances for work, reply in replied}
+                {work.account_id: reply.balances for work, reply in replied}, asked_in
             )
     except StoreError as error:
         # What is only read waits for nothing but a lock of a whole table: it is the same for every account.
@@ -212,7 +213,7 @@ def _compare(works: Sequence[AccountWork], ports: SyncPorts) -> None:
                 work.fail(error)
         else:
             for work, _ in replied:
-                _compare([work], ports)
+                _compare([work], asked_in, ports)
         return
     for work, reply in replied:
         work.stage = Compared(reply.as_of, reply.balances, comparisons[work.account_id])

@@ -58,8 +58,9 @@ class AccountState:
 class Comparison:
     """How one account's positions compare with a balance reply, before anything is explained.
 
-    ``differing`` also names positions that agree with the reply but not with their own newest event, with a
-    drift of zero; ``available_differing`` are existing positions of which another quantity is available.
+    ``differing`` also names, with a drift of zero, positions that agree with the reply but not with their own
+    newest event, or that were written while Kraken was asked; ``available_differing`` are existing positions
+    of which another quantity is available.
     ``folded`` are positions that Kraken shows under another wallet of the asset, as an earlier reading found.
     """
 
