@@ -59,9 +59,9 @@ that were not run. What they could do to each other:
 {wrongs}
 ## Locks that are taken away
 
-An explorer that finds nothing proves little unless it would have found something. So each kind of lock is
-taken out of the one statement that takes it, and nothing else is changed; schedules with up to one
-preemption have to notice.
+An explorer that finds nothing proves little unless it would have found something. So each kind of lock (and
+the comparison's look at who is still writing) is taken out of its one statement, and nothing else
+is changed; schedules with up to one preemption have to notice.
 
 | one per | statement | pair | noticed after | by | what is wrong then |
 |---|---|---|---|---|---|

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Unit = Callable[[Stage, str], object]
 
 DESK: Final = "desk"
+ALIKE: Final = (("ETH", "0.5"), ("USD", "-1000"))
 PRICES: Final = {"BTC": Decimal(50000), "ETH": Decimal(2000), "XRP": Decimal(1), "USD": Decimal(1)}
 
 
@@ -103,6 +104,15 @@ def with_every_trouble(stage: Stage) -> None:
     stage.desk.sync()
     with_news(books, stage)
     stage.desk.execute("update trading.positions set quantity = quantity + 1 where asset = 'ETH'")
+    stage.desk.now += RUN_INTERVAL
+
+
+def missed_alike(stage: Stage) -> None:
+    """Let a trade not be on record that is like the one to come."""
+    books = proved_desk(stage)
+    books.now = stage.desk.now + timedelta(minutes=1)
+    for asset, amount in ALIKE:
+        books.add(asset, amount)
     stage.desk.now += RUN_INTERVAL
 
 
@@ -240,7 +250,8 @@ def fill_of(*legs: tuple[str, str]) -> tuple[Unit, ...]:
         return happen
 
     def book(stage: Stage, letter: str) -> None:
-        mine = [e for e in stage.desk.books[DESK].entries if (e.asset, str(e.amount)) in legs]
+        found = stage.desk.books[DESK].entries[::-1]
+        mine = [next(e for e in found if (e.asset, str(e.amount)) == leg) for leg in legs]
         bring(stage.engines[letter], {account_of(stage, letter).account_id: mine})
 
     return (*(leg_of(*leg) for leg in legs), book)
@@ -270,6 +281,12 @@ PAIRS: Final = (
         "a trade happens while a run reads, and is booked by the fill and by the run",
         with_every_trouble,
         (Role("sync", (sync_of(),)), Role("trade and fill", fill_of(("ETH", "0.5"), ("USD", "-1000")))),
+    ),
+    Pair(
+        "sync-same-fill",
+        "a fill like one that was missed is booked while a run asks and compares",
+        missed_alike,
+        (Role("sync", (sync_of(),)), Role("trade and fill", fill_of(*ALIKE))),
     ),
     Pair(
         "sync-backfill",

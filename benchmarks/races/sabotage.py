@@ -37,6 +37,9 @@ TAKEN_AWAY: Final = (
     TakenAway(
         "account", "opening-opening", "reconciliation.open_account", "and opened_at is null", "books.ingest"
     ),
+    TakenAway(
+        "comparison", "sync-same-fill", "reconciliation.compare", "or is_new", "reconciliation.compare"
+    ),
     TakenAway("account's funds", "order-order", "orders.lock_account", "for no key update", "orders.save"),
     TakenAway("plan", "approval-rejection", "plans.decide", "and status = 'held'", "plans.find_plans"),
     TakenAway("row of a desk", "desk-bot", "SELECT", "FOR UPDATE", "UPDATE positions"),
