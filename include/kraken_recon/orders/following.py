@@ -186,24 +186,26 @@ def refuse_absurd(fills: Iterable[Fill], entries: Iterable[LedgerEntry]) -> None
     Raises:
         PayloadInvalidError: an entry moves several times what was filled.
     """
-    most = {
-        (fill.trade_id, asset): (amount * BEYOND, amount * _fee_share_max(fill))
+    legs = {
+        (fill.trade_id, asset): (fill, amount)
         for fill in fills
         for asset, amount in zip(fill.pair.split("/"), (fill.volume, fill.cost), strict=False)
     }
     for entry in entries:
-        bounds = most.get((entry.refid, entry.asset))
-        if bounds and (abs(entry.amount) > bounds[0] or abs(entry.fee) > bounds[1]):
+        if (leg := legs.get((entry.refid, entry.asset))) and _is_beyond(entry, *leg):
+            fill, amount = leg
             raise PayloadInvalidError(
-                f"entry {entry.ledger_id} of trade {entry.refid} moves {format_amount(entry.amount)} "
-                f"{entry.asset} with a fee of {format_amount(entry.fee)}, and its fill can explain at most "
-                f"{format_amount(bounds[0])} with a fee of {format_amount(bounds[1])}"
+                f"entry {entry.ledger_id} moves {format_amount(entry.amount)} {entry.asset} with a fee of "
+                f"{format_amount(entry.fee)}, which its trade {entry.refid} cannot explain: it is of "
+                f"{format_amount(amount)} {entry.asset}, with a fee worth {format_amount(fill.fee)} of "
+                f"{format_amount(fill.cost)}"
             )
 
 
-def _fee_share_max(fill: Fill) -> Decimal:
-    """Say which part of either side of a fill its fee may be; Kraken takes it from the one or the other."""
-    return max(FEE_SHARE, abs(fill.fee) / fill.cost * BEYOND) if fill.cost else Decimal(BEYOND)
+def _is_beyond(entry: LedgerEntry, fill: Fill, amount: Decimal) -> bool:
+    # Kraken takes the fee from either side; as a share of it, and without a division, which may not be exact.
+    fee_max = amount * max(FEE_SHARE * fill.cost, BEYOND * abs(fill.fee))
+    return abs(entry.amount) > BEYOND * amount or abs(entry.fee) * fill.cost > fee_max
 
 
 def _story(before: Order, after: Order) -> str:
