@@ -38,7 +38,8 @@ def _sync(url: str, prepared: Sequence[PreparedWork], request: SyncRequest) -> N
 def compared(engine: Engine, prepared: Sequence[PreparedWork]) -> list[AccountWork]:
     """Compare all replies at once, and give those that differ their reading."""
     with UnitOfWork(engine) as unit:
-        comparisons = ReconciliationStore(unit).compare({p.work.account_id: p.balances for p in prepared})
+        store, replies = ReconciliationStore(unit), {p.work.account_id: p.balances for p in prepared}
+        comparisons = store.compare(replies, store.snapshot())
     for p in prepared:
         comparison = comparisons[p.work.account_id]
         p.work.stage = Compared(INTERVAL.end, p.balances, comparison)
