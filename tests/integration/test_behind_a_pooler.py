@@ -136,6 +136,33 @@ def test_every_pool_by_transaction_is_recognised(database_url: str, settings: di
         assert look_for_pooler(url) is PoolerMode.TRANSACTION
 
 
+def test_a_pool_is_recognised_although_others_part_the_two_clients(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked, parted = poolers._ask, [], 5  # noqa: SLF001 - between two of its questions
+
+    with (
+        pgbouncer(database_url, "transaction") as url,
+        psycopg.connect(url, prepare_threshold=None) as one,
+        psycopg.connect(url, prepare_threshold=None) as another,
+    ):
+
+        def ask_apart(connection: psycopg.Connection, statement: bytes) -> int:
+            """Let others take the session of the first client, and leave it where that one gets it again."""
+            if not statement.startswith(b"begin") or asked.count("begin") > parted:
+                asked.append(str(ask(connection, statement)))
+                return int(asked[-1])
+            asked.append("begin")
+            taken = {str(o.execute("select pg_backend_pid()").fetchone()[0]): o for o in (one, another)}
+            number = ask(connection, statement)
+            for _, other in sorted(taken.items(), key=lambda held: held[0] == asked[0]):
+                other.commit()
+            return number
+
+        monkeypatch.setattr(poolers, "_ask", ask_apart)
+        assert look_for_pooler(url) is PoolerMode.TRANSACTION
+
+
 def test_a_pool_that_is_used_up_is_told_and_not_waited_for(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,8 +31,8 @@ from kraken_recon.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LOOKS: Final = 3
-"""How often two clients ask in turn: between two looks a third one may have been lent the same session."""
+LOOKS: Final = 20
+"""How often two clients ask in turn: others at work are lent sessions too, and may part these two."""
 ANSWER_SECONDS: Final = 10.0
 _NAME: Final = "kraken_recon:pooler"
 _WHO: Final = b"select pg_backend_pid()"
@@ -90,7 +90,7 @@ def pooler_mode(dsn: str) -> PoolerMode:
 
 
 def look_for_pooler(dsn: str) -> PoolerMode:
-    """Look what stands before a database; it takes one connection, behind a pooler up to four.
+    """Look what stands before a database; it takes one connection, behind a pooler two.
 
     Raises:
         ConfigurationError: the address is none.
@@ -102,10 +102,8 @@ def look_for_pooler(dsn: str) -> PoolerMode:
             number = _ask(first, _WHO)
             if number == first.info.backend_pid:
                 return PoolerMode.NONE
-            for _ in range(LOOKS):
-                if _is_lent(parameters, first, number):
-                    return PoolerMode.TRANSACTION
-            return PoolerMode.SESSION
+            with closing(connect(parameters, _NAME)) as second:
+                return PoolerMode.TRANSACTION if _are_lent(first, second, number) else PoolerMode.SESSION
     except psycopg.Error as error:
         if "statement pooling mode" in str(error):
             return PoolerMode.STATEMENT
@@ -151,13 +149,18 @@ def place_of(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(str(parameters.get(name) or "") for name in _PLACES)
 
 
-def _is_lent(parameters: Mapping[str, Any], first: psycopg.Connection, number: int) -> bool:
-    """Say whether another client got the first one's session, or the first one got another."""
-    with closing(connect(parameters, _NAME)) as second:
+def _are_lent(first: psycopg.Connection, second: psycopg.Connection, number: int) -> bool:
+    """Say whether one client ever got the other's session, or another one than it had."""
+    others = None
+    for _ in range(LOOKS):
         # In a transaction, so that a session that is lent stays away while the first client asks again.
-        is_lent = _ask(second, b"begin read only; " + _WHO) == number or _ask(first, _WHO) != number
+        told = _ask(second, b"begin read only; " + _WHO)
+        is_lent = told == number or told != (others or told) or _ask(first, _WHO) != number
+        others = told
         second.commit()
-    return is_lent
+        if is_lent:
+            return True
+    return False
 
 
 def _ask(connection: psycopg.Connection, statement: bytes) -> int:
